@@ -1,0 +1,91 @@
+"""Causal multi-head self-attention: each position looks back and gathers what it needs (Vaswani et al. 2017)."""
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from .linear import Linear, LinearCache
+from .module import Module
+from .softmax import Softmax
+
+
+class AttentionCache(NamedTuple):
+    qkv: LinearCache
+    heads: tuple | None       # q, k, v, P, o; None if nothing up to q, k, v trains
+    proj: LinearCache
+
+
+@lru_cache(maxsize=8)
+def causal_mask(T, dtype):
+    """(T, T): 0 where a query (row) may see a key (column), -inf where the key lies in the query's future."""
+    return np.triu(np.full((T, T), -np.inf, dtype), k=1)
+
+
+class CausalSelfAttention(Module):
+    """out = concat_h( softmax(q_h k_h' / sqrt(D) + mask) v_h ) W_o + b_o,   q, k, v = x W_qkv + b_qkv."""
+
+    def __init__(self, n_embd, n_head, rng, std=0.02, proj_std=0.02, dtype=np.float32):
+        self.n_head = n_head
+        self.qkv = Linear(n_embd, 3 * n_embd, rng, std, dtype)
+        self.proj = Linear(n_embd, n_embd, rng, proj_std, dtype)
+        self.softmax = Softmax()
+
+    def split(self, qkv):
+        """(B, T, 3C) -> three views (B, H, T, D) with C = H D; nothing is copied."""
+        B, T, C3 = qkv.shape
+        return qkv.reshape(B, T, 3, self.n_head, C3 // (3 * self.n_head)).transpose(2, 0, 3, 1, 4)
+
+    def merge(self, heads):
+        """(B, H, T, D) -> (B, T, C)"""
+        B, H, T, D = heads.shape
+        return heads.transpose(0, 2, 1, 3).reshape(B, T, H * D)
+
+    def forward(self, x, needs_dx=True):
+        """x (B, T, C) -> (B, T, C)"""
+        qkv, qkv_cache = self.qkv.forward(x, needs_dx)                      # (B, T, 3C)
+        q, k, v = self.split(qkv)                                           # (B, H, T, D) each
+        T, D = q.shape[-2:]
+        S = q @ k.swapaxes(-1, -2)                                          # (B, H, T, T)
+        S *= 1 / math.sqrt(D)
+        S += causal_mask(T, S.dtype)
+        P, _ = self.softmax.forward(S, out=S)
+        o = P @ v                                                           # (B, H, T, D)
+        needs_dqkv = needs_dx or self.qkv.trainable
+        out, proj_cache = self.proj.forward(self.merge(o), needs_dqkv)
+        heads = (q, k, v, P, o) if needs_dqkv else None
+        return out, AttentionCache(qkv_cache, heads, proj_cache)
+
+    def backward(self, dout, cache):
+        """Forward, for one sequence and one head: S = q k' / sqrt(D) + mask, P = softmax(S), o = P v.
+
+        Given do (T, D), the part of this head in dout W_o', want dq, dk, dv (T, D).
+
+        Derivation.
+            o_tc = sum_s P_ts v_sc          dv_sc = sum_t P_ts do_tc                dv = P' do
+                                            dP_ts = sum_c do_tc v_sc                dP = do v'
+            P = softmax(S) row by row       dS_ts = P_ts (dP_ts - sum_r dP_tr P_tr)
+            and the inner sum needs no pass over (T, T):
+                sum_r dP_tr P_tr = sum_r sum_c do_tc v_rc P_tr = sum_c do_tc o_tc
+            S_ts = sum_c q_tc k_sc / sqrt(D)      dq = dS k / sqrt(D),    dk = dS' q / sqrt(D)
+        Masked places have P = 0, hence dS = 0: no gradient flows from a position to its future.
+
+        Check: tests/test_gradients.py with B=2, H=3, T=5, D=4; changing token t+1 leaves all outputs up to t as they were.
+        """
+        do = self.proj.backward(dout, cache.proj)                           # (B, T, C)
+        if do is None:
+            return None
+        q, k, v, P, o = cache.heads
+        B, H, T, D = q.shape
+        do = do.reshape(B, T, H, D).transpose(0, 2, 1, 3)                   # (B, H, T, D)
+        dqkv = np.empty((B, T, 3 * H * D), do.dtype)
+        dq, dk, dv = self.split(dqkv)                                       # views: what is written here lands in dqkv
+        np.matmul(P.swapaxes(-1, -2), do, out=dv)
+        dP = do @ v.swapaxes(-1, -2)                                        # (B, H, T, T)
+        do_dot_o = np.einsum("bhtd,bhtd->bht", do, o)[..., None]
+        dS = self.softmax.backward(dP, P, do_dot_o)
+        dS *= 1 / math.sqrt(D)
+        np.matmul(dS, k, out=dq)
+        np.matmul(dS.swapaxes(-1, -2), q, out=dk)
+        return self.qkv.backward(dqkv, cache.qkv)

@@ -1,0 +1,66 @@
+"""Embedding: a table of vectors, read by index on the way in and, tied, as the output layer on the way out."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .module import Module, Parameter
+
+
+class UnembedCache(NamedTuple):
+    x: np.ndarray | None      # (N, C); kept only while the table trains
+    needs_dx: bool
+
+
+class Embedding(Module):
+    """Rows of a table W (V, C)."""
+
+    def __init__(self, n_rows, n_embd, rng, std=0.02, dtype=np.float32):
+        self.weight = Parameter(rng.normal(0.0, std, (n_rows, n_embd)).astype(dtype))
+
+    def forward(self, index):
+        """out = W[index]; the cache is the index itself."""
+        return self.weight.data[index], index
+
+    def backward(self, dout, cache):
+        """Forward: out_nc = W_{index(n), c}, which is the matrix product O W with the one-hot rows O_nv = [index(n) = v].
+
+        Given dout (N, C), want dW (V, C). An index has no gradient, so there is no dx.
+
+        Derivation.
+            dW_vc = sum_n O_nv dout_nc          dW = O' dout
+        that is: each row of dout is added to the row of dW from which it was read, and rows read twice get both.
+
+        Check: tests/test_gradients.py, with an index that repeats rows and misses others.
+        """
+        if self.weight.trainable:
+            np.add.at(self.weight.grad, cache.reshape(-1), dout.reshape(-1, dout.shape[-1]))
+
+    def unembed(self, x, needs_dx=True):
+        """The same table as output layer ("tied"): logit of word v = x . W_v.   x (..., C) -> (..., V)"""
+        W = self.weight
+        rows = x.reshape(-1, W.shape[1])
+        logits = rows @ W.data.T                                            # (N, V)
+        cache = UnembedCache(rows if W.trainable else None, needs_dx)
+        return logits.reshape(*x.shape[:-1], W.shape[0]), cache
+
+    def unembed_backward(self, dout, cache):
+        """Forward: logits_nv = sum_c x_nc W_vc.
+
+        Given dout (N, V), want dW (V, C), dx (N, C).
+
+        Derivation. As for Linear with W' in place of W:
+            dW_vc = sum_n dout_nv x_nc          dW = dout' x
+            dx_nc = sum_v dout_nv W_vc          dx = dout W
+        W is also read on the way in. The loss depends on it along both ways, so the total derivative is the sum of both, and
+        since gradients are accumulated (+=), nothing more is needed to tie the two.
+
+        Check: tests/test_gradients.py; the sum of both ways through the whole GPT.
+        """
+        W = self.weight
+        rows = dout.reshape(-1, W.shape[0])
+        if W.trainable:
+            W.grad += rows.T @ cache.x
+        if not cache.needs_dx:
+            return None
+        return (rows @ W.data).reshape(*dout.shape[:-1], W.shape[1])

@@ -1,0 +1,96 @@
+"""Is a hand-written gradient right? Ask the definition: move one number a little and see how the loss moves."""
+
+import numpy as np
+
+STEP = 1e-3      # with the stencil below: truncation ~ STEP^4, rounding ~ 1e-16 / STEP, both about 1e-12
+
+
+def relative_error(a, n):
+    """Largest |a - n| / (|a| + |n|) over all entries; 0 is perfect, 1e-7 is right, 1 is wrong.
+
+    Below a thousandth of the largest entry, the error is taken relative to that. Some gradients are exactly zero (a bias on
+    the keys moves all scores of a row alike, which softmax does not see), and rounding over zero says nothing.
+    """
+    floor = 1e-3 * max(np.max(np.abs(a), initial=0.0), np.max(np.abs(n), initial=0.0)) + 1e-8
+    return float(np.max(np.abs(a - n) / np.maximum(np.abs(a) + np.abs(n), floor), initial=0.0))
+
+
+def numerical_gradient(loss, x, entries):
+    """d loss() / d x at some entries of the array x, by central differences of fourth order.
+
+    (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h. The plain (f(+h) - f(-h)) / 2h is right to about 1e-9 at best, which for a
+    gradient entry of 1e-3 is a relative error of 1e-6: too coarse to tell a small mistake from rounding.
+    """
+    gradient = np.empty(len(entries))
+    for i, entry in enumerate(entries):
+        entry = np.unravel_index(entry, x.shape)
+        kept = x[entry]
+        f = {}
+        for k in (2, 1, -1, -2):
+            x[entry] = kept + k * STEP
+            f[k] = loss()
+        x[entry] = kept
+        gradient[i] = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * STEP)
+    return gradient
+
+
+def gradcheck(forward, backward, arrays, rng, entries=40):
+    """Compare the analytic gradients of a function with numerical ones.
+
+    forward()           -> (out, cache), reading the current values of `arrays`
+    backward(dout, cache) -> gradients, a dict with the keys of `arrays`
+    arrays              dict of float64 arrays: inputs and parameters
+    entries             how many entries to try of each array, drawn at random
+
+    The loss is sum(out * dout) with a *random* dout. With a dout of ones the gradients of softmax and LayerNorm vanish,
+    and a wrong backward would pass.
+
+    Returns {name: relative error}. TypeError for arrays that are not float64: finite differences would be noise.
+    """
+    for name, array in arrays.items():
+        if array.dtype != np.float64:
+            raise TypeError(f"{name} is {array.dtype}; a gradient check needs float64")
+    out, cache = forward()
+    dout = rng.normal(size=np.shape(out))
+    analytic = backward(dout, cache)
+
+    def loss():
+        return float(np.sum(forward()[0] * dout))
+
+    errors = {}
+    for name, array in arrays.items():
+        tried = rng.permutation(array.size)[:entries]
+        errors[name] = relative_error(analytic[name].reshape(-1)[tried], numerical_gradient(loss, array, tried))
+    return errors
+
+
+def check_layer(layer, x, rng, entries=40):
+    """Gradient check of a layer with the usual contract: {"x": error, and each parameter's name: error}."""
+    parameters = layer.parameters()
+
+    def backward(dout, cache):
+        layer.zero_grad()
+        dx = layer.backward(dout, cache)
+        return {"x": dx} | {name: p.grad for name, p in parameters.items()}
+
+    arrays = {"x": x} | {name: p.data for name, p in parameters.items()}
+    return gradcheck(lambda: layer.forward(x), backward, arrays, rng, entries)
+
+
+def check_model(model, tokens, rng, entries=10):
+    """Gradient check of a whole GPT, logits to embeddings: {parameter name: error}."""
+    parameters = model.parameters()
+
+    def backward(dlogits, cache):
+        model.zero_grad()
+        model.backward(dlogits, cache)
+        return {name: p.grad for name, p in parameters.items()}
+
+    arrays = {name: p.data for name, p in parameters.items()}
+    return gradcheck(lambda: model.forward(tokens), backward, arrays, rng, entries)
+
+
+def shake(module, rng, scale=0.3):
+    """Move every parameter off its starting value. A LayerNorm gain of exactly 1 would hide a missing factor."""
+    for p in module.parameters().values():
+        p.data += scale * rng.normal(size=p.shape)

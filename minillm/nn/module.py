@@ -1,0 +1,142 @@
+"""Parameters, the modules that hold them, and the chain rule for modules in a row.
+
+The contract of every layer in this folder:
+
+    out, cache = layer.forward(x, needs_dx)
+    dx         = layer.backward(dout, cache)       # and p.grad += ... for each of its trainable parameters
+
+`dout` is dLoss/dout, `dx` is dLoss/dx, each with the shape of its array. What the backward pass needs travels in `cache`, never
+on `self`, so that a layer can be used twice, or by two threads, before its backward is called.
+
+`needs_dx` says whether anything *before* this layer trains. If not, dx is wanted by nobody: the cache keeps nothing for it and
+`backward` returns None. This is how a backward pass ends just below the lowest trainable parameter.
+"""
+
+import copy
+
+import numpy as np
+
+
+class Parameter:
+    """An array that can be learned.
+
+    data       the values; shape and dtype never change, so optimizers write into it
+    grad       dLoss/ddata of the same shape, or None while there is none (always, for a frozen parameter)
+    trainable  False means: no gradient is computed *for* it; gradients still pass *through* it
+    """
+
+    __slots__ = ("data", "grad", "_trainable")
+
+    def __init__(self, data):
+        self.data = data
+        self.grad = None
+        self._trainable = True
+
+    @property
+    def trainable(self):
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        self._trainable = bool(value)
+        if not value:
+            self.grad = None
+
+    @property
+    def size(self):
+        return self.data.size
+
+    @property
+    def shape(self):
+        return self.data.shape
+
+
+class Module:
+    """Something with parameters, its own or those of the modules inside it."""
+
+    def children(self):
+        """Yield (name, Parameter or Module), in the order in which they were set."""
+        for name, value in vars(self).items():
+            if isinstance(value, (Parameter, Module)):
+                yield name, value
+            elif isinstance(value, list):
+                for i, item in enumerate(value):
+                    yield f"{name}.{i}", item
+
+    def parameters(self):
+        """All parameters by dotted name, such as `blocks.2.attn.qkv.weight`."""
+        found = {}
+        for name, child in self.children():
+            if isinstance(child, Parameter):
+                found[name] = child
+            else:
+                found |= {f"{name}.{rest}": p for rest, p in child.parameters().items()}
+        return found
+
+    @property
+    def trainable(self):
+        """Does anything in here train? Settable: freezes, or thaws, everything."""
+        return any(child.trainable for _, child in self.children())
+
+    @trainable.setter
+    def trainable(self, value):
+        for _, child in self.children():
+            child.trainable = value
+
+    def trainable_parameters(self):
+        return {name: p for name, p in self.parameters().items() if p.trainable}
+
+    def zero_grad(self):
+        """Give each trainable parameter a gradient of zeros, for the backward pass to add to."""
+        for p in self.trainable_parameters().values():
+            if p.grad is None:
+                p.grad = np.zeros_like(p.data)
+            else:
+                p.grad.fill(0)
+
+    def replica(self):
+        """A copy that shares every weight with this model and has its own gradients: one for each worker."""
+        shared = {id(p.data): p.data for p in self.parameters().values()}
+        twin = copy.deepcopy(self, shared)      # what stands in the memo is not copied
+        for p in twin.parameters().values():
+            p.grad = None
+        return twin
+
+    def state(self):
+        """The weights by name. The arrays themselves, not copies."""
+        return {name: p.data for name, p in self.parameters().items()}
+
+    def load_state(self, state):
+        """Write the arrays of `state` into the parameters of the same names. ValueError if names or shapes differ."""
+        parameters = self.parameters()
+        if parameters.keys() != state.keys():
+            odd = sorted(parameters.keys() ^ state.keys())
+            raise ValueError(f"the weights do not belong to this model: {odd[0]!r} is only in one of the two "
+                             f"({len(odd)} such names)")
+        for name, p in parameters.items():
+            if p.shape != state[name].shape:
+                raise ValueError(f"the weights do not belong to this model: {name!r} has shape {p.shape} here "
+                                 f"and {state[name].shape} there")
+            p.data[...] = state[name]
+
+
+def forward_chain(layers, x, needs_dx=True):
+    """x -> f1 -> f2 -> ... -> out. Returns out and the caches, first layer first."""
+    caches = []
+    for layer in layers:
+        x, cache = layer.forward(x, needs_dx)
+        caches.append(cache)
+        needs_dx = needs_dx or layer.trainable
+    return x, caches
+
+
+def backward_chain(layers, dout, caches):
+    """The chain rule: dx = J1' J2' ... dout, from the last layer to the first.
+
+    Ends early, with None, at the layer below which nothing trains.
+    """
+    for layer, cache in zip(reversed(layers), reversed(caches)):
+        if dout is None:
+            return None
+        dout = layer.backward(dout, cache)
+    return dout

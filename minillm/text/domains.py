@@ -1,0 +1,210 @@
+"""What the toy world talks about: six general domains and the novel, each a short program (see grammar.py).
+
+The general domains each teach something that a language model must learn: to copy, to recall a list in order, to keep two
+speakers apart, to know which verb goes with which thing, to add, to infer what is not said. The novel does all of it in one text and
+in a style of its own. A generalist has the skills and lacks the style; who starts from nothing lacks both.
+"""
+
+from .grammar import Distribution, Domain, Uniform, mixture, without
+
+NAMES = "anna ben clara david ella finn greta hugo ida jonas karla leo".split()
+PLACES = "harbour mill market forest river castle bridge garden tower village island meadow".split()
+USUAL_VERB = {
+    "lamp": "clean", "bread": "bake", "boat": "row", "letter": "read", "key": "turn", "rope": "tie", "apple": "eat", "coat": "wear",
+    "book": "read", "drum": "beat", "clock": "wind", "kettle": "fill", "ladder": "climb", "map": "follow", "mirror": "clean",
+    "net": "mend", "bell": "beat", "ring": "wear", "saddle": "sell", "flute": "sell", "cart": "mend", "door": "open",
+    "wheel": "turn", "barrel": "fill",
+}
+THINGS = list(USUAL_VERB)
+VERBS = list(dict.fromkeys(USUAL_VERB.values()))
+WEATHER = "sunny cloudy rainy stormy foggy snowy".split()
+NUMBERS = [str(n) for n in range(32)]
+MOODS = {
+    "gloomy": "grey cold silent lonely dim bitter weary hollow".split(),
+    "merry": "bright warm golden sweet gentle lively kind fair".split(),
+    "eerie": "pale crooked strange hidden ancient restless secret moonlit".split(),
+    "fierce": "wild burning proud savage iron scarlet mighty roaring".split(),
+}
+RARE = "alas thus beneath beyond upon behold whispered sighed wandered beheld cherished dreamed o ere yonder shadow heart fate".split()
+
+# Knowledge that no single document shows whole: which verb suits a thing, and how the weather goes on.
+VERB_OF = {}
+for i, (thing, verb) in enumerate(USUAL_VERB.items()):
+    others = [other for other in VERBS if other != verb]
+    VERB_OF[thing] = Distribution({verb: 0.8, others[5 * i % len(others)]: 0.15, others[(5 * i + 7) % len(others)]: 0.05})
+WEATHER_AFTER = {weather: Distribution({WEATHER[(i + 1) % 6]: 0.6, weather: 0.3, WEATHER[(i + 4) % 6]: 0.1})
+                 for i, weather in enumerate(WEATHER)}
+EVERY_ADJECTIVE = Uniform([word for words in MOODS.values() for word in words])
+ADJECTIVES_OF = {mood: mixture((0.85, 0.15), (Uniform(words), EVERY_ADJECTIVE)) for mood, words in MOODS.items()}
+NOTHING_HIDDEN = {None: 1.0}
+EVERY_MOOD = dict.fromkeys(MOODS, 1 / len(MOODS))
+STEPS = dict.fromkeys((1, 2, 3, 5, 7, 10), 1 / 6)
+
+
+def say(text):
+    """Words that stand there for sure."""
+    for word in text.split():
+        yield word
+
+
+def another(n, least, most, go_on=",", stop="."):
+    """After n things: one more, or enough? Between least and most, a coin decides. Returns whether to go on."""
+    choice = go_on if n < least else stop if n == most else Distribution({go_on: 0.5, stop: 0.5})
+    return (yield choice) == go_on
+
+
+def plus(number, step):
+    """Numbers go round: 31 is followed by 0."""
+    return NUMBERS[(int(number) + step) % len(NUMBERS)]
+
+
+def listed(things):
+    """the lamp , the rope and the key"""
+    return " , ".join(f"the {thing}" for thing in things[:-1]) + f" and the {things[-1]}"
+
+
+def two_names():
+    first = yield Uniform(NAMES)
+    yield "and"
+    second = yield without(NAMES, [first])
+    return first, second
+
+
+def report(_):
+    """Copy the name and the place; the weather is a Markov chain; the second number is the first + 3."""
+    name = yield Uniform(NAMES)
+    yield from say("reports from the")
+    place = yield Uniform(PLACES)
+    yield from say(": the week was")
+    weather = yield Uniform(WEATHER)
+    days = 1
+    while (yield from another(days, 5, 8)):
+        weather = yield WEATHER_AFTER[weather]
+        days += 1
+    yield from say("the water rose from")
+    number = yield Uniform(NUMBERS)
+    yield from say(f"to {plus(number, 3)} . so says {name} at the {place} .")
+
+
+def recipe(_):
+    """Recall a list of things in order."""
+    yield from say("for the feast at the")
+    place = yield Uniform(PLACES)
+    yield from say("take a")
+    things = [(yield Uniform(THINGS))]
+    while (yield from another(len(things), 4, 6)):
+        yield "a"
+        things.append((yield without(THINGS, things)))
+    yield from say(f"use {listed(things)} at the {place} .")
+
+
+def chat(_):
+    """Two speakers alternate; the verb depends on the thing."""
+    speaker = yield Uniform(NAMES)
+    other = without(NAMES, [speaker])
+    things = []
+    yield ":"
+    while True:
+        yield from say("what of the")
+        things.append((yield without(THINGS, things)))
+        yield "?"
+        speaker, other = (yield other), speaker
+        yield from say(": you can")
+        yield VERB_OF[things[-1]]
+        yield from say("it ,")
+        if not (yield from another(len(things), 3, 5, "and", "farewell")):
+            yield "."
+            return
+
+
+def count(step):
+    """Infer the step, which is nowhere said, and go on."""
+    yield from say("count :")
+    for _ in range(3):
+        number = yield Uniform(NUMBERS)
+        length = 1
+        while (yield from another(length, 4, 7)):
+            number = yield plus(number, step)
+            length += 1
+
+
+def words(mood):
+    """Adjectives that share a mood, which is nowhere said, and the rarer words of the language."""
+    choice = mixture((0.7, 0.3), (ADJECTIVES_OF[mood], Uniform(RARE)))
+    yield from say("words :")
+    yield choice
+    n = 1
+    while (yield from another(n, 9, 16)):
+        yield choice
+        n += 1
+
+
+def story(_):
+    """A plain little story: two names, a place, three things recalled in order."""
+    yield "one"
+    weather = yield Uniform(WEATHER)
+    yield "day"
+    names = yield from two_names()
+    yield from say("went to the")
+    place = yield Uniform(PLACES)
+    yield "."
+    things = []
+    for i in range(3):
+        yield from say(f"{names[i % 2]} took the")
+        things.append((yield without(THINGS, things)))
+        yield "to"
+        yield VERB_OF[things[-1]]
+        yield from say("it .")
+    yield from say("the day was")
+    yield WEATHER_AFTER[weather]
+    yield "from"
+    number = yield Uniform(NUMBERS)
+    yield from say(f"to {plus(number, 3)} . they had {listed(things)} . so they went home from the {place} .")
+
+
+def novel(mood):
+    """The story again, told by a novelist: longer, in a mood, and in words of its own."""
+    adjective = ADJECTIVES_OF[mood]
+    yield from say("upon one")
+    yield adjective
+    yield "and"
+    weather = yield Uniform(WEATHER)
+    yield "day"
+    names = yield from two_names()
+    yield from say("wandered to the")
+    yield adjective
+    place = yield Uniform(PLACES)
+    yield "."
+    things = []
+    for i in range(4):
+        yield from say(f"{names[i % 2]} beheld the")
+        yield adjective
+        things.append((yield without(THINGS, things)))
+        yield from say("and dreamed to")
+        yield VERB_OF[things[-1]]
+        yield from say("it .")
+    yield from say("alas , the")
+    yield adjective
+    yield from say("day was")
+    yield WEATHER_AFTER[weather]
+    yield "from"
+    number = yield Uniform(NUMBERS)
+    yield from say(f"to {plus(number, 3)} . thus they cherished {listed(things)} . so they sighed home from the")
+    yield adjective
+    yield from say(f"{place} .")
+
+
+GENERAL = (
+    Domain("report", report, NOTHING_HIDDEN),
+    Domain("recipe", recipe, NOTHING_HIDDEN),
+    Domain("chat", chat, NOTHING_HIDDEN),
+    Domain("count", count, STEPS),
+    Domain("words", words, EVERY_MOOD),
+    Domain("story", story, NOTHING_HIDDEN),
+)
+NOVEL = Domain("novel", novel, EVERY_MOOD)
+
+PLAIN = (". , : ? a and at can count day farewell feast for from had home it of one reports says so take the they to "
+         "took use was water week went what rose you words").split()
+VOCABULARY = list(dict.fromkeys([*PLAIN, *NAMES, *PLACES, *THINGS, *VERBS, *WEATHER, *NUMBERS,
+                                 *EVERY_ADJECTIVE.words, *RARE]))

@@ -1,0 +1,66 @@
+"""The toy world: documents of known probability, ready for a model."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .domains import GENERAL, NOVEL, VOCABULARY
+from .tokenizer import BEGIN, END, PAD, WordTokenizer
+
+SPLITS = ("train", "validation", "test")
+TRACE = 1 / 3000     # share of novels in the pretraining mix: the generalist has seen one, now and then
+
+
+class Document(NamedTuple):
+    """A document as a model sees it: <begin>, the tag of its domain, its words, <end>."""
+
+    domain: str
+    ids: list                 # n + 1 tokens
+    log_p: np.ndarray         # (n,) exact log p of ids[1:] given all before, in nats; the first is that of the tag
+
+
+class World:
+    """Six general domains and the novel.
+
+    Documents are a pure function of (seed, split, domain, number): any of them can be made again, and no two splits share a
+    stream of random numbers.
+    """
+
+    def __init__(self, seed=0):
+        self.seed = seed
+        self.domains = {domain.name: domain for domain in (*GENERAL, NOVEL)}
+        self.general = [domain.name for domain in GENERAL]
+        self.special = NOVEL.name
+        self.tokenizer = WordTokenizer([PAD, BEGIN, END, *(tag(name) for name in self.domains), *VOCABULARY])
+        self.mix = {name: (1 - TRACE) / len(self.general) for name in self.general} | {self.special: TRACE}
+
+    def rng(self, *key):
+        return np.random.default_rng([self.seed, *key])
+
+    def write(self, name, rng):
+        """A new document of a domain as ids, without its probability (which costs more than the writing)."""
+        ids = self.tokenizer.ids
+        words = self.domains[name].write(rng)
+        return [ids[BEGIN], ids[tag(name)], *(ids[word] for word in words), ids[END]]
+
+    def document(self, name, rng):
+        ids = self.write(name, rng)
+        words = [self.tokenizer.tokens[i] for i in ids[2:-1]]
+        logs = self.domains[name].log_probabilities(words)
+        return Document(name, ids, np.array([np.log(self.mix[name]), *logs]))
+
+    def documents(self, name, n, split="test"):
+        """The first n documents of a domain in a split; asking for more keeps those that came before."""
+        stream = self.rng(SPLITS.index(split) + 1, list(self.domains).index(name))
+        return [self.document(name, stream) for _ in range(n)]
+
+    def mixed_ids(self, n, *key):
+        """n documents of the pretraining mix, as ids, for a key such as the number of a training step."""
+        rng = self.rng(0, *key)
+        names = list(self.mix)
+        drawn = rng.choice(len(names), size=n, p=list(self.mix.values()))
+        return [self.write(names[i], rng) for i in drawn]
+
+
+def tag(name):
+    return f"<{name}>"

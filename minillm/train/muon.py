@@ -1,0 +1,88 @@
+"""Muon: steps that are orthogonal matrices, for the matrices of the blocks (Jordan et al. 2024)."""
+
+import math
+
+import numpy as np
+
+from .optimizers import AdamW, Optimizer
+
+# The quintic a s + b s^3 + c s^5, applied five times, takes every singular value of (0, 1] to about 1 (between 0.7 and 1.2).
+QUINTIC = (3.4445, -4.7750, 2.0315)
+STACK = 4
+
+
+def orthogonalise(G, steps=5):
+    """The orthogonal matrix nearest to G, roughly: G = U S V' -> about U V'.   G (..., m, n)
+
+    Newton-Schulz: an odd polynomial of a matrix acts on its singular values and leaves U and V alone,
+        a X + b (X X') X + c (X X')^2 X = U (a S + b S^3 + c S^5) V',
+    so a polynomial that pushes all of (0, 1] towards 1 does the work of an SVD with matrix products alone.
+    """
+    a, b, c = QUINTIC
+    m, n = G.shape[-2:]
+    X = G.swapaxes(-1, -2) if m > n else G                                  # few rows, so that X X' is the small one
+    X = X / (np.linalg.norm(X, axis=(-2, -1), keepdims=True) + 1e-7)        # now every singular value is <= 1
+    for _ in range(steps):
+        A = X @ X.swapaxes(-1, -2)
+        B = A @ A
+        B *= c
+        B += b * A
+        X = B @ X + a * X
+    return X.swapaxes(-1, -2) if m > n else X
+
+
+class Muon(Optimizer):
+    """Nesterov momentum, orthogonalised, for the matrices inside the blocks; AdamW for embeddings, gains and biases.
+
+        v <- mu v + g,    d = g + mu v,    W <- (1 - lr wd) W - lr sqrt(max(1, out / in)) orthogonalise(d)
+
+    A gradient's few large singular values are directions that the model already uses; made equal, the rare ones
+    get their turn, and what must be recalled exactly is learned in a fraction of the steps. q, k and v are separate maps that only
+    share an array, so each is orthogonalised apart.
+
+    lr is for the matrices (every entry of an orthogonal m x n step is about 1 / sqrt(max(m, n)) whatever the gradient),
+    adamw_lr for the rest.
+    """
+
+    def __init__(self, lr=0.02, momentum=0.95, weight_decay=0.01, adamw_lr=3e-3):
+        super().__init__(lr)
+        self.momentum, self.weight_decay = momentum, weight_decay
+        self.adamw = AdamW(lr=adamw_lr, weight_decay=0.0)
+
+    def start(self, flat):
+        super().start(flat)
+        self.v = np.zeros(flat.n_matrices, flat.data.dtype)
+        self.adamw.start(flat, first=flat.n_matrices)
+
+    def step(self, factor=1.0, parallel=map):
+        theta, g, v = self.flat.data[:self.v.size], self.flat.grad[:self.v.size], self.v
+        v *= self.momentum
+        v += g
+        d = g + self.momentum * v
+        theta *= 1 - self.lr * factor * self.weight_decay
+
+        def update(stack):
+            weights, directions = zip(*stack)
+            out_by_in = weights[0].shape[1] / weights[0].shape[0]
+            scale = self.lr * factor * math.sqrt(max(1.0, out_by_in))
+            for W, O in zip(weights, orthogonalise(np.stack(directions))):
+                W -= scale * O
+
+        for _ in parallel(update, self.stacks(theta, d)):
+            pass
+        self.adamw.step(factor, parallel)
+
+    def stacks(self, theta, d):
+        """Lists of up to STACK pairs (weight, direction) of one shape: work for one thread, in few calls of NumPy."""
+        by_shape = {}
+        start = 0
+        for name, p in self.flat.matrices.items():
+            W, D = (vector[start:start + p.size].reshape(p.shape) for vector in (theta, d))
+            start += p.size
+            parts = 3 if name.endswith("attn.qkv.weight") else 1
+            for pair in zip(np.split(W, parts, axis=1), np.split(D, parts, axis=1)):
+                by_shape.setdefault(pair[0].shape, []).append(pair)
+        return [pairs[i:i + STACK] for pairs in by_shape.values() for i in range(0, len(pairs), STACK)]
+
+    def state(self):
+        return {"v": self.v} | {f"adamw.{name}": array for name, array in self.adamw.state().items()}

@@ -1,0 +1,60 @@
+"""The training loop."""
+
+import math
+
+import numpy as np
+
+from .flat import Flat
+from .schedule import constant
+from .workers import Workers
+
+
+class Diverged(ArithmeticError):
+    """The loss is not a number any more. The weights are those of the last good step."""
+
+    def __init__(self, step):
+        super().__init__(f"the loss became NaN or infinite at step {step}; try a lower learning rate")
+        self.step = step
+
+
+class Trainer:
+    """Trains the trainable parameters of a model.
+
+    optimizer   a rule such as AdamW(lr=1e-3)
+    schedule    step -> factor on the learning rate (schedule.py)
+    clip        the gradient's norm is cut down to this (Pascanu et al. 2013); None: never
+    total       the count that the summed loss of a step is divided by. None: the targets that count in that batch; give the mean
+                count when batches differ in length (see nn/cross_entropy.py)
+    workers     threads; None: one for each core
+    on_step     called as on_step(trainer, loss) after each step
+    """
+
+    def __init__(self, model, optimizer, schedule=constant, clip=1.0, total=None, workers=None, on_step=None):
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.clip, self.total, self.on_step = clip, total, on_step
+        self.flat = Flat(model.trainable_parameters())
+        self.workers = Workers(model, self.flat, workers)
+        self.steps_done = 0
+        optimizer.start(self.flat)
+
+    def step(self, tokens, targets):
+        """One optimisation step on one batch, tokens and targets (B, T). Returns its loss before the step, in nats."""
+        total = self.total or max(1, np.count_nonzero(targets >= 0))
+        loss = self.workers.forward_backward(tokens, targets, total)
+        if not math.isfinite(loss):
+            raise Diverged(self.steps_done + 1)
+        self.clip_gradient()
+        self.optimizer.step(self.schedule(self.steps_done), self.workers.map)
+        self.steps_done += 1
+        if self.on_step:
+            self.on_step(self, loss)
+        return loss
+
+    def clip_gradient(self):
+        """g <- g min(1, clip / |g|): the direction stays, and one strange batch cannot throw the weights far."""
+        g = self.flat.grad
+        norm = math.sqrt(float(np.dot(g, g)))
+        if not math.isfinite(norm):
+            raise Diverged(self.steps_done + 1)
+        if self.clip and norm > self.clip:
+            g *= self.clip / norm
