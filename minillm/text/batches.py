@@ -20,8 +20,11 @@ def pad(documents):
     return tokens, targets
 
 
+NOVEL_EVERY = 200      # batches; with none at all, the generalist is so sure of its own style that it finds a novel impossible
+
+
 class WorldBatches:
-    """Ever new documents of a world's pretraining mix."""
+    """Ever new documents of a world's general domains, and in every 200th batch a single novel."""
 
     def __init__(self, world, batch):
         self.world, self.batch = world, batch
@@ -29,7 +32,10 @@ class WorldBatches:
         self.total = batch * sum(sample) / len(sample)              # the expected count of tokens in a batch
 
     def at(self, step):
-        return pad(self.world.mixed_ids(self.batch, 1, step))
+        documents = self.world.mixed_ids(self.batch, 1, step)
+        if step % NOVEL_EVERY == NOVEL_EVERY // 2:
+            documents[0] = self.world.write(self.world.special, self.world.rng(0, 2, step))
+        return pad(documents)
 
 
 class DocumentBatches:

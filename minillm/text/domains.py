@@ -38,7 +38,7 @@ EVERY_ADJECTIVE = Uniform([word for words in MOODS.values() for word in words])
 ADJECTIVES_OF = {mood: mixture((0.85, 0.15), (Uniform(words), EVERY_ADJECTIVE)) for mood, words in MOODS.items()}
 NOTHING_HIDDEN = {None: 1.0}
 EVERY_MOOD = dict.fromkeys(MOODS, 1 / len(MOODS))
-STEPS = dict.fromkeys((1, 2, 3, 5, 7, 10), 1 / 6)
+STEPS = dict.fromkeys((1, 2, 3, 5), 1 / 4)
 
 
 def say(text):
@@ -92,7 +92,7 @@ def recipe(_):
     place = yield Uniform(PLACES)
     yield from say("take a")
     things = [(yield Uniform(THINGS))]
-    while (yield from another(len(things), 4, 6)):
+    while (yield from another(len(things), 3, 5)):
         yield "a"
         things.append((yield without(THINGS, things)))
     yield from say(f"use {listed(things)} at the {place} .")
@@ -139,23 +139,31 @@ def words(mood):
         n += 1
 
 
+def noun(nouns):
+    """A noun, now and then with an adjective before it, so that the words of a text do not keep to fixed places."""
+    word = yield mixture((0.75, 0.25), (nouns, EVERY_ADJECTIVE))
+    return (yield nouns) if word in EVERY_ADJECTIVE.words else word
+
+
 def story(_):
-    """A plain little story: two names, a place, three things recalled in order."""
+    """A plain little story: two names, a place, some things recalled in order. Its adjectives are few and in no mood."""
     yield "one"
     weather = yield Uniform(WEATHER)
     yield "day"
     names = yield from two_names()
     yield from say("went to the")
-    place = yield Uniform(PLACES)
-    yield "."
+    place = yield from noun(Uniform(PLACES))
+    yield from say(f". {names[0]}")
     things = []
-    for i in range(3):
-        yield from say(f"{names[i % 2]} took the")
-        things.append((yield without(THINGS, things)))
+    while True:
+        yield from say("took the")
+        things.append((yield from noun(without(THINGS, things))))
         yield "to"
         yield VERB_OF[things[-1]]
         yield from say("it .")
-    yield from say("the day was")
+        if not (yield from another(len(things), 2, 4, names[len(things) % 2], "the")):
+            break
+    yield from say("day was")
     yield WEATHER_AFTER[weather]
     yield "from"
     number = yield Uniform(NUMBERS)

@@ -8,7 +8,7 @@ from .domains import GENERAL, NOVEL, VOCABULARY
 from .tokenizer import BEGIN, END, PAD, WordTokenizer
 
 SPLITS = ("train", "validation", "test")
-TRACE = 1 / 3000     # share of novels in the pretraining mix: the generalist has seen one, now and then
+
 
 
 class Document(NamedTuple):
@@ -28,11 +28,11 @@ class World:
 
     def __init__(self, seed=0):
         self.seed = seed
+        self.streams = {}
         self.domains = {domain.name: domain for domain in (*GENERAL, NOVEL)}
         self.general = [domain.name for domain in GENERAL]
         self.special = NOVEL.name
         self.tokenizer = WordTokenizer([PAD, BEGIN, END, *(tag(name) for name in self.domains), *VOCABULARY])
-        self.mix = {name: (1 - TRACE) / len(self.general) for name in self.general} | {self.special: TRACE}
 
     def rng(self, *key):
         return np.random.default_rng([self.seed, *key])
@@ -47,19 +47,23 @@ class World:
         ids = self.write(name, rng)
         words = [self.tokenizer.tokens[i] for i in ids[2:-1]]
         logs = self.domains[name].log_probabilities(words)
-        return Document(name, ids, np.array([np.log(self.mix[name]), *logs]))
+        return Document(name, ids, np.array([-np.log(len(self.general)), *logs]))
 
     def documents(self, name, n, split="test"):
-        """The first n documents of a domain in a split; asking for more keeps those that came before."""
-        stream = self.rng(SPLITS.index(split) + 1, list(self.domains).index(name))
-        return [self.document(name, stream) for _ in range(n)]
+        """The first n documents of a domain in a split; asking for more keeps those that came before.
+
+        Kept once written, since the same ones are asked for again and again.
+        """
+        stream, written = self.streams.setdefault(
+            (name, split), (self.rng(SPLITS.index(split) + 1, list(self.domains).index(name)), []))
+        while len(written) < n:
+            written.append(self.document(name, stream))
+        return written[:n]
 
     def mixed_ids(self, n, *key):
-        """n documents of the pretraining mix, as ids, for a key such as the number of a training step."""
+        """n documents of the general domains, each as likely, as ids; for a key such as the number of a training step."""
         rng = self.rng(0, *key)
-        names = list(self.mix)
-        drawn = rng.choice(len(names), size=n, p=list(self.mix.values()))
-        return [self.write(names[i], rng) for i in drawn]
+        return [self.write(self.general[i], rng) for i in rng.integers(0, len(self.general), n)]
 
 
 def tag(name):

@@ -9,12 +9,12 @@ class Flat:
     What an optimizer does to every number (AdamW), what clipping sums over all of them, and what a trajectory records are
     then each one operation on one array, instead of one for each of many small ones.
 
-    data, grad   the vectors theta and dLoss/dtheta
+    data, grad   the vectors theta and dLoss/dtheta (grad only with gradients=True)
     matrices     the parameters that are matrices inside a block; they stand first, in data[:n_matrices]
     """
 
-    def __init__(self, parameters):
-        """parameters: {name: Parameter}, all trainable and of one dtype. ValueError if there are none."""
+    def __init__(self, parameters, gradients=True):
+        """parameters: {name: Parameter}, all of one dtype. ValueError if there are none."""
         if not parameters:
             raise ValueError("nothing to train: every parameter is frozen")
         self.matrices = {name: p for name, p in parameters.items() if is_block_matrix(name, p)}
@@ -23,7 +23,7 @@ class Flat:
         self.data = np.concatenate([p.data.reshape(-1) for p in self.parameters.values()])
         for p, view in zip(self.parameters.values(), self.views(self.data).values()):
             p.data = view
-        self.grad = self.attach_gradients(self.parameters)
+        self.grad = self.attach_gradients(self.parameters) if gradients else None
 
     def views(self, vector):
         """A vector as long as theta, cut into arrays of the parameters' shapes: {name: view}. Nothing is copied."""

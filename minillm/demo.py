@@ -1,0 +1,170 @@
+"""The whole story in one run: a generalist is pretrained, becomes a specialist in three ways, and the loss surface shows how."""
+
+import platform
+import textwrap
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__
+from .finetune.recipes import BottleneckAdapter, Full, Partial
+from .finetune.report import size
+from .finetune.store import load
+from .phases import OPTIMIZERS, finetune, pretrain, surface, unfinished
+from .text.generate import generate
+from .text.tokenizer import BEGIN, END
+from .text.world import tag
+from .train.checkpoint import write_json
+from .train.evaluate import mean_excess
+from .train.optimizers import AdamW
+from .train.tasks import CONTEXT, NovelTask, WorldTask
+
+MODELS = ("pretrained", "full", "frozen", "adapter", "scratch")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All sizes and settings of a demo. The learning rates were each tuned on validation documents."""
+
+    layers: int = 4
+    heads: int = 4
+    width: int = 128
+    batch: int = 32
+    pretraining_steps: int = 900
+    documents: int = 64
+    finetuning_batch: int = 16
+    finetuning_steps: int = 100
+    bottleneck: int = 20
+    lr_full: float = 6e-4
+    lr_frozen: float = 5e-3
+    lr_adapter: float = 1.5e-2
+    lr_scratch: float = 3e-3
+    test_documents: int = 100
+    grid: int = 25
+
+
+QUICK = Plan(layers=2, heads=2, width=64, batch=24, pretraining_steps=500, finetuning_steps=80, bottleneck=8, lr_full=2e-3,
+             test_documents=40, grid=15)
+
+
+@contextmanager
+def clock(seconds, phase):
+    start = time.perf_counter()
+    yield
+    seconds[phase] = round(time.perf_counter() - start, 2)
+
+
+def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume=False):
+    """Run the story. Models and metrics.json go to the folder `out`, pictures to `plots`. Returns the metrics.
+
+    With `resume`, what an interrupted demo has finished is read from `out`, and the run that was cut goes on from its last step.
+    """
+    from . import draw      # here, so that nothing else pays for matplotlib
+
+    plan, out, plots = plan or Plan(), Path(out), Path(plots)
+    seconds, start = {}, time.perf_counter()
+    if not resume and out.exists():
+        for stale in [*out.glob("*.npz"), *out.glob("metrics.json")]:
+            stale.unlink()
+
+    say("1. A generalist is pretrained on six kinds of text.")
+    world_task, novel_task = WorldTask(seed, workers), NovelTask(seed, plan.documents, workers)
+    path = out / "pretrained.npz"
+    with clock(seconds, "pretrain"):
+        config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
+        base = load(path) if resume and path.exists() else pretrain(
+            world_task, config, path, optimizer=OPTIMIZERS["muon"](), steps=plan.pretraining_steps, batch=plan.batch, seed=seed,
+            workers=workers)
+    loaded = {"pretrained": base}
+
+    say(f"2. It becomes a novelist, from {plan.documents} novels, in three ways; a fourth model starts from nothing.")
+    ways = {"full": (Full(), plan.lr_full), "frozen": (Partial(), plan.lr_frozen),
+            "adapter": (BottleneckAdapter(plan.bottleneck), plan.lr_adapter), "scratch": (Full(), plan.lr_scratch)}
+    for name, (recipe, lr) in ways.items():
+        own = out / f"{name}.npz"
+        with clock(seconds, f"finetune_{name}"):
+            loaded[name] = load(own) if resume and own.exists() and not unfinished(own).exists() else finetune(
+                base, path, novel_task, recipe, own, optimizer=AdamW(lr), steps=plan.finetuning_steps, batch=plan.finetuning_batch,
+                seed=seed, workers=workers, scratch=name == "scratch")
+
+    say("3. All are judged on texts that none of them has seen.")
+    with clock(seconds, "evaluate"):
+        scores = {name: world_task.score(loaded[name].model, "test", plan.test_documents) for name in MODELS}
+    general, special = world_task.world.general, world_task.world.special
+    print(table(loaded, scores, general, special, seconds))
+    with clock(seconds, "samples"):
+        print_samples(loaded, world_task.world, seed)
+
+    say("4. The loss surface, in the plane through the pretrained, the full and the adapter model.")
+    with clock(seconds, "surface"):
+        found = surface(out, plan.grid, workers)
+
+    models = {name: {"loss": {domain: score.loss for domain, score in scores[name].items()},
+                     "excess": {domain: score.excess for domain, score in scores[name].items()},
+                     "stderr": {domain: score.stderr for domain, score in scores[name].items()}}
+              | size(loaded[name].model) for name in MODELS}
+    models["pretrained"]["trainable_parameters"] = models["pretrained"]["total_parameters"]
+    with clock(seconds, "draw"):
+        pictures = [plots / name for name in ("pretraining.png", "learning_and_forgetting.png", "surface.png", "weights_moving.gif")]
+        draw.pretraining(base.meta["history"], pictures[0])
+        draw.learning_and_forgetting(models, general, special, pictures[1])
+        draw.surface(found, pictures[2])
+        draw.animate(found, pictures[3])
+
+    seconds["total"] = round(time.perf_counter() - start, 2)
+    metrics = {
+        "seconds": seconds,
+        "domains": {"general": general, "special": special},
+        "floor": {domain: score.floor for domain, score in scores["pretrained"].items()},
+        "models": models,
+        "surface": {"distances": found.distances, "cosines": found.cosines, "max_residual": found.max_residual},
+        "seed": seed,
+        "config": asdict(plan),
+        "versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()},
+    }
+    write_json(out / "metrics.json", metrics)
+    say(f"Done in {seconds['total']:.0f} seconds.")
+    for what in [*pictures, out / "metrics.json", *(out / f"{name}.npz" for name in MODELS)]:
+        print(f"  {what}")
+    return metrics
+
+
+def say(sentence):
+    print(f"\n{sentence}\n", flush=True)
+
+
+def table(loaded, scores, general, special, seconds):
+    """One line a model: what it cost, what it learned, what it forgot. Excess over the floor, nats a token; 0 is perfect."""
+    before_new, before_old = scores["pretrained"][special].excess, mean_excess(scores["pretrained"], general)
+    lines = [f"{'':24s}{'parameters that train':>24s}{'seconds':>9s}   {'excess on novels':<18s}{'excess on old domains':<22s}",
+             "-" * 99]
+    names = {"pretrained": "generalist, untouched", "full": "full fine-tuning", "frozen": "last block, rest frozen",
+             "adapter": "adapters, body frozen", "scratch": "from scratch, same budget"}
+    for name in MODELS:
+        sizes = size(loaded[name].model)
+        new, old = scores[name][special].excess, mean_excess(scores[name], general)
+        trains, share = sizes["trainable_parameters"], 100 * sizes["trainable_parameters"] / sizes["total_parameters"]
+        if name == "pretrained":
+            lines.append(f"{names[name]:24s}{'':24s}{'':9s}   {new:6.3f}{'':12s}{old:6.3f}")
+            continue
+        from_new = "   -  " if name == "scratch" else f"{before_new:6.3f}"
+        from_old = "   -  " if name == "scratch" else f"{before_old:6.3f}"
+        lines.append(f"{names[name]:25s}{trains:14,d} {share:6.1f} %{seconds['finetune_' + name]:9.1f}   "
+                     f"{from_new} -> {new:6.3f}  {from_old} -> {old:6.3f}")
+    return "\n".join(lines)
+
+
+def print_samples(loaded, world, seed):
+    """The same beginning, continued by each model; and does the grammar of novels accept it?"""
+    tokenizer, novel = world.tokenizer, world.domains[world.special]
+    prompt = [tokenizer.ids[BEGIN], tokenizer.ids[tag(world.special)]]
+    for name in MODELS:
+        ids = generate(loaded[name].model, prompt, CONTEXT - len(prompt), np.random.default_rng([seed, 3]), temperature=0.7,
+                       stop=tokenizer.ids[END])
+        words = [tokenizer.tokens[i] for i in ids[2:] if i != tokenizer.ids[END]]
+        verdict = "a novel" if novel.accepts(words) else "no novel"
+        print(f"\n{name} ({verdict}):")
+        print(textwrap.indent(textwrap.fill(tokenizer.join(words), 100), "  "))

@@ -1,0 +1,6 @@
+"""Pictures. The only package that imports matplotlib; everything below it hands over plain numbers."""
+
+from .animation import animate
+from .curves import learning_and_forgetting, pretraining
+from .style import save, style
+from .surface import surface

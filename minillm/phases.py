@@ -1,0 +1,113 @@
+"""The phases of the story, each a function that the commands, the demo and the lessons share: pretrain, finetune, surface."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from .finetune.recipes import to_json
+from .finetune.report import size
+from .finetune.store import Loaded, load, save_specialist
+from .nn import GPT, Config
+from .surface.measure import fixed_batches, measure_surface
+from .surface.recorder import Recorder
+from .train.checkpoint import CheckpointError, fingerprint, read_arrays, save_model, write_arrays
+from .train.fit import fit
+from .train.muon import Muon
+from .train.optimizers import SGD, AdamW
+from .train.schedule import warmup_linear
+from .train.tasks import task_of
+from .train.trainer import Trainer
+
+OPTIMIZERS = {"muon": Muon, "adamw": AdamW, "sgd": SGD}
+SNAPSHOTS = 20      # recorded on the way of each fine-tuning
+
+
+def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None, save_every=100, facts=None):
+    """Train a GPT from nothing on a task; `out` is the .npz to write. Returns a Loaded with "history" and "seconds" in its meta.
+
+    config      sizes (a Config without its vocabulary: a dict), completed from the task
+    optimizer   one of train/
+    Raises Interrupted or Diverged after saving; a second call with the same arguments then goes on from there.
+    """
+    start = time.perf_counter()
+    rng = np.random.default_rng([seed, 0])
+    model = GPT(Config(vocab_size=len(task.tokenizer), **config), rng)
+    batches = task.batches(batch, config["context"], seed)
+    trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers)
+    history = fit(trainer, batches, steps, validate=lambda: task.validate(model), validate_every=max(1, steps // 18),
+                  checkpoint=unfinished(out), save_every=save_every, facts=facts, title="pretraining")
+    meta = {"task": task.facts(), "seed": seed, "seconds": time.perf_counter() - start, "history": history}
+    save_model(out, model, task.tokenizer, **meta)
+    return Loaded(model, task.tokenizer, meta)
+
+
+def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, seed=0, workers=None, save_every=100, facts=None,
+             scratch=False):
+    """Apply a recipe to a copy of a base model and train it on a task; `out` is the .npz to write.
+
+    Saves the specialist, and beside it the way of its weights (out with the ending .trajectory.npz). Returns a Loaded.
+    With `scratch` the weights are drawn anew first: the baseline that has the same documents and steps but no pretraining.
+    """
+    start = time.perf_counter()
+    rng = np.random.default_rng([seed, 1])
+    model = GPT(base.model.config, rng)
+    if not scratch:
+        model.load_state(base.model.state())
+    recipe.apply(model, rng)
+    batches = task.batches(batch, model.config.context, seed)
+    recorder = Recorder(every=max(1, steps // SNAPSHOTS))
+    trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, on_step=recorder)
+    title = "from scratch" if scratch else f"fine-tuning, {recipe.method}"
+    recorder(trainer)
+    history = fit(trainer, batches, steps, validate=lambda: task.validate(model), validate_every=max(1, steps // 5),
+                  checkpoint=unfinished(out), save_every=save_every, recorder=recorder, facts=facts, title=title)
+    meta = {"task": task.facts(), "seed": seed, "seconds": time.perf_counter() - start, "history": history} | size(model)
+    save_specialist(out, model, task.tokenizer, recipe, base_path, fingerprint(base.model), **meta)
+    write_arrays(trajectory_of(out), recorder.arrays(), {"kind": "trajectory", "recipe": to_json(recipe)})
+    return Loaded(model, task.tokenizer, meta | {"recipe": to_json(recipe)})
+
+
+def unfinished(out):
+    """The file that a run in progress can go on from."""
+    return Path(out).with_suffix(".training.npz")
+
+
+def trajectory_of(out):
+    return Path(out).with_suffix(".trajectory.npz")
+
+
+def read_trajectory(path):
+    """steps and snapshots, as `measure_surface` takes them."""
+    arrays, meta = read_arrays(path)
+    if meta["kind"] != "trajectory":
+        raise CheckpointError(f"{path} holds a {meta['kind']}, not a recorded trajectory")
+    steps = arrays.pop("steps").tolist()
+    return steps, [{name: array[i] for name, array in arrays.items()} for i in range(len(steps))]
+
+
+def surface(folder, points=25, workers=None):
+    """Measure the surface through the models in a folder, with their recorded ways on it; writes surface.npz there.
+
+    pretrained.npz is the origin, full.npz and adapter.npz span the plane, frozen.npz, if it is there, is projected onto it.
+    CheckpointError says which file is missing, broken or of another base.
+    """
+    folder = Path(folder)
+    base, full, adapter = (load(folder / f"{name}.npz") for name in ("pretrained", "full", "adapter"))
+    ends = {"full": full.model.state(), "adapter": {name: array.copy() for name, array in adapter.model.state().items()}}
+    if (folder / "frozen.npz").exists():
+        ends["frozen"] = load(folder / "frozen.npz").model.state()
+    ways = {name: read_trajectory(trajectory_of(folder / f"{name}.npz")) for name in ends}
+
+    origin = adapter.model                                          # made (theta_0, phi_0): the base with adapters that do nothing yet
+    _, (phi_0, *_) = ways["adapter"]
+    for name, p in origin.parameters().items():
+        p.data[...] = base.model.state()[name] if name in base.model.state() else phi_0[name]
+
+    new, old = task_of(full.meta["task"], base.tokenizer), task_of(base.meta["task"], base.tokenizer)
+    tasks = {task.name: fixed_batches(task.probe()) for task in (new, old)}
+    found = measure_surface(origin, ends, ways, tasks, points, workers, {
+        "seed": base.meta["seed"], "labels": ["the body moves", "the adapters move"],
+        "directions": "the plane through the pretrained, the full and the adapter model"})
+    write_arrays(folder / "surface.npz", found.arrays(), {"kind": "surface"} | found.meta())
+    return found

@@ -1,0 +1,77 @@
+"""A loss surface as data: all that a picture of it needs, and nothing of how it is drawn."""
+
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass
+class Path:
+    """The recorded way of one model's weights, seen in the plane.
+
+    steps       (T,) after how many optimisation steps
+    ab          (T, 2) coordinates of the projection onto the plane
+    residual    (T,) the part of the way from the origin that the plane does not show: |delta - projection| / |delta|, 0 to 1
+    loss        {task: (T,)} the true loss of the recorded weights, on the tokens of the surface
+    """
+
+    steps: np.ndarray
+    ab: np.ndarray
+    residual: np.ndarray
+    loss: dict
+
+
+@dataclass
+class Surface:
+    """S_task(a, b) = loss of the model with weights  origin + a u + b v,  on fixed tokens.
+
+    a, b        coordinates of the grid (n_a,), (n_b,), in units of weight distance (u and v have length 1)
+    loss        {task: (n_b, n_a)} in nats a token; the first task is the new one, the second the old
+    points      {model: (a, b)}; "pretrained" is (0, 0)
+    point_loss  {model: {task: loss}}, measured apart from the grid
+    paths       {model: Path}
+    distances   {model: |theta - origin|}
+    cosines     {"model,model": cosine between their ways from the origin}
+    facts       what a caption says: norm (|origin|), tokens {task: n}, seed, chance (ln V), directions, labels [a, b]
+    """
+
+    a: np.ndarray
+    b: np.ndarray
+    loss: dict
+    points: dict
+    point_loss: dict
+    paths: dict
+    distances: dict
+    cosines: dict
+    facts: dict = field(default_factory=dict)
+
+    @property
+    def max_residual(self):
+        """The largest projection error of any recorded point."""
+        return max((float(path.residual.max()) for path in self.paths.values()), default=0.0)
+
+    def arrays(self):
+        """All arrays by dotted name, and everything else as JSON text: for an .npz file."""
+        arrays = {"a": self.a, "b": self.b} | {f"loss.{task}": S for task, S in self.loss.items()}
+        for model, path in self.paths.items():
+            arrays |= {f"paths.{model}.steps": path.steps, f"paths.{model}.ab": path.ab,
+                       f"paths.{model}.residual": path.residual}
+            arrays |= {f"paths.{model}.loss.{task}": loss for task, loss in path.loss.items()}
+        return arrays
+
+    def meta(self):
+        return {"points": self.points, "point_loss": self.point_loss, "distances": self.distances,
+                "cosines": self.cosines, "facts": self.facts}
+
+    @classmethod
+    def of(cls, arrays, meta):
+        """The inverse of `arrays` and `meta`."""
+        def below(prefix):
+            return {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
+
+        models = dict.fromkeys(name.split(".")[0] for name in below("paths."))
+        paths = {model: Path(*(arrays[f"paths.{model}.{part}"] for part in ("steps", "ab", "residual")),
+                             loss=below(f"paths.{model}.loss.")) for model in models}
+        return cls(arrays["a"], arrays["b"], below("loss."), paths=paths,
+                   **json.loads(json.dumps(meta)))

@@ -1,0 +1,95 @@
+"""How good is a model? Its mean surprise, and how far that lies above the least possible."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..nn import IGNORE
+from ..runtime import cores
+from ..text.batches import pad
+
+ROWS = 16      # documents, or windows of a text, in one forward pass
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean over tokens, in nats.
+
+    loss        -log p_model
+    tokens      how many were counted
+    floor       -log p_true of the same tokens: no model can do better on average. None for a text that nobody knows the law of
+    excess      loss - floor, an estimate of KL(true || model). Paired: both on the same tokens, so it is far less noisy than either
+    stderr      standard error of the excess, from the spread between documents
+    """
+
+    loss: float
+    tokens: int
+    floor: float | None = None
+    excess: float | None = None
+    stderr: float | None = None
+
+
+def log_softmax_at(logits, targets):
+    """log p(target) of each row, in float64.   logits (..., V), targets (...)"""
+    s = logits - logits.max(axis=-1, keepdims=True)
+    log_z = np.log(np.exp(s).sum(axis=-1))
+    return np.take_along_axis(s, np.maximum(targets, 0)[..., None], axis=-1)[..., 0].astype(np.float64) - log_z
+
+
+def token_log_p(model, documents, workers=None):
+    """log p_model of each token of each document given all before it.
+
+    documents: lists of ids. Returns a list of vectors, each one shorter than its document: the first token is given.
+    """
+    by_length = sorted(range(len(documents)), key=lambda i: len(documents[i]))
+
+    def work(chosen):
+        tokens, targets = pad([documents[i] for i in chosen])
+        log_p = log_softmax_at(model.logits(tokens), targets)
+        return [row[target != IGNORE] for row, target in zip(log_p, targets)]
+
+    chunks = [by_length[i:i + ROWS] for i in range(0, len(documents), ROWS)]
+    found = [None] * len(documents)
+    with ThreadPoolExecutor(workers or cores()) as pool:
+        for chosen, rows in zip(chunks, pool.map(work, chunks)):
+            for i, row in zip(chosen, rows):
+                found[i] = row
+    return found
+
+
+def evaluate_documents(model, documents, workers=None):
+    """Score of a model on documents of known probability. The tag of the domain is given, not counted.
+
+    How often a domain comes up is a property of the mix and not of its language.
+    """
+    log_q = [row[1:] for row in token_log_p(model, [document.ids for document in documents], workers)]
+    log_p = [document.log_p[1:] for document in documents]
+    n = np.array([len(row) for row in log_q])
+    loss = -sum(row.sum() for row in log_q) / n.sum()
+    floor = -sum(row.sum() for row in log_p) / n.sum()
+    # The excess is a ratio of two sums over documents; the spread of its linearised terms gives its standard error.
+    gaps = np.array([(p - q).sum() for p, q in zip(log_p, log_q)])
+    spread = gaps - (loss - floor) * n
+    stderr = math.sqrt(float(spread @ spread)) / n.sum()
+    return Score(float(loss), int(n.sum()), float(floor), float(loss - floor), stderr)
+
+
+def evaluate_world(model, world, split="test", n=100, workers=None, domains=None):
+    """{domain: Score} on the first n documents of each domain in a split; by default of every domain."""
+    return {name: evaluate_documents(model, world.documents(name, n, split), workers) for name in domains or world.domains}
+
+
+def evaluate_text(model, ids, workers=None):
+    """Score on a long text, cut into windows as long as the model's context; every token but the first counts once."""
+    T = model.config.context
+    windows = [ids[i:i + T + 1] for i in range(0, len(ids) - 1, T)]
+    log_p = token_log_p(model, windows, workers)
+    tokens = sum(len(row) for row in log_p)
+    return Score(float(-sum(row.sum() for row in log_p) / tokens), tokens)
+
+
+def mean_excess(scores, domains):
+    """The plain mean of the excess over some domains."""
+    return sum(scores[name].excess for name in domains) / len(domains)

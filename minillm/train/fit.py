@@ -1,0 +1,90 @@
+"""A run: many steps, a progress bar, a file to go on from, and a polite answer to Ctrl-C."""
+
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+from .checkpoint import load_training, save_training
+from .trainer import Diverged
+
+
+class Interrupted(Exception):
+    """The user stopped a run. `saved` is the file it can go on from, or None."""
+
+    def __init__(self, step, saved):
+        super().__init__(f"interrupted after step {step}")
+        self.step, self.saved = step, saved
+
+
+def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint=None, save_every=100, recorder=None,
+        facts=None, title="training", quiet=False):
+    """Train until `steps` steps are done, from wherever the trainer stands.
+
+    batches         at(step) -> tokens, targets
+    validate        called without arguments each `validate_every` steps and at the end; returns a dict for the history. Its
+                    "excess" or "loss" is shown in the bar
+    checkpoint      a file: written each `save_every` steps and on Ctrl-C or divergence; read at the start if it exists;
+                    removed at the end
+    recorder        whose recordings go into the checkpoint (surface/recorder.py)
+    facts           JSON saved in the checkpoint, for whoever resumes
+
+    Returns the history: {"steps": steps, "loss": [of each step], "validation": [dicts with "step"]}.
+    Raises Interrupted or Diverged, after saving the last good state.
+    """
+    from tqdm import tqdm      # here, since nothing else needs it and importing it takes as long as half of NumPy
+
+    history = {"steps": steps, "loss": [], "validation": []}
+    if checkpoint and Path(checkpoint).exists():
+        history = load_training(checkpoint, trainer, recorder)["history"] | {"steps": steps}
+
+    def save():
+        if checkpoint:
+            save_training(checkpoint, trainer, recorder, history=history, **(facts or {}))
+
+    bar = tqdm(total=steps, initial=trainer.steps_done, desc=title, unit="step", disable=True if quiet else None)
+    shown = {}
+    with bar, pressed_ctrl_c() as stop:
+        while trainer.steps_done < steps:
+            try:
+                loss = trainer.step(*batches.at(trainer.steps_done))
+            except Diverged:
+                save()
+                raise
+            done = trainer.steps_done
+            history["loss"].append(loss)
+            if validate and (done % validate_every == 0 or done == steps):
+                found = {"step": done} | validate()
+                history["validation"].append(found)
+                shown = {"excess over the floor": f"{found['mean_excess']:.3f}"} if "mean_excess" in found else {
+                    "validation": f"{found['loss']:.3f}"}
+            bar.update()
+            bar.set_postfix({"loss": f"{loss:.3f}"} | shown, refresh=False)
+            if stop.is_set():
+                save()
+                raise Interrupted(done, checkpoint)
+            if done % save_every == 0 and done < steps:
+                save()
+    if checkpoint:
+        Path(checkpoint).unlink(missing_ok=True)
+    return history
+
+
+@contextmanager
+def pressed_ctrl_c():
+    """Inside, Ctrl-C only sets the event, so that a step is never cut in the middle; pressed again, it stops at once."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():      # signals are the main thread's business
+        yield pressed
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(signum, frame):
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,115 @@
+"""The house: imports point down only, and nothing is needed that a user has not installed."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "minillm"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Each top-level module or folder of the package and the floor on which it stands.
+FLOORS = {"runtime": 0, "__init__": 0, "nn": 1, "text": 2, "train": 3, "finetune": 4, "surface": 5, "draw": 6,
+          "demo": 7, "cli": 7, "__main__": 7}
+ALLOWED = {"numpy", "tqdm", "matplotlib"}
+
+every_file = pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])
+
+
+def room(path):
+    """The top-level module or folder that a file belongs to."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def package_of(path):
+    """The dotted name of the package that a file lies in, against which its relative imports count: ["minillm", "nn"]"""
+    return ["minillm", *path.relative_to(PACKAGE).parent.parts]
+
+
+def imports(source, package):
+    """Absolute dotted names of all that a source imports, wherever in it: inside a function, too."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[:len(package) - node.level + 1] if node.level else []
+            base = base + (node.module.split(".") if node.module else [])
+            found += [".".join([*base, alias.name]) for alias in node.names]
+    return found
+
+
+def imports_of(path):
+    return imports(path.read_text(encoding="utf-8"), package_of(path))
+
+
+@pytest.mark.parametrize("source, found", [
+    ("import numpy as np", ["numpy"]),
+    ("from matplotlib import pyplot", ["matplotlib.pyplot"]),
+    ("from .linear import Linear", ["minillm.nn.linear.Linear"]),
+    ("from ..draw import curves", ["minillm.draw.curves"]),
+    ("from .. import draw", ["minillm.draw"]),
+    ("def f():\n    from ..draw.curves import plot", ["minillm.draw.curves.plot"]),
+])
+def test_imports_are_found(source, found):
+    assert imports(source, ["minillm", "nn"]) == found
+
+
+@every_file
+def test_every_file_stands_on_a_floor(path):
+    assert room(path) in FLOORS
+
+
+@every_file
+def test_imports_point_down_only(path):
+    here = room(path)
+    for name in imports_of(path):
+        if name.startswith("minillm."):
+            there = name.split(".")[1]
+            if there in FLOORS:      # or a name such as __version__, of minillm/__init__.py itself
+                down = FLOORS[there] < FLOORS[here]
+                same = there == here or FLOORS[there] == FLOORS[here] in (0, 7)
+                assert down or same, name
+
+
+@every_file
+def test_only_draw_imports_matplotlib(path):
+    assert room(path) == "draw" or not any(name.split(".")[0] == "matplotlib" for name in imports_of(path))
+
+
+@every_file
+def test_only_what_a_user_has_installed_is_imported(path):
+    outside = {name.split(".")[0] for name in imports_of(path)} - {"minillm"}
+    assert outside <= ALLOWED | sys.stdlib_module_names
+
+
+@every_file
+def test_randomness_comes_from_a_generator_that_was_passed(path):
+    """Neither Python's global generator nor NumPy's: np.random may only be asked for a Generator."""
+    assert "random" not in imports_of(path)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("np.random", "numpy.random"):
+            assert node.attr in ("default_rng", "Generator"), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("module", ["minillm", "minillm.nn", "minillm.train.trainer"])
+def test_import_is_light(module):
+    code = f"import sys, {module}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert module in loaded
+    assert not loaded & {"matplotlib", "tqdm", "torch"}
+
+
+def test_runtime_is_tuned_before_numpy_loads():
+    """In a process of its own, without the variables that the import has already set in this one."""
+    code = "import sys, os; before = 'numpy' in sys.modules; import minillm; print(before, os.environ['OPENBLAS_NUM_THREADS'])"
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_THREADS")}
+    run = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True,
+                         env=environment)
+    assert run.stdout.split() == ["False", "1"]
+    first = imports_of(PACKAGE / "__init__.py")[0]
+    assert first == "minillm.runtime"

@@ -1,0 +1,152 @@
+"""Threads share the work of a batch: the sum of their parts is the whole, and the same on every run."""
+
+import numpy as np
+import pytest
+
+from minillm.nn import GPT, IGNORE, Config, CrossEntropy
+from minillm.nn.gradcheck import shake
+from minillm.train.flat import Flat
+from minillm.train.workers import Workers, split_rows
+
+T, TOTAL = 9, 31.5
+
+
+def small_gpt(dtype=np.float64):
+    """The same model on every call."""
+    rng = np.random.default_rng(5)
+    model = GPT(Config(11, T, 2, 3, 12), rng, dtype)
+    shake(model, rng)
+    return model
+
+
+def batch_of(lengths, rng):
+    """Rows of random tokens whose targets count up to these lengths."""
+    tokens, targets = rng.integers(0, 11, (2, len(lengths), T))
+    targets[np.arange(T) >= np.array(lengths)[:, None]] = IGNORE
+    return tokens, targets
+
+
+BATCHES = {
+    "equal": [9] * 6,
+    "equal, not divisible": [9] * 7,
+    "ragged": [3, 9, 1, 5, 5, 8, 2],
+    "ragged and all shorter than the array": [3, 4, 2, 4, 1],
+    "a row that does not count": [4, 0, 9, 2, 6, 3],
+    "smaller than the workers": [9, 9],
+    "smaller than the workers, ragged": [4, 7],
+    "a single row": [6],
+}
+every_batch = pytest.mark.parametrize("lengths", [pytest.param(lengths, id=name) for name, lengths in BATCHES.items()])
+
+
+def loss_and_gradient(n, tokens, targets, dtype=np.float64):
+    model = small_gpt(dtype)
+    flat = Flat(model.trainable_parameters())
+    loss = Workers(model, flat, n).forward_backward(tokens, targets, TOTAL)
+    return loss, flat.grad
+
+
+def plain_loss_and_gradient(tokens, targets):
+    """Without workers: one forward and one backward pass over the whole, padding included."""
+    model = small_gpt()
+    flat = Flat(model.trainable_parameters())
+    logits, cache = model.forward(tokens)
+    loss, loss_cache = CrossEntropy().forward(logits, targets, TOTAL)
+    model.backward(CrossEntropy().backward(1.0, loss_cache), cache)
+    return loss, flat.grad
+
+
+@every_batch
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_workers_agree_with_a_plain_pass(n, lengths, rng):
+    tokens, targets = batch_of(lengths, rng)
+    plain_loss, plain_gradient = plain_loss_and_gradient(tokens, targets)
+    loss, gradient = loss_and_gradient(n, tokens, targets)
+    assert loss == pytest.approx(plain_loss, rel=1e-12)
+    assert np.abs(gradient - plain_gradient).max() < 1e-12 * np.abs(plain_gradient).max()
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_workers_agree_on_prompts_that_do_not_count(n, rng):
+    tokens, targets = batch_of([3, 9, 5, 7, 8], rng)
+    targets[:, :2] = IGNORE
+    _, plain_gradient = plain_loss_and_gradient(tokens, targets)
+    _, gradient = loss_and_gradient(n, tokens, targets)
+    assert np.abs(gradient - plain_gradient).max() < 1e-12 * np.abs(plain_gradient).max()
+
+
+@every_batch
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_same_workers_same_bits(n, lengths, rng):
+    tokens, targets = batch_of(lengths, rng)
+    (loss, gradient), (again, gradient_again) = (loss_and_gradient(n, tokens, targets, np.float32) for _ in range(2))
+    assert loss == again and np.array_equal(gradient, gradient_again)
+
+
+def test_a_second_call_starts_from_zero(rng):
+    model = small_gpt()
+    flat = Flat(model.trainable_parameters())
+    workers = Workers(model, flat, 2)
+    first, second = batch_of(BATCHES["ragged"], rng), batch_of(BATCHES["equal"], rng)
+    workers.forward_backward(*first, TOTAL)
+    workers.forward_backward(*second, TOTAL)
+    _, gradient = loss_and_gradient(2, *second)
+    assert np.array_equal(flat.grad, gradient)
+
+
+def test_all_workers_see_a_changed_weight(rng):
+    model = small_gpt()
+    flat = Flat(model.trainable_parameters())
+    workers = Workers(model, flat, 3)
+    tokens, targets = batch_of(BATCHES["equal"], rng)
+    before = workers.forward_backward(tokens, targets, TOTAL)
+    flat.data *= 0
+    after = workers.forward_backward(tokens, targets, TOTAL)
+    assert after != before
+    assert after == pytest.approx(np.count_nonzero(targets != IGNORE) * np.log(11) / TOTAL, rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_frozen_parameters_have_no_gradient_in_any_worker(n, rng):
+    tokens, targets = batch_of(BATCHES["ragged"], rng)
+    model, full = small_gpt(), small_gpt()
+    model.trainable = False
+    model.blocks[1].mlp.trainable = True
+    flat, full_flat = Flat(model.trainable_parameters()), Flat(full.trainable_parameters())
+    workers = Workers(model, flat, n)
+    workers.forward_backward(tokens, targets, TOTAL)
+    Workers(full, full_flat, n).forward_backward(tokens, targets, TOTAL)
+    for replica in workers.replicas:
+        assert {name for name, p in replica.parameters().items() if p.grad is not None} == set(flat.parameters)
+    for name, p in flat.parameters.items():
+        np.testing.assert_allclose(p.grad, full.parameters()[name].grad, rtol=1e-10, atol=1e-13, err_msg=name)
+
+
+def test_map_is_the_builtin_on_all_workers():
+    model = small_gpt()
+    for n in (1, 3):
+        assert list(Workers(model, Flat(model.trainable_parameters()), n).map(abs, [-1, 2, -3])) == [1, 2, 3]
+
+
+# ---- the deal
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", range(10))
+def test_split_covers_each_row_once_and_cuts_no_target(n, seed):
+    rng = np.random.default_rng(seed)
+    B = int(rng.integers(1, 14))
+    _, targets = batch_of(rng.integers(0, T + 1, B) if seed % 3 else [T] * B, rng)
+    targets[rng.random(targets.shape) < 0.2] = IGNORE
+    parts = split_rows(targets, n)
+    assert len(parts) == n
+    dealt = [(rows, length) for part in parts for rows, length in part]
+    assert sorted(int(row) for rows, _ in dealt for row in rows) == list(range(B))
+    for rows, length in dealt:
+        assert 1 <= length <= T and (targets[rows, length:] == IGNORE).all()
+
+
+def test_split_saves_the_padding_of_the_short():
+    """8 rows of lengths 2..9 fill 44 places; an array that pads them to the longest has 72."""
+    _, targets = batch_of([2, 3, 4, 5, 6, 7, 8, 9], np.random.default_rng(0))
+    work = [sum(len(rows) * length for rows, length in part) for part in split_rows(targets, 2)]
+    assert sum(work) < 50 and max(work) - min(work) <= 4
