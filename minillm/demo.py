@@ -40,7 +40,7 @@ class Plan:
     bottleneck: int = 20
     lr_full: float = 6e-4
     lr_frozen: float = 5e-3
-    lr_adapter: float = 1.5e-2
+    lr_adapter: float = 1e-2
     lr_scratch: float = 3e-3
     test_documents: int = 100
     grid: int = 25
@@ -62,7 +62,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
 
     With `resume`, what an interrupted demo has finished is read from `out`, and the run that was cut goes on from its last step.
     """
-    from . import draw      # here, so that nothing else pays for matplotlib
+    from . import draw  # here, so that nothing else pays for matplotlib
 
     plan, out, plots = plan or Plan(), Path(out), Path(plots)
     seconds, start = {}, time.perf_counter()

@@ -43,10 +43,11 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
 
 
 def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, seed=0, workers=None, save_every=100, facts=None,
-             scratch=False):
+             scratch=False, announce=None):
     """Apply a recipe to a copy of a base model and train it on a task; `out` is the .npz to write.
 
     Saves the specialist, and beside it the way of its weights (out with the ending .trajectory.npz). Returns a Loaded.
+    announce(model) is called when it is known what will train.
     With `scratch` the weights are drawn anew first: the baseline that has the same documents and steps but no pretraining.
     """
     start = time.perf_counter()
@@ -55,6 +56,8 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     if not scratch:
         model.load_state(base.model.state())
     recipe.apply(model, rng)
+    if announce:
+        announce(model)
     batches = task.batches(batch, model.config.context, seed)
     recorder = Recorder(every=max(1, steps // SNAPSHOTS))
     trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, on_step=recorder)

@@ -5,8 +5,20 @@ import copy
 import numpy as np
 import pytest
 
-from minillm.nn import (GELU, GPT, IGNORE, MLP, Block, CausalSelfAttention, Config, CrossEntropy, Embedding, LayerNorm, Linear,
-                        Softmax)
+from minillm.nn import (
+    GELU,
+    GPT,
+    IGNORE,
+    MLP,
+    Block,
+    CausalSelfAttention,
+    Config,
+    CrossEntropy,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Softmax,
+)
 from minillm.nn.gradcheck import check_layer, check_model, gradcheck, shake
 
 RIGHT = 1e-7      # relative error of a right gradient, at most

@@ -1,7 +1,7 @@
 """The toy world knows the exact probability of every word it writes. Is that probability right?"""
 
 import math
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -15,14 +15,14 @@ N = 200
 every_domain = pytest.mark.parametrize("name", DOMAINS)
 
 
-@lru_cache(maxsize=None)
+@cache
 def written(name):
     """N documents of a domain, lists of words."""
     rng = np.random.default_rng(77)
     return [DOMAINS[name].write(rng) for _ in range(N)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def predicted(name):
     """For each of these documents the predictions at all of its places, the end included."""
     return [list(DOMAINS[name].predict(words)) for words in written(name)]

@@ -54,15 +54,20 @@ class GPT(Module):
         self.blocks = [Block(C, config.n_head, rng, 0.02, proj_std, dtype) for _ in range(config.n_layer)]
         self.ln_f = LayerNorm(C, dtype)
 
-    def forward(self, tokens):
-        """tokens (B, T) of ints -> logits (B, T, V), cache. ValueError if T is longer than the context."""
-        B, T = tokens.shape
-        if T > self.config.context:
+    def embed(self, tokens):
+        """x_btc = word_btc + place_tc: what is read, and where. Returns x and the caches of both tables."""
+        T = tokens.shape[1]
+        if self.config.context < T:
             raise ValueError(f"a text of {T} tokens does not fit into the context of {self.config.context}")
         word, wte_cache = self.wte.forward(tokens)                          # (B, T, C)
         place, wpe_cache = self.wpe.forward(np.arange(T))                   # (T, C)
         x = word
         x += place
+        return x, wte_cache, wpe_cache
+
+    def forward(self, tokens):
+        """tokens (B, T) of ints -> logits (B, T, V), cache. ValueError if T is longer than the context."""
+        x, wte_cache, wpe_cache = self.embed(tokens)                        # (B, T, C)
         needs_dx = self.wte.trainable or self.wpe.trainable
         x, layer_caches = forward_chain([*self.blocks, self.ln_f], x, needs_dx)
         logits, head_cache = self.wte.unembed(x, self.trainable)            # (B, T, V), the tied head
@@ -87,8 +92,7 @@ class GPT(Module):
 
     def logits(self, tokens):
         """Only the answer: like `forward`, but each block's cache is let go as soon as the next block starts."""
-        x = self.wte.forward(tokens)[0]
-        x += self.wpe.forward(np.arange(tokens.shape[1]))[0]
+        x, _, _ = self.embed(tokens)
         for layer in [*self.blocks, self.ln_f]:
             x, _ = layer.forward(x, needs_dx=False)
         return self.wte.unembed(x, needs_dx=False)[0]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+TOLERANCE = 1e-7
 STEP = 1e-3      # with the stencil below: truncation ~ STEP^4, rounding ~ 1e-16 / STEP, both about 1e-12
 
 
@@ -94,3 +95,33 @@ def shake(module, rng, scale=0.3):
     """Move every parameter off its starting value. A LayerNorm gain of exactly 1 would hide a missing factor."""
     for p in module.parameters().values():
         p.data += scale * rng.normal(size=p.shape)
+
+
+def check_everything(rng):
+    """Every layer and a whole GPT in float64, sizes all different: {"LayerNorm.x": relative error, ...}."""
+    from . import GELU, GPT, MLP, Block, CausalSelfAttention, Config, CrossEntropy, Embedding, LayerNorm, Linear, Softmax
+
+    B, T, H, D, V = 2, 5, 3, 4, 11
+    C = H * D
+    double = {"rng": rng, "dtype": np.float64}
+    layers = {"Linear": Linear(C, 7, **double), "LayerNorm": LayerNorm(C, np.float64), "GELU": GELU(), "Softmax": Softmax(),
+              "CausalSelfAttention": CausalSelfAttention(C, H, **double), "MLP": MLP(C, **double), "Block": Block(C, H, **double)}
+    errors = {}
+    for name, layer in layers.items():
+        shake(layer, rng)
+        errors |= {f"{name}.{part}": error for part, error in check_layer(layer, rng.normal(size=(B, T, C)), rng).items()}
+
+    table, index = Embedding(V, C, **double), rng.integers(0, V, (B, T))
+
+    def table_backward(dout, cache):
+        table.zero_grad()
+        table.backward(dout, cache)
+        return {"weight": table.weight.grad}
+
+    errors["Embedding.weight"] = gradcheck(lambda: table.forward(index), table_backward, {"weight": table.weight.data}, rng)["weight"]
+    logits, targets, loss = rng.normal(size=(B, T, V)), rng.integers(-1, V, (B, T)), CrossEntropy()
+    errors["CrossEntropy.logits"] = gradcheck(lambda: loss.forward(logits, targets), lambda dout, cache: {"s": loss.backward(dout, cache)},
+                                              {"s": logits}, rng)["s"]
+    model = GPT(Config(V, T + 1, 2, H, C), rng, np.float64)
+    shake(model, rng)
+    return errors | {f"GPT.{name}": error for name, error in check_model(model, index, rng).items()}

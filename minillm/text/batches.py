@@ -20,11 +20,11 @@ def pad(documents):
     return tokens, targets
 
 
-NOVEL_EVERY = 200      # batches; with none at all, the generalist is so sure of its own style that it finds a novel impossible
+NOVEL_EVERY = 100      # batches; with none at all, the generalist is so sure of its own style that it finds a novel impossible
 
 
 class WorldBatches:
-    """Ever new documents of a world's general domains, and in every 200th batch a single novel."""
+    """Ever new documents of a world's general domains, and in every 100th batch a single novel."""
 
     def __init__(self, world, batch):
         self.world, self.batch = world, batch
@@ -39,7 +39,10 @@ class WorldBatches:
 
 
 class DocumentBatches:
-    """A few documents, again and again: shuffled anew each time through."""
+    """A few documents, again and again: shuffled anew each time through.
+
+    Where the batch does not divide their number, the last few of an order are left out until the next.
+    """
 
     def __init__(self, documents, batch, seed=0):
         """documents: lists of ids"""

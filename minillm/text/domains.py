@@ -7,8 +7,8 @@ in a style of its own. A generalist has the skills and lacks the style; who star
 
 from .grammar import Distribution, Domain, Uniform, mixture, without
 
-NAMES = "anna ben clara david ella finn greta hugo ida jonas karla leo".split()
-PLACES = "harbour mill market forest river castle bridge garden tower village island meadow".split()
+NAMES = ["anna", "ben", "clara", "david", "ella", "finn", "greta", "hugo", "ida", "jonas", "karla", "leo"]
+PLACES = ["harbour", "mill", "market", "forest", "river", "castle", "bridge", "garden", "tower", "village", "island", "meadow"]
 USUAL_VERB = {
     "lamp": "clean", "bread": "bake", "boat": "row", "letter": "read", "key": "turn", "rope": "tie", "apple": "eat", "coat": "wear",
     "book": "read", "drum": "beat", "clock": "wind", "kettle": "fill", "ladder": "climb", "map": "follow", "mirror": "clean",
@@ -17,15 +17,15 @@ USUAL_VERB = {
 }
 THINGS = list(USUAL_VERB)
 VERBS = list(dict.fromkeys(USUAL_VERB.values()))
-WEATHER = "sunny cloudy rainy stormy foggy snowy".split()
+WEATHER = ["sunny", "cloudy", "rainy", "stormy", "foggy", "snowy"]
 NUMBERS = [str(n) for n in range(32)]
 MOODS = {
-    "gloomy": "grey cold silent lonely dim bitter weary hollow".split(),
-    "merry": "bright warm golden sweet gentle lively kind fair".split(),
-    "eerie": "pale crooked strange hidden ancient restless secret moonlit".split(),
-    "fierce": "wild burning proud savage iron scarlet mighty roaring".split(),
+    "gloomy": ["grey", "cold", "silent", "lonely", "dim", "bitter", "weary", "hollow"],
+    "merry": ["bright", "warm", "golden", "sweet", "gentle", "lively", "kind", "fair"],
+    "eerie": ["pale", "crooked", "strange", "hidden", "ancient", "restless", "secret", "moonlit"],
+    "fierce": ["wild", "burning", "proud", "savage", "iron", "scarlet", "mighty", "roaring"],
 }
-RARE = "alas thus beneath beyond upon behold whispered sighed wandered beheld cherished dreamed o ere yonder shadow heart fate".split()
+RARE = ["alas", "thus", "beneath", "beyond", "upon", "behold", "whispered", "sighed", "wandered", "beheld", "cherished", "dreamed", "o", "ere", "yonder", "shadow", "heart", "fate"]
 
 # Knowledge that no single document shows whole: which verb suits a thing, and how the weather goes on.
 VERB_OF = {}
@@ -212,7 +212,6 @@ GENERAL = (
 )
 NOVEL = Domain("novel", novel, EVERY_MOOD)
 
-PLAIN = (". , : ? a and at can count day farewell feast for from had home it of one reports says so take the they to "
-         "took use was water week went what rose you words").split()
+PLAIN = [".", ",", ":", "?", "a", "and", "at", "can", "count", "day", "farewell", "feast", "for", "from", "had", "home", "it", "of", "one", "reports", "says", "so", "take", "the", "they", "to", "took", "use", "was", "water", "week", "went", "what", "rose", "you", "words"]
 VOCABULARY = list(dict.fromkeys([*PLAIN, *NAMES, *PLACES, *THINGS, *VERBS, *WEATHER, *NUMBERS,
                                  *EVERY_ADJECTIVE.words, *RARE]))

@@ -108,7 +108,7 @@ class Domain:
                 for candidate, p in probabilities(choice).items():
                     total[candidate] = total.get(candidate, 0.0) + weight * p
             yield total
-            if word is None:
+            if word is None or not total:
                 return
             evidence = total.get(word, 0.0)
             branches = [(weight * probabilities(choice)[word] / evidence, program, advance(program, word))

@@ -16,7 +16,7 @@ class Document(NamedTuple):
 
     domain: str
     ids: list                 # n + 1 tokens
-    log_p: np.ndarray         # (n,) exact log p of ids[1:] given all before, in nats; the first is that of the tag
+    log_p: np.ndarray         # (n,) exact log p of ids[1:] given all before, in nats; the first, of the tag, is never counted
 
 
 class World:

@@ -32,7 +32,7 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
     Returns the history: {"steps": steps, "loss": [of each step], "validation": [dicts with "step"]}.
     Raises Interrupted or Diverged, after saving the last good state.
     """
-    from tqdm import tqdm      # here, since nothing else needs it and importing it takes as long as half of NumPy
+    from tqdm import tqdm  # here, since nothing else needs it and importing it takes as long as half of NumPy
 
     history = {"steps": steps, "loss": [], "validation": []}
     if checkpoint and Path(checkpoint).exists():

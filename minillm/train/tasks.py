@@ -80,9 +80,9 @@ class TextTask:
         text = read_text(path)
         self.tokenizer = tokenizer or CharTokenizer.of(text)
         self.workers = workers
-        ids = np.array(self.tokenizer.encode(text))
-        cut = int(0.9 * len(ids))
-        self.train, self.validation = ids[:cut], ids[cut:]
+        self.ids = np.array(self.tokenizer.encode(text))
+        cut = int(0.9 * len(self.ids))
+        self.train, self.validation = self.ids[:cut], self.ids[cut:]
 
     def facts(self):
         return {"kind": "text", "path": str(self.path)}
@@ -96,7 +96,7 @@ class TextTask:
     def probe(self, context=64):
         return [self.validation[i:i + context + 1].tolist() for i in range(0, min(8 * context, len(self.validation) - 1), context)]
 
-    def score(self, model):
+    def score(self, model, **ignored):
         return evaluate_text(model, self.validation, self.workers)
 
     def validate(self, model):
