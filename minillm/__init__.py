@@ -1,5 +1,35 @@
-"""minillm: a small GPT with every gradient written by hand, pretrained and fine-tuned before your eyes."""
+"""minillm: a small GPT with every gradient written by hand, pretrained and fine-tuned before your eyes.
 
-from . import runtime  # noqa: F401  (first: it tunes the process before NumPy loads)
+The package by floors, each of which knows only those below it (minillm/README.md is the map):
+
+    cli, demo      commands, and the whole story in one run
+    phases, draw   pretrain, finetune, surface; pictures
+    surface        planes through weights, and the loss on them
+    finetune       what trains, and what is inserted
+    train          optimizers, the loop, workers, evaluation, files
+    text           the toy world, tokenizers, batches, generation
+    nn             the layers: forward, derivation, backward
+"""
 
 __version__ = "0.1.0"
+
+from . import runtime  # noqa: E402, F401, I001  (first: it tunes the process before NumPy loads)
+from .finetune.recipes import BottleneckAdapter, Full, Partial
+from .finetune.report import trainable_table
+from .finetune.store import load, save_specialist
+from .nn import GPT, Config
+from .text.batches import DocumentBatches, StreamBatches, WorldBatches
+from .text.generate import generate
+from .text.tokenizer import CharTokenizer, WordTokenizer
+from .text.world import World
+from .train.checkpoint import save_model
+from .train.evaluate import evaluate_documents, evaluate_text, evaluate_world
+from .train.muon import Muon
+from .train.optimizers import SGD, AdamW
+from .train.schedule import warmup_cosine, warmup_linear
+from .train.trainer import Trainer
+
+__all__ = ["GPT", "SGD", "AdamW", "BottleneckAdapter", "CharTokenizer", "Config", "DocumentBatches", "Full", "Muon", "Partial",
+           "StreamBatches", "Trainer", "WordTokenizer", "World", "WorldBatches", "__version__", "evaluate_documents",
+           "evaluate_text", "evaluate_world", "generate", "load", "save_model", "save_specialist", "trainable_table",
+           "warmup_cosine", "warmup_linear"]

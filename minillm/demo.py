@@ -11,18 +11,19 @@ import numpy as np
 
 from . import __version__
 from .finetune.recipes import BottleneckAdapter, Full, Partial
-from .finetune.report import size
 from .finetune.store import load
-from .phases import OPTIMIZERS, finetune, pretrain, surface, unfinished
+from .phases import finetune, pretrain, surface
 from .text.generate import generate
 from .text.tokenizer import BEGIN, END
 from .text.world import tag
 from .train.checkpoint import write_json
 from .train.evaluate import mean_excess
+from .train.muon import Muon
 from .train.optimizers import AdamW
 from .train.tasks import CONTEXT, NovelTask, WorldTask
 
 MODELS = ("pretrained", "full", "frozen", "adapter", "scratch")
+PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "weights_moving.gif")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
     with clock(seconds, "pretrain"):
         config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
         base = load(path) if resume and path.exists() else pretrain(
-            world_task, config, path, optimizer=OPTIMIZERS["muon"](), steps=plan.pretraining_steps, batch=plan.batch, seed=seed,
+            world_task, config, path, optimizer=Muon(), steps=plan.pretraining_steps, batch=plan.batch, seed=seed,
             workers=workers)
     loaded = {"pretrained": base}
 
@@ -86,9 +87,9 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
     for name, (recipe, lr) in ways.items():
         own = out / f"{name}.npz"
         with clock(seconds, f"finetune_{name}"):
-            loaded[name] = load(own) if resume and own.exists() and not unfinished(own).exists() else finetune(
-                base, path, novel_task, recipe, own, optimizer=AdamW(lr), steps=plan.finetuning_steps, batch=plan.finetuning_batch,
-                seed=seed, workers=workers, scratch=name == "scratch")
+            loaded[name] = load(own) if resume and own.exists() else finetune(
+                base, path, novel_task, recipe, own, optimizer=AdamW(lr), steps=plan.finetuning_steps,
+                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch")
 
     say("3. All are judged on texts that none of them has seen.")
     with clock(seconds, "evaluate"):
@@ -98,17 +99,17 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
     with clock(seconds, "samples"):
         print_samples(loaded, world_task.world, seed)
 
-    say("4. The loss surface, in the plane through the pretrained, the full and the adapter model.")
+    say("4. The loss surface, in the plane through the pretrained, the full and the adapter model. Is the picture right?")
     with clock(seconds, "surface"):
         found = surface(out, plan.grid, workers)
+    print("\n".join(f"  {line}" for line in found.checks()))
 
     models = {name: {"loss": {domain: score.loss for domain, score in scores[name].items()},
                      "excess": {domain: score.excess for domain, score in scores[name].items()},
                      "stderr": {domain: score.stderr for domain, score in scores[name].items()}}
-              | size(loaded[name].model) for name in MODELS}
-    models["pretrained"]["trainable_parameters"] = models["pretrained"]["total_parameters"]
+              | sizes(loaded[name]) for name in MODELS}
     with clock(seconds, "draw"):
-        pictures = [plots / name for name in ("pretraining.png", "learning_and_forgetting.png", "surface.png", "weights_moving.gif")]
+        pictures = [plots / name for name in PICTURES]
         draw.pretraining(base.meta["history"], pictures[0])
         draw.learning_and_forgetting(models, general, special, pictures[1])
         draw.surface(found, pictures[2])
@@ -120,7 +121,8 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
         "domains": {"general": general, "special": special},
         "floor": {domain: score.floor for domain, score in scores["pretrained"].items()},
         "models": models,
-        "surface": {"distances": found.distances, "cosines": found.cosines, "max_residual": found.max_residual},
+        "surface": {"distances": found.distances, "cosines": found.cosines, "max_residual": found.max_residual,
+                    "gap": found.facts["gap"]},
         "seed": seed,
         "config": asdict(plan),
         "versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()},
@@ -136,6 +138,11 @@ def say(sentence):
     print(f"\n{sentence}\n", flush=True)
 
 
+def sizes(loaded):
+    """How many parameters trained, and of how many."""
+    return {name: loaded.meta[name] for name in ("trainable_parameters", "total_parameters")}
+
+
 def table(loaded, scores, general, special, seconds):
     """One line a model: what it cost, what it learned, what it forgot. Excess over the floor, nats a token; 0 is perfect."""
     before_new, before_old = scores["pretrained"][special].excess, mean_excess(scores["pretrained"], general)
@@ -144,15 +151,14 @@ def table(loaded, scores, general, special, seconds):
     names = {"pretrained": "generalist, untouched", "full": "full fine-tuning", "frozen": "last block, rest frozen",
              "adapter": "adapters, body frozen", "scratch": "from scratch, same budget"}
     for name in MODELS:
-        sizes = size(loaded[name].model)
         new, old = scores[name][special].excess, mean_excess(scores[name], general)
-        trains, share = sizes["trainable_parameters"], 100 * sizes["trainable_parameters"] / sizes["total_parameters"]
+        trains, total = sizes(loaded[name]).values()
         if name == "pretrained":
             lines.append(f"{names[name]:24s}{'':24s}{'':9s}   {new:6.3f}{'':12s}{old:6.3f}")
             continue
         from_new = "   -  " if name == "scratch" else f"{before_new:6.3f}"
         from_old = "   -  " if name == "scratch" else f"{before_old:6.3f}"
-        lines.append(f"{names[name]:25s}{trains:14,d} {share:6.1f} %{seconds['finetune_' + name]:9.1f}   "
+        lines.append(f"{names[name]:25s}{trains:14,d} {100 * trains / total:6.1f} %{seconds['finetune_' + name]:9.1f}   "
                      f"{from_new} -> {new:6.3f}  {from_old} -> {old:6.3f}")
     return "\n".join(lines)
 

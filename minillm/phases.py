@@ -9,6 +9,7 @@ from .finetune.recipes import to_json
 from .finetune.report import size
 from .finetune.store import Loaded, load, save_specialist
 from .nn import GPT, Config
+from .runtime import memory
 from .surface.measure import fixed_batches, measure_surface
 from .surface.recorder import Recorder
 from .train.checkpoint import CheckpointError, fingerprint, read_arrays, save_model, write_arrays
@@ -31,13 +32,14 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
     Raises Interrupted or Diverged after saving; a second call with the same arguments then goes on from there.
     """
     start = time.perf_counter()
-    rng = np.random.default_rng([seed, 0])
-    model = GPT(Config(vocab_size=len(task.tokenizer), **config), rng)
-    batches = task.batches(batch, config["context"], seed)
+    config = Config(vocab_size=len(task.tokenizer), **config)
+    check_memory(config, batch)
+    batches = task.batches(batch, config.context, seed)
+    model = GPT(config, np.random.default_rng([seed, 0]))
     trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers)
     history = fit(trainer, batches, steps, validate=lambda: task.validate(model), validate_every=max(1, steps // 18),
                   checkpoint=unfinished(out), save_every=save_every, facts=facts, title="pretraining")
-    meta = {"task": task.facts(), "seed": seed, "seconds": time.perf_counter() - start, "history": history}
+    meta = {"task": task.facts(), "seed": seed, "seconds": time.perf_counter() - start, "history": history} | size(model)
     save_model(out, model, task.tokenizer, **meta)
     return Loaded(model, task.tokenizer, meta)
 
@@ -71,6 +73,17 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     return Loaded(model, task.tokenizer, meta | {"recipe": to_json(recipe)})
 
 
+def check_memory(config, batch):
+    """ValueError if training a GPT of these sizes cannot fit into this machine; a guess, but better than to be killed."""
+    V, T, L, H, C = config.vocab_size, config.context, config.n_layer, config.n_head, config.n_embd
+    parameters = (V + T) * C + L * (12 * C * C + 13 * C) + 2 * C
+    activations = batch * T * (L * (24 * C + 2 * H * T) + 4 * V)     # what the caches of all layers keep, and the logits
+    needed = 4 * (5 * parameters + activations)                     # float32; weights, two gradients, two moments
+    if needed > memory():
+        raise ValueError(f"a model of {parameters:,d} parameters with batches of {batch} x {T} tokens needs about "
+                         f"{needed / 1e9:,.0f} GB to train, and this machine has {memory() / 1e9:,.0f} GB; choose smaller sizes")
+
+
 def unfinished(out):
     """The file that a run in progress can go on from."""
     return Path(out).with_suffix(".training.npz")
@@ -102,7 +115,7 @@ def surface(folder, points=25, workers=None):
         ends["frozen"] = load(folder / "frozen.npz").model.state()
     ways = {name: read_trajectory(trajectory_of(folder / f"{name}.npz")) for name in ends}
 
-    origin = adapter.model                                          # made (theta_0, phi_0): the base with adapters that do nothing yet
+    origin = adapter.model                      # becomes (theta_0, phi_0): the base, with adapters that do nothing yet
     _, (phi_0, *_) = ways["adapter"]
     for name, p in origin.parameters().items():
         p.data[...] = base.model.state()[name] if name in base.model.state() else phi_0[name]

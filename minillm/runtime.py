@@ -70,5 +70,13 @@ def cores():
     return os.cpu_count() or 1
 
 
+def memory():
+    """Bytes of main memory; where the system does not say, as if there were no bound."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return sys.maxsize
+
+
 use_one_blas_thread()
 keep_freed_memory()

@@ -4,3 +4,5 @@ from .animation import animate
 from .curves import learning_and_forgetting, pretraining
 from .style import save, style
 from .surface import surface
+
+__all__ = ["animate", "learning_and_forgetting", "pretraining", "save", "style", "surface"]

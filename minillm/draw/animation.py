@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
 
-from .style import HALO, atomic, colors, figure, style
+from ..train.checkpoint import written_whole
+from .style import HALO, colors, figure, style
 from .surface import contours, dot_every, dotted, hollow, landscape, map_size, mark, trail
 
 HOLD = 1.0                     # seconds that the last frame stays before the loop starts again
@@ -34,7 +35,7 @@ def animate(surface, path, frames=40, fps=10):
             for walker in walkers:
                 walker.go(step)
 
-        with atomic(path) as part:
+        with written_whole(path) as part:
             FuncAnimation(fig, show, steps, init_func=lambda: None).save(part, PillowWriter(fps))
 
 

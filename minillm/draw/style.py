@@ -4,16 +4,16 @@ Pictures are made of `matplotlib.figure.Figure` and never of pyplot: no backend 
 a global list. So it works without a screen and in a thread.
 """
 
-import os
 import threading
 from contextlib import contextmanager
 from itertools import cycle
-from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+
+from ..train.checkpoint import written_whole
 
 INK, FAINT = "#222222", "#777777"
 # Safe for the colour-blind, after Okabe & Ito and Paul Tol, and dark enough for text on white.
@@ -58,21 +58,8 @@ def display(name):
     return DISPLAY.get(name, name)
 
 
-@contextmanager
-def atomic(path):
-    """A name beside `path` to write to. It becomes `path` at the end, or vanishes: no reader ever sees half a picture."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.{threading.get_ident()}{path.suffix}")      # the suffix tells the format
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def save(fig, path):
     """Writes the figure, whole or not at all, in the format that the suffix names, and empties it."""
-    with atomic(path) as part:
+    with written_whole(path) as part:
         fig.savefig(part)
     fig.clear()

@@ -1,4 +1,4 @@
-"""Recipes: what trains when a pretrained model becomes a specialist. Applied from outside; the transformer's code knows none of them."""
+"""Recipes: what trains when a pretrained model becomes a specialist. Applied from outside; the transformer knows none."""
 
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
@@ -22,8 +22,8 @@ class Full:
 class Partial:
     """Only the parameters whose names match one of the patterns move; the rest is frozen.
 
-    Patterns are those of a shell (`blocks.3.*`, `*.bias`), and a block may be counted from the end (`blocks.-1.*`). The default trains
-    the last block and the final norm. The output layer is tied to the embedding and stays with it.
+    Patterns are those of a shell (`blocks.3.*`, `*.bias`), and a block may be counted from the end (`blocks.-1.*`). The default
+    trains the last block and the final norm. The output layer is tied to the embedding and stays with it.
     """
 
     patterns: tuple = ("blocks.-1.*", "ln_f.*")
@@ -39,7 +39,8 @@ class Partial:
             absolute = from_the_end(pattern, model.config.n_layer)
             matched = {name for name in parameters if fnmatch(name, absolute)}
             if not matched:
-                raise ValueError(f"the pattern {pattern!r} matches no parameter; names look like {', '.join(examples(parameters))}")
+                raise ValueError(f"the pattern {pattern!r} matches no parameter; names look like "
+                                 f"{', '.join(examples(parameters))}")
             chosen |= matched
         for name, p in parameters.items():
             p.trainable = name in chosen
@@ -60,7 +61,7 @@ def examples(parameters):
 
 @dataclass(frozen=True)
 class BottleneckAdapter:
-    """New layers are inserted behind the sublayers of every block; they train, and nothing of the body but its norms (Houlsby et al. 2019).
+    """New layers are inserted behind the sublayers of every block and train; of the body only the norms do (Houlsby et al. 2019).
 
     bottleneck    m, the width of the adapters
     places        the sublayers that get one: "attn" and "mlp" (Houlsby), or "mlp" alone (Pfeiffer et al. 2021)

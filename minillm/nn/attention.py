@@ -49,8 +49,7 @@ class CausalSelfAttention(Module):
         T, D = q.shape[-2:]
         S = q @ k.swapaxes(-1, -2)                                          # (B, H, T, T)
         S *= 1 / math.sqrt(D)
-        S += causal_mask(T, S.dtype)
-        P, _ = self.softmax.forward(S, out=S)
+        P, _ = self.softmax.forward(S, mask=causal_mask(T, S.dtype), out=S)
         o = P @ v                                                           # (B, H, T, D)
         needs_dqkv = needs_dx or self.qkv.trainable
         out, proj_cache = self.proj.forward(self.merge(o), needs_dqkv)

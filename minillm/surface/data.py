@@ -33,7 +33,8 @@ class Surface:
     paths       {model: Path}
     distances   {model: |theta - origin|}
     cosines     {"model,model": cosine between their ways from the origin}
-    facts       what a caption says: norm (|origin|), tokens {task: n}, seed, chance (ln V), directions, labels [a, b]
+    facts       what a caption says: norm (|origin|), tokens {task: n}, seed, chance (ln V), directions, labels [a, b], and
+                gap, the largest difference between S at the three models and their losses measured apart
     """
 
     a: np.ndarray
@@ -50,6 +51,16 @@ class Surface:
     def max_residual(self):
         """The largest projection error of any recorded point."""
         return max((float(path.residual.max()) for path in self.paths.values()), default=0.0)
+
+    def checks(self):
+        """"Is my picture right?", in sentences."""
+        spanned = " and ".join(self.facts["spanned_by"])
+        return [f"S at pretrained, {spanned} differs from their losses, measured apart, by at most {self.facts['gap']:.1e} nats",
+                *(f"|{name} - pretrained| = {distance:.2f}, {100 * distance / self.facts['norm']:.1f} % of |pretrained|"
+                  for name, distance in self.distances.items()),
+                *(f"cosine of the ways of {pair.replace(',', ' and ')}: {value:.3f}" for pair, value in self.cosines.items()),
+                *(f"projection error along the way of {name}: up to {path.residual.max():.2f}, at its end {path.residual[-1]:.2f}"
+                  for name, path in self.paths.items())]
 
     def arrays(self):
         """All arrays by dotted name, and everything else as JSON text: for an .npz file."""

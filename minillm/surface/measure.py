@@ -60,7 +60,7 @@ class Space:
 
 
 def each_point(space, points, tasks, workers=None, title=None):
-    """{task: loss} at each of many weights, in order. `points` are functions that make the vector, so that few exist at a time."""
+    """{task: loss} at each of many weights, in order. `points` are functions that make a vector, so that few exist at a time."""
     from tqdm import tqdm
 
     n = workers or cores()
@@ -109,6 +109,9 @@ def measure_surface(model, ends, ways, tasks, points=25, workers=None, facts=Non
 
     named = {"pretrained": {}} | ends
     true = each_point(space, [lambda arrays=arrays: space.vector(arrays) for arrays in named.values()], tasks, workers)
+    spanning = [lambda name=name: plane.at(*ab[name]) for name in ("pretrained", first, second)]
+    at_points = each_point(space, spanning, tasks, workers)
+    gap = max(abs(shown[task] - apart[task]) for shown, apart in zip(at_points, true) for task in tasks)
     delta = {name: vector.astype(np.float64) - P for name, vector in theta.items()}
     names = list(delta)
     return Surface(
@@ -117,7 +120,8 @@ def measure_surface(model, ends, ways, tasks, points=25, workers=None, facts=Non
         distances={name: float(np.linalg.norm(way)) for name, way in delta.items()},
         cosines={f"{x},{y}": cosine(delta[x], delta[y]) for i, x in enumerate(names) for y in names[i + 1:]},
         facts={"norm": float(np.linalg.norm(P.astype(np.float64))), "chance": float(np.log(model.config.vocab_size)),
-               "tokens": {task: count(batches) for task, batches in tasks.items()}, "spanned_by": [first, second]} | (facts or {}))
+               "tokens": {task: count(batches) for task, batches in tasks.items()},
+               "spanned_by": [first, second], "gap": gap} | (facts or {}))
 
 
 def project_way(space, plane, steps, snapshots, tasks, workers=None):

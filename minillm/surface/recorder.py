@@ -4,7 +4,9 @@ import numpy as np
 
 
 class Recorder:
-    """Keeps a copy of the trainable weights every few steps. Call it once before training, and give it to a `Trainer` as `on_step`.
+    """Keeps a copy of the trainable weights every few steps.
+
+    Call it once before training, for the start, and give it to a `Trainer` as `on_step`.
 
     steps       after how many steps each copy was made
     thetas      the copies, vectors as long as trainer.flat.data

@@ -95,8 +95,8 @@ class Domain:
         The end of a document is the word None. Stops early, after an empty prediction, where a word had probability 0: the
         document is not of this domain.
 
-        Bayes' rule, one word at a time: with w_h = p(h | words so far) and p_h the next-word distribution of the program with hidden
-        value h,  p(word) = sum_h w_h p_h(word)  and then  w_h <- w_h p_h(word) / p(word).
+        Bayes' rule, one word at a time: with w_h = p(h | words so far) and p_h the next-word distribution of the program with
+        hidden value h,  p(word) = sum_h w_h p_h(word)  and then  w_h <- w_h p_h(word) / p(word).
         """
         branches = []                                       # (w_h, the program with h, what it yielded last)
         for hidden, weight in self.prior.items():

@@ -20,7 +20,7 @@ class Score:
     loss        -log p_model
     tokens      how many were counted
     floor       -log p_true of the same tokens: no model can do better on average. None for a text that nobody knows the law of
-    excess      loss - floor, an estimate of KL(true || model). Paired: both on the same tokens, so it is far less noisy than either
+    excess      loss - floor, an estimate of KL(true || model). Paired, both on the same tokens: far less noisy than either
     stderr      standard error of the excess, from the spread between documents
     """
 

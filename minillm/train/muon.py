@@ -15,7 +15,7 @@ def orthogonalise(G, steps=5):
     """The orthogonal matrix nearest to G, roughly: G = U S V' -> about U V'.   G (..., m, n)
 
     Newton-Schulz: an odd polynomial of a matrix acts on its singular values and leaves U and V alone,
-        a X + b (X X') X + c (X X')^2 X = U (a S + b S^3 + c S^5) V',
+        (a + b A + c A^2) X = U (a S + b S^3 + c S^5) V'    with A = X X',
     so a polynomial that pushes all of (0, 1] towards 1 does the work of an SVD with matrix products alone.
     """
     a, b, c = QUINTIC
@@ -26,8 +26,10 @@ def orthogonalise(G, steps=5):
         A = X @ X.swapaxes(-1, -2)
         B = A @ A
         B *= c
-        B += b * A
-        X = B @ X + a * X
+        A *= b
+        B += A
+        np.einsum("...ii->...i", B)[...] += a                              # the diagonal, as a view
+        X = B @ X
     return X.swapaxes(-1, -2) if m > n else X
 
 
@@ -37,8 +39,8 @@ class Muon(Optimizer):
         v <- mu v + g,    d = g + mu v,    W <- (1 - lr wd) W - lr sqrt(max(1, out / in)) orthogonalise(d)
 
     A gradient's few large singular values are directions that the model already uses; made equal, the rare ones
-    get their turn, and what must be recalled exactly is learned in a fraction of the steps. q, k and v are separate maps that only
-    share an array, so each is orthogonalised apart.
+    get their turn, and what must be recalled exactly is learned in a fraction of the steps. q, k and v are separate maps that
+    only share an array, so each is orthogonalised apart.
 
     lr is for the matrices (every entry of an orthogonal m x n step is about 1 / sqrt(max(m, n)) whatever the gradient),
     adamw_lr for the rest.

@@ -39,7 +39,8 @@ class WorldTask:
 
     def validate(self, model, domains=None):
         """For the history of a run: loss, floor and mean excess over the domains it learns, and the excess of each."""
-        scores = evaluate_world(model, self.world, "validation", VALIDATION_DOCUMENTS, self.workers, domains or self.world.general)
+        domains = domains or self.world.general
+        scores = evaluate_world(model, self.world, "validation", VALIDATION_DOCUMENTS, self.workers, domains)
         tokens = sum(score.tokens for score in scores.values())
         return {"loss": sum(score.loss * score.tokens for score in scores.values()) / tokens,
                 "floor": sum(score.floor * score.tokens for score in scores.values()) / tokens,
@@ -89,12 +90,13 @@ class TextTask:
 
     def batches(self, batch, context, seed=0):
         if len(self.train) <= context or len(self.validation) < 2:
-            raise ValueError(f"{self.path} has {len(self.train) + len(self.validation)} characters; nine tenths of them must be more "
-                             f"than the context of {context}: give a longer text or a smaller --context")
+            raise ValueError(f"{self.path} has {len(self.ids)} characters; nine tenths of them must be more than the context of "
+                             f"{context}: give a longer text or a smaller --context")
         return StreamBatches(self.train, context, batch, seed)
 
     def probe(self, context=64):
-        return [self.validation[i:i + context + 1].tolist() for i in range(0, min(8 * context, len(self.validation) - 1), context)]
+        starts = range(0, min(8 * context, len(self.validation) - 1), context)
+        return [self.validation[i:i + context + 1].tolist() for i in starts]
 
     def score(self, model, **ignored):
         return evaluate_text(model, self.validation, self.workers)
@@ -113,7 +115,8 @@ def read_text(path):
     except IsADirectoryError:
         raise ValueError(f"{path} is a folder, not a text file") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x}); save it as UTF-8") from None
+        byte = error.object[error.start]
+        raise ValueError(f"{path} is not UTF-8 text (byte {error.start} is {byte:#04x}); save it as UTF-8") from None
     if len(set(text)) < 2:
         raise ValueError(f"{path} is {'empty' if not text else 'one character over and over'}; there is nothing to learn from it")
     return text
