@@ -73,9 +73,10 @@ def run_finetune(args):
         task = NovelTask(base.meta["task"]["seed"], args.documents, args.workers)
     else:
         raise ValueError(f"{args.base} was pretrained on a text; say with --text FILE what it shall be fine-tuned on")
-    recipe = {"full": Full, "frozen": lambda: Partial(tuple(args.train)), "adapter": lambda: BottleneckAdapter(args.bottleneck)}
-    args.lr = args.lr or {"full": 6e-4, "frozen": 5e-3, "adapter": 1.5e-2}[args.method]
-    loaded = finetune(base, args.base, task, recipe[args.method](), out, optimizer=optimizer_of(args), steps=args.steps,
+    recipe = {"full": Full(), "frozen": Partial(tuple(args.train)), "adapter": BottleneckAdapter(args.bottleneck)}[args.method]
+    if args.lr is None and args.optimizer == "adamw":
+        args.lr = recipe.lr
+    loaded = finetune(base, args.base, task, recipe, out, optimizer=optimizer_of(args), steps=args.steps,
                       batch=args.batch, seed=args.seed, workers=args.workers, save_every=args.save_every,
                       facts={"options": options}, announce=lambda model: print("\n".join(trainable_table(model)), flush=True))
     report_run(args, loaded, task, out)

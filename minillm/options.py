@@ -76,7 +76,7 @@ def parser(runs):
     sub.add_argument("--width", type=number(int, 1, 100_000), default=128, help="of every vector inside; a multiple of heads")
     sub.add_argument("--context", type=number(int, 2, 1_000_000),
                      help=f"longest text it reads (default: {CONTEXT}, or 64 with --text)")
-    training(sub, batch=32, steps=900)
+    training(sub, batch=32, steps=1100)
     sub.add_argument("--optimizer", choices=OPTIMIZERS, default="muon", help="the rule that turns a gradient into a step")
     sub.add_argument("--lr", type=number(float, above=0), help="learning rate (default: that of the optimizer)")
     sub.add_argument("--out", default="runs/pretrain", metavar="FOLDER", help="pretrained.npz is written there")
@@ -95,7 +95,7 @@ def parser(runs):
     sub.add_argument("--documents", type=COUNT, default=64, help="how many novels to learn from")
     training(sub, batch=16, steps=100)
     sub.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="the rule that turns a gradient into a step")
-    sub.add_argument("--lr", type=number(float, above=0), help="learning rate (default: 6e-4 full, 5e-3 frozen, 1.5e-2 adapter)")
+    sub.add_argument("--lr", type=number(float, above=0), help="learning rate (default: that of the method)")
     sub.add_argument("--out", metavar="FOLDER", help="METHOD.npz is written there (default: beside the base)")
 
     sub = command("evaluate", "The loss of a model, and how far above the best possible it is.",

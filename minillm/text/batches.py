@@ -20,11 +20,11 @@ def pad(documents):
     return tokens, targets
 
 
-NOVEL_EVERY = 100      # batches; with none at all, the generalist is so sure of its own style that it finds a novel impossible
+NOVEL_EVERY = 160      # batches; with none at all, the generalist is so sure of its own style that it finds a novel impossible
 
 
 class WorldBatches:
-    """Ever new documents of a world's general domains, and in every 100th batch a single novel."""
+    """Ever new documents of a world's general domains, and in every 160th batch a single novel."""
 
     def __init__(self, world, batch):
         self.world, self.batch = world, batch

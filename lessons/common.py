@@ -1,0 +1,78 @@
+"""What the lessons share: their options, where things lie, and the generalist of lessons 9, 11 and 12."""
+
+import argparse
+import sys
+import webbrowser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from minillm.finetune.store import load
+from minillm.nn import GPT, Config
+from minillm.text.batches import WorldBatches
+from minillm.text.world import World
+from minillm.train.checkpoint import CheckpointError, save_model
+from minillm.train.fit import fit
+from minillm.train.muon import Muon
+from minillm.train.schedule import warmup_linear
+from minillm.train.tasks import CONTEXT
+from minillm.train.trainer import Trainer
+
+ROOT = Path(__file__).resolve().parent.parent
+PLOTS, RUNS = ROOT / "plots", ROOT / "runs" / "lessons"
+NOTEBOOK = "ipykernel" in sys.modules
+
+
+def options(goal):
+    """--seed, --quick and --show. In a notebook there is no command line: edit what this returns."""
+    parser = argparse.ArgumentParser(description=goal)
+    parser.add_argument("--seed", type=int, default=1, help="of every random choice (default: 1)")
+    parser.add_argument("--quick", action="store_true", help="a few seconds: shows that all runs, but the models stay poor")
+    parser.add_argument("--show", action="store_true", help="open each picture in a window as well")
+    return parser.parse_args([] if NOTEBOOK else None)
+
+
+def shown(path, args):
+    """Say where a picture is; in a notebook show it below the cell, with --show in a window."""
+    print(f"picture: {path}")
+    if NOTEBOOK:
+        from IPython.display import Image, display
+        display(Image(str(path)))
+    elif args.show:
+        webbrowser.open(path.as_uri())
+
+
+def settings(args):
+    """How the generalist of lessons 9, 11 and 12 is made. Two blocks are enough for it; the embeddings like large steps."""
+    if args.quick:
+        return SimpleNamespace(n_layer=2, n_head=4, n_embd=64, batch=12, steps=150, lr=0.04, adamw_lr=0.02, seed=args.seed)
+    return SimpleNamespace(n_layer=2, n_head=4, n_embd=96, batch=24, steps=700, lr=0.04, adamw_lr=0.01, seed=args.seed)
+
+
+def generalist_file(args):
+    return RUNS / f"generalist-seed{args.seed}{'-quick' if args.quick else ''}.npz"
+
+
+def save_generalist(model, tokenizer, args):
+    save_model(generalist_file(args), model, tokenizer, settings=vars(settings(args)))
+
+
+def generalist(args):
+    """The model that lesson 9 trains: from its file if it is there, else trained now (half a minute) and kept."""
+    path, world, s = generalist_file(args), World(args.seed), settings(args)
+    try:
+        loaded = load(path)
+        if loaded.meta.get("settings") == vars(s) and loaded.tokenizer.tokens == world.tokenizer.tokens:
+            print(f"the generalist comes from {path}")
+            return loaded.model
+    except CheckpointError:
+        pass                                            # not made yet, or by an older version
+    config = Config(len(world.tokenizer), CONTEXT, s.n_layer, s.n_head, s.n_embd)
+    model = GPT(config, np.random.default_rng([args.seed, 0]))
+    batches = WorldBatches(world, s.batch)
+    trainer = Trainer(model, Muon(s.lr, adamw_lr=s.adamw_lr), warmup_linear(s.steps), total=batches.total)
+    fit(trainer, batches, s.steps, title="pretraining the generalist")
+    save_generalist(model, world.tokenizer, args)
+    print(f"the generalist is kept in {path}")
+    return model

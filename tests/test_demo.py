@@ -1,0 +1,222 @@
+"""The whole story on a tiny plan: the promised numbers and pictures, the same again, and the same when it was interrupted."""
+
+import contextlib
+import io
+import json
+import math
+import signal
+
+import minillm  # noqa: F401, I001
+import numpy as np
+import pytest
+
+from minillm import draw
+from minillm.demo import MODELS, PICTURES, Plan, demo
+from minillm.finetune.store import load
+from minillm.text.world import World
+from minillm.train.checkpoint import read_arrays
+from minillm.train.fit import Interrupted
+from minillm.train.trainer import Trainer
+
+TINY = Plan(layers=2, heads=2, width=12, batch=4, pretraining_steps=12, documents=8, finetuning_batch=4, finetuning_steps=8,
+            bottleneck=3, test_documents=4, grid=4)
+DOMAINS = list(World().domains)
+
+
+class Told:
+    """What a demo gave: its metrics, folders, and what it printed."""
+
+    def __init__(self, folder, **options):
+        self.out, self.plots = folder / "out", folder / "plots"
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            self.metrics = demo(self.out, self.plots, seed=3, plan=TINY, workers=2, **options)
+        self.printed = printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    return Told(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture
+def blind(monkeypatch):
+    """No pictures: they are not what is tested, and take longer than all the rest."""
+    for name in ("pretraining", "learning_and_forgetting", "surface", "animate"):
+        monkeypatch.setattr(draw, name, lambda *args: None)
+
+
+def but_seconds(metrics):
+    return {name: value for name, value in metrics.items() if name != "seconds"}
+
+
+def assert_same_models(folder, other):
+    for name in MODELS:
+        (found, _), (wanted, _) = (read_arrays(out / f"{name}.npz") for out in (folder, other))
+        assert found.keys() == wanted.keys() and all(np.array_equal(found[key], wanted[key]) for key in wanted), name
+
+
+# ---- what is promised
+
+def test_the_metrics_on_disk_are_those_that_were_returned(told):
+    assert json.loads((told.out / "metrics.json").read_text()) == json.loads(json.dumps(told.metrics))
+
+
+def test_seconds_of_every_phase(told):
+    seconds = told.metrics["seconds"]
+    phases = {"pretrain", *(f"finetune_{name}" for name in MODELS[1:]), "evaluate", "surface"}
+    assert phases <= seconds.keys()
+    parts = sum(value for phase, value in seconds.items() if phase != "total")
+    assert 0 < parts <= seconds["total"] + 0.1
+    assert all(value >= 0 for value in seconds.values())
+
+
+def test_domains_and_floors(told):
+    assert told.metrics["domains"] == {"general": DOMAINS[:-1], "special": DOMAINS[-1]}
+    assert list(told.metrics["floor"]) == DOMAINS
+    assert all(0.1 < floor < 5 for floor in told.metrics["floor"].values())
+
+
+def test_every_model_has_a_loss_and_an_excess_in_every_domain(told):
+    assert tuple(told.metrics["models"]) == MODELS
+    for facts in told.metrics["models"].values():
+        assert list(facts["loss"]) == list(facts["excess"]) == DOMAINS
+        for domain in DOMAINS:
+            assert facts["loss"][domain] - told.metrics["floor"][domain] == pytest.approx(facts["excess"][domain], abs=1e-9)
+            assert math.isfinite(facts["loss"][domain])
+
+
+def test_the_numbers_are_those_of_the_saved_models(told):
+    from minillm.train.tasks import WorldTask
+    task = WorldTask(3)
+    for name in MODELS:
+        scores = task.score(load(told.out / f"{name}.npz").model, "test", TINY.test_documents)
+        assert {domain: score.loss for domain, score in scores.items()} == pytest.approx(told.metrics["models"][name]["loss"])
+
+
+def test_how_many_parameters_trained(told):
+    models = told.metrics["models"]
+    C, m, L, V = TINY.width, TINY.bottleneck, TINY.layers, len(World().tokenizer)
+    body = (V + 112) * C + L * (12 * C * C + 13 * C) + 2 * C
+    adapters = 2 * L * (2 * C * m + C + m)
+    trainable = {"pretrained": body, "full": body, "frozen": 12 * C * C + 13 * C + 2 * C,
+                 "adapter": adapters + (2 * L + 1) * 2 * C, "scratch": body}
+    assert {name: facts["trainable_parameters"] for name, facts in models.items()} == trainable
+    assert {name: facts["total_parameters"] for name, facts in models.items()} == {
+        name: body + (adapters if name == "adapter" else 0) for name in MODELS}
+
+
+def test_the_surface_in_numbers(told):
+    surface = told.metrics["surface"]
+    assert surface["distances"].keys() == {"full", "adapter", "frozen"}
+    assert all(distance > 0 for distance in surface["distances"].values())
+    assert surface["cosines"].keys() == {"full,adapter", "full,frozen", "adapter,frozen"}
+    assert all(-1 <= value <= 1 for value in surface["cosines"].values())
+    assert 0 < surface["max_residual"] <= 1 + 1e-12
+
+
+def test_seed_config_and_versions(told):
+    assert told.metrics["seed"] == 3
+    assert Plan(**told.metrics["config"]) == TINY
+    assert told.metrics["versions"].keys() >= {"minillm", "numpy", "python"}
+    assert told.metrics["versions"]["numpy"] == np.__version__
+
+
+def test_the_specialists_learned_and_the_one_from_scratch_shares_no_weight(told):
+    models = told.metrics["models"]
+    for name in ("full", "frozen", "adapter"):
+        history = load(told.out / f"{name}.npz").meta["history"]
+        assert history["loss"][-1] < history["loss"][0]
+        assert models[name]["loss"]["novel"] < models["pretrained"]["loss"]["novel"]
+    weights = [load(told.out / f"{name}.npz").model.state() for name in ("pretrained", "scratch")]
+    assert not np.allclose(weights[0]["wte.weight"], weights[1]["wte.weight"], atol=0.01)
+
+
+def test_the_pictures(told):
+    from PIL import Image      # matplotlib brings it
+    assert sorted(path.name for path in told.plots.iterdir()) == sorted(PICTURES)
+    for name in PICTURES:
+        data = (told.plots / name).read_bytes()
+        assert data.startswith(b"GIF8" if name.endswith(".gif") else b"\x89PNG\r\n\x1a\n")
+        with Image.open(told.plots / name) as picture:
+            assert min(picture.size) > 200
+            assert len(set(picture.convert("RGB").resize((200, 200)).getdata())) > 20      # something is drawn
+            if name.endswith(".gif"):
+                assert picture.n_frames > 10
+                picture.seek(picture.n_frames // 2)
+                middle = np.array(picture.convert("RGB"))
+                picture.seek(0)
+                assert (np.array(picture.convert("RGB")) != middle).any()                  # and it moves
+
+
+def test_what_is_printed(told):
+    for name in [*PICTURES, "metrics.json", *(f"{model}.npz" for model in MODELS)]:
+        assert name in told.printed
+    for facts in list(told.metrics["models"].values())[1:]:
+        assert f"{facts['trainable_parameters']:,d}" in told.printed
+        assert f"{facts['excess']['novel']:.3f}" in told.printed
+
+
+def test_nothing_else_is_left_in_the_folder(told):
+    models = {f"{name}.npz" for name in MODELS} | {f"{name}.trajectory.npz" for name in MODELS[1:]}
+    assert {path.name for path in told.out.iterdir()} == models | {"surface.npz", "metrics.json"}
+
+
+# ---- again
+
+def test_the_same_seed_gives_the_same_metrics(told, blind, tmp_path):
+    again = Told(tmp_path)
+    assert but_seconds(again.metrics) == but_seconds(told.metrics)
+    assert_same_models(again.out, told.out)
+
+
+@pytest.mark.parametrize("lost", [
+    ["metrics.json"], ["adapter.npz", "adapter.trajectory.npz", "scratch.npz", "scratch.trajectory.npz", "surface.npz", "metrics.json"],
+    ["full.npz"], ["adapter.trajectory.npz"]], ids="+".join)
+def test_with_resume_what_is_missing_is_made_again_and_nothing_else(lost, told, blind, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for path in told.out.iterdir():
+        if path.name not in lost:
+            (out / path.name).write_bytes(path.read_bytes())
+    kept = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name not in ("surface.npz", "metrics.json")}
+    again = Told(tmp_path, resume=True)
+    assert but_seconds(again.metrics) == but_seconds(told.metrics)
+    assert_same_models(out, told.out)
+    if lost != ["adapter.trajectory.npz"]:                       # that one can only be made by training again
+        assert kept == {name: (out / name).stat().st_mtime_ns for name in kept}
+
+
+@pytest.mark.parametrize("cut", [5, TINY.pretraining_steps + 6, TINY.pretraining_steps + 3 * TINY.finetuning_steps + 1])
+def test_an_interrupted_demo_goes_on_and_ends_the_same(cut, told, blind, tmp_path, monkeypatch):
+    whole, done = Trainer.step, []
+
+    def step(self, tokens, targets):
+        loss = whole(self, tokens, targets)
+        done.append(loss)
+        if len(done) == cut:
+            signal.raise_signal(signal.SIGINT)
+        return loss
+
+    monkeypatch.setattr(Trainer, "step", step)
+    with pytest.raises(Interrupted):
+        Told(tmp_path)
+    assert len(done) == cut and not (tmp_path / "out" / "metrics.json").exists()
+    again = Told(tmp_path, resume=True)
+    assert len(done) == TINY.pretraining_steps + 4 * TINY.finetuning_steps      # no step was done twice
+    assert but_seconds(again.metrics) == but_seconds(told.metrics)
+    assert_same_models(again.out, told.out)
+
+
+def test_without_resume_all_is_made_anew(told, blind, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("pretrained.npz", "full.training.npz", "metrics.json"):
+        (out / name).write_text("left over from something else")
+    again = Told(tmp_path)
+    assert but_seconds(again.metrics) == but_seconds(told.metrics)
+    assert not (out / "full.training.npz").exists()
+
+
+def test_resume_in_an_empty_folder_is_a_first_run(told, blind, tmp_path):
+    assert but_seconds(Told(tmp_path, resume=True).metrics) == but_seconds(told.metrics)

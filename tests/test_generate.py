@@ -1,0 +1,173 @@
+"""Writing: draws follow the distribution that was asked for, and a text ends where it should."""
+
+from types import SimpleNamespace
+
+import minillm  # noqa: F401, I001
+import numpy as np
+import pytest
+
+from minillm.nn import GPT, Config
+from minillm.nn.gradcheck import shake
+from minillm.text.generate import generate, sample
+
+LOGITS = np.array([0.5, 2.0, -1.0, 1.9, 0.0, -30.0], np.float32)
+GREEDY = 1
+N = 4000
+
+
+def small_gpt():
+    rng = np.random.default_rng(5)
+    model = GPT(Config(11, 7, 2, 2, 12), rng)
+    shake(model, rng)
+    return model
+
+
+def softmax(logits):
+    p = np.exp(np.float64(logits) - max(logits))
+    return p / p.sum()
+
+
+def drawn(rng, n=N, logits=LOGITS, **how):
+    return np.bincount([sample(logits, rng, **how) for _ in range(n)], minlength=len(logits))
+
+
+def assert_follows(counts, p):
+    """Every frequency within 4.5 standard deviations, and nothing at all where p is 0."""
+    n = counts.sum()
+    assert (counts[p == 0] == 0).all()
+    assert (np.abs(counts - n * p) <= 4.5 * np.sqrt(n * p * (1 - p)) + 1e-9).all(), (counts, n * p)
+
+
+# ---- one draw
+
+@pytest.mark.parametrize("temperature", [0.3, 0.7, 1.0, 2.0, 100.0])
+def test_draws_follow_softmax(temperature, rng):
+    assert_follows(drawn(rng, temperature=temperature), softmax(LOGITS / temperature))
+
+
+def test_temperature_zero_takes_the_likeliest(rng):
+    assert drawn(rng, 50, temperature=0)[GREEDY] == 50
+
+
+def test_a_low_temperature_overflows_nothing(rng):
+    with np.errstate(all="raise", under="ignore"):
+        assert drawn(rng, 50, temperature=1e-6)[GREEDY] == 50
+        assert drawn(rng, 50, 1e4 * LOGITS)[GREEDY] == 50
+
+
+def test_top_k_one_is_greedy(rng):
+    assert drawn(rng, 200, top_k=1)[GREEDY] == 200
+
+
+@pytest.mark.parametrize("k", [2, 3, 6, 100])
+def test_top_k_draws_from_the_k_likeliest_alone(k, rng):
+    p = softmax(LOGITS)
+    p[np.argsort(-p)[k:]] = 0
+    assert_follows(drawn(rng, top_k=k), p / p.sum())
+
+
+def test_a_tiny_top_p_is_greedy(rng):
+    assert drawn(rng, 200, top_p=1e-9)[GREEDY] == 200
+    assert drawn(rng, 200, top_p=softmax(LOGITS)[GREEDY] - 1e-6)[GREEDY] == 200
+
+
+@pytest.mark.parametrize("top_p, kept", [(0.45, 2), (0.8, 2), (0.83, 3), (0.92, 3), (0.93, 4), (0.97, 4), (0.99, 5)])
+def test_top_p_draws_from_the_least_number_that_holds_it(top_p, kept, rng):
+    p = softmax(LOGITS)
+    order = np.argsort(-p)
+    assert p[order[:kept]].sum() >= top_p > p[order[:kept - 1]].sum()
+    p[order[kept:]] = 0
+    assert_follows(drawn(rng, top_p=top_p), p / p.sum())
+
+
+def test_top_p_of_one_keeps_all(rng):
+    flat = np.zeros(5, np.float32)
+    assert_follows(drawn(rng, logits=flat, top_p=1.0), softmax(flat))
+
+
+def test_both_together_are_the_stricter(rng):
+    p = softmax(LOGITS)
+    p[np.argsort(-p)[2:]] = 0
+    assert_follows(drawn(rng, top_k=2, top_p=0.999), p / p.sum())
+    assert drawn(rng, 200, top_k=5, top_p=0.01)[GREEDY] == 200
+
+
+def test_among_equals_all_are_drawn(rng):
+    assert_follows(drawn(rng, logits=np.zeros(6)), np.full(6, 1 / 6))
+
+
+@pytest.mark.parametrize("u", [0.0, np.nextafter(1.0, 0.0)])
+def test_the_ends_of_the_random_numbers_stay_inside(u):
+    rng = SimpleNamespace(random=lambda: u)
+    for how in ({}, {"top_k": 2}, {"top_p": 0.5}, {"temperature": 0.01}):
+        assert sample(LOGITS, rng, **how) in (range(5) if not how else (1, 3))
+
+
+def test_sampling_leaves_the_logits_alone(rng):
+    logits = LOGITS.copy()
+    sample(logits, rng, 0.5, 2, 0.9)
+    assert np.array_equal(logits, LOGITS)
+
+
+# ---- a text
+
+def test_greedy_writing_is_deterministic_and_greedy():
+    model = small_gpt()
+    texts = [generate(model, [3, 1], 12, np.random.default_rng(seed), temperature=0) for seed in (0, 1)]
+    assert texts[0] == texts[1] and len(texts[0]) == 14
+    for n in range(2, 14):
+        seen = np.array([texts[0][max(0, n - 7):n]])
+        assert texts[0][n] == model.logits(seen)[0, -1].argmax()
+
+
+@pytest.mark.parametrize("how", [{"top_k": 1}, {"top_p": 1e-9}])
+def test_only_the_likeliest_is_greedy(how, rng):
+    model = small_gpt()
+    assert generate(model, [3], 12, rng, **how) == generate(model, [3], 12, rng, temperature=0)
+
+
+def test_the_same_seed_writes_the_same_text_and_another_seed_another():
+    model = small_gpt()
+    one, again, other = (generate(model, [3], 30, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_the_prompt_is_kept_and_not_changed(rng):
+    prompt = [3, 1, 4]
+    found = generate(small_gpt(), prompt, 5, rng)
+    assert found[:3] == [3, 1, 4] and len(found) == 8 and prompt == [3, 1, 4]
+    assert all(type(i) is int and 0 <= i < 11 for i in found)
+    assert generate(small_gpt(), prompt, 0, rng) == prompt
+
+
+class Counting:
+    """After i it writes i + 1, and notes what it was shown."""
+
+    config = SimpleNamespace(context=4)
+
+    def __init__(self):
+        self.shown = []
+
+    def logits(self, tokens):
+        self.shown.append(tokens[0].tolist())
+        return np.eye(20)[(tokens + 1) % 20] * 50.0
+
+
+def test_writing_stops_after_the_stop(rng):
+    assert generate(Counting(), [3], 10, rng, stop=7) == [3, 4, 5, 6, 7]
+    assert generate(Counting(), [3], 3, rng, stop=7) == [3, 4, 5, 6]
+    assert generate(Counting(), [7], 2, rng, stop=7) == [7, 8, 9]      # of a prompt nothing is the end
+    assert generate(Counting(), [3], 5, rng, stop=None) == [3, 4, 5, 6, 7, 8]
+
+
+def test_of_a_text_longer_than_the_context_the_model_sees_the_end(rng):
+    model = Counting()
+    generate(model, [0, 1, 2, 3, 4, 5], 2, rng, temperature=0)
+    assert model.shown == [[2, 3, 4, 5], [3, 4, 5, 6]]
+
+
+def test_what_lies_before_the_context_changes_nothing():
+    model = small_gpt()
+    long, short = [9, 8, 7, 6, 1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7]
+    written = [generate(model, prompt, 6, np.random.default_rng(0))[len(prompt):] for prompt in (long, short)]
+    assert written[0] == written[1]

@@ -1,0 +1,380 @@
+"""Interrupted is not lost: a run that goes on ends with the very bits of one that was never stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import minillm  # noqa: F401, I001
+import numpy as np
+import pytest
+
+from minillm import phases
+from minillm.cli import main
+from minillm.finetune.recipes import BottleneckAdapter, Partial
+from minillm.finetune.store import load
+from minillm.phases import finetune, pretrain
+from minillm.train import fit as fit_module
+from minillm.train.checkpoint import CheckpointError, read_arrays
+from minillm.train.fit import Interrupted
+from minillm.train.muon import Muon
+from minillm.train.optimizers import SGD, AdamW
+from minillm.train.tasks import TextTask
+from minillm.train.trainer import Diverged, Trainer
+
+CONFIG = {"context": 24, "n_layer": 2, "n_head": 2, "n_embd": 12}
+SIZES = ["--layers", "2", "--heads", "2", "--width", "16", "--batch", "4", "--workers", "2"]
+WAIT = 60      # seconds for a subprocess, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A text of some thousand characters with something to learn in it."""
+    rng = np.random.default_rng(0)
+    words = "the mill turns and the river runs on under a grey sky while nobody looks".split()
+    path = tmp_path_factory.mktemp("text") / "mill.txt"
+    path.write_text("\n".join(" ".join(rng.choice(words, 8)) for _ in range(120)))
+    return path
+
+
+def assert_same_arrays(path, other):
+    (found, _), (wanted, _) = read_arrays(path), read_arrays(other)
+    assert list(found) == list(wanted)
+    for name, array in wanted.items():
+        assert found[name].dtype == array.dtype and np.array_equal(found[name], array), name
+
+
+def no_leftovers(folder):
+    """Neither the state of an unfinished run nor a temporary file."""
+    return not [path.name for path in folder.iterdir() if ".training" in path.name or path.name.startswith(".")]
+
+
+# ---- the real thing: processes and signals
+
+class Started:
+    """A `minillm` in a process of its own."""
+
+    def __init__(self, *args):
+        self.process = subprocess.Popen([sys.executable, "-m", "minillm", *map(str, args)], stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+
+    def wait_for(self, path):
+        end = time.monotonic() + WAIT
+        while not path.exists():
+            assert self.process.poll() is None, f"ended before {path} appeared: {self.process.communicate()}"
+            assert time.monotonic() < end, f"{path} did not appear"
+            time.sleep(0.005)
+        return self
+
+    def send(self, signum):
+        self.process.send_signal(signum)
+        return self
+
+    def end(self):
+        """exit code, standard output, standard error"""
+        out, err = self.process.communicate(timeout=WAIT)
+        return self.process.returncode, out, err
+
+
+def started(request, *args):
+    one = Started(*args)
+    request.addfinalizer(lambda: one.process.kill() if one.process.poll() is None else None)
+    return one
+
+
+def steps_done(checkpoint):
+    return read_arrays(checkpoint)[1]["steps_done"]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, request):
+    """A folder with a pretraining and an adapter that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("straight")
+    assert started(request, "pretrain", *SIZES, "--steps", 200, "--out", folder).end()[0] == 0
+    assert started(request, "finetune", *ADAPTER, "--base", folder / "pretrained.npz").end()[0] == 0
+    return folder
+
+
+ADAPTER = ["--method", "adapter", "--bottleneck", "4", "--documents", "8", "--batch", "4", "--workers", "2", "--steps", "300"]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_pretraining_stopped_and_resumed_ends_with_the_same_bits(signum, straight, tmp_path, request):
+    checkpoint = tmp_path / "pretrained.training.npz"
+    run = started(request, "pretrain", *SIZES, "--steps", 200, "--save-every", 5, "--out", tmp_path).wait_for(checkpoint)
+    code, _, err = run.send(signum).end()
+    assert not (tmp_path / "pretrained.npz").exists()
+    assert 0 < steps_done(checkpoint) < 200
+    if signum == signal.SIGINT:
+        assert code == 130
+        assert f"interrupted after step {steps_done(checkpoint)}" in err and "--resume" in err and str(checkpoint) in err
+        assert "Traceback" not in err
+    code, _, err = started(request, "pretrain", "--resume", "--out", tmp_path).end()
+    assert code == 0, err
+    assert_same_arrays(tmp_path / "pretrained.npz", straight / "pretrained.npz")
+    histories = [load(folder / "pretrained.npz").meta["history"] for folder in (tmp_path, straight)]
+    assert histories[0] == histories[1] and len(histories[0]["loss"]) == 200
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+def test_an_adapter_stopped_and_resumed_ends_with_the_same_bits_and_the_same_way(signum, straight, tmp_path, request):
+    checkpoint, base = tmp_path / "adapter.training.npz", straight / "pretrained.npz"
+    run = started(request, "finetune", *ADAPTER, "--base", base, "--save-every", 5, "--out", tmp_path).wait_for(checkpoint)
+    code, _, err = run.send(signum).end()
+    assert 0 < steps_done(checkpoint) < 300
+    assert signum == signal.SIGKILL or (code == 130 and "--resume" in err and "Traceback" not in err)
+    code, _, err = started(request, "finetune", "--resume", "--base", base, "--method", "adapter", "--out", tmp_path).end()
+    assert code == 0, err
+    assert_same_arrays(tmp_path / "adapter.npz", straight / "adapter.npz")
+    assert_same_arrays(tmp_path / "adapter.trajectory.npz", straight / "adapter.trajectory.npz")
+    assert load(tmp_path / "adapter.npz").meta["history"] == load(straight / "adapter.npz").meta["history"]
+    assert not checkpoint.exists()
+
+
+# ---- --resume on the command line, in this process
+
+@pytest.fixture
+def cut(monkeypatch):
+    """cut(n): make every run end after its n-th step, as by Ctrl-C. cut(None): no more."""
+    whole = Trainer.step
+
+    def set_cut(n):
+        def step(self, tokens, targets):
+            loss = whole(self, tokens, targets)
+            if self.steps_done == n:
+                signal.raise_signal(signal.SIGINT)
+            return loss
+        monkeypatch.setattr(Trainer, "step", step if n else whole)
+
+    return set_cut
+
+
+def run(*args):
+    """The exit code of a command."""
+    with pytest.raises(SystemExit) as stop:
+        main(list(map(str, args)))
+    return stop.value.code
+
+
+def command(text, out, *more, steps=20):
+    return ["pretrain", "--text", text, "--context", 24, *SIZES, "--steps", steps, "--out", out, *more]
+
+
+@pytest.fixture
+def unfinished_run(text, tmp_path, cut):
+    """A folder with a run of 20 steps that was interrupted after the 7th."""
+    cut(7)
+    assert run(*command(text, tmp_path)) == 130
+    cut(None)
+    return tmp_path
+
+
+def only_line(capsys):
+    """What stands on standard error: one sentence."""
+    err = capsys.readouterr().err.strip()
+    assert err.startswith("minillm pretrain: ") and "\n" not in err
+    return err
+
+
+def test_ctrl_c_ends_after_a_whole_step_and_says_how_to_go_on(text, tmp_path, cut, capsys):
+    before = signal.getsignal(signal.SIGINT)
+    cut(7)
+    assert run(*command(text, tmp_path)) == 130
+    err = capsys.readouterr().err
+    assert "interrupted after step 7" in err and "--resume" in err and "pretrained.training.npz" in err
+    assert steps_done(tmp_path / "pretrained.training.npz") == 7
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_twice_stops_at_once_and_keeps_what_was_saved(text, tmp_path, monkeypatch, capsys):
+    whole = Trainer.step
+
+    def step(self, tokens, targets):
+        if self.steps_done == 7:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return whole(self, tokens, targets)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    before = signal.getsignal(signal.SIGINT)
+    assert run(*command(text, tmp_path, "--save-every", 3)) == 130
+    assert capsys.readouterr().err.strip() == "minillm: interrupted."
+    assert steps_done(tmp_path / "pretrained.training.npz") == 6
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_options_of_the_interrupted_run_hold(unfinished_run, text, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    assert run("pretrain", "--resume", "--out", unfinished_run) == 0
+    assert run(*command(text, other)) == 0
+    assert_same_arrays(unfinished_run / "pretrained.npz", other / "pretrained.npz")
+    assert no_leftovers(unfinished_run)
+
+
+def test_interrupted_again_and_again(text, tmp_path, cut, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    for n in (1, 5, 19, 20):
+        cut(n)
+        assert run(*(command(text, tmp_path) if n == 1 else ["pretrain", "--resume", "--out", tmp_path])) == 130
+        assert steps_done(tmp_path / "pretrained.training.npz") == n
+    cut(None)
+    assert run("pretrain", "--resume", "--out", tmp_path) == 0
+    assert run(*command(text, other)) == 0
+    assert_same_arrays(tmp_path / "pretrained.npz", other / "pretrained.npz")
+    assert load(tmp_path / "pretrained.npz").meta["history"] == load(other / "pretrained.npz").meta["history"]
+
+
+@pytest.mark.parametrize("steps", [20, 21])
+def test_a_new_run_does_not_wipe_out_an_unfinished_one(steps, unfinished_run, text, capsys):
+    before = (unfinished_run / "pretrained.training.npz").read_bytes()
+    capsys.readouterr()
+    assert run(*command(text, unfinished_run, steps=steps)) == 2
+    err = only_line(capsys)
+    assert "was interrupted" in err and "--resume" in err and "pretrained.training.npz" in err
+    assert (unfinished_run / "pretrained.training.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("option, value, saved", [("--steps", 21, 20), ("--width", 24, 16), ("--lr", 0.5, None), ("--seed", 2, 1)])
+def test_an_option_that_differs_is_refused_and_named(option, value, saved, unfinished_run, capsys):
+    before = (unfinished_run / "pretrained.training.npz").read_bytes()
+    capsys.readouterr()
+    assert run("pretrain", "--resume", "--out", unfinished_run, option, value) == 2
+    err = only_line(capsys)
+    assert f"{option} {saved}" in err and "--resume" in err
+    assert (unfinished_run / "pretrained.training.npz").read_bytes() == before
+
+
+def test_an_option_that_differs_is_refused_even_if_it_is_the_default(unfinished_run, capsys):
+    capsys.readouterr()
+    assert run("pretrain", "--resume", "--out", unfinished_run, "--width", 128) == 2
+    assert "--width 16" in only_line(capsys)
+
+
+def test_options_that_agree_can_be_repeated(unfinished_run, text):
+    assert run(*command(text, unfinished_run, "--resume")) == 0
+
+
+def test_nothing_to_resume(tmp_path, capsys):
+    assert run("pretrain", "--resume", "--out", tmp_path) == 2
+    assert "nothing to resume" in only_line(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_file_cannot_be_resumed_and_is_kept(unfinished_run, capsys):
+    checkpoint = unfinished_run / "pretrained.training.npz"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    capsys.readouterr()
+    assert run("pretrain", "--resume", "--out", unfinished_run) == 2
+    assert "not a whole checkpoint" in only_line(capsys)
+    assert checkpoint.stat().st_size == 5000
+
+
+# ---- the same, one floor below: every optimizer, every recipe
+
+def pretrained(text, folder, optimizer, steps=15, **more):
+    return pretrain(TextTask(text, workers=1), CONFIG, folder / "pretrained.npz", optimizer=optimizer(), steps=steps, batch=3,
+                    seed=4, workers=1, **more)
+
+
+@pytest.mark.parametrize("optimizer", [Muon, AdamW, SGD])
+def test_every_optimizer_goes_on_bit_for_bit(optimizer, text, tmp_path, cut):
+    one, other = tmp_path / "one", tmp_path / "other"
+    cut(6)
+    with pytest.raises(Interrupted) as stop:
+        pretrained(text, one, optimizer)
+    assert stop.value.step == 6 and stop.value.saved == one / "pretrained.training.npz"
+    cut(None)
+    pretrained(text, one, optimizer)
+    pretrained(text, other, optimizer)
+    assert_same_arrays(one / "pretrained.npz", other / "pretrained.npz")
+    assert no_leftovers(one)
+
+
+@pytest.mark.parametrize("recipe", [BottleneckAdapter(3), Partial()], ids=str)
+def test_every_recipe_goes_on_bit_for_bit_and_so_does_its_way(recipe, text, tmp_path, cut):
+    base = pretrained(text, tmp_path, AdamW)
+    task = TextTask(text, base.tokenizer, workers=1)
+
+    def specialised(name):
+        return finetune(base, tmp_path / "pretrained.npz", task, recipe, tmp_path / name, optimizer=AdamW(1e-2), steps=15, batch=3,
+                        seed=4, workers=1)
+
+    cut(6)
+    with pytest.raises(Interrupted):
+        specialised("one.npz")
+    cut(None)
+    specialised("one.npz")
+    specialised("other.npz")
+    assert_same_arrays(tmp_path / "one.npz", tmp_path / "other.npz")
+    assert_same_arrays(tmp_path / "one.trajectory.npz", tmp_path / "other.trajectory.npz")
+    steps = read_arrays(tmp_path / "one.trajectory.npz")[0]["steps"]
+    assert steps.tolist() == list(range(16))
+    assert no_leftovers(tmp_path)
+
+
+def test_the_run_of_another_model_is_refused(text, tmp_path, cut):
+    cut(6)
+    with pytest.raises(Interrupted):
+        pretrained(text, tmp_path, AdamW)
+    cut(None)
+    with pytest.raises(CheckpointError, match="belongs to another run"):
+        pretrain(TextTask(text, workers=1), CONFIG | {"n_layer": 1}, tmp_path / "pretrained.npz", optimizer=AdamW(), steps=15,
+                 batch=3, workers=1)
+
+
+def test_saves_come_when_promised(text, tmp_path, monkeypatch):
+    saved = []
+    real = fit_module.save_training
+    monkeypatch.setattr(fit_module, "save_training", lambda path, trainer, *a, **k: (saved.append(trainer.steps_done),
+                                                                                      real(path, trainer, *a, **k)))
+    pretrained(text, tmp_path, AdamW, save_every=4)
+    assert saved == [4, 8, 12]
+
+
+def test_what_was_trained_survives_a_failure_to_write_the_result(text, tmp_path, monkeypatch):
+    """The disk is full when the model is to be saved: hours of training must not be gone."""
+    def no_space(*args, **facts):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(phases, "save_model", no_space)
+        with pytest.raises(OSError, match="No space left"):
+            pretrained(text, tmp_path, AdamW, save_every=4)
+    assert (tmp_path / "pretrained.training.npz").exists()
+    assert steps_done(tmp_path / "pretrained.training.npz") >= 12
+
+
+# ---- divergence
+
+class Exploding(SGD):
+    """Reasonable for six steps; the seventh throws the weights away."""
+
+    def __init__(self):
+        super().__init__(lr=0.1)
+        self.count = 0
+
+    def step(self, factor=1.0, parallel=map):
+        self.count += 1
+        super().step(1e30 if self.count == 7 else factor, parallel)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_divergence_stops_the_run_and_what_is_kept_is_good(text, tmp_path):
+    with pytest.raises(Diverged, match="at step 8; try a lower learning rate"):
+        pretrained(text, tmp_path, Exploding, save_every=5)
+    assert not (tmp_path / "pretrained.npz").exists()
+    arrays, meta = read_arrays(tmp_path / "pretrained.training.npz")
+    assert meta["steps_done"] >= 5 and len(meta["history"]["loss"]) == meta["steps_done"]
+    assert all(np.isfinite(loss) for loss in meta["history"]["loss"])
+    weights = np.concatenate([array.reshape(-1) for name, array in arrays.items() if name.startswith("model/")])
+    assert np.abs(weights).max() < 100                          # those before the step that threw them away
+
+
+def test_the_history_is_json(text, tmp_path):
+    meta = pretrained(text, tmp_path, AdamW).meta
+    history = json.loads(json.dumps(meta["history"]))
+    assert history == meta["history"] and len(history["loss"]) == history["steps"] == 15
+    assert [found["step"] for found in history["validation"]] == list(range(1, 16))
