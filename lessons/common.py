@@ -8,16 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from minillm.finetune.store import load
-from minillm.nn import GPT, Config
-from minillm.text.batches import WorldBatches
-from minillm.text.world import World
-from minillm.train.checkpoint import CheckpointError, save_model
+from minillm import GPT, Config, Muon, Trainer, World, WorldBatches, load, save_model, warmup_linear
+from minillm.train.checkpoint import CheckpointError
 from minillm.train.fit import fit
-from minillm.train.muon import Muon
-from minillm.train.schedule import warmup_linear
 from minillm.train.tasks import CONTEXT
-from minillm.train.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 PLOTS, RUNS = ROOT / "plots", ROOT / "runs" / "lessons"
@@ -54,8 +48,13 @@ def generalist_file(args):
     return RUNS / f"generalist-seed{args.seed}{'-quick' if args.quick else ''}.npz"
 
 
-def save_generalist(model, tokenizer, args):
-    save_model(generalist_file(args), model, tokenizer, settings=vars(settings(args)))
+def facts(world, args):
+    """What a kept generalist must agree with: its settings, and some texts of its world."""
+    return vars(settings(args)) | {"texts": world.mixed_ids(8, 0)}
+
+
+def save_generalist(model, world, args):
+    save_model(generalist_file(args), model, world.tokenizer, made=facts(world, args))
 
 
 def generalist(args):
@@ -63,16 +62,16 @@ def generalist(args):
     path, world, s = generalist_file(args), World(args.seed), settings(args)
     try:
         loaded = load(path)
-        if loaded.meta.get("settings") == vars(s) and loaded.tokenizer.tokens == world.tokenizer.tokens:
+        if loaded.meta["made"] == facts(world, args):
             print(f"the generalist comes from {path}")
             return loaded.model
-    except CheckpointError:
+    except (CheckpointError, KeyError):
         pass                                            # not made yet, or by an older version
     config = Config(len(world.tokenizer), CONTEXT, s.n_layer, s.n_head, s.n_embd)
     model = GPT(config, np.random.default_rng([args.seed, 0]))
     batches = WorldBatches(world, s.batch)
     trainer = Trainer(model, Muon(s.lr, adamw_lr=s.adamw_lr), warmup_linear(s.steps), total=batches.total)
     fit(trainer, batches, s.steps, title="pretraining the generalist")
-    save_generalist(model, world.tokenizer, args)
+    save_generalist(model, world, args)
     print(f"the generalist is kept in {path}")
     return model

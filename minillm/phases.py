@@ -1,5 +1,6 @@
 """The phases of the story, each a function that the commands, the demo and the lessons share: pretrain, finetune, surface."""
 
+import hashlib
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from .finetune.report import size
 from .finetune.store import Loaded, load, save_specialist
 from .nn import GPT, Config
 from .runtime import memory
+from .surface.data import Surface
 from .surface.measure import fixed_batches, measure_surface
 from .surface.recorder import Recorder
 from .train.checkpoint import CheckpointError, fingerprint, read_arrays, save_model, write_arrays
@@ -105,10 +107,16 @@ def read_trajectory(path):
 def surface(folder, points=25, workers=None):
     """Measure the surface through the models in a folder, with their recorded ways on it; writes surface.npz there.
 
-    pretrained.npz is the origin, full.npz and adapter.npz span the plane, frozen.npz, if it is there, is projected onto it.
+    pretrained.npz is the origin, full.npz and adapter.npz span the plane, frozen.npz, if it is there, is projected onto it. A
+    surface.npz that was measured from these very files is only read: drawing it anew computes nothing.
     CheckpointError says which file is missing, broken or of another base.
     """
     folder = Path(folder)
+    key = key_of([path for path in sorted(folder.glob("*.npz")) if path.name != "surface.npz"], points)
+    if (folder / "surface.npz").exists():
+        arrays, meta = read_arrays(folder / "surface.npz")
+        if meta.pop("key", None) == key:
+            return Surface.of(arrays, {part: meta[part] for part in Surface.META})
     base, full, adapter = (load(folder / f"{name}.npz") for name in ("pretrained", "full", "adapter"))
     ends = {"full": full.model.state(), "adapter": {name: array.copy() for name, array in adapter.model.state().items()}}
     if (folder / "frozen.npz").exists():
@@ -125,5 +133,13 @@ def surface(folder, points=25, workers=None):
     found = measure_surface(origin, ends, ways, tasks, points, workers, {
         "seed": base.meta["seed"], "labels": ["the body moves", "the adapters move"],
         "directions": "the plane through the pretrained, the full and the adapter model"})
-    write_arrays(folder / "surface.npz", found.arrays(), {"kind": "surface"} | found.meta())
+    write_arrays(folder / "surface.npz", found.arrays(), {"kind": "surface", "key": key} | found.meta())
     return found
+
+
+def key_of(files, *settings):
+    """A name for what a result was computed from: a hash of the contents of files, and of settings."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for path in files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

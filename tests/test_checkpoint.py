@@ -1,4 +1,4 @@
-"""Files: what is read is what was written, an old file outlives a failed write, and what is no checkpoint is refused in a sentence."""
+"""Files: what is read is what was written, an old file outlives a failed write, and what is none is refused in a sentence."""
 
 import json
 import os
@@ -16,8 +16,18 @@ from minillm.nn import GPT, Config
 from minillm.nn.gradcheck import shake
 from minillm.text.tokenizer import CharTokenizer
 from minillm.text.world import World
-from minillm.train.checkpoint import (FORMAT, CheckpointError, fingerprint, load_training, read_arrays, save_model,
-                                      save_training, write_arrays, write_json, written_whole)
+from minillm.train.checkpoint import (
+    FORMAT,
+    CheckpointError,
+    fingerprint,
+    load_training,
+    read_arrays,
+    save_model,
+    save_training,
+    write_arrays,
+    write_json,
+    written_whole,
+)
 from minillm.train.optimizers import AdamW
 from minillm.train.trainer import Trainer
 
@@ -288,7 +298,8 @@ def test_a_meta_that_describes_nothing_is_refused(meta, tmp_path):
 
 
 @pytest.mark.parametrize("change", [
-    {"config": None}, {"config": {"vocab_size": 11}}, {"config": vars(CONFIG) | {"n_head": 5}}, {"config": vars(CONFIG) | {"heads": 5}},
+    {"config": None}, {"config": {"vocab_size": 11}}, {"config": vars(CONFIG) | {"n_head": 5}},
+    {"config": vars(CONFIG) | {"heads": 5}},
     {"tokenizer": {"kind": "syllable", "tokens": []}}, {"tokenizer": None}, {"config": vars(CONFIG) | {"n_embd": 14}}], ids=str)
 def test_a_model_that_is_described_wrongly_is_refused(change, tmp_path):
     path = tmp_path / "other.npz"

@@ -6,7 +6,6 @@ import json
 import math
 import signal
 
-import minillm  # noqa: F401, I001
 import numpy as np
 import pytest
 
@@ -128,19 +127,21 @@ def test_the_specialists_learned_and_the_one_from_scratch_shares_no_weight(told)
         history = load(told.out / f"{name}.npz").meta["history"]
         assert history["loss"][-1] < history["loss"][0]
         assert models[name]["loss"]["novel"] < models["pretrained"]["loss"]["novel"]
-    weights = [load(told.out / f"{name}.npz").model.state() for name in ("pretrained", "scratch")]
-    assert not np.allclose(weights[0]["wte.weight"], weights[1]["wte.weight"], atol=0.01)
+    base, scratch = (load(told.out / f"{name}.npz").model.state()["wte.weight"] for name in ("pretrained", "scratch"))
+    assert abs(np.corrcoef(base.reshape(-1), scratch.reshape(-1))[0, 1]) < 0.2
+    full = load(told.out / "full.npz").model.state()["wte.weight"]
+    assert np.corrcoef(base.reshape(-1), full.reshape(-1))[0, 1] > 0.8
 
 
 def test_the_pictures(told):
-    from PIL import Image      # matplotlib brings it
+    from PIL import Image  # matplotlib brings it
     assert sorted(path.name for path in told.plots.iterdir()) == sorted(PICTURES)
     for name in PICTURES:
         data = (told.plots / name).read_bytes()
         assert data.startswith(b"GIF8" if name.endswith(".gif") else b"\x89PNG\r\n\x1a\n")
         with Image.open(told.plots / name) as picture:
             assert min(picture.size) > 200
-            assert len(set(picture.convert("RGB").resize((200, 200)).getdata())) > 20      # something is drawn
+            assert len(set(picture.convert("RGB").resize((200, 200)).tobytes())) > 20       # something is drawn
             if name.endswith(".gif"):
                 assert picture.n_frames > 10
                 picture.seek(picture.n_frames // 2)
@@ -171,20 +172,21 @@ def test_the_same_seed_gives_the_same_metrics(told, blind, tmp_path):
 
 
 @pytest.mark.parametrize("lost", [
-    ["metrics.json"], ["adapter.npz", "adapter.trajectory.npz", "scratch.npz", "scratch.trajectory.npz", "surface.npz", "metrics.json"],
-    ["full.npz"], ["adapter.trajectory.npz"]], ids="+".join)
+    ["metrics.json"], ["full.npz"], ["adapter.trajectory.npz"],
+    ["adapter.npz", "adapter.trajectory.npz", "scratch.npz", "scratch.trajectory.npz", "surface.npz", "metrics.json"]],
+    ids="+".join)
 def test_with_resume_what_is_missing_is_made_again_and_nothing_else(lost, told, blind, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     for path in told.out.iterdir():
         if path.name not in lost:
             (out / path.name).write_bytes(path.read_bytes())
-    kept = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name not in ("surface.npz", "metrics.json")}
+    made_again = {"surface", "metrics", *(name.split(".")[0] for name in lost)}
+    kept = {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name.split(".")[0] not in made_again}
     again = Told(tmp_path, resume=True)
     assert but_seconds(again.metrics) == but_seconds(told.metrics)
     assert_same_models(out, told.out)
-    if lost != ["adapter.trajectory.npz"]:                       # that one can only be made by training again
-        assert kept == {name: (out / name).stat().st_mtime_ns for name in kept}
+    assert kept == {name: (out / name).stat().st_mtime_ns for name in kept}
 
 
 @pytest.mark.parametrize("cut", [5, TINY.pretraining_steps + 6, TINY.pretraining_steps + 3 * TINY.finetuning_steps + 1])
@@ -220,3 +222,25 @@ def test_without_resume_all_is_made_anew(told, blind, tmp_path):
 
 def test_resume_in_an_empty_folder_is_a_first_run(told, blind, tmp_path):
     assert but_seconds(Told(tmp_path, resume=True).metrics) == but_seconds(told.metrics)
+
+
+def test_resume_does_not_mix_runs_of_two_seeds(told, blind, tmp_path):
+    """Refused or made anew, but never one model of seed 3 beside numbers that say seed 4."""
+    out = tmp_path / "out"
+    out.mkdir()
+    for path in told.out.iterdir():
+        (out / path.name).write_bytes(path.read_bytes())
+    try:
+        metrics = demo(out, tmp_path / "plots", seed=4, plan=TINY, workers=2, resume=True)
+    except ValueError:
+        return
+    assert metrics["seed"] == load(out / "pretrained.npz").meta["seed"] == load(out / "full.npz").meta["seed"]
+
+
+@pytest.mark.parametrize("folder", ["out", "plots"])
+def test_a_folder_that_cannot_be_written_is_found_out_before_any_work(folder, blind, tmp_path, monkeypatch):
+    (tmp_path / folder).write_text("a file where a folder is expected")
+    monkeypatch.setattr(Trainer, "step", lambda self, *batch: pytest.fail("it trains, and could not keep what it learns"))
+    with pytest.raises((OSError, ValueError)):
+        Told(tmp_path)
+    assert (tmp_path / folder).read_text() == "a file where a folder is expected"

@@ -12,8 +12,16 @@ from minillm.nn.gradcheck import shake
 from minillm.text.batches import pad
 from minillm.text.tokenizer import END
 from minillm.text.world import World
-from minillm.train.evaluate import (ROWS, Score, evaluate_documents, evaluate_text, evaluate_world, log_softmax_at,
-                                    mean_excess, token_log_p)
+from minillm.train.evaluate import (
+    ROWS,
+    Score,
+    evaluate_documents,
+    evaluate_text,
+    evaluate_world,
+    log_softmax_at,
+    mean_excess,
+    token_log_p,
+)
 
 WORLD = World(3)
 V = len(WORLD.tokenizer)
@@ -49,7 +57,7 @@ class BayesModel:
 
 
 class NGram:
-    """p(word | the n - 1 tokens before it), counted, with `smoothing` added to every count; of a shorter past where n - 1 is more."""
+    """p(word | the n - 1 tokens before it), counted, `smoothing` added to each count; near the start, of all there are."""
 
     def __init__(self, n, documents, smoothing=1.0):
         self.n, self.smoothing = n, smoothing

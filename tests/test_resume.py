@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import minillm  # noqa: F401, I001
 import numpy as np
 import pytest
 
@@ -237,7 +236,8 @@ def test_a_new_run_does_not_wipe_out_an_unfinished_one(steps, unfinished_run, te
     assert (unfinished_run / "pretrained.training.npz").read_bytes() == before
 
 
-@pytest.mark.parametrize("option, value, saved", [("--steps", 21, 20), ("--width", 24, 16), ("--lr", 0.5, None), ("--seed", 2, 1)])
+@pytest.mark.parametrize("option, value, saved", [
+    ("--steps", 21, 20), ("--width", 24, 16), ("--lr", 0.5, None), ("--seed", 2, 1)])
 def test_an_option_that_differs_is_refused_and_named(option, value, saved, unfinished_run, capsys):
     before = (unfinished_run / "pretrained.training.npz").read_bytes()
     capsys.readouterr()
@@ -299,8 +299,8 @@ def test_every_recipe_goes_on_bit_for_bit_and_so_does_its_way(recipe, text, tmp_
     task = TextTask(text, base.tokenizer, workers=1)
 
     def specialised(name):
-        return finetune(base, tmp_path / "pretrained.npz", task, recipe, tmp_path / name, optimizer=AdamW(1e-2), steps=15, batch=3,
-                        seed=4, workers=1)
+        return finetune(base, tmp_path / "pretrained.npz", task, recipe, tmp_path / name, optimizer=AdamW(1e-2), steps=15,
+                        batch=3, seed=4, workers=1)
 
     cut(6)
     with pytest.raises(Interrupted):

@@ -3,7 +3,6 @@
 import hashlib
 import json
 
-import minillm  # noqa: F401, I001
 import numpy as np
 import pytest
 
@@ -35,8 +34,8 @@ def story(tmp_path_factory):
     novels = NovelTask(2, 8)
     base = pretrain(WorldTask(2), CONFIG, folder / "pretrained.npz", optimizer=Muon(), steps=15, batch=4, seed=2)
     for recipe, lr in ((Full(), 3e-3), (Partial(), 5e-3), (BottleneckAdapter(4), 1e-2)):
-        finetune(base, folder / "pretrained.npz", novels, recipe, folder / f"{recipe.method}.npz", optimizer=AdamW(lr), steps=STEPS,
-                 batch=4, seed=2)
+        finetune(base, folder / "pretrained.npz", novels, recipe, folder / f"{recipe.method}.npz", optimizer=AdamW(lr),
+                 steps=STEPS, batch=4, seed=2)
     before = {path.name: digest(path) for path in folder.iterdir()}
     return folder, surface(folder, GRID), before
 
@@ -106,6 +105,12 @@ def test_the_residual_is_the_part_that_the_plane_does_not_show(beside, three, rn
     assert residual == pytest.approx(beside / np.hypot(2.5, beside), abs=1e-10)
 
 
+def test_the_residual_is_a_share_whatever_the_length_of_the_way(three, rng):
+    plane, off = Plane(*three), rng.normal(size=300)
+    residuals = [plane.project(three[0] + length * (plane.u + off))[1] for length in (1e-3, 1.0, 1e3)]
+    assert residuals == pytest.approx([residuals[1]] * 3, rel=1e-6) and 0.5 < residuals[1] < 1
+
+
 def test_a_point_straight_above_the_origin_is_not_shown_at_all(three, rng):
     plane = Plane(*three)
     off = rng.normal(size=300)
@@ -146,7 +151,7 @@ def test_the_axis_holds_both_ends_with_a_margin(points):
 
 
 class Plain(Space):
-    """A space whose losses are formulas of the coordinates (set as `formulas`), so that every grid point is known by its value."""
+    """A space whose losses are formulas of the coordinates (set as `formulas`), so every grid point is known by its value."""
 
     formulas = {}
 
@@ -284,7 +289,7 @@ def test_distances_and_cosines_are_those_of_the_weights(story):
     ways = {}
     for name in ENDS:
         moved = [np.float64(array) - weights["pretrained"].get(key, start.get(key)) for key, array in weights[name].items()]
-        ways[name] = {key: way for key, way in zip(weights[name], moved)}
+        ways[name] = dict(zip(weights[name], moved))
         assert found.distances[name] == pytest.approx(np.sqrt(sum((way ** 2).sum() for way in moved)), rel=1e-6)
     for pair, value in found.cosines.items():
         x, y = pair.split(",")
@@ -331,7 +336,7 @@ def test_every_grid_point_is_measured_on_the_same_tokens(story, monkeypatch):
               for batches in tasks_of_story().values()]
     assert set(seen) == set(wanted) and len(set(wanted)) == 2
     assert seen.count(wanted[0]) == seen.count(wanted[1]) >= 9 + 4 + 3 * (STEPS + 1)
-    assert np.allclose(again.loss["novel"][[0, 0, -1, -1], [0, -1, 0, -1]], story[1].loss["novel"][[0, 0, -1, -1], [0, -1, 0, -1]])
+    np.testing.assert_allclose(again.loss["novel"][::2, ::2], story[1].loss["novel"][::4, ::4], atol=1e-6)      # the corners
     surface(folder, GRID)                                        # leave the file as the fixture made it
 
 

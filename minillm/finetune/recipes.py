@@ -75,7 +75,7 @@ class BottleneckAdapter:
     norms: bool = True
 
     method: ClassVar[str] = "adapter"
-    lr: ClassVar[float] = 5e-3               # of five from 2.5e-3 to 4e-2
+    lr: ClassVar[float] = 1e-2               # of five from 2.5e-3 to 4e-2
     stands_alone: ClassVar[bool] = False
 
     def apply(self, model, rng):

@@ -71,9 +71,10 @@ class Surface:
             arrays |= {f"paths.{model}.loss.{task}": loss for task, loss in path.loss.items()}
         return arrays
 
+    META = ("points", "point_loss", "distances", "cosines", "facts")
+
     def meta(self):
-        return {"points": self.points, "point_loss": self.point_loss, "distances": self.distances,
-                "cosines": self.cosines, "facts": self.facts}
+        return {part: getattr(self, part) for part in self.META}
 
     @classmethod
     def of(cls, arrays, meta):

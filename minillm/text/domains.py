@@ -12,8 +12,8 @@ PLACES = "harbour mill market forest river castle bridge garden tower village is
 USUAL_VERB = {
     "lamp": "clean", "bread": "bake", "boat": "row", "letter": "read", "key": "turn", "rope": "tie", "apple": "eat",
     "coat": "wear", "book": "read", "drum": "beat", "clock": "wind", "kettle": "fill", "ladder": "climb", "map": "follow",
-    "mirror": "clean", "net": "mend", "bell": "beat", "ring": "wear", "saddle": "sell", "flute": "sell", "cart": "mend", "door": "open",
-    "wheel": "turn", "barrel": "fill",
+    "mirror": "clean", "net": "mend", "bell": "beat", "ring": "wear", "saddle": "sell", "flute": "sell", "cart": "mend",
+    "door": "open", "wheel": "turn", "barrel": "fill",
 }
 THINGS = list(USUAL_VERB)
 VERBS = list(dict.fromkeys(USUAL_VERB.values()))
@@ -147,13 +147,23 @@ def noun(nouns):
 
 
 def story(_):
-    """A plain little story: two names, a place, some things recalled in order. Its adjectives are few and in no mood."""
-    yield "one"
-    weather = yield Uniform(WEATHER)
-    yield "day"
-    names = yield from two_names()
-    yield from say("went to the")
-    place = yield from noun(Uniform(PLACES))
+    """A plain little story: two names, a place, some things recalled in order. Its adjectives are few and in no mood.
+
+    It has two ways to begin, so that who and where and what weather must be known by what they are, not by where they stand.
+    """
+    if (yield Distribution({"one": 0.5, "then": 0.5})) == "one":
+        weather = yield from noun(Uniform(WEATHER))
+        yield "day"
+        names = yield from two_names()
+        yield from say("went to the")
+        place = yield from noun(Uniform(PLACES))
+    else:
+        names = yield from two_names()
+        yield from say("went to the")
+        place = yield from noun(Uniform(PLACES))
+        yield from say("one")
+        weather = yield from noun(Uniform(WEATHER))
+        yield "day"
     yield from say(f". {names[0]}")
     things = []
     while True:
@@ -214,6 +224,6 @@ GENERAL = (
 NOVEL = Domain("novel", novel, EVERY_MOOD)
 
 PLAIN = (". , : ? a and at can count day farewell feast for from had home it of one reports says so "
-         "take the they to took use was water week went what rose you words").split()
+         "take the then they to took use was water week went what rose you words").split()
 VOCABULARY = list(dict.fromkeys([*PLAIN, *NAMES, *PLACES, *THINGS, *VERBS, *WEATHER, *NUMBERS,
                                  *EVERY_ADJECTIVE.words, *RARE]))

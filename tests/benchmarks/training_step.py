@@ -3,8 +3,8 @@
     python tests/benchmarks/training_step.py [--rounds 12]
 
 The shape is that of nanoGPT's CPU recipe: 4 layers, 4 heads, width 128, context 64, batch 12; AdamW, clipping, float32, as many
-threads for each as there are cores. The two take turns, a few steps each, so that both meet the same machine: absolute times drift,
-only the ratio counts. The first step of a turn is not counted, since the other's idle threads may still be spinning.
+threads for each as there are cores. The two take turns, a few steps each, so that both meet the same machine: absolute times
+drift, only the ratio counts. The first step of a turn is not counted, since the other's idle threads may still be spinning.
 """
 
 import argparse
