@@ -73,7 +73,7 @@ def read_arrays(path):
             arrays = {name: file[name] for name in file.files if name != "meta.json"}
     except FileNotFoundError:
         raise CheckpointError(f"there is no file {path}") from None
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError) as error:
+    except Exception as error:      # spoiled bytes can make zipfile, json and NumPy fail in very many ways
         raise CheckpointError(f"{path} is not a whole checkpoint of minillm ({error}); was its writing or copying cut "
                               "short?") from None
     if meta.get("format") != FORMAT:
