@@ -3,7 +3,7 @@
 #
 # **Goal.** See what a language model predicts, how good it could possibly be, and how it gets there.
 #
-# **Time.** About 35 seconds on two cores (`--quick`: 5). `--seed N` draws other texts and other weights.
+# **Time.** About 25 seconds on two cores (`--quick`: 5). `--seed N` draws other texts and other weights.
 #
 # **Expect.** A table of probabilities, true beside learned, word by word; a model that starts at chance (5.3 nats a token)
 # and ends less than a tenth of a nat above the best possible loss; a picture of which skill comes when.

@@ -4,7 +4,7 @@
 # **Goal.** Draw the loss over a plane of weight space, with three fine-tunings moving on it, and learn how far to believe
 # the picture.
 #
-# **Time.** About 30 seconds on two cores, and 30 more if neither lesson 9 nor 11 has made the generalist yet (`--quick`: 9
+# **Time.** About 20 seconds on two cores, and 20 more if neither lesson 9 nor 11 has made the generalist yet (`--quick`: 9
 # in all).
 #
 # **Expect.** Two maps of one plane, the new task and the old: downhill on one is uphill on the other. Three models that lie
@@ -66,7 +66,7 @@ for name, (recipe, lr) in WAYS.items():
     recorder(trainer)                                               # the start
     fit(trainer, batches, STEPS, title=f"{name:8s}")
     models[name] = model
-    ways[name] = recorder.steps, [recorder.flat.views(theta) for theta in recorder.thetas]
+    ways[name] = recorder.way()
 
 # %% [markdown]
 # ## 2. One space for all

@@ -58,7 +58,7 @@ def save_generalist(model, world, args):
 
 
 def generalist(args):
-    """The model that lesson 9 trains: from its file if it is there, else trained now (half a minute) and kept."""
+    """The model that lesson 9 trains: from its file if it is there, else trained now (some 20 seconds) and kept."""
     path, world, s = generalist_file(args), World(args.seed), settings(args)
     try:
         loaded = load(path)

@@ -25,7 +25,9 @@ from .train.trainer import Diverged
 
 def main(argv=None):
     """Run one command and leave with its exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
     args = parser(RUNS).parse_args(argv)
+    args.given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in argv if word.startswith("--")}
     try:
         sys.exit(args.run(args) or 0)
     except Interrupted as stop:
@@ -34,7 +36,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("\nminillm: interrupted.", file=sys.stderr)
         sys.exit(130)
-    except (ValueError, OSError, Diverged) as error:
+    except (ValueError, OSError, MemoryError, Diverged) as error:
         if "MINILLM_DEBUG" in os.environ:
             raise
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
@@ -73,7 +75,11 @@ def run_finetune(args):
         task = NovelTask(base.meta["task"]["seed"], args.documents, args.workers)
     else:
         raise ValueError(f"{args.base} was pretrained on a text; say with --text FILE what it shall be fine-tuned on")
-    recipe = {"full": Full(), "frozen": Partial(tuple(args.train)), "adapter": BottleneckAdapter(args.bottleneck)}[args.method]
+    for option, method in (("train", "frozen"), ("bottleneck", "adapter")):
+        if getattr(args, option) is not None and args.method != method:
+            raise ValueError(f"--{option} belongs to --method {method}, not to {args.method}")
+    recipe = {"full": Full(), "frozen": Partial(tuple(args.train)) if args.train else Partial(),
+              "adapter": BottleneckAdapter(args.bottleneck) if args.bottleneck else BottleneckAdapter()}[args.method]
     if args.lr is None and args.optimizer == "adamw":
         args.lr = recipe.lr
     loaded = finetune(base, args.base, task, recipe, out, optimizer=optimizer_of(args), steps=args.steps,
@@ -94,7 +100,7 @@ def run_evaluate(args):
     tokens = sum(score.tokens for score in scores.values())
     result = {"loss": sum(score.loss * score.tokens for score in scores.values()) / tokens, "tokens": tokens,
               "seconds": time.perf_counter() - start}
-    if "text" not in scores:
+    if all(score.floor is not None for score in scores.values()):
         result["domains"] = {name: vars(score) for name, score in scores.items()}
     answer(args, result)
 
@@ -108,9 +114,12 @@ def run_generate(args):
     elif not ids:
         ids = [tokenizer.ids.get("\n", 0)]
     rng = np.random.default_rng(args.seed)
-    for i in range(args.count):
+    texts = []
+    for _ in range(args.count):
         written = generate(loaded.model, ids, args.tokens, rng, args.temperature, args.top_k, args.top_p, tokenizer.ids.get(END))
-        print(tokenizer.decode([i for i in written if tokenizer.tokens[i] not in (BEGIN, END)]))
+        texts.append(tokenizer.decode([i for i in written if tokenizer.tokens[i] not in (BEGIN, END)]))
+        print(texts[-1])
+    answer(args, {"texts": texts})
 
 
 def run_surface(args):
@@ -153,7 +162,7 @@ def report_run(args, loaded, task, out):
     """What a training command says in the end."""
     print(f"{loaded.meta['seconds']:.1f} seconds")
     if args.text:
-        score = task.score(loaded.model)
+        score = task.score(loaded.model)[task.name]
         bits = score.loss / math.log(2)
         print(f"validation loss {score.loss:.4f} nats = {bits:.3f} bits per character, on the last {score.tokens:,d} characters, "
               "which were not trained on")
@@ -183,29 +192,27 @@ def optimizer_of(args):
     return OPTIMIZERS[args.optimizer](lr=args.lr)
 
 
-NOT_OF_THE_RUN = ("command", "run", "resume", "json", "out")
+NOT_OF_THE_RUN = ("command", "run", "given", "resume", "json", "out")
 
 
 def options_of_run(args, out):
     """The options that make a run what it is. With --resume they are those of the run that was interrupted, put into `args`.
 
-    ValueError if there is nothing to resume, if an option was given that differs, or if a run would be lost by starting another.
+    ValueError if there is nothing to resume, if an option was given that differs, or if a run would be lost by starting anew.
     """
     checkpoint = unfinished(out)
     if not args.resume:
         if checkpoint.exists():
             raise ValueError(f"{checkpoint} holds a run that was interrupted: go on with --resume, remove that file, or choose "
                              "another --out")
-        out.parent.mkdir(parents=True, exist_ok=True)
         return {name: value for name, value in vars(args).items() if name not in NOT_OF_THE_RUN}
     if not checkpoint.exists():
         raise ValueError(f"there is nothing to resume: no {checkpoint}")
     saved = read_arrays(checkpoint)[1].get("options")
     if saved is None:
         raise CheckpointError(f"{checkpoint} was not written by this command")
-    default = vars(parser(RUNS).parse_args([args.command, *(["--base", "-"] if args.command == "finetune" else [])]))
     for name, value in saved.items():
-        if getattr(args, name) not in (value, default[name]):
+        if name in args.given and getattr(args, name) != value:
             raise ValueError(f"the interrupted run has --{name.replace('_', '-')} {value}; --resume cannot change that")
         setattr(args, name, value)
     return saved

@@ -1,5 +1,6 @@
 """The whole story in one run: a generalist is pretrained, becomes a specialist in three ways, and the loss surface shows how."""
 
+import json
 import platform
 import textwrap
 import time
@@ -12,7 +13,7 @@ import numpy as np
 from . import __version__
 from .finetune.recipes import BottleneckAdapter, Full, Partial
 from .finetune.store import load
-from .phases import finetune, pretrain, surface
+from .phases import finetune, pretrain, surface, trajectory_of, writable
 from .text.generate import generate
 from .text.tokenizer import BEGIN, END
 from .text.world import tag
@@ -65,16 +66,15 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
 
     plan, out, plots = plan or Plan(), Path(out), Path(plots)
     seconds, start = {}, time.perf_counter()
-    if not resume and out.exists():
-        for stale in [*out.glob("*.npz"), *out.glob("metrics.json")]:
-            stale.unlink()
+    begin(out, {"seed": seed, "plan": asdict(plan)}, resume)
+    writable(plots)
 
     say("1. A generalist is pretrained on six kinds of text.")
     world_task, novel_task = WorldTask(seed, workers), NovelTask(seed, plan.documents, workers)
     path = out / "pretrained.npz"
     with clock(seconds, "pretrain"):
         config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
-        base = load(path) if resume and path.exists() else pretrain(
+        base = load(path) if path.exists() else pretrain(
             world_task, config, path, optimizer=Muon(), steps=plan.pretraining_steps, batch=plan.batch, seed=seed,
             workers=workers)
     loaded = {"pretrained": base}
@@ -85,7 +85,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
         lr = plan.lr_scratch if name == "scratch" else plan.lr_factor * recipe.lr
         own = out / f"{name}.npz"
         with clock(seconds, f"finetune_{name}"):
-            loaded[name] = load(own) if resume and own.exists() else finetune(
+            loaded[name] = load(own) if own.exists() else finetune(
                 base, path, novel_task, recipe, own, optimizer=AdamW(lr), steps=plan.finetuning_steps,
                 batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch")
 
@@ -130,6 +130,22 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
     for what in [*pictures, out / "metrics.json", *(out / f"{name}.npz" for name in MODELS)]:
         print(f"  {what}")
     return metrics
+
+
+def begin(out, what, resume):
+    """An empty folder; or, to resume, one with what an interrupted demo has finished. ValueError if that was another demo."""
+    writable(out)
+    note = out / "demo.json"
+    if resume and note.exists():
+        if json.loads(note.read_text()) != what:
+            raise ValueError(f"{out} holds a demo of another seed or size; --resume needs the same --seed and --quick")
+    else:
+        for stale in [*out.glob("*.npz"), *out.glob("metrics.json")]:
+            stale.unlink()
+        write_json(note, what)
+    for own in out.glob("[!.]*.npz"):                       # a model without its trajectory was cut off between the two
+        if own.stem in MODELS[1:] and not trajectory_of(own).exists():
+            own.unlink()
 
 
 def say(sentence):

@@ -17,10 +17,16 @@ def number(kind, low=None, high=None, above=None):
     def convert(text):
         try:
             value = kind(text)
+            finite = math.isfinite(value)
+        except OverflowError:
+            finite = False
         except ValueError:
             what = "a whole number" if kind is int else "a number"
             raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
-        if math.isnan(value) or (low is not None and value < low) or (above is not None and value <= above):
+        if not finite:
+            bound = f"at most {high}" if high else "finite"
+            raise argparse.ArgumentTypeError(f"{text[:20]} must be {bound}")
+        if (low is not None and value < low) or (above is not None and value <= above):
             bound = f"at least {low}" if low is not None else f"above {above}"
             raise argparse.ArgumentTypeError(f"{text} must be {bound}")
         if high is not None and value > high:
@@ -42,7 +48,8 @@ def parser(runs):
 
     def command(name, summary, *examples):
         epilog = "examples:\n" + "\n".join(f"  minillm {name} {example}".rstrip() for example in examples)
-        sub = commands.add_parser(name, help=summary, description=summary, formatter_class=Help, epilog=epilog)
+        sub = commands.add_parser(name, help=summary, description=summary, epilog=epilog, formatter_class=Help,
+                                  allow_abbrev=False)      # so that an option on the command line has its full name
         sub.set_defaults(run=runs[name])
         sub.add_argument("--json", action="store_true", help="end with one line of JSON")
         return sub
@@ -89,9 +96,9 @@ def parser(runs):
     sub.add_argument("--base", required=True, metavar="FILE", help="the pretrained model, an .npz")
     sub.add_argument("--method", choices=("full", "frozen", "adapter"), default="full",
                      help="all weights, some with the rest frozen, or inserted adapters")
-    sub.add_argument("--train", nargs="+", default=list(Partial().patterns), metavar="PATTERN",
-                     help="for frozen: names of the parameters that train")
-    sub.add_argument("--bottleneck", type=number(int, 1, 100_000), default=20, help="for adapter: its inner width")
+    sub.add_argument("--train", nargs="+", metavar="PATTERN",
+                     help=f"for frozen: names of the parameters that train (default: {' '.join(Partial().patterns)})")
+    sub.add_argument("--bottleneck", type=number(int, 1, 100_000), help="for adapter: its inner width (default: 20)")
     sub.add_argument("--documents", type=COUNT, default=64, help="how many novels to learn from")
     training(sub, batch=16, steps=100)
     sub.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="the rule that turns a gradient into a step")

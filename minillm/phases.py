@@ -14,7 +14,7 @@ from .runtime import memory
 from .surface.data import Surface
 from .surface.measure import fixed_batches, measure_surface
 from .surface.recorder import Recorder
-from .train.checkpoint import CheckpointError, fingerprint, read_arrays, save_model, write_arrays
+from .train.checkpoint import CheckpointError, fingerprint, read_arrays, save_model, write_arrays, written_whole
 from .train.fit import fit
 from .train.muon import Muon
 from .train.optimizers import SGD, AdamW
@@ -38,11 +38,13 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
     check_memory(config, batch)
     batches = task.batches(batch, config.context, seed)
     model = GPT(config, np.random.default_rng([seed, 0]))
+    writable(Path(out).parent)
     trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers)
     history = fit(trainer, batches, steps, validate=lambda: task.validate(model), validate_every=max(1, steps // 18),
                   checkpoint=unfinished(out), save_every=save_every, facts=facts, title="pretraining")
     meta = {"task": task.facts(), "seed": seed, "seconds": time.perf_counter() - start, "history": history} | size(model)
     save_model(out, model, task.tokenizer, **meta)
+    unfinished(out).unlink(missing_ok=True)
     return Loaded(model, task.tokenizer, meta)
 
 
@@ -63,15 +65,18 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     if announce:
         announce(model)
     batches = task.batches(batch, model.config.context, seed)
-    recorder = Recorder(every=max(1, steps // SNAPSHOTS))
+    check_memory(model.config, batch)
+    recorder = Recorder(every=max(1, steps // SNAPSHOTS), last=steps)
     trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, on_step=recorder)
+    writable(Path(out).parent)
     title = "from scratch" if scratch else f"fine-tuning, {recipe.method}"
     recorder(trainer)
     history = fit(trainer, batches, steps, validate=lambda: task.validate(model), validate_every=max(1, steps // 5),
                   checkpoint=unfinished(out), save_every=save_every, recorder=recorder, facts=facts, title=title)
     meta = {"task": task.facts(), "seed": seed, "seconds": time.perf_counter() - start, "history": history} | size(model)
-    save_specialist(out, model, task.tokenizer, recipe, base_path, fingerprint(base.model), **meta)
     write_arrays(trajectory_of(out), recorder.arrays(), {"kind": "trajectory", "recipe": to_json(recipe)})
+    save_specialist(out, model, task.tokenizer, recipe, base_path, fingerprint(base.model), **meta)
+    unfinished(out).unlink(missing_ok=True)
     return Loaded(model, task.tokenizer, meta | {"recipe": to_json(recipe)})
 
 
@@ -84,6 +89,15 @@ def check_memory(config, batch):
     if needed > memory():
         raise ValueError(f"a model of {parameters:,d} parameters with batches of {batch} x {T} tokens needs about "
                          f"{needed / 1e9:,.0f} GB to train, and this machine has {memory() / 1e9:,.0f} GB; choose smaller sizes")
+
+
+def writable(folder):
+    """Make a folder if it is not there. OSError now, rather than after the work, if nothing can be written to it."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_whole(folder / "try") as temporary:
+        temporary.touch()
+    (folder / "try").unlink()
 
 
 def unfinished(out):
@@ -112,15 +126,20 @@ def surface(folder, points=25, workers=None):
     CheckpointError says which file is missing, broken or of another base.
     """
     folder = Path(folder)
-    key = key_of([path for path in sorted(folder.glob("*.npz")) if path.name != "surface.npz"], points)
+    key = key_of([path for path in sorted(folder.glob("[!.]*.npz")) if path.name != "surface.npz"], points)
     if (folder / "surface.npz").exists():
         arrays, meta = read_arrays(folder / "surface.npz")
         if meta.pop("key", None) == key:
             return Surface.of(arrays, {part: meta[part] for part in Surface.META})
-    base, full, adapter = (load(folder / f"{name}.npz") for name in ("pretrained", "full", "adapter"))
-    ends = {"full": full.model.state(), "adapter": {name: array.copy() for name, array in adapter.model.state().items()}}
-    if (folder / "frozen.npz").exists():
-        ends["frozen"] = load(folder / "frozen.npz").model.state()
+    base = load(folder / "pretrained.npz")
+    names = ["full", "adapter", *(["frozen"] if (folder / "frozen.npz").exists() else [])]
+    specialists = {name: load(folder / f"{name}.npz", folder / "pretrained.npz") for name in names}
+    for name, specialist in specialists.items():
+        if specialist.meta["base"]["fingerprint"] != fingerprint(base.model):
+            raise CheckpointError(f"{folder / name}.npz was trained on another base than {folder / 'pretrained.npz'}")
+    full, adapter = specialists["full"], specialists["adapter"]
+    ends = {name: {parameter: array.copy() for parameter, array in specialist.model.state().items()}
+            for name, specialist in specialists.items()}
     ways = {name: read_trajectory(trajectory_of(folder / f"{name}.npz")) for name in ends}
 
     origin = adapter.model                      # becomes (theta_0, phi_0): the base, with adapters that do nothing yet
@@ -129,7 +148,8 @@ def surface(folder, points=25, workers=None):
         p.data[...] = base.model.state()[name] if name in base.model.state() else phi_0[name]
 
     new, old = task_of(full.meta["task"], base.tokenizer), task_of(base.meta["task"], base.tokenizer)
-    tasks = {task.name: fixed_batches(task.probe()) for task in (new, old)}
+    names = [new.name, old.name if old.name != new.name else f"{old.name}, the old"]
+    tasks = {name: fixed_batches(task.probe(base.model.config.context)) for name, task in zip(names, (new, old))}
     found = measure_surface(origin, ends, ways, tasks, points, workers, {
         "seed": base.meta["seed"], "labels": ["the body moves", "the adapters move"],
         "directions": "the plane through the pretrained, the full and the adapter model"})

@@ -160,7 +160,7 @@ def test_what_is_printed(told):
 
 def test_nothing_else_is_left_in_the_folder(told):
     models = {f"{name}.npz" for name in MODELS} | {f"{name}.trajectory.npz" for name in MODELS[1:]}
-    assert {path.name for path in told.out.iterdir()} == models | {"surface.npz", "metrics.json"}
+    assert {path.name for path in told.out.iterdir()} == models | {"surface.npz", "metrics.json", "demo.json"}
 
 
 # ---- again

@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from .adapter import Adapted, Adapter
 
+SUBLAYERS = ("attn", "mlp")      # of a block: where an adapter can go
+
 
 @dataclass(frozen=True)
 class Full:
@@ -71,7 +73,7 @@ class BottleneckAdapter:
     """
 
     bottleneck: int = 20
-    places: tuple = ("attn", "mlp")
+    places: tuple = SUBLAYERS
     norms: bool = True
 
     method: ClassVar[str] = "adapter"
@@ -79,9 +81,14 @@ class BottleneckAdapter:
     stands_alone: ClassVar[bool] = False
 
     def apply(self, model, rng):
-        """ValueError for a bottleneck below 1 or a place that no block has."""
+        """ValueError for a bottleneck below 1, a place that no block has or that is taken; the model is then left as it was."""
         if self.bottleneck < 1:
             raise ValueError(f"the bottleneck is {self.bottleneck}, but must be at least 1")
+        for i, place in enumerate(self.places):
+            if place not in SUBLAYERS:
+                raise ValueError(f"a block has no {place!r} to adapt; its sublayers are {' and '.join(map(repr, SUBLAYERS))}")
+            if place in self.places[:i] or any(isinstance(getattr(block, place), Adapted) for block in model.blocks):
+                raise ValueError(f"{place!r} has an adapter already")
         model.trainable = False
         if self.norms:
             for layer in [model.ln_f, *(norm for block in model.blocks for norm in (block.ln_1, block.ln_2))]:
@@ -89,8 +96,6 @@ class BottleneckAdapter:
         C = model.config.n_embd
         for block in model.blocks:
             for place in self.places:
-                if not hasattr(block, place):
-                    raise ValueError(f"a block has no {place!r} to adapt; its sublayers are 'attn' and 'mlp'")
                 adapter = Adapter(C, self.bottleneck, rng, dtype=model.wte.weight.data.dtype)
                 setattr(block, place, Adapted(getattr(block, place), adapter))
 

@@ -49,8 +49,10 @@ def load(path, base=None):
         model, tokenizer = build(meta, path)
         fill(model, arrays, path)
         return Loaded(model, tokenizer, meta)
-    if meta["kind"] != "adapter":
+    if meta["kind"] == "training":
         raise CheckpointError(f"{path} holds the state of an unfinished run; continue that with --resume")
+    if meta["kind"] != "adapter":
+        raise CheckpointError(f"{path} holds a {meta['kind']}, not a model")
     base_path = Path(base) if base else path.parent / meta["base"]["path"]
     if not base_path.exists():
         raise CheckpointError(f"{path} is an adapter, and its base model is not at {base_path}; name the base with --base")
@@ -58,7 +60,10 @@ def load(path, base=None):
     if fingerprint(loaded.model) != meta["base"]["fingerprint"]:
         raise CheckpointError(f"{path} was trained on another base than {base_path}: the fingerprints differ; name the right "
                               "base with --base")
-    from_json(meta["recipe"]).apply(loaded.model, np.random.default_rng(0))
+    try:
+        from_json(meta["recipe"]).apply(loaded.model, np.random.default_rng(0))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {meta['recipe']} ({error})") from None
     own = loaded.model.trainable_parameters()
     if own.keys() != arrays.keys() or any(own[name].shape != array.shape for name, array in arrays.items()):
         raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for")

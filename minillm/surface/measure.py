@@ -54,9 +54,12 @@ class Space:
         return theta
 
     def losses(self, theta, tasks):
-        """{task: loss} of the model with these weights."""
+        """{task: loss} of the model with these weights; afterwards it has its own again."""
         self.flat.data[...] = theta
-        return {task: mean_loss(self.model, batches) for task, batches in tasks.items()}
+        try:
+            return {task: mean_loss(self.model, batches) for task, batches in tasks.items()}
+        finally:
+            self.flat.data[...] = self.start
 
 
 def each_point(space, points, tasks, workers=None, title=None):

@@ -6,7 +6,6 @@ An .npz is a zip archive of .npy files; `unzip -p model.npz meta.json` shows wha
 import hashlib
 import json
 import os
-import tempfile
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,21 +27,12 @@ def written_whole(path):
     """Yield a temporary name in the folder of `path`; what is written there takes the place of `path` only if all went well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        yield Path(temporary)
-        os.chmod(temporary, 0o666 & ~umask())
+        yield temporary
         os.replace(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def umask():
-    """The permissions that new files are not given; it can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path, value):
@@ -76,6 +66,8 @@ def read_arrays(path):
     except Exception as error:      # spoiled bytes can make zipfile, json and NumPy fail in very many ways
         raise CheckpointError(f"{path} is not a whole checkpoint of minillm ({error}); was its writing or copying cut "
                               "short?") from None
+    if not isinstance(meta, dict) or "kind" not in meta:
+        raise CheckpointError(f"{path} is not a checkpoint of minillm: its meta.json does not say what it holds")
     if meta.get("format") != FORMAT:
         raise CheckpointError(f"{path} has format {meta.get('format')}, but this version of minillm reads format {FORMAT}; "
                               "write it again with this version")

@@ -47,7 +47,8 @@ def token_log_p(model, documents, workers=None):
 
     def work(chosen):
         tokens, targets = pad([documents[i] for i in chosen])
-        log_p = log_softmax_at(model.logits(tokens), targets)
+        with np.errstate(over="ignore", invalid="ignore"):          # a ruined model has a loss that is no number: it shows
+            log_p = log_softmax_at(model.logits(tokens), targets)
         return [row[target != IGNORE] for row, target in zip(log_p, targets)]
 
     chunks = [by_length[i:i + ROWS] for i in range(0, len(documents), ROWS)]

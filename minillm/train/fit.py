@@ -1,5 +1,6 @@
 """A run: many steps, a progress bar, a file to go on from, and a polite answer to Ctrl-C."""
 
+import math
 import signal
 import threading
 from contextlib import contextmanager
@@ -24,13 +25,13 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
     batches         at(step) -> tokens, targets
     validate        called without arguments each `validate_every` steps and at the end; returns a dict for the history. Its
                     "excess" or "loss" is shown in the bar
-    checkpoint      a file: written each `save_every` steps and on Ctrl-C or divergence; read at the start if it exists;
-                    removed at the end
+    checkpoint      a file: written each `save_every` steps and on Ctrl-C, read at the start if it exists. Removing it is left
+                    to the caller, who first saves what came of the run
     recorder        whose recordings go into the checkpoint (surface/recorder.py)
     facts           JSON saved in the checkpoint, for whoever resumes
 
     Returns the history: {"steps": steps, "loss": [of each step], "validation": [dicts with "step"]}.
-    Raises Interrupted or Diverged, after saving the last good state.
+    Raises Interrupted, after saving, or Diverged; the file then holds the last good state that was saved.
     """
     from tqdm import tqdm  # here, since nothing else needs it and importing it takes as long as half of NumPy
 
@@ -38,7 +39,16 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
     if checkpoint and Path(checkpoint).exists():
         history = load_training(checkpoint, trainer, recorder)["history"] | {"steps": steps}
 
+    def diverged(step):
+        return Diverged(step, checkpoint if checkpoint and Path(checkpoint).exists() else None)
+
+    def make_sure():
+        """Finite weights can be ruined already; they are good if they can read the next batch."""
+        if not math.isfinite(trainer.loss(*batches.at(trainer.steps_done))):
+            raise diverged(trainer.steps_done)
+
     def save():
+        make_sure()
         if checkpoint:
             save_training(checkpoint, trainer, recorder, history=history, **(facts or {}))
 
@@ -48,9 +58,8 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
         while trainer.steps_done < steps:
             try:
                 loss = trainer.step(*batches.at(trainer.steps_done))
-            except Diverged:
-                save()
-                raise
+            except Diverged as error:
+                raise diverged(error.step) from None
             done = trainer.steps_done
             history["loss"].append(loss)
             if validate and (done % validate_every == 0 or done == steps):
@@ -65,8 +74,7 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
                 raise Interrupted(done, checkpoint)
             if done % save_every == 0 and done < steps:
                 save()
-    if checkpoint:
-        Path(checkpoint).unlink(missing_ok=True)
+        make_sure()
     return history
 
 

@@ -29,8 +29,8 @@ class WorldTask:
     def batches(self, batch, context, seed=0):
         return WorldBatches(self.world, batch)
 
-    def probe(self):
-        """A few documents that a loss surface is measured on."""
+    def probe(self, context=CONTEXT):
+        """A few documents, none longer than the context, that a loss surface is measured on."""
         return [document.ids for name in self.world.general for document in self.world.documents(name, 2, "test")]
 
     def score(self, model, split="test", documents=200):
@@ -60,7 +60,7 @@ class NovelTask(WorldTask):
     def facts(self):
         return {"kind": "novel", "seed": self.world.seed, "documents": self.documents}
 
-    def probe(self):
+    def probe(self, context=CONTEXT):
         return [document.ids for document in self.world.documents(self.world.special, 6, "test")]
 
     def batches(self, batch, context, seed=0):
@@ -95,11 +95,13 @@ class TextTask:
         return StreamBatches(self.train, context, batch, seed)
 
     def probe(self, context=64):
+        context = min(64, context)
         starts = range(0, min(8 * context, len(self.validation) - 1), context)
         return [self.validation[i:i + context + 1].tolist() for i in starts]
 
-    def score(self, model, **ignored):
-        return evaluate_text(model, self.validation, self.workers)
+    def score(self, model, split="test", documents=None):
+        """{name: Score}; a text has one split that is not trained on, and is judged by all of it."""
+        return {self.name: evaluate_text(model, self.validation, self.workers)}
 
     def validate(self, model):
         """On the first part of what is kept apart: enough for a curve."""

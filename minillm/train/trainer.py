@@ -4,16 +4,18 @@ import math
 
 import numpy as np
 
+from ..nn import CrossEntropy
 from .flat import Flat
 from .schedule import constant
 from .workers import Workers
 
 
 class Diverged(ArithmeticError):
-    """The loss is not a number any more. The weights are those of the last good step."""
+    """The loss is not a number any more. `kept` is a file with the last good state of the run, or None."""
 
-    def __init__(self, step):
-        super().__init__(f"the loss became NaN or infinite at step {step}; try a lower learning rate")
+    def __init__(self, step, kept=None):
+        told = f"; the last good state is kept in {kept}: remove it to start anew" if kept else ""
+        super().__init__(f"the loss became NaN or infinite at step {step}; try a lower learning rate{told}")
         self.step = step
 
 
@@ -49,6 +51,11 @@ class Trainer:
         if self.on_step:
             self.on_step(self, loss)
         return loss
+
+    def loss(self, tokens, targets):
+        """The loss of a batch, without a step."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return CrossEntropy().forward(self.model.logits(tokens), targets, self.total)[0]
 
     def clip_gradient(self):
         """g <- g min(1, clip / |g|): the direction stays, and one strange batch cannot throw the weights far."""

@@ -32,8 +32,9 @@ class Workers:
         """
         def work(worker):
             self.gradients[worker].fill(0)
-            return sum(self.part(self.replicas[worker], tokens[rows, :T], targets[rows, :T], total)
-                       for rows, T in parts[worker])
+            with np.errstate(over="ignore", invalid="ignore"):      # it shows in the loss, and the Trainer looks at that
+                return sum(self.part(self.replicas[worker], tokens[rows, :T], targets[rows, :T], total)
+                           for rows, T in parts[worker])
 
         parts = split_rows(targets, self.n)
         loss = sum(self.map(work, range(self.n)))
