@@ -35,7 +35,9 @@ class Plan:
     heads: int = 4
     width: int = 128
     batch: int = 32
-    pretraining_steps: int = 1100
+    pretraining_steps: int = 1000
+    lr: float = 0.02                   # of Muon, for the matrices of the blocks
+    adamw_lr: float = 3e-3             # of its AdamW, for all the rest
     documents: int = 64
     finetuning_batch: int = 16
     finetuning_steps: int = 100
@@ -46,8 +48,8 @@ class Plan:
     grid: int = 25
 
 
-QUICK = Plan(layers=2, heads=2, width=64, batch=24, pretraining_steps=500, finetuning_steps=80, bottleneck=8, lr_factor=2.0,
-             test_documents=40, grid=15)
+QUICK = Plan(layers=2, width=96, batch=24, pretraining_steps=400, lr=0.04, adamw_lr=0.01, finetuning_steps=80, bottleneck=12,
+             lr_factor=1.5, test_documents=40, grid=15)
 
 
 @contextmanager
@@ -75,8 +77,8 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
     with clock(seconds, "pretrain"):
         config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
         base = load(path) if path.exists() else pretrain(
-            world_task, config, path, optimizer=Muon(), steps=plan.pretraining_steps, batch=plan.batch, seed=seed,
-            workers=workers)
+            world_task, config, path, optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=plan.pretraining_steps,
+            batch=plan.batch, seed=seed, workers=workers)
     loaded = {"pretrained": base}
 
     say(f"2. It becomes a novelist, from {plan.documents} novels, in three ways; a fourth model starts from nothing.")

@@ -14,7 +14,7 @@ from .data import Path, Surface
 from .plane import Plane, cosine
 
 
-def fixed_batches(documents, rows=4):
+def fixed_batches(documents, rows=6):
     """Documents (lists of ids) -> [(tokens, targets)], short with short; the tag is given, not counted, as in every score."""
     ordered = sorted(documents, key=len)
     batches = [pad(ordered[i:i + rows]) for i in range(0, len(ordered), rows)]
