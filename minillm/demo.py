@@ -95,7 +95,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
     with clock(seconds, "evaluate"):
         scores = {name: world_task.score(loaded[name].model, "test", plan.test_documents) for name in MODELS}
     general, special = world_task.world.general, world_task.world.special
-    print(table(loaded, scores, general, special, seconds))
+    print(table(loaded, scores, general, special))
     with clock(seconds, "samples"):
         print_samples(loaded, world_task.world, seed)
 
@@ -159,7 +159,7 @@ def sizes(loaded):
     return {name: loaded.meta[name] for name in ("trainable_parameters", "total_parameters")}
 
 
-def table(loaded, scores, general, special, seconds):
+def table(loaded, scores, general, special):
     """One line a model: what it cost, what it learned, what it forgot. Excess over the floor, nats a token; 0 is perfect."""
     before_new, before_old = scores["pretrained"][special].excess, mean_excess(scores["pretrained"], general)
     lines = [f"{'':24s}{'parameters that train':>24s}{'seconds':>9s}   {'excess on novels':<18s}{'excess on old domains':<22s}",
@@ -174,7 +174,7 @@ def table(loaded, scores, general, special, seconds):
             continue
         from_new = "   -  " if name == "scratch" else f"{before_new:6.3f}"
         from_old = "   -  " if name == "scratch" else f"{before_old:6.3f}"
-        lines.append(f"{names[name]:25s}{trains:14,d} {100 * trains / total:6.1f} %{seconds['finetune_' + name]:9.1f}   "
+        lines.append(f"{names[name]:25s}{trains:14,d} {100 * trains / total:6.1f} %{loaded[name].meta['seconds']:9.1f}   "
                      f"{from_new} -> {new:6.3f}  {from_old} -> {old:6.3f}")
     return "\n".join(lines)
 

@@ -23,8 +23,8 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
     """Train until `steps` steps are done, from wherever the trainer stands.
 
     batches         at(step) -> tokens, targets
-    validate        called without arguments each `validate_every` steps and at the end; returns a dict for the history. Its
-                    "excess" or "loss" is shown in the bar
+    validate        called without arguments each `validate_every` steps and at the end; returns a dict for the history, of
+                    which "mean_excess", or else "loss", is shown in the bar
     checkpoint      a file: written each `save_every` steps and on Ctrl-C, read at the start if it exists. Removing it is left
                     to the caller, who first saves what came of the run
     recorder        whose recordings go into the checkpoint (surface/recorder.py)

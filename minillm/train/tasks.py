@@ -27,6 +27,9 @@ class WorldTask:
         return {"kind": "world", "seed": self.world.seed}
 
     def batches(self, batch, context, seed=0):
+        """ValueError if the model's context is too short for the world's documents: half a document has no floor."""
+        if context < CONTEXT:
+            raise ValueError(f"the documents of the toy world need a context of {CONTEXT}, not {context}")
         return WorldBatches(self.world, batch)
 
     def probe(self, context=CONTEXT):
