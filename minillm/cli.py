@@ -34,7 +34,8 @@ def main(argv=None):
         print(f"\nminillm: {stop}. Saved in {stop.saved}; the same command with --resume goes on from there.", file=sys.stderr)
         sys.exit(130)
     except KeyboardInterrupt:
-        print("\nminillm: interrupted.", file=sys.stderr)
+        hint = "; --resume goes on with what is finished" if args.command == "demo" else ""
+        print(f"\nminillm: interrupted{hint}.", file=sys.stderr)
         sys.exit(130)
     except (ValueError, OSError, MemoryError, Diverged) as error:
         if "MINILLM_DEBUG" in os.environ:

@@ -34,10 +34,10 @@ class Plan:
     layers: int = 4
     heads: int = 4
     width: int = 128
-    batch: int = 32
+    batch: int = 28
     pretraining_steps: int = 1000
     lr: float = 0.02                   # of Muon, for the matrices of the blocks
-    adamw_lr: float = 3e-3             # of its AdamW, for all the rest
+    adamw_lr: float = 5e-3             # of its AdamW, for all the rest
     documents: int = 64
     finetuning_batch: int = 16
     finetuning_steps: int = 100
@@ -45,7 +45,7 @@ class Plan:
     lr_factor: float = 1.0             # on the learning rate of each recipe
     lr_scratch: float = 8e-3
     test_documents: int = 100
-    grid: int = 25
+    grid: int = 21
 
 
 QUICK = Plan(layers=2, width=96, batch=24, pretraining_steps=400, lr=0.04, adamw_lr=0.01, finetuning_steps=80, bottleneck=12,

@@ -118,7 +118,7 @@ def read_trajectory(path):
     return steps, [{name: array[i] for name, array in arrays.items()} for i in range(len(steps))]
 
 
-def surface(folder, points=25, workers=None):
+def surface(folder, points=21, workers=None):
     """Measure the surface through the models in a folder, with their recorded ways on it; writes surface.npz there.
 
     pretrained.npz is the origin, full.npz and adapter.npz span the plane, frozen.npz, if it is there, is projected onto it. A

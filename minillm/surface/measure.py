@@ -88,7 +88,7 @@ def grid_axis(ends, points, margin=0.3):
     return np.linspace(low - room, high + room, points)
 
 
-def measure_surface(model, ends, ways, tasks, points=25, workers=None, facts=None):
+def measure_surface(model, ends, ways, tasks, points=21, workers=None, facts=None):
     """The surface through the model's own weights (the origin) and two end points, with the recorded ways on it.
 
     model    the adapted model, at the starting weights

@@ -46,7 +46,7 @@ class Muon(Optimizer):
     adamw_lr for the rest.
     """
 
-    def __init__(self, lr=0.02, momentum=0.95, weight_decay=0.01, adamw_lr=3e-3):
+    def __init__(self, lr=0.02, momentum=0.95, weight_decay=0.01, adamw_lr=5e-3):
         super().__init__(lr)
         self.momentum, self.weight_decay = momentum, weight_decay
         self.adamw = AdamW(lr=adamw_lr, weight_decay=0.0)
