@@ -14,7 +14,7 @@ LETTERS = {"pretrained": "P", "full": "F", "adapter": "A"}
 GROUND = LinearSegmentedColormap.from_list(                   # grey, so that colour belongs to the models alone
     "ground", ["#FFFFFA", "#E6EAEE", "#CAD2DA", "#A9B4C1", "#8492A3", "#5F6E81", "#3C485A"])
 MAP, COLUMN = 5.05, 6.65                       # inches: the greatest width of a map, and from one map to the next
-EXTREME = 3                                    # with one axis so many times as long as the other, equal units show a thread
+EXTREME = 2                                    # one axis more than so many times as long: equal units would show a thin strip
 
 
 def surface(surface, path):
@@ -68,7 +68,7 @@ def extreme(surface):
 
 def map_size(surface, across, up):
     """The largest width and height within these bounds at which both axes have the same unit."""
-    ratio = np.ptp(surface.b) / np.ptp(surface.a) if not extreme(surface) else 0.5
+    ratio = np.ptp(surface.b) / np.ptp(surface.a) if not extreme(surface) else 0.65
     return min(across, up / ratio), min(up, across * ratio)
 
 
