@@ -70,6 +70,8 @@ def run_finetune(args):
     out = folder / f"{args.method}.npz"
     options = options_of_run(args, out)
     base = load(args.base)
+    if args.text and base.tokenizer.kind != "character":
+        raise ValueError(f"{args.base} knows only the words of the toy world; for --text, pretrain a model with --text first")
     if args.text:
         task = TextTask(args.text, base.tokenizer, args.workers)
     elif base.meta["task"]["kind"] == "world":

@@ -20,12 +20,14 @@ class Tokenizer:
         return len(self.tokens)
 
     def encode(self, text):
-        """Ids of a text. ValueError names the first word or character that is not in the vocabulary."""
-        try:
-            return [self.ids[token] for token in self.split(text)]
-        except KeyError as unknown:
-            raise ValueError(f"{unknown.args[0]!r} is not in the vocabulary of this model "
-                             f"({len(self)} {self.kind}s)") from None
+        """Ids of a text. ValueError names the words or characters that are not in the vocabulary."""
+        tokens = self.split(text)
+        unknown = [token for token in dict.fromkeys(tokens) if token not in self.ids]
+        if unknown:
+            others = f", and {len(unknown) - 1} more {self.kind}s of this text are not: {unknown[1:8]}" if unknown[1:] else ""
+            hint = f"; write {unknown[0].lower()!r}" if unknown[0].lower() in self.ids else ""
+            raise ValueError(f"{unknown[0]!r} is not in the vocabulary of this model ({len(self)} {self.kind}s){hint}{others}")
+        return [self.ids[token] for token in tokens]
 
     def decode(self, ids):
         return self.join([self.tokens[i] for i in ids])
