@@ -17,7 +17,7 @@ from .phases import OPTIMIZERS, finetune, pretrain, surface, unfinished
 from .text.generate import generate
 from .text.tokenizer import BEGIN, END
 from .train.checkpoint import CheckpointError, read_arrays
-from .train.evaluate import evaluate_text
+from .train.evaluate import evaluate_text, pooled
 from .train.fit import Interrupted
 from .train.tasks import CONTEXT, NovelTask, TextTask, WorldTask, task_of
 from .train.trainer import Diverged
@@ -100,8 +100,7 @@ def run_evaluate(args):
         task = task_of(loaded.meta["task"], loaded.tokenizer, args.workers)
         scores = task.score(loaded.model, documents=args.documents)
     print_scores(scores)
-    tokens = sum(score.tokens for score in scores.values())
-    result = {"loss": sum(score.loss * score.tokens for score in scores.values()) / tokens, "tokens": tokens,
+    result = {"loss": pooled(scores), "tokens": sum(score.tokens for score in scores.values()),
               "seconds": time.perf_counter() - start}
     if all(score.floor is not None for score in scores.values()):
         result["domains"] = {name: vars(score) for name, score in scores.items()}
@@ -173,9 +172,8 @@ def report_run(args, loaded, task, out):
     else:
         scores = task.score(loaded.model, "validation", 100)
         print_scores(scores)
-        own = [scores[name] for name in ([task.world.special] if isinstance(task, NovelTask) else task.world.general)]
-        tokens = sum(score.tokens for score in own)
-        result = {"validation_loss": sum(score.loss * score.tokens for score in own) / tokens,
+        learned = [task.world.special] if isinstance(task, NovelTask) else task.world.general
+        result = {"validation_loss": pooled({name: scores[name] for name in learned}),
                   "domains": {name: vars(score) for name, score in scores.items()}}
     print(out)
     answer(args, result | {"seconds": loaded.meta["seconds"]} | size(loaded.model))

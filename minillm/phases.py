@@ -144,8 +144,8 @@ def surface(folder, points=21, workers=None):
 
     origin = adapter.model                      # becomes (theta_0, phi_0): the base, with adapters that do nothing yet
     _, (phi_0, *_) = ways["adapter"]
-    for name, p in origin.parameters().items():
-        p.data[...] = base.model.state()[name] if name in base.model.state() else phi_0[name]
+    theta_0 = base.model.state()
+    origin.load_state({name: theta_0.get(name, phi_0.get(name)) for name in origin.parameters()})
 
     new, old = task_of(full.meta["task"], base.tokenizer), task_of(base.meta["task"], base.tokenizer)
     names = [new.name, old.name if old.name != new.name else f"{old.name}, the old"]

@@ -91,6 +91,12 @@ def evaluate_text(model, ids, workers=None):
     return Score(float(-sum(row.sum() for row in log_p) / tokens), tokens)
 
 
+def pooled(scores, figure="loss"):
+    """The mean of a figure (loss, floor) over all tokens of some scores, {name: Score}."""
+    tokens = sum(score.tokens for score in scores.values())
+    return sum(getattr(score, figure) * score.tokens for score in scores.values()) / tokens
+
+
 def mean_excess(scores, domains):
     """The plain mean of the excess over some domains."""
     return sum(scores[name].excess for name in domains) / len(domains)

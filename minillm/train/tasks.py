@@ -7,7 +7,7 @@ import numpy as np
 from ..text.batches import DocumentBatches, StreamBatches, WorldBatches
 from ..text.tokenizer import CharTokenizer
 from ..text.world import World
-from .evaluate import evaluate_text, evaluate_world, mean_excess
+from .evaluate import evaluate_text, evaluate_world, mean_excess, pooled
 
 CONTEXT = 112              # holds the longest document of the world
 VALIDATION_DOCUMENTS = 24  # of each domain: a look now and then, cheap enough to take often
@@ -44,9 +44,7 @@ class WorldTask:
         """For the history of a run: loss, floor and mean excess over the domains it learns, and the excess of each."""
         domains = domains or self.world.general
         scores = evaluate_world(model, self.world, "validation", VALIDATION_DOCUMENTS, self.workers, domains)
-        tokens = sum(score.tokens for score in scores.values())
-        return {"loss": sum(score.loss * score.tokens for score in scores.values()) / tokens,
-                "floor": sum(score.floor * score.tokens for score in scores.values()) / tokens,
+        return {"loss": pooled(scores), "floor": pooled(scores, "floor"),
                 "mean_excess": mean_excess(scores, list(scores)),
                 "excess": {name: score.excess for name, score in scores.items()}}
 
