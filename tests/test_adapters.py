@@ -192,12 +192,3 @@ def test_training_moves_all_that_trains_and_no_bit_of_the_rest(places, norms, rn
     assert losses[-1] < losses[0]
     for name, array in model.state().items():
         assert np.array_equal(array, before[name]) != (name in trains), name
-
-
-@every_places
-def test_an_adapted_model_is_copied_for_each_worker_with_its_weights_shared(places):
-    model = adapted_gpt(places)
-    twin = model.replica()
-    assert list(twin.parameters()) == list(model.parameters())
-    for name, p in model.parameters().items():
-        assert twin.parameters()[name].data is p.data and twin.parameters()[name].trainable == p.trainable

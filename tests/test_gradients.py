@@ -443,17 +443,6 @@ def test_a_text_longer_than_the_context_is_refused(method, rng):
         getattr(small_gpt(rng), method)(np.zeros((1, 8), int))
 
 
-def test_a_replica_shares_the_weights_and_has_its_own_gradients(rng):
-    model = small_gpt(rng)
-    model.zero_grad()
-    twin = model.replica()
-    twin.zero_grad()
-    for name, p in model.parameters().items():
-        q = twin.parameters()[name]
-        assert q is not p and q.data is p.data
-        assert not np.shares_memory(p.grad, q.grad)
-
-
 def test_load_state_refuses_weights_of_another_shape_or_name(rng):
     model = small_gpt(rng)
     state = {name: array.copy() for name, array in model.state().items()}

@@ -1,7 +1,6 @@
 """How gradients become steps: the flat vector, three optimizers, and their schedules."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from minillm.nn import GPT, Config
 from minillm.nn.gradcheck import shake
 from minillm.train.flat import Flat
 from minillm.train.muon import Muon, orthogonalise
-from minillm.train.optimizers import CHUNK, SGD, AdamW, for_each_chunk
+from minillm.train.optimizers import CHUNK, SGD, AdamW, chunks
 from minillm.train.schedule import constant, warmup_cosine, warmup_linear
 
 OPTIMIZERS = {"sgd": lambda: SGD(lr=0.1), "adamw": lambda: AdamW(lr=0.01), "muon": lambda: Muon(lr=0.02)}
@@ -34,10 +33,13 @@ def random_gradients(flat, n, seed=9):
     return [rng.normal(size=flat.grad.size).astype(flat.grad.dtype) for _ in range(n)]
 
 
-def run(optimizer, flat, gradients, parallel=map):
+def run(optimizer, flat, gradients, workers=1):
+    """The shares of all workers, one after the other."""
     for i, gradient in enumerate(gradients):
         flat.grad[:] = gradient
-        optimizer.step(1 / (i + 1), parallel)
+        plan = optimizer.plan(1 / (i + 1))
+        for rank in range(workers):
+            optimizer.update(plan, rank=rank, n=workers)
 
 
 # ---- the flat vector
@@ -147,16 +149,30 @@ def test_without_its_state_an_optimizer_would_go_another_way(name):
 
 
 @every_optimizer
-def test_threads_change_no_bit(name):
+@pytest.mark.parametrize("workers", [2, 3, 7])
+def test_shares_of_workers_make_one_step(name, workers):
     flats = [flat_of(small_gpt(np.float32, n_embd=48, n_layer=3)) for _ in range(2)]
     assert flats[0].data.size > 2 * CHUNK      # several pieces of work
     gradients = random_gradients(flats[0], 2)
-    with ThreadPoolExecutor(3) as pool:
-        for flat, parallel in zip(flats, (map, pool.map)):
-            optimizer = OPTIMIZERS[name]()
-            optimizer.start(flat)
-            run(optimizer, flat, gradients, parallel)
+    for flat, n in zip(flats, (1, workers)):
+        optimizer = OPTIMIZERS[name]()
+        optimizer.start(flat)
+        run(optimizer, flat, gradients, n)
     assert np.array_equal(flats[0].data, flats[1].data)
+
+
+@every_optimizer
+def test_clipping_is_a_factor_on_the_gradient(name):
+    flats = [flat_of(small_gpt()) for _ in range(2)]
+    gradient = random_gradients(flats[0], 1)[0]
+    for flat, clip in zip(flats, (1.0, 0.25)):
+        flat.grad[:] = gradient * (0.25 / clip)
+    optimizers = [OPTIMIZERS[name]() for _ in range(2)]
+    for optimizer, flat, clip in zip(optimizers, flats, (1.0, 0.25)):
+        optimizer.start(flat)
+        optimizer.update(optimizer.plan(), clip)
+    assert np.array_equal(flats[0].data, flats[1].data)
+    assert np.array_equal(flats[0].grad, flats[1].grad)      # both clipped now
 
 
 @every_optimizer
@@ -208,13 +224,12 @@ def test_minimises_a_bowl(name):
 
 
 @pytest.mark.parametrize("size", [1, CHUNK, CHUNK + 1, 3 * CHUNK + 7])
-def test_chunks_cover_everything_once(size):
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_chunks_cover_everything_once(size, n):
     seen = np.zeros(size, int)
-
-    def update(part):
-        seen[part] += 1
-
-    for_each_chunk(update, size)
+    for rank in range(n):
+        for part in chunks(size, rank, n):
+            seen[part] += 1
     assert (seen == 1).all()
 
 

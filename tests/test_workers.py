@@ -1,11 +1,14 @@
-"""Threads share the work of a batch: the sum of their parts is the whole, and the same on every run."""
+"""Processes share the work of a batch: the sum of their parts is the whole, and the same on every run."""
 
 import numpy as np
 import pytest
 
+from minillm import processes
 from minillm.nn import GPT, IGNORE, Config, CrossEntropy
 from minillm.nn.gradcheck import shake
 from minillm.train.flat import Flat
+from minillm.train.optimizers import SGD, AdamW
+from minillm.train.trainer import Trainer
 from minillm.train.workers import Workers, split_rows
 
 T, TOTAL = 9, 31.5
@@ -42,7 +45,9 @@ every_batch = pytest.mark.parametrize("lengths", [pytest.param(lengths, id=name)
 def loss_and_gradient(n, tokens, targets, dtype=np.float64):
     model = small_gpt(dtype)
     flat = Flat(model.trainable_parameters())
-    loss = Workers(model, flat, n).forward_backward(tokens, targets, TOTAL)
+    loss, norm = Workers(model, flat, SGD(), n).forward_backward(tokens, targets, TOTAL)
+    assert norm == pytest.approx(np.linalg.norm(flat.grad), rel=1e-6 if dtype == np.float32 else 1e-12)
+    assert all(np.shares_memory(p.grad, flat.grad) for p in model.parameters().values())
     return loss, flat.grad
 
 
@@ -86,7 +91,7 @@ def test_same_workers_same_bits(n, lengths, rng):
 def test_a_second_call_starts_from_zero(rng):
     model = small_gpt()
     flat = Flat(model.trainable_parameters())
-    workers = Workers(model, flat, 2)
+    workers = Workers(model, flat, SGD(), 2)
     first, second = batch_of(BATCHES["ragged"], rng), batch_of(BATCHES["equal"], rng)
     workers.forward_backward(*first, TOTAL)
     workers.forward_backward(*second, TOTAL)
@@ -97,11 +102,11 @@ def test_a_second_call_starts_from_zero(rng):
 def test_all_workers_see_a_changed_weight(rng):
     model = small_gpt()
     flat = Flat(model.trainable_parameters())
-    workers = Workers(model, flat, 3)
+    workers = Workers(model, flat, SGD(), 3)
     tokens, targets = batch_of(BATCHES["equal"], rng)
-    before = workers.forward_backward(tokens, targets, TOTAL)
+    before, _ = workers.forward_backward(tokens, targets, TOTAL)
     flat.data *= 0
-    after = workers.forward_backward(tokens, targets, TOTAL)
+    after, _ = workers.forward_backward(tokens, targets, TOTAL)
     assert after != before
     assert after == pytest.approx(np.count_nonzero(targets != IGNORE) * np.log(11) / TOTAL, rel=1e-12)
 
@@ -113,19 +118,25 @@ def test_frozen_parameters_have_no_gradient_in_any_worker(n, rng):
     model.trainable = False
     model.blocks[1].mlp.trainable = True
     flat, full_flat = Flat(model.trainable_parameters()), Flat(full.trainable_parameters())
-    workers = Workers(model, flat, n)
+    workers = Workers(model, flat, SGD(), n)
     workers.forward_backward(tokens, targets, TOTAL)
-    Workers(full, full_flat, n).forward_backward(tokens, targets, TOTAL)
-    for replica in workers.replicas:
-        assert {name for name, p in replica.parameters().items() if p.grad is not None} == set(flat.parameters)
+    Workers(full, full_flat, SGD(), n).forward_backward(tokens, targets, TOTAL)
+    assert {name for name, p in model.parameters().items() if p.grad is not None} == set(flat.parameters)
     for name, p in flat.parameters.items():
         np.testing.assert_allclose(p.grad, full.parameters()[name].grad, rtol=1e-10, atol=1e-13, err_msg=name)
 
 
-def test_map_is_the_builtin_on_all_workers():
-    model = small_gpt()
-    for n in (1, 3):
-        assert list(Workers(model, Flat(model.trainable_parameters()), n).map(abs, [-1, 2, -3])) == [1, 2, 3]
+def test_without_forks_the_bits_are_the_same(rng, monkeypatch):
+    """Where processes cannot be forked, one process does the shares of all, one after the other."""
+    def run():
+        trainer = Trainer(small_gpt(np.float32), AdamW(1e-2), workers=3)
+        return [trainer.step(*batch) for batch in batches], trainer.flat.data.copy()
+
+    batches = [batch_of(BATCHES[name], rng) for name in ("ragged", "equal", "a single row")]
+    losses, theta = run()
+    monkeypatch.setattr(processes, "CAN_FORK", False)
+    alone_losses, alone_theta = run()
+    assert losses == alone_losses and np.array_equal(theta, alone_theta)
 
 
 # ---- the deal

@@ -12,8 +12,6 @@ on `self`, so that a layer can be used twice, or by two threads, before its back
 `backward` returns None. This is how a backward pass ends just below the lowest trainable parameter.
 """
 
-import copy
-
 import numpy as np
 
 
@@ -93,14 +91,6 @@ class Module:
                 p.grad = np.zeros_like(p.data)
             else:
                 p.grad.fill(0)
-
-    def replica(self):
-        """A copy that shares every weight with this model and has its own gradients: one for each worker."""
-        shared = {id(p.data): p.data for p in self.parameters().values()}
-        twin = copy.deepcopy(self, shared)      # what stands in the memo is not copied
-        for p in twin.parameters().values():
-            p.grad = None
-        return twin
 
     def state(self):
         """The weights by name. The arrays themselves, not copies."""

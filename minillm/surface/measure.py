@@ -1,12 +1,11 @@
 """Measure a loss surface: the loss of every model of a plane, on the same few tokens."""
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from ..nn import IGNORE
-from ..runtime import cores
+from ..processes import parallel_map
 from ..text.batches import pad
 from ..train.evaluate import log_softmax_at
 from ..train.flat import Flat
@@ -66,19 +65,8 @@ def each_point(space, points, tasks, workers=None, title=None):
     """{task: loss} at each of many weights, in order. `points` are functions that make a vector, so that few exist at a time."""
     from tqdm import tqdm
 
-    n = workers or cores()
-    free = [Space(space.model) for _ in range(n)]      # each thread moves weights of its own
-
-    def work(point):
-        own = free.pop()
-        try:
-            return own.losses(point(), tasks)
-        finally:
-            free.append(own)
-
-    with ThreadPoolExecutor(n) as pool:
-        return list(tqdm(pool.map(work, points), total=len(points), desc=title, unit="point",
-                         disable=None if title else True))
+    found = parallel_map(lambda point: space.losses(point(), tasks), points, workers)
+    return list(tqdm(found, total=len(points), desc=title, unit="point", disable=None if title else True))
 
 
 def grid_axis(ends, points, margin=0.3):

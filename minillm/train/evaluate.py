@@ -1,13 +1,12 @@
 """How good is a model? Its mean surprise, and how far that lies above the least possible."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..nn import IGNORE
-from ..runtime import cores
+from ..processes import parallel_map
 from ..text.batches import pad
 
 ROWS = 16      # documents, or windows of a text, in one forward pass
@@ -53,10 +52,9 @@ def token_log_p(model, documents, workers=None):
 
     chunks = [by_length[i:i + ROWS] for i in range(0, len(documents), ROWS)]
     found = [None] * len(documents)
-    with ThreadPoolExecutor(workers or cores()) as pool:
-        for chosen, rows in zip(chunks, pool.map(work, chunks)):
-            for i, row in zip(chosen, rows):
-                found[i] = row
+    for chosen, rows in zip(chunks, parallel_map(work, chunks, workers)):
+        for i, row in zip(chosen, rows):
+            found[i] = row
     return found
 
 

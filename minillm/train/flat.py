@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..processes import shared_zeros
+
 
 class Flat:
     """One vector for the values of some parameters and one for their gradients; each parameter becomes a view of both.
@@ -9,7 +11,8 @@ class Flat:
     What an optimizer does to every number (AdamW), what clipping sums over all of them, and what a trajectory records are
     then each one operation on one array, instead of one for each of many small ones.
 
-    data, grad   the vectors theta and dLoss/dtheta (grad only with gradients=True)
+    data, grad   the vectors theta and dLoss/dtheta, shared with workers (processes.py). With gradients=False, for who only
+                 moves weights about: data alone, each process its own
     matrices     the parameters that are matrices inside a block; they stand first, in data[:n_matrices]
     """
 
@@ -20,25 +23,37 @@ class Flat:
         self.matrices = {name: p for name, p in parameters.items() if is_block_matrix(name, p)}
         self.n_matrices = sum(p.size for p in self.matrices.values())
         self.parameters = self.matrices | parameters                        # a union keeps the first order it saw
-        self.data = np.concatenate([p.data.reshape(-1) for p in self.parameters.values()])
+        size = sum(p.size for p in self.parameters.values())
+        zeros = shared_zeros if gradients else np.zeros
+        self.data = zeros(size, next(iter(parameters.values())).data.dtype)
         for p, view in zip(self.parameters.values(), self.views(self.data).values()):
+            view[...] = p.data
             p.data = view
-        self.grad = self.attach_gradients(self.parameters) if gradients else None
+        self.grad = self.zeros() if gradients else None
+        if gradients:
+            self.use_gradient(self.views(self.grad))
 
     def views(self, vector):
-        """A vector as long as theta, cut into arrays of the parameters' shapes: {name: view}. Nothing is copied."""
+        """A vector as long as theta, cut into arrays of the parameters' shapes: {name: view}. Nothing is copied.
+
+        A shorter vector holds the first parameters only.
+        """
         found, start = {}, 0
         for name, p in self.parameters.items():
+            if start == vector.size:
+                break
             found[name] = vector[start:start + p.size].reshape(p.shape)
             start += p.size
         return found
 
-    def attach_gradients(self, parameters):
-        """A new vector of zeros, of which the `grad` of each of these parameters (a replica's, say) becomes a view."""
-        vector = np.zeros_like(self.data)
-        for name, view in self.views(vector).items():
-            parameters[name].grad = view
-        return vector
+    def zeros(self):
+        """A new vector as long as theta, which all workers share."""
+        return shared_zeros(self.data.size, self.data.dtype)
+
+    def use_gradient(self, views):
+        """Let the `grad` of each parameter be one of these views of a vector."""
+        for p, view in zip(self.parameters.values(), views.values()):
+            p.grad = view
 
 
 def is_block_matrix(name, p):

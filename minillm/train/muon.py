@@ -53,38 +53,38 @@ class Muon(Optimizer):
 
     def start(self, flat):
         super().start(flat)
-        self.v = np.zeros(flat.n_matrices, flat.data.dtype)
+        self.v = flat.zeros()[:flat.n_matrices]
         self.adamw.start(flat, first=flat.n_matrices)
 
-    def step(self, factor=1.0, parallel=map):
-        theta, g, v = self.flat.data[:self.v.size], self.flat.grad[:self.v.size], self.v
-        v *= self.momentum
-        v += g
-        d = g + self.momentum * v
-        theta *= 1 - self.lr * factor * self.weight_decay
+    def plan(self, factor=1.0):
+        return self.lr * factor, self.adamw.plan(factor)
 
-        def update(stack):
-            weights, directions = zip(*stack)
-            out_by_in = weights[0].shape[1] / weights[0].shape[0]
-            scale = self.lr * factor * math.sqrt(max(1.0, out_by_in))
-            for W, O in zip(weights, orthogonalise(np.stack(directions))):
+    def update(self, plan, clip=1.0, rank=0, n=1):
+        lr, adamw_plan = plan
+        for stack in self.stacks()[rank::n]:
+            directions = []
+            for _, g, v in stack:
+                g *= clip
+                v *= self.momentum
+                v += g
+                directions.append(g + self.momentum * v)
+            out_by_in = g.shape[1] / g.shape[0]
+            scale = lr * math.sqrt(max(1.0, out_by_in))
+            for (W, _, _), O in zip(stack, orthogonalise(np.stack(directions))):
+                W *= 1 - lr * self.weight_decay
                 W -= scale * O
+        self.adamw.update(adamw_plan, clip, rank, n)
 
-        for _ in parallel(update, self.stacks(theta, d)):
-            pass
-        self.adamw.step(factor, parallel)
-
-    def stacks(self, theta, d):
-        """Lists of up to STACK pairs (weight, direction) of one shape: work for one thread, in few calls of NumPy."""
+    def stacks(self):
+        """Lists of up to STACK triples (weight, gradient, momentum) of one shape, the dearest first."""
         by_shape = {}
-        start = 0
-        for name, p in self.flat.matrices.items():
-            W, D = (vector[start:start + p.size].reshape(p.shape) for vector in (theta, d))
-            start += p.size
+        vectors = [self.flat.views(vector) for vector in (self.flat.data, self.flat.grad, self.v)]
+        for name in self.flat.matrices:
             parts = 3 if name.endswith("attn.qkv.weight") else 1
-            for pair in zip(np.split(W, parts, axis=1), np.split(D, parts, axis=1)):
-                by_shape.setdefault(pair[0].shape, []).append(pair)
-        return [pairs[i:i + STACK] for pairs in by_shape.values() for i in range(0, len(pairs), STACK)]
+            for triple in zip(*(np.split(views[name], parts, axis=1) for views in vectors)):
+                by_shape.setdefault(triple[0].shape, []).append(triple)
+        stacks = [triples[i:i + STACK] for triples in by_shape.values() for i in range(0, len(triples), STACK)]
+        return sorted(stacks, key=lambda stack: -sum(g.size * min(g.shape) for _, g, _ in stack))
 
     def state(self):
         return {"v": self.v} | {f"adamw.{name}": array for name, array in self.adamw.state().items()}

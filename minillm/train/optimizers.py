@@ -7,18 +7,22 @@ import numpy as np
 CHUNK = 1 << 15      # numbers worked on at a time: a handful of such float32 arrays fit into a core's L2 cache
 
 
-def for_each_chunk(update, size, parallel=map):
-    """Run update(slice) over 0..size in pieces small enough that a chain of elementwise operations stays in the cache."""
-    for _ in parallel(update, [slice(i, i + CHUNK) for i in range(0, size, CHUNK)]):
-        pass
+def chunks(size, rank=0, n=1):
+    """Every n-th piece of 0..size, from the rank-th on; so small that a chain of elementwise operations stays in the cache."""
+    for start in range(rank * CHUNK, size, n * CHUNK):
+        yield slice(start, start + CHUNK)
 
 
 class Optimizer:
     """The contract.
 
-    start(flat)             meet the parameters (a `Flat`), make the state
-    step(factor, parallel)  update flat.data in place from flat.grad, at learning rate lr * factor
-    state()                 the arrays to save; written back into by `load_state`
+    start(flat)                  meet the parameters (a `Flat`), make the state
+    step(factor)                 update flat.data in place from flat.grad, at learning rate lr * factor; that is
+        plan(factor)             the numbers that are the same for all weights of this step, worked out once
+        update(plan, ...)        the arithmetic on every weight, which n workers can share: each does the part of its rank
+    state()                      the arrays to save; written back into by `load_state`
+
+    `clip`, a factor on the gradient, is applied on the way, while the numbers are in the cache anyway.
     """
 
     def __init__(self, lr):
@@ -27,6 +31,9 @@ class Optimizer:
 
     def start(self, flat):
         self.flat = flat
+
+    def step(self, factor=1.0):
+        self.update(self.plan(factor))
 
     def state(self):
         return {}
@@ -45,12 +52,19 @@ class SGD(Optimizer):
 
     def start(self, flat):
         super().start(flat)
-        self.v = np.zeros_like(flat.data)
+        self.v = flat.zeros()
 
-    def step(self, factor=1.0, parallel=map):
-        self.v *= self.momentum
-        self.v += self.flat.grad
-        self.flat.data -= self.lr * factor * self.v
+    def plan(self, factor=1.0):
+        return self.lr * factor
+
+    def update(self, plan, clip=1.0, rank=0, n=1):
+        lr = plan
+        for part in chunks(self.v.size, rank, n):
+            theta, g, v = self.flat.data[part], self.flat.grad[part], self.v[part]
+            g *= clip
+            v *= self.momentum
+            v += g
+            theta -= lr * v
 
     def state(self):
         return {"v": self.v}
@@ -73,25 +87,29 @@ class AdamW(Optimizer):
     def start(self, flat, first=0):
         """`first`: leave theta[:first] to somebody else (see muon.py)."""
         super().start(flat)
-        self.theta, self.grad = flat.data[first:], flat.grad[first:]
-        self.m = np.zeros_like(self.theta)
-        self.v = np.zeros_like(self.theta)
+        self.first = first
+        self.m, self.v = flat.zeros()[first:], flat.zeros()[first:]
         self.t = np.zeros((), np.int64)
-        self.decayed = flat.data[first:flat.n_matrices]
+        self.n_decayed = max(0, flat.n_matrices - first)
 
-    def step(self, factor=1.0, parallel=map):
+    def plan(self, factor=1.0):
+        """rate, eps and decay such that   theta <- (1 - decay) theta - rate m / (sqrt(v) + eps):   m^ and v^ are never made."""
+        self.t += 1
         lr = self.lr * factor
         b1, b2 = self.betas
-        self.t += 1
-        # m^ / (sqrt(v^) + eps) = m * scale / (sqrt(v) + eps_t), which saves two passes over memory.
         correction = math.sqrt(1 - b2 ** int(self.t))
-        scale = lr * correction / (1 - b1 ** int(self.t))
-        eps = self.eps * correction
-        if self.weight_decay:
-            self.decayed *= 1 - lr * self.weight_decay
+        return lr * correction / (1 - b1 ** int(self.t)), self.eps * correction, lr * self.weight_decay
 
-        def update(part):
-            g, m, v = self.grad[part], self.m[part], self.v[part]
+    def update(self, plan, clip=1.0, rank=0, n=1):
+        rate, eps, decay = plan
+        b1, b2 = self.betas
+        theta_all, g_all = self.flat.data[self.first:], self.flat.grad[self.first:]
+        for part in chunks(self.m.size, rank, n):
+            theta, g, m, v = theta_all[part], g_all[part], self.m[part], self.v[part]
+            if clip != 1:
+                g *= clip
+            if decay and part.start < self.n_decayed:
+                theta[:self.n_decayed - part.start] *= 1 - decay
             m *= b1
             m += (1 - b1) * g
             v *= b2
@@ -101,11 +119,8 @@ class AdamW(Optimizer):
             denominator = np.sqrt(v, out=g2)
             denominator += eps
             direction = np.divide(m, denominator, out=denominator)
-            direction *= scale
-            self.theta[part] -= direction
-
-        for_each_chunk(update, self.theta.size, parallel)
+            direction *= rate
+            theta -= direction
 
     def state(self):
         return {"m": self.m, "v": self.v, "t": self.t}
-

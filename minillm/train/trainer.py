@@ -27,7 +27,7 @@ class Trainer:
     clip        the gradient's norm is cut down to this (Pascanu et al. 2013); None: never
     total       the count that the summed loss of a step is divided by. None: the targets that count in that batch; give the mean
                 count when batches differ in length (see nn/cross_entropy.py)
-    workers     threads; None: one for each core
+    workers     processes that share each step (workers.py); None: one for each core
     on_step     called as on_step(trainer, loss) after each step
     """
 
@@ -35,18 +35,19 @@ class Trainer:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.clip, self.total, self.on_step = clip, total, on_step
         self.flat = Flat(model.trainable_parameters())
-        self.workers = Workers(model, self.flat, workers)
+        self.workers = Workers(model, self.flat, optimizer, workers)
         self.steps_done = 0
         optimizer.start(self.flat)
 
     def step(self, tokens, targets):
         """One optimisation step on one batch, tokens and targets (B, T). Returns its loss before the step, in nats."""
         total = self.total or max(1, np.count_nonzero(targets >= 0))
-        loss = self.workers.forward_backward(tokens, targets, total)
-        if not math.isfinite(loss):
+        loss, norm = self.workers.forward_backward(tokens, targets, total)
+        if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(self.steps_done + 1)
-        self.clip_gradient()
-        self.optimizer.step(self.schedule(self.steps_done), self.workers.map)
+        # g <- g min(1, clip / |g|): the direction stays, and one strange batch cannot throw the weights far.
+        clip = min(1.0, self.clip / norm) if self.clip and norm else 1.0
+        self.workers.update(self.optimizer.plan(self.schedule(self.steps_done)), clip)
         self.steps_done += 1
         if self.on_step:
             self.on_step(self, loss)
@@ -56,12 +57,3 @@ class Trainer:
         """The loss of a batch, without a step."""
         with np.errstate(over="ignore", invalid="ignore"):
             return CrossEntropy().forward(self.model.logits(tokens), targets, self.total)[0]
-
-    def clip_gradient(self):
-        """g <- g min(1, clip / |g|): the direction stays, and one strange batch cannot throw the weights far."""
-        g = self.flat.grad
-        norm = math.sqrt(float(np.dot(g, g)))
-        if not math.isfinite(norm):
-            raise Diverged(self.steps_done + 1)
-        if self.clip and norm > self.clip:
-            g *= self.clip / norm

@@ -1,52 +1,67 @@
-"""Workers: threads that each take a part of the batch. Shared weights, own gradients, summed at the end."""
+"""Workers: processes that each take a part of the batch. Shared weights, own gradients, summed at the end."""
 
-from concurrent.futures import ThreadPoolExecutor
+import math
 
 import numpy as np
 
 from ..nn import IGNORE, CrossEntropy
-from ..runtime import cores
-
-# NumPy lets other Python threads run while it computes, so threads are enough and weights need not be copied.
+from ..processes import Team, default_workers
 
 
 class Workers:
-    """Computes the loss of a batch and its gradient with `n` threads; by default one for each core."""
+    """n processes (processes.py) that make one training step of a model together; by default one for each core.
 
-    def __init__(self, model, flat, n=None):
-        self.n = n or cores()
-        self.flat = flat
-        self.replicas = [model] + [model.replica() for _ in range(self.n - 1)]
-        self.gradients = [flat.grad] + [flat.attach_gradients(replica.parameters()) for replica in self.replicas[1:]]
+    Each goes forward and backward over its rows of the batch; then each sums, clips and applies its share of the gradient.
+    Methods with a `rank` are what one of them does.
+    """
+
+    def __init__(self, model, flat, optimizer, n=None):
+        self.model, self.flat, self.optimizer = model, flat, optimizer
+        self.n = n or default_workers()
+        self.gradients = [flat.grad] + [flat.zeros() for _ in range(self.n - 1)]
+        self.views = [flat.views(gradient) for gradient in self.gradients]
         self.loss = CrossEntropy()
-        self.pool = ThreadPoolExecutor(self.n) if self.n > 1 else None
-
-    def map(self, function, items):
-        """Like the builtin, on all workers."""
-        return self.pool.map(function, items) if self.pool else map(function, items)
+        self.team = Team(self, self.n)
 
     def forward_backward(self, tokens, targets, total):
-        """The loss of the batch, a float; its gradient stands in flat.grad afterwards. tokens, targets (B, T).
+        """tokens, targets (B, T) -> the loss, a float, and the norm of its gradient, which stands in flat.grad afterwards.
 
         The loss is a sum over rows divided by `total`, so the gradient of the batch is the sum of those of its parts.
         """
-        def work(worker):
-            self.gradients[worker].fill(0)
-            with np.errstate(over="ignore", invalid="ignore"):      # it shows in the loss, and the Trainer looks at that
-                return sum(self.part(self.replicas[worker], tokens[rows, :T], targets[rows, :T], total)
-                           for rows, T in parts[worker])
+        parts = [[(tokens[rows, :T], targets[rows, :T]) for rows, T in part] for part in split_rows(targets, self.n)]
+        loss = sum(self.team.run("differentiate", parts, total))
+        self.flat.use_gradient(self.views[0])
+        return loss, math.sqrt(sum(self.team.run("reduce")))
 
-        parts = split_rows(targets, self.n)
-        loss = sum(self.map(work, range(self.n)))
-        for gradient in self.gradients[1:]:
-            self.flat.grad += gradient
-        return loss
+    def update(self, plan, clip):
+        """One step of the optimizer, as planned, along `clip` times the gradient."""
+        self.team.run("apply", plan, clip)
 
-    def part(self, model, tokens, targets, total):
-        logits, cache = model.forward(tokens)
+    def differentiate(self, rank, parts, total):
+        """The loss of the rank's parts of the batch; their gradient stands in gradients[rank]."""
+        self.gradients[rank].fill(0)
+        self.flat.use_gradient(self.views[rank])
+        with np.errstate(over="ignore", invalid="ignore"):      # it shows in the loss, and the Trainer looks at that
+            return sum(self.differentiate_part(tokens, targets, total) for tokens, targets in parts[rank])
+
+    def differentiate_part(self, tokens, targets, total):
+        logits, cache = self.model.forward(tokens)
         loss, loss_cache = self.loss.forward(logits, targets, total)
-        model.backward(self.loss.backward(1.0, loss_cache), cache)
+        self.model.backward(self.loss.backward(1.0, loss_cache), cache)
         return loss
+
+    def reduce(self, rank):
+        """Sum the rank's share of all gradients into flat.grad; returns its share of the squared norm."""
+        size = self.flat.grad.size
+        share = slice(rank * size // self.n, (rank + 1) * size // self.n)
+        g = self.flat.grad[share]
+        for gradient in self.gradients[1:]:
+            g += gradient[share]
+        return float(np.dot(g, g))
+
+    def apply(self, rank, plan, clip):
+        """Update the rank's share of the weights."""
+        self.optimizer.update(plan, clip, rank, self.n)
 
 
 def split_rows(targets, n):
