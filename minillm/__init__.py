@@ -3,6 +3,7 @@
 The package by floors, each of which knows only those below it (minillm/README.md is the map):
 
     cli, demo      commands, and the whole story in one run
+    bench          how fast it is here
     phases, draw   pretrain, finetune, surface; pictures
     surface        planes through weights, and the loss on them
     finetune       what trains, and what is inserted
@@ -19,7 +20,7 @@ from .finetune.report import trainable_table
 from .finetune.store import load, save_specialist
 from .nn import GPT, Config
 from .text.batches import DocumentBatches, StreamBatches, WorldBatches
-from .text.generate import generate
+from .text.generate import generate, generate_batch
 from .text.tokenizer import CharTokenizer, WordTokenizer
 from .text.world import World
 from .train.checkpoint import save_model
@@ -31,5 +32,5 @@ from .train.trainer import Trainer
 
 __all__ = ["GPT", "SGD", "AdamW", "BottleneckAdapter", "CharTokenizer", "Config", "DocumentBatches", "Full", "Muon", "Partial",
            "StreamBatches", "Trainer", "WordTokenizer", "World", "WorldBatches", "__version__", "evaluate_documents",
-           "evaluate_text", "evaluate_world", "generate", "load", "save_model", "save_specialist", "trainable_table",
-           "warmup_cosine", "warmup_linear"]
+           "evaluate_text", "evaluate_world", "generate", "generate_batch", "load", "save_model", "save_specialist",
+           "trainable_table", "warmup_cosine", "warmup_linear"]

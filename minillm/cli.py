@@ -152,6 +152,18 @@ def run_gradcheck(args):
     return 0 if worst < TOLERANCE else 1
 
 
+def run_bench(args):
+    from .bench import aligned, bench
+
+    found = bench(args.size, args.workers, args.seconds)
+    print("\n".join(f"{what:10s}{value}" for what, value in found["machine"].items()))
+    print("\nOne training step, beside the floor: the time of its matrix products alone.\n")
+    print(aligned(found["sizes"]))
+    print("\nThe same with each way of fine-tuning; memory is what comes on top of the weights.\n")
+    print(aligned(found["methods"]))
+    answer(args, found)
+
+
 # What they share.
 
 def answer(args, result):

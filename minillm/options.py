@@ -10,6 +10,7 @@ from .train.tasks import CONTEXT
 
 MODEL_HELP = "a model or an adapter, an .npz"
 BASE_HELP = "an adapter's base, if it is not where it was"
+BENCH_SIZES = ("lesson", "nano", "medium", "large")      # those of bench.py
 
 
 def number(kind, low=None, high=None, above=None):
@@ -57,7 +58,7 @@ def parser(runs):
     def common(sub, seed=True):
         if seed:
             sub.add_argument("--seed", type=SEED, default=1, help="of every random choice; the same seed gives the same result")
-        sub.add_argument("--workers", type=number(int, low=1, high=256), help="threads (default: one for each core)")
+        sub.add_argument("--workers", type=number(int, low=1, high=256), help="processes (default: one for each core)")
 
     def training(sub, batch, steps):
         sub.add_argument("--text", metavar="FILE", help="learn your own UTF-8 text, character by character")
@@ -135,6 +136,13 @@ def parser(runs):
 
     sub = command("gradcheck", "Check every hand-written gradient against finite differences.", "", "--seed 7")
     sub.add_argument("--seed", type=SEED, default=1, help="of the inputs and upstream gradients")
+
+    sub = command("bench", "How fast is it on this machine? Training steps, writing, and each way of fine-tuning.",
+                  "", "--size lesson nano --seconds 10", "--workers 1 --json")
+    common(sub, seed=False)
+    sub.add_argument("--size", nargs="+", choices=BENCH_SIZES, metavar="SIZE",
+                     help=f"of the models: {', '.join(BENCH_SIZES)} (default: all four)")
+    sub.add_argument("--seconds", type=number(float, above=0, high=3600), default=20.0, help="about how long to measure")
     return top
 
 

@@ -10,14 +10,12 @@ after the other in this process, with the same result.
 
 import ctypes
 import mmap
-import multiprocessing
 import os
 import signal
 import sys
 import time
 import warnings
 import weakref
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -49,12 +47,14 @@ def parallel_map(function, items, workers=None):
     The forks know everything as it is now, so function and items may be anything; only the results travel, pickled. What function
     writes, it writes in its own process.
     """
+    from concurrent.futures import ProcessPoolExecutor  # here, as below: importing it takes as long as a fifth of NumPy
+
     items = list(items)
     n = min(workers or default_workers(), len(items))
     if n <= 1 or not CAN_FORK:
         yield from map(function, items)
         return
-    pool = ProcessPoolExecutor(n, multiprocessing.get_context("fork"), remember, (function, items))
+    pool = ProcessPoolExecutor(n, forking(), remember, (function, items))
     try:
         with no_warning_about_threads():
             found = pool.map(call_remembered, range(len(items)))
@@ -111,7 +111,7 @@ class Team:
             raise
 
     def start(self):
-        context = multiprocessing.get_context("fork")
+        context = forking()
         members = []
         for rank in range(1, self.n):
             here, there = context.Pipe()
@@ -121,7 +121,7 @@ class Team:
             there.close()
             members.append(member)
             self.pipes.append(here)
-        self.stop_members = weakref.finalize(self, stop, members)
+        self.stop_members = weakref.finalize(self, stop, members, os.getpid())
 
     def stop(self):
         if self.pipes:
@@ -141,6 +141,12 @@ def serve(pipe, target, rank):
         pipe.send(answer)
 
 
+def forking():
+    import multiprocessing
+
+    return multiprocessing.get_context("fork")
+
+
 def obey():
     """What every fork does first: leave Ctrl-C to the process that was started by the user, and end when that one ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -154,7 +160,9 @@ def receive(pipe):
     return pipe.recv()
 
 
-def stop(members):
+def stop(members, parent):
+    if os.getpid() != parent:      # a fork inherits the team of others as a thing of the past, and may forget it
+        return
     for member in members:
         member.kill()
     for member in members:

@@ -21,7 +21,7 @@ from minillm.nn import GELU
 from minillm.train.checkpoint import read_arrays, write_arrays
 from minillm.train.evaluate import evaluate_text
 
-COMMANDS = ("demo", "pretrain", "finetune", "evaluate", "generate", "surface", "gradcheck")
+COMMANDS = ("demo", "pretrain", "finetune", "evaluate", "generate", "surface", "gradcheck", "bench")
 TINY = ["--layers", 2, "--heads", 2, "--width", 12, "--batch", 3, "--workers", 2]
 
 

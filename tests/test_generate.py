@@ -5,18 +5,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from minillm.finetune.recipes import BottleneckAdapter
 from minillm.nn import GPT, Config
 from minillm.nn.gradcheck import shake
-from minillm.text.generate import generate, sample
+from minillm.text.generate import generate, generate_batch, sample
 
 LOGITS = np.array([0.5, 2.0, -1.0, 1.9, 0.0, -30.0], np.float32)
 GREEDY = 1
 N = 4000
 
 
-def small_gpt():
+def small_gpt(dtype=np.float32, adapted=False):
     rng = np.random.default_rng(5)
-    model = GPT(Config(11, 7, 2, 2, 12), rng)
+    model = GPT(Config(11, 7, 2, 2, 12), rng, dtype)
+    if adapted:
+        BottleneckAdapter(5).apply(model, rng)
     shake(model, rng)
     return model
 
@@ -151,6 +154,13 @@ class Counting:
         self.shown.append(tokens[0].tolist())
         return np.eye(20)[(tokens + 1) % 20] * 50.0
 
+    def memory(self, batch):
+        return SimpleNamespace(length=0)
+
+    def extend(self, tokens, memory):
+        memory.length += tokens.shape[1]
+        return self.logits(tokens)
+
 
 def test_writing_stops_after_the_stop(rng):
     assert generate(Counting(), [3], 10, rng, stop=7) == [3, 4, 5, 6, 7]
@@ -165,8 +175,89 @@ def test_of_a_text_longer_than_the_context_the_model_sees_the_end(rng):
     assert model.shown == [[2, 3, 4, 5], [3, 4, 5, 6]]
 
 
+def test_within_the_context_each_token_is_read_once(rng):
+    model = Counting()
+    assert generate(model, [0, 1], 5, rng, temperature=0) == [0, 1, 2, 3, 4, 5, 6]
+    assert model.shown == [[0, 1], [2], [3], [1, 2, 3, 4], [2, 3, 4, 5]]
+
+
 def test_what_lies_before_the_context_changes_nothing():
     model = small_gpt()
     long, short = [9, 8, 7, 6, 1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7]
     written = [generate(model, prompt, 6, np.random.default_rng(0))[len(prompt):] for prompt in (long, short)]
     assert written[0] == written[1]
+
+
+def written_the_long_way(model, ids, n, rng, **how):
+    """Everything is read anew for every token: what `generate` does, without what makes it quick."""
+    ids = list(ids)
+    for _ in range(n):
+        ids.append(sample(model.logits(np.array([ids[-7:]]))[0, -1], rng, **how))
+    return ids
+
+
+@pytest.mark.parametrize("adapted", [False, True], ids=["plain", "adapted"])
+@pytest.mark.parametrize("prompt", [[3], [3, 1, 4], [3, 1, 4, 1, 5, 9, 2], [3, 1, 4, 1, 5, 9, 2, 6, 5]], ids=len)
+@pytest.mark.parametrize("how", [{}, {"temperature": 0}, {"temperature": 0.7, "top_k": 4}, {"top_p": 0.8}], ids=str)
+def test_what_is_remembered_changes_no_text(how, prompt, adapted):
+    """Within the context, across its end, and beyond."""
+    model = small_gpt(np.float64, adapted)
+    for seed in range(3):
+        found = generate(model, prompt, 15, np.random.default_rng(seed), **how)
+        assert found == written_the_long_way(model, prompt, 15, np.random.default_rng(seed), **how)
+
+
+def test_a_model_may_learn_between_two_texts(rng):
+    model = small_gpt()
+    before = generate(model, [3], 6, rng, temperature=0)
+    model.wte.weight.data[:] = rng.normal(size=(11, 12))
+    assert generate(model, [3], 6, rng, temperature=0) == written_the_long_way(model, [3], 6, rng, temperature=0) != before
+
+
+def test_what_cannot_be_continued_is_refused(rng):
+    with pytest.raises(ValueError, match="nothing to continue"):
+        generate(small_gpt(), [], 3, rng)
+    broken = small_gpt()
+    broken.wte.weight.data[:] = np.nan
+    with pytest.raises(ValueError, match="not numbers"):
+        generate(broken, [3], 3, rng)
+
+
+# ---- several texts
+
+PROMPTS = [[3], [1, 2], [3], [4, 5, 6], [7, 8], list(range(9)), [3]]
+
+
+@pytest.mark.parametrize("adapted", [False, True], ids=["plain", "adapted"])
+@pytest.mark.parametrize("n", [0, 4, 15])
+def test_each_of_several_texts_is_what_would_be_written_alone(n, adapted):
+    model = small_gpt(np.float64, adapted)
+    found = generate_batch(model, PROMPTS, n, np.random.default_rng(8), temperature=0.9)
+    rngs = np.random.default_rng(8).spawn(len(PROMPTS))
+    assert found == [generate(model, prompt, n, rng, temperature=0.9) for prompt, rng in zip(PROMPTS, rngs)]
+
+
+def test_several_samples_of_one_prompt_differ_and_are_seeded():
+    model = small_gpt()
+    one, again, other = (generate_batch(model, [[3, 1]] * 5, 20, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert one == again != other
+    assert len({tuple(text) for text in one}) == 5
+    rng = np.random.default_rng(1)
+    assert generate_batch(model, [[3, 1]] * 5, 20, rng) != generate_batch(model, [[3, 1]] * 5, 20, rng)
+
+
+def test_each_of_several_texts_stops_on_its_own(rng):
+    found = generate_batch(Counting(), [[3], [5], [12], [6]], 9, rng, stop=7)
+    assert found == [[3, 4, 5, 6, 7], [5, 6, 7], list(range(12, 20)) + [0, 1], [6, 7]]
+    model, stop = small_gpt(np.float64), 4
+    found = generate_batch(model, [[3]] * 12, 15, np.random.default_rng(0), stop=stop)
+    endless = generate_batch(model, [[3]] * 12, 15, np.random.default_rng(0))
+    assert found == [text[:text.index(stop) + 1] if stop in text else text for text in endless]
+    assert len({len(text) for text in found}) > 3
+
+
+def test_prompts_of_several_texts_are_kept_and_none_is_no_error(rng):
+    prompts = [[3, 1], [4], [1, 5]]
+    found = generate_batch(small_gpt(), prompts, 5, rng)
+    assert [text[:len(prompt)] for text, prompt in zip(found, prompts)] == prompts == [[3, 1], [4], [1, 5]]
+    assert generate_batch(small_gpt(), [], 5, rng) == []

@@ -247,8 +247,12 @@ class WeightNotTransposed(Linear):
 
 
 class NoFactorThree(GELU):
+    def forward(self, x, needs_dx=True):
+        return super().forward(x, needs_dx)[0], x
+
     def backward(self, dout, cache):
-        x, t = cache
+        x = cache
+        t = np.tanh(0.7978845608 * (x + 0.044715 * x ** 3))
         slope = (1 + t) / 2 + x / 2 * (1 - t * t) * 0.7978845608 * (1 + 0.044715 * x * x)      # (x^3)' is 3 x^2
         return dout * slope
 
@@ -256,16 +260,18 @@ class NoFactorThree(GELU):
 class NoGain(LayerNorm):
     def backward(self, dout, cache):
         super().backward(dout, cache)
-        h = dout                                                            # should be dout * gain
+        h = dout.reshape(cache.x_hat.shape)                                 # should be dout * gain
         x_hat = cache.x_hat
-        return cache.rstd * (h - h.mean(-1, keepdims=True) - x_hat * (h * x_hat).mean(-1, keepdims=True))
+        dx = cache.rstd * (h - h.mean(-1, keepdims=True) - x_hat * (h * x_hat).mean(-1, keepdims=True))
+        return dx.reshape(dout.shape)
 
 
 class MeanAsConstant(LayerNorm):
     def backward(self, dout, cache):
         super().backward(dout, cache)
-        h = dout * self.weight.data
-        return cache.rstd * (h - cache.x_hat * (h * cache.x_hat).mean(-1, keepdims=True))      # the mean moves, too
+        h = (dout * self.weight.data).reshape(cache.x_hat.shape)
+        dx = cache.rstd * (h - cache.x_hat * (h * cache.x_hat).mean(-1, keepdims=True))        # the mean moves, too
+        return dx.reshape(dout.shape)
 
 
 class DiagonalOnly(Softmax):

@@ -7,9 +7,10 @@ import pytest
 
 from minillm.nn import GPT, Config
 from minillm.nn.gradcheck import shake
+from minillm.nn.pieces import PIECE, pieces
 from minillm.train.flat import Flat
 from minillm.train.muon import Muon, orthogonalise
-from minillm.train.optimizers import CHUNK, SGD, AdamW, chunks
+from minillm.train.optimizers import SGD, AdamW
 from minillm.train.schedule import constant, warmup_cosine, warmup_linear
 
 OPTIMIZERS = {"sgd": lambda: SGD(lr=0.1), "adamw": lambda: AdamW(lr=0.01), "muon": lambda: Muon(lr=0.02)}
@@ -152,7 +153,7 @@ def test_without_its_state_an_optimizer_would_go_another_way(name):
 @pytest.mark.parametrize("workers", [2, 3, 7])
 def test_shares_of_workers_make_one_step(name, workers):
     flats = [flat_of(small_gpt(np.float32, n_embd=48, n_layer=3)) for _ in range(2)]
-    assert flats[0].data.size > 2 * CHUNK      # several pieces of work
+    assert flats[0].data.size > 2 * PIECE      # several pieces of work
     gradients = random_gradients(flats[0], 2)
     for flat, n in zip(flats, (1, workers)):
         optimizer = OPTIMIZERS[name]()
@@ -223,12 +224,12 @@ def test_minimises_a_bowl(name):
     assert np.linalg.norm(flat.data - goal) < 0.5 * start
 
 
-@pytest.mark.parametrize("size", [1, CHUNK, CHUNK + 1, 3 * CHUNK + 7])
+@pytest.mark.parametrize("size", [1, PIECE, PIECE + 1, 3 * PIECE + 7])
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_chunks_cover_everything_once(size, n):
+def test_pieces_cover_everything_once(size, n):
     seen = np.zeros(size, int)
     for rank in range(n):
-        for part in chunks(size, rank, n):
+        for part in pieces(size, rank, n):
             seen[part] += 1
     assert (seen == 1).all()
 

@@ -1,5 +1,6 @@
 """Forks that share work: right answers, errors that arrive, and nobody left behind."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,7 +11,10 @@ import numpy as np
 import pytest
 
 from minillm import processes
+from minillm.nn import GPT, Config
 from minillm.processes import Team, parallel_map, shared_zeros
+from minillm.train.optimizers import AdamW
+from minillm.train.trainer import Trainer
 
 forks_only = pytest.mark.skipif(not processes.CAN_FORK, reason="processes are not forked on this system")
 
@@ -138,3 +142,28 @@ def test_a_parallel_map_leaves_this_process_as_it_was():
     seen = []
     assert list(parallel_map(seen.append, range(4), 2)) == [None] * 4
     assert seen == []
+
+
+@forks_only
+def test_a_fork_that_forgets_the_team_of_its_parent_does_no_harm():
+    teams = [Team(Job(), 2)]
+    teams[0].run("write", 1)
+
+    def forget(item):
+        teams.clear()
+        return item
+
+    assert list(parallel_map(forget, range(4), 2)) == [0, 1, 2, 3]
+    assert [answer[0] for answer in teams[0].run("write", 1)] == [0, 1]
+
+
+@forks_only
+def test_the_members_of_a_trainer_end_with_it(rng):
+    before = [process.pid for process in multiprocessing.active_children()]
+    trainer = Trainer(GPT(Config(5, 4, 1, 2, 8), rng), AdamW(), workers=2)
+    tokens = rng.integers(0, 5, (2, 4))
+    trainer.step(tokens, tokens)
+    new = [process.pid for process in multiprocessing.active_children() if process.pid not in before]
+    assert len(new) == 1
+    del trainer
+    assert not alive(new[0])

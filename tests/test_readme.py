@@ -41,7 +41,7 @@ def test_what_the_readme_links_to_exists(path):
 
 
 def test_every_command_of_the_readme_is_a_command():
-    runs = dict.fromkeys(["demo", "pretrain", "finetune", "evaluate", "generate", "surface", "gradcheck"], print)
+    runs = dict.fromkeys(["demo", "pretrain", "finetune", "evaluate", "generate", "surface", "gradcheck", "bench"], print)
     shown = re.findall(r"`(?:\.venv/bin/)?minillm ([a-z]+[^`]*)`", README)
     assert {words.split()[0] for words in shown} == set(runs)
     for words in shown:

@@ -69,3 +69,6 @@ class Adapted(Module):
     def backward(self, dout, cache):
         """Two functions in a row: the chain rule."""
         return backward_chain((self.inner, self.adapter), dout, cache)
+
+    def extend(self, x, memory):
+        return self.adapter.extend(self.inner.extend(x, memory), memory)

@@ -13,7 +13,7 @@ from .softmax import Softmax
 
 class AttentionCache(NamedTuple):
     qkv: LinearCache
-    heads: tuple | None       # q, k, v, P, o; None if nothing up to q, k, v trains
+    heads: tuple | None       # q, k, v, o and P of each tile; None if nothing up to q, k, v trains
     proj: LinearCache
 
 
@@ -21,6 +21,23 @@ class AttentionCache(NamedTuple):
 def causal_mask(T, dtype):
     """(T, T): 0 where a query (row) may see a key (column), -inf where the key lies in the query's future."""
     return np.triu(np.full((T, T), -np.inf, dtype), k=1)
+
+
+BLOCK = 64           # queries in one tile
+TILE = 1 << 17       # scores in one tile, about
+
+
+def tiles(B, H, T):
+    """Cut all queries into tiles: pairs (sequences, queries) of slices.
+
+    No query sees a key beyond the end of its tile, so the scores beyond it are never computed: of long sequences almost half. And
+    the scores of a tile stay in a core's cache from the first to the last operation on them. Of each sequence the last queries
+    come first: these see every key, so their gradients can be written where those of the others are added.
+    """
+    rows = max(1, TILE // (H * min(T, BLOCK) * T))
+    for b in range(0, B, rows):
+        for t in reversed(range(0, T, BLOCK)):
+            yield slice(b, b + rows), slice(t, min(t + BLOCK, T))
 
 
 class CausalSelfAttention(Module):
@@ -46,14 +63,18 @@ class CausalSelfAttention(Module):
         """x (B, T, C) -> (B, T, C)"""
         qkv, qkv_cache = self.qkv.forward(x, needs_dx)                      # (B, T, 3C)
         q, k, v = self.split(qkv)                                           # (B, H, T, D) each
-        T, D = q.shape[-2:]
-        S = q @ k.swapaxes(-1, -2)                                          # (B, H, T, T)
-        S *= 1 / math.sqrt(D)
-        P, _ = self.softmax.forward(S, mask=causal_mask(T, S.dtype), out=S)
-        o = P @ v                                                           # (B, H, T, D)
+        B, H, T, D = q.shape
+        o = np.empty((B, T, H, D), x.dtype).transpose(0, 2, 1, 3)           # (B, H, T, D), in memory side by side as x's features
+        P = []
+        for b, t in tiles(B, H, T):
+            seen = slice(0, t.stop)
+            S = q[b, :, t] @ k[b, :, seen].swapaxes(-1, -2)                 # (b, H, t, seen)
+            S *= 1 / math.sqrt(D)
+            P.append(self.softmax.forward(S, mask=causal_mask(t.stop - t.start, S.dtype), overwrite=True)[0])
+            np.matmul(P[-1], v[b, :, seen], out=o[b, :, t])
         needs_dqkv = needs_dx or self.qkv.trainable
-        out, proj_cache = self.proj.forward(self.merge(o), needs_dqkv)
-        heads = (q, k, v, P, o) if needs_dqkv else None
+        out, proj_cache = self.proj.forward(self.merge(o), needs_dqkv)           # a view, as o lies in memory
+        heads = (q, k, v, o, P) if needs_dqkv else None
         return out, AttentionCache(qkv_cache, heads, proj_cache)
 
     def backward(self, dout, cache):
@@ -68,23 +89,43 @@ class CausalSelfAttention(Module):
             and the inner sum needs no pass over (T, T):
                 sum_r dP_tr P_tr = sum_r sum_c do_tc v_rc P_tr = sum_c do_tc o_tc
             S_ts = sum_c q_tc k_sc / sqrt(D)      dq = dS k / sqrt(D),    dk = dS' q / sqrt(D)
-        Masked places have P = 0, hence dS = 0: no gradient flows from a position to its future.
+        Masked places have P = 0, hence dS = 0: no gradient flows from a position to its future. Tile by tile, a key collects from
+        all queries that see it.
 
-        Check: tests/test_gradients.py with B=2, H=3, T=5, D=4; changing token t+1 leaves all outputs up to t as they were.
+        Check: tests/test_gradients.py with B=2, H=3, T=5, D=4, and with T larger than a tile; changing token t+1 leaves all
+        outputs up to t as they were.
         """
         do = self.proj.backward(dout, cache.proj)                           # (B, T, C)
         if do is None:
             return None
-        q, k, v, P, o = cache.heads
+        q, k, v, o, P = cache.heads
         B, H, T, D = q.shape
         do = do.reshape(B, T, H, D).transpose(0, 2, 1, 3)                   # (B, H, T, D)
+        do_dot_o = np.einsum("bhtd,bhtd->bht", do, o)[..., None]
         dqkv = np.empty((B, T, 3 * H * D), do.dtype)
         dq, dk, dv = self.split(dqkv)                                       # views: what is written here lands in dqkv
-        np.matmul(P.swapaxes(-1, -2), do, out=dv)
-        dP = do @ v.swapaxes(-1, -2)                                        # (B, H, T, T)
-        do_dot_o = np.einsum("bhtd,bhtd->bht", do, o)[..., None]
-        dS = self.softmax.backward(dP, P, do_dot_o)
-        dS *= 1 / math.sqrt(D)
-        np.matmul(dS, k, out=dq)
-        np.matmul(dS.swapaxes(-1, -2), q, out=dk)
+        for (b, t), P_t in zip(tiles(B, H, T), P):
+            seen = slice(0, t.stop)
+            write = np.matmul if t.stop == T else add_product
+            write(P_t.swapaxes(-1, -2), do[b, :, t], out=dv[b, :, seen])
+            dP = do[b, :, t] @ v[b, :, seen].swapaxes(-1, -2)               # (b, H, t, seen)
+            dS = self.softmax.backward(dP, P_t, do_dot_o[b, :, t])
+            dS *= 1 / math.sqrt(D)
+            np.matmul(dS, k[b, :, seen], out=dq[b, :, t])
+            write(dS.swapaxes(-1, -2), q[b, :, t], out=dk[b, :, seen])
         return self.qkv.backward(dqkv, cache.qkv)
+
+    def extend(self, x, memory):
+        """x (B, n, C), the next n positions -> (B, n, C): `forward` with only the last n rows of S."""
+        q, k, v = self.split(self.qkv.extend(x, memory))                    # (B, H, n, D)
+        n, D = q.shape[-2:]
+        new, seen = slice(memory.length, memory.length + n), slice(0, memory.length + n)
+        memory.keys[:, :, new], memory.values[:, :, new] = k, v
+        S = q @ memory.keys[:, :, seen].swapaxes(-1, -2)                    # (B, H, n, seen)
+        S *= 1 / math.sqrt(D)
+        P, _ = self.softmax.forward(S, mask=causal_mask(n, S.dtype), overwrite=True)
+        return self.proj.extend(self.merge(P @ memory.values[:, :, seen]), memory)
+
+
+def add_product(x, y, out):
+    out += x @ y

@@ -57,3 +57,8 @@ class Block(Module):
             return None
         dx += dx1
         return dx
+
+    def extend(self, x, memory):
+        """x (B, n, C), the next n positions -> (B, n, C)"""
+        x1 = x + self.attn.extend(self.ln_1.extend(x, memory), memory)
+        return x1 + self.mlp.extend(self.ln_2.extend(x1, memory), memory)

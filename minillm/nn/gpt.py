@@ -9,6 +9,7 @@ import numpy as np
 from .block import Block
 from .embedding import Embedding, UnembedCache
 from .layernorm import LayerNorm
+from .memory import Memory
 from .module import Module, backward_chain, forward_chain
 
 
@@ -54,13 +55,13 @@ class GPT(Module):
         self.blocks = [Block(C, config.n_head, rng, 0.02, proj_std, dtype) for _ in range(config.n_layer)]
         self.ln_f = LayerNorm(C, dtype)
 
-    def embed(self, tokens):
-        """x_btc = word_btc + place_tc: what is read, and where. Returns x and the caches of both tables."""
-        T = tokens.shape[1]
+    def embed(self, tokens, start=0):
+        """x_btc = word_btc + place_tc: what is read, and where, from `start` on. Returns x and the caches of both tables."""
+        T = start + tokens.shape[1]
         if self.config.context < T:
             raise ValueError(f"a text of {T} tokens does not fit into the context of {self.config.context}")
         word, wte_cache = self.wte.forward(tokens)                          # (B, T, C)
-        place, wpe_cache = self.wpe.forward(np.arange(T))                   # (T, C)
+        place, wpe_cache = self.wpe.forward(np.arange(start, T))            # (T, C)
         x = word
         x += place
         return x, wte_cache, wpe_cache
@@ -95,4 +96,21 @@ class GPT(Module):
         x, _, _ = self.embed(tokens)
         for layer in [*self.blocks, self.ln_f]:
             x, _ = layer.forward(x, needs_dx=False)
+        return self.wte.unembed(x, needs_dx=False)[0]
+
+    def memory(self, batch=1):
+        """An empty memory for `batch` texts, which `extend` fills."""
+        c = self.config
+        return Memory(c.n_layer, batch, c.n_head, c.context, c.n_embd // c.n_head, self.wte.weight.data.dtype)
+
+    def extend(self, tokens, memory):
+        """The next tokens (B, n) of B texts -> their logits (B, n, V), the same as `logits` finds reading the texts anew.
+
+        The memory grows by n positions. ValueError if the texts would become longer than the context.
+        """
+        x, _, _ = self.embed(tokens, memory.length)                         # (B, n, C)
+        for block, part in zip(self.blocks, memory.layers()):
+            x = block.extend(x, part)
+        memory.length += tokens.shape[1]                                    # only now: an error before leaves all as it was
+        x = self.ln_f.extend(x, memory)
         return self.wte.unembed(x, needs_dx=False)[0]

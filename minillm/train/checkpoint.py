@@ -3,7 +3,6 @@
 An .npz is a zip archive of .npy files; `unzip -p model.npz meta.json` shows what a checkpoint is.
 """
 
-import hashlib
 import json
 import os
 import zipfile
@@ -76,6 +75,8 @@ def read_arrays(path):
 
 def fingerprint(model):
     """A short name for exactly these weights: SHA-256 over names, shapes and values."""
+    import hashlib  # here, since loading OpenSSL would take a tenth of what importing minillm takes
+
     digest = hashlib.sha256()
     for name, array in sorted(model.state().items()):
         digest.update(f"{name}{array.shape}{array.dtype}".encode())

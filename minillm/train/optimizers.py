@@ -4,13 +4,7 @@ import math
 
 import numpy as np
 
-CHUNK = 1 << 15      # numbers worked on at a time: a handful of such float32 arrays fit into a core's L2 cache
-
-
-def chunks(size, rank=0, n=1):
-    """Every n-th piece of 0..size, from the rank-th on; so small that a chain of elementwise operations stays in the cache."""
-    for start in range(rank * CHUNK, size, n * CHUNK):
-        yield slice(start, start + CHUNK)
+from ..nn.pieces import pieces
 
 
 class Optimizer:
@@ -59,7 +53,7 @@ class SGD(Optimizer):
 
     def update(self, plan, clip=1.0, rank=0, n=1):
         lr = plan
-        for part in chunks(self.v.size, rank, n):
+        for part in pieces(self.v.size, rank, n):
             theta, g, v = self.flat.data[part], self.flat.grad[part], self.v[part]
             g *= clip
             v *= self.momentum
@@ -104,7 +98,7 @@ class AdamW(Optimizer):
         rate, eps, decay = plan
         b1, b2 = self.betas
         theta_all, g_all = self.flat.data[self.first:], self.flat.grad[self.first:]
-        for part in chunks(self.m.size, rank, n):
+        for part in pieces(self.m.size, rank, n):
             theta, g, m, v = theta_all[part], g_all[part], self.m[part], self.v[part]
             if clip != 1:
                 g *= clip

@@ -1,6 +1,7 @@
 """Workers: processes that each take a part of the batch. Shared weights, own gradients, summed at the end."""
 
 import math
+import weakref
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class Workers:
         self.gradients = [flat.grad] + [flat.zeros() for _ in range(self.n - 1)]
         self.views = [flat.views(gradient) for gradient in self.gradients]
         self.loss = CrossEntropy()
-        self.team = Team(self, self.n)
+        self.team = Team(weakref.proxy(self), self.n)      # not a cycle: the processes end as soon as nobody needs the workers
 
     def forward_backward(self, tokens, targets, total):
         """tokens, targets (B, T) -> the loss, a float, and the norm of its gradient, which stands in flat.grad afterwards.
@@ -39,10 +40,14 @@ class Workers:
 
     def differentiate(self, rank, parts, total):
         """The loss of the rank's parts of the batch; their gradient stands in gradients[rank]."""
-        self.gradients[rank].fill(0)
         self.flat.use_gradient(self.views[rank])
+        for p in self.flat.parameters.values():
+            p.zero_grad()
         with np.errstate(over="ignore", invalid="ignore"):      # it shows in the loss, and the Trainer looks at that
-            return sum(self.differentiate_part(tokens, targets, total) for tokens, targets in parts[rank])
+            loss = sum(self.differentiate_part(tokens, targets, total) for tokens, targets in parts[rank])
+        for p in self.flat.parameters.values():
+            p.finish_grad()
+        return loss
 
     def differentiate_part(self, tokens, targets, total):
         logits, cache = self.model.forward(tokens)

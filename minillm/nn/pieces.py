@@ -1,0 +1,16 @@
+"""Pieces of long arrays, each so small that a chain of elementwise operations on it stays in a core's cache."""
+
+PIECE = 1 << 15      # numbers: a handful of such float32 arrays fit into an L2 cache of 1 MiB, and few calls are needed
+
+
+def pieces(size, rank=0, n=1):
+    """Slices that cover 0..size; with n workers, only every n-th of them, from the rank-th on."""
+    for start in range(rank * PIECE, size, n * PIECE):
+        yield slice(start, start + PIECE)
+
+
+def row_pieces(N, C):
+    """Slices of the rows of an (N, C) array, at least one row each."""
+    rows = max(1, PIECE // C)
+    for start in range(0, N, rows):
+        yield slice(start, start + rows)

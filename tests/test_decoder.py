@@ -1,0 +1,169 @@
+"""Reading on with a memory finds what reading anew finds, for every model; and the decoder is the model, only quicker."""
+
+import numpy as np
+import pytest
+
+from minillm.finetune.recipes import BottleneckAdapter
+from minillm.nn import GPT, MLP, Config, Linear
+from minillm.nn.gradcheck import shake
+from minillm.text.decoder import Decoder, is_plain, stepper
+
+CONFIG = Config(vocab_size=11, context=7, n_layer=2, n_head=3, n_embd=12)
+T = CONFIG.context
+
+both_precisions = pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-10)])
+one_text_and_three = pytest.mark.parametrize("batch", [1, 3])
+every_model = pytest.mark.parametrize("places", [(), ("attn", "mlp"), ("mlp",), ("attn",)], ids=["plain", "both", "mlp", "attn"])
+
+
+def gpt(dtype=np.float64, places=(), scale=0.3):
+    """Every weight off its starting value; adapters where asked for, and these do something."""
+    rng = np.random.default_rng(5)
+    model = GPT(CONFIG, rng, dtype)
+    if places:
+        BottleneckAdapter(5, places).apply(model, rng)
+    shake(model, rng, scale)
+    return model
+
+
+def texts(rng, batch):
+    return rng.integers(0, CONFIG.vocab_size, (batch, T))
+
+
+def read(step, tokens):
+    """Token by token: the logits of each, (B, T, V)"""
+    return np.stack([step(column).copy() for column in tokens.T], axis=1)
+
+
+def assert_close(found, expected, tolerance):
+    assert found.shape == expected.shape and found.dtype == expected.dtype
+    assert np.abs(found - expected).max() <= tolerance * max(1, np.abs(expected).max())
+
+
+# ---- any model
+
+@every_model
+@both_precisions
+@one_text_and_three
+@pytest.mark.parametrize("first", range(1, T + 1))
+def test_reading_on_is_reading_anew(first, batch, dtype, tolerance, places, rng):
+    """A prompt of any length at once, then one by one."""
+    model, tokens = gpt(dtype, places), texts(rng, batch)
+    memory = model.memory(batch)
+    found = [model.extend(tokens[:, :first], memory)]
+    found += [model.extend(tokens[:, t:t + 1], memory) for t in range(first, T)]
+    assert memory.length == T
+    assert_close(np.concatenate(found, axis=1), model.logits(tokens), tolerance)
+
+
+@every_model
+@pytest.mark.parametrize("sizes", [(2, 3, 2), (1, 4, 2), (3, 4), (1, 1, 5)])
+def test_several_positions_at_once_in_the_midst_of_a_text(sizes, places, rng):
+    """The new positions see all earlier ones, and of each other only those before."""
+    model, tokens = gpt(places=places), texts(rng, 2)
+    memory = model.memory(2)
+    found = [model.extend(part, memory) for part in np.split(tokens, np.cumsum(sizes)[:-1], axis=1)]
+    assert_close(np.concatenate(found, axis=1), model.logits(tokens), 1e-10)
+
+
+def test_two_texts_in_turn_do_not_disturb_each_other(rng):
+    model, pair = gpt(), [texts(rng, 1), texts(rng, 1)]
+    memories = [model.memory(), model.memory()]
+    found = [[model.extend(tokens[:, t:t + 1], memory) for tokens, memory in zip(pair, memories)] for t in range(T)]
+    for tokens, parts in zip(pair, zip(*found)):
+        assert_close(np.concatenate(parts, axis=1), model.logits(tokens), 1e-10)
+
+
+@pytest.mark.parametrize("make", [lambda model, memory: lambda tokens: model.extend(tokens[:, None], memory)[:, -1],
+                                  lambda model, memory: Decoder(model, memory).step], ids=["extend", "decoder"])
+def test_beyond_the_context_nothing_is_read_and_nothing_is_lost(make, rng):
+    model, tokens = gpt(), texts(rng, 2)
+    memory = model.memory(2)
+    step = make(model, memory)
+    read(step, tokens)
+    with pytest.raises(ValueError, match="a text of 8 tokens does not fit into the context of 7"):
+        step(tokens[:, 0])
+    assert memory.length == T
+    memory.length = 4                                               # back to an earlier point, and on from there in another way
+    other = np.concatenate([tokens[:, :4], (tokens[:, 4:] + 1) % 11], axis=1)
+    assert_close(read(step, other[:, 4:]), model.logits(other)[:, 4:], 1e-10)
+
+
+def test_a_prompt_longer_than_the_context_is_refused(rng):
+    model = gpt()
+    memory = model.memory(2)
+    model.extend(texts(rng, 2)[:, :5], memory)
+    with pytest.raises(ValueError, match="a text of 8 tokens"):
+        model.extend(texts(rng, 2)[:, :3], memory)
+    assert memory.length == 5
+
+
+# ---- the decoder
+
+@both_precisions
+@one_text_and_three
+@pytest.mark.parametrize("scale", [0.01, 0.3, 3.0])
+def test_the_decoder_is_the_model(scale, batch, dtype, tolerance, rng):
+    """Also where scores are so large that exp would overflow: that is what a scale of 3 is for."""
+    model, tokens = gpt(dtype, scale=scale), texts(rng, batch)
+    found = read(Decoder(model, model.memory(batch)).step, tokens)
+    assert_close(found, model.logits(tokens), tolerance)
+
+
+@pytest.mark.parametrize("first", range(1, T))
+@one_text_and_three
+def test_the_decoder_goes_on_where_the_model_stopped_and_the_model_where_the_decoder_did(first, batch, rng):
+    model, tokens = gpt(), texts(rng, batch)
+    expected = model.logits(tokens)
+    memory = model.memory(batch)
+    model.extend(tokens[:, :first], memory)
+    assert_close(read(Decoder(model, memory).step, tokens[:, first:]), expected[:, first:], 1e-10)
+    memory = model.memory(batch)
+    read(Decoder(model, memory).step, tokens[:, :first])
+    assert_close(model.extend(tokens[:, first:], memory), expected[:, first:], 1e-10)
+
+
+def test_neither_weights_nor_their_means_are_touched(rng):
+    model = gpt()
+    before = {name: array.copy() for name, array in model.state().items()}
+    read(Decoder(model, model.memory(2)).step, texts(rng, 2))
+    assert all(np.array_equal(array, before[name]) for name, array in model.state().items())
+
+
+@every_model
+def test_every_model_has_a_step(places, rng):
+    model, tokens = gpt(places=places), texts(rng, 3)
+    assert_close(read(stepper(model, model.memory(3)), tokens), model.logits(tokens), 1e-10)
+
+
+class Twice(MLP):
+    """Something of someone's own in the place of an MLP, with the very same parameters."""
+
+    def forward(self, x, needs_dx=True):
+        out, cache = super().forward(x, needs_dx)
+        return 2 * out, cache
+
+
+class Doubled(Linear):
+    """The same, deep inside a sublayer."""
+
+    def forward(self, x, needs_dx=True):
+        y, cache = super().forward(x, needs_dx)
+        return 2 * y, cache
+
+
+@pytest.mark.parametrize("insert", [
+    lambda model: BottleneckAdapter(5, ("mlp",)).apply(model, np.random.default_rng(0)),
+    lambda model: setattr(model.blocks[1], "mlp", Twice(12, np.random.default_rng(0), dtype=np.float64)),
+    lambda model: setattr(model.blocks[1].attn, "qkv", Doubled(12, 36, np.random.default_rng(0), dtype=np.float64)),
+], ids=["adapter", "sublayer", "linear"])
+def test_what_was_inserted_is_never_left_out(insert, rng):
+    model, tokens = gpt(), texts(rng, 2)
+    plain = model.logits(tokens)
+    assert is_plain(model)
+    insert(model)
+    shake(model, rng)
+    assert not is_plain(model)
+    found = read(stepper(model, model.memory(2)), tokens)
+    assert_close(found, model.logits(tokens), 1e-10)
+    assert np.abs(found - plain).max() > 1e-3
