@@ -23,7 +23,7 @@ def causal_mask(T, dtype):
     return np.triu(np.full((T, T), -np.inf, dtype), k=1)
 
 
-BLOCK = 64           # queries in one tile
+BLOCK = 64           # queries in one tile, about
 TILE = 1 << 17       # scores in one tile, about
 
 
@@ -34,10 +34,12 @@ def tiles(B, H, T):
     the scores of a tile stay in a core's cache from the first to the last operation on them. Of each sequence the last queries
     come first: these see every key, so their gradients can be written where those of the others are added.
     """
-    rows = max(1, TILE // (H * min(T, BLOCK) * T))
+    blocks = max(1, round(T / BLOCK))
+    ends = [T * i // blocks for i in range(blocks + 1)]
+    rows = max(1, TILE // (H * (T // blocks) * T))
     for b in range(0, B, rows):
-        for t in reversed(range(0, T, BLOCK)):
-            yield slice(b, b + rows), slice(t, min(t + BLOCK, T))
+        for i in reversed(range(blocks)):
+            yield slice(b, b + rows), slice(ends[i], ends[i + 1])
 
 
 class CausalSelfAttention(Module):

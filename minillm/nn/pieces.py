@@ -1,6 +1,6 @@
 """Pieces of long arrays, each so small that a chain of elementwise operations on it stays in a core's cache."""
 
-PIECE = 1 << 15      # numbers: a handful of such float32 arrays fit into an L2 cache of 1 MiB, and few calls are needed
+PIECE = 1 << 16      # numbers: the few arrays in use at a time fit into an L2 cache of 2 MiB, and few calls are needed
 
 
 def pieces(size, rank=0, n=1):

@@ -53,12 +53,10 @@ class Space:
         return theta
 
     def losses(self, theta, tasks):
-        """{task: loss} of the model with these weights; afterwards it has its own again."""
-        self.flat.data[...] = theta
-        try:
-            return {task: mean_loss(self.model, batches) for task, batches in tasks.items()}
-        finally:
-            self.flat.data[...] = self.start
+        """{task: loss} of the model with these weights, which it then has. No copy if theta was written into flat.data."""
+        if theta is not self.flat.data:
+            self.flat.data[...] = theta
+        return {task: mean_loss(self.model, batches) for task, batches in tasks.items()}
 
 
 def each_point(space, points, tasks, workers=None, title=None):
@@ -94,7 +92,7 @@ def measure_surface(model, ends, ways, tasks, points=21, workers=None, facts=Non
     a = grid_axis([point[0] for point in ab.values()], points)
     b = grid_axis([point[1] for point in ab.values()], points)
 
-    grid = [(lambda x=x, y=y: plane.at(x, y)) for y in b for x in a]
+    grid = [(lambda x=x, y=y: plane.at(x, y, out=space.flat.data)) for y in b for x in a]
     found = each_point(space, grid, tasks, workers, title="surface")
     losses = {task: np.array([f[task] for f in found]).reshape(len(b), len(a)) for task in tasks}
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..nn.pieces import pieces
+
 
 class Plane:
     """theta(a, b) = origin + a u + b v with u, v of length 1 and at right angles.
@@ -21,8 +23,15 @@ class Plane:
             raise ValueError("the three models lie on one line, so they do not define a plane")
         self.v = unit(left)
 
-    def at(self, a, b):
-        return self.origin + a * self.u + b * self.v
+    def at(self, a, b, out=None):
+        """theta(a, b), written into `out` if given: piece by piece, so that no long vector is written only to be read again."""
+        out = np.empty_like(self.origin) if out is None else out
+        for piece in pieces(out.size):
+            theta = a * self.u[piece]
+            theta += self.origin[piece]
+            theta += b * self.v[piece]
+            out[piece] = theta
+        return out
 
     def project(self, theta):
         """(a, b) of the nearest point of the plane, and which part of the way from the origin the plane does not show.

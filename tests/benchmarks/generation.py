@@ -78,8 +78,9 @@ def measure(rounds=12, sizes=("nano",), batches=(1, 8)):
 def rates(times, tokens, **facts):
     """A row for each contender: tokens per second, and how many times as many OURS writes."""
     median, least = ({name: summary(found) for name, found in times.items()} for summary in (statistics.median, min))
-    return [facts | {"contender": name, "median tokens/s": round(tokens / median[name]), "best tokens/s": round(tokens / least[name]),
-                     f"{OURS} / it": median[name] / median[OURS], "best / best": least[name] / least[OURS]} for name in times]
+    return [facts | {"contender": name, "median tokens/s": round(tokens / median[name]),
+                     "best tokens/s": round(tokens / least[name]), f"{OURS} / it": median[name] / median[OURS],
+                     "best / best": least[name] / least[OURS]} for name in times]
 
 
 def main():
