@@ -15,21 +15,27 @@ def orthogonalise(G, steps=5):
     """The orthogonal matrix nearest to G, roughly: G = U S V' -> about U V'.   G (..., m, n)
 
     Newton-Schulz: an odd polynomial of a matrix acts on its singular values and leaves U and V alone,
-        (a + b A + c A^2) X = U (a S + b S^3 + c S^5) V'    with A = X X',
+        B X = U (a S + b S^3 + c S^5) V'    with A = X X',  B = a + b A + c A^2,
     so a polynomial that pushes all of (0, 1] towards 1 does the work of an SVD with matrix products alone.
+
+    Of X, only A is needed to know the next B; and A itself goes over into B A B, of which all factors commute. So the product
+    Q = B5 B4 B3 B2 B1 is made of small square matrices, and a wide X is touched only twice: for its first A, and for Q X.
     """
     a, b, c = QUINTIC
     m, n = G.shape[-2:]
-    X = G.swapaxes(-1, -2) if m > n else G                                  # few rows, so that X X' is the small one
+    X = np.ascontiguousarray(G.swapaxes(-1, -2)) if m > n else G            # few rows, so that X X' is the small one
     X = X / (np.linalg.norm(X, axis=(-2, -1), keepdims=True) + 1e-7)        # now every singular value is <= 1
-    for _ in range(steps):
-        A = X @ X.swapaxes(-1, -2)
+    A = X @ X.swapaxes(-1, -2)
+    Q = None
+    for step in range(steps):
         B = A @ A
         B *= c
-        A *= b
-        B += A
+        B += b * A
         np.einsum("...ii->...i", B)[...] += a                              # the diagonal, as a view
-        X = B @ X
+        Q = B if Q is None else B @ Q
+        if step < steps - 1:
+            A = B @ A @ B
+    X = Q @ X
     return X.swapaxes(-1, -2) if m > n else X
 
 
