@@ -14,6 +14,7 @@ from . import __version__
 from .finetune.recipes import BottleneckAdapter, Full, Partial
 from .finetune.store import load
 from .phases import finetune, pretrain, surface, trajectory_of, writable
+from .processes import parallel_map
 from .text.generate import generate
 from .text.tokenizer import BEGIN, END
 from .text.world import tag
@@ -110,10 +111,10 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
               | sizes(loaded[name]) for name in MODELS}
     with clock(seconds, "draw"):
         pictures = [plots / name for name in PICTURES]
-        draw.pretraining(base.meta["history"], pictures[0])
-        draw.learning_and_forgetting(models, general, special, pictures[1])
-        draw.surface(found, pictures[2])
-        draw.animate(found, pictures[3])
+        jobs = [lambda: draw.animate(found, pictures[3]), lambda: draw.surface(found, pictures[2]),      # the longest first
+                lambda: draw.learning_and_forgetting(models, general, special, pictures[1]),
+                lambda: draw.pretraining(base.meta["history"], pictures[0])]
+        list(parallel_map(lambda job: job() and None, jobs, workers))
 
     seconds["total"] = round(time.perf_counter() - start, 2)
     metrics = {

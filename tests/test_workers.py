@@ -1,5 +1,7 @@
 """Processes share the work of a batch: the sum of their parts is the whole, and the same on every run."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -126,6 +128,33 @@ def test_frozen_parameters_have_no_gradient_in_any_worker(n, rng):
         np.testing.assert_allclose(p.grad, full.parameters()[name].grad, rtol=1e-10, atol=1e-13, err_msg=name)
 
 
+@every_batch
+@pytest.mark.parametrize("accumulate", [2, 4, 7])
+def test_accumulated_gradients_are_those_of_the_whole(lengths, accumulate, rng):
+    tokens, targets = batch_of(lengths, rng)
+    plain_loss, plain_gradient = plain_loss_and_gradient(tokens, targets)
+    model = small_gpt()
+    flat = Flat(model.trainable_parameters())
+    loss, _ = Workers(model, flat, SGD(), 2, accumulate).forward_backward(tokens, targets, TOTAL)
+    assert loss == pytest.approx(plain_loss, rel=1e-12)
+    assert np.abs(flat.grad - plain_gradient).max() < 1e-12 * np.abs(plain_gradient).max()
+
+
+def test_an_accumulated_batch_needs_the_memory_of_a_piece(rng):
+    """The peak of NumPy's allocations in a step, in one process."""
+    def peak(accumulate):
+        trainer = Trainer(GPT(Config(11, 32, 2, 2, 16), rng), AdamW(), workers=1, accumulate=accumulate)
+        trainer.step(tokens, tokens)
+        tracemalloc.start()
+        trainer.step(tokens, tokens)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    tokens = rng.integers(0, 11, (64, 32))
+    assert peak(8) < 0.2 * peak(1)
+
+
 def test_without_forks_the_bits_are_the_same(rng, monkeypatch):
     """Where processes cannot be forked, one process does the shares of all, one after the other."""
     def run():
@@ -142,13 +171,14 @@ def test_without_forks_the_bits_are_the_same(rng, monkeypatch):
 # ---- the deal
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 6])
 @pytest.mark.parametrize("seed", range(10))
-def test_split_covers_each_row_once_and_cuts_no_target(n, seed):
+def test_split_covers_each_row_once_and_cuts_no_target(n, seed, accumulate):
     rng = np.random.default_rng(seed)
     B = int(rng.integers(1, 14))
     _, targets = batch_of(rng.integers(0, T + 1, B) if seed % 3 else [T] * B, rng)
     targets[rng.random(targets.shape) < 0.2] = IGNORE
-    parts = split_rows(targets, n)
+    parts = split_rows(targets, n, accumulate)
     assert len(parts) == n
     dealt = [(rows, length) for part in parts for rows, length in part]
     assert sorted(int(row) for rows, _ in dealt for row in rows) == list(range(B))
@@ -157,7 +187,13 @@ def test_split_covers_each_row_once_and_cuts_no_target(n, seed):
 
 
 def test_split_saves_the_padding_of_the_short():
-    """8 rows of lengths 2..9 fill 44 places; an array that pads them to the longest has 72."""
-    _, targets = batch_of([2, 3, 4, 5, 6, 7, 8, 9], np.random.default_rng(0))
+    """32 rows of lengths 2..9, four of each, fill 176 places; an array that pads them to the longest has 288."""
+    _, targets = batch_of([2, 3, 4, 5, 6, 7, 8, 9] * 4, np.random.default_rng(0))
     work = [sum(len(rows) * length for rows, length in part) for part in split_rows(targets, 2)]
-    assert sum(work) < 50 and max(work) - min(work) <= 4
+    assert sum(work) < 205 and max(work) - min(work) <= 8
+
+
+@pytest.mark.parametrize("limit, runs", [(9, [(0, 1), (1, 3), (3, 5), (5, 6)]), (36, [(0, 4), (4, 6)]), (100, [(0, 6)])])
+def test_runs_hold_no_more_than_the_limit(limit, runs):
+    from minillm.train.workers import cut
+    assert cut([9, 4, 4, 4, 3, 3], limit) == runs

@@ -34,7 +34,7 @@ class WorldTask:
 
     def probe(self, context=CONTEXT):
         """A few documents, none longer than the context, that a loss surface is measured on."""
-        return [document.ids for name in self.world.general for document in self.world.documents(name, 2, "test")]
+        return [document.ids for name in self.world.general for document in self.world.documents(name, 1, "test")]
 
     def score(self, model, split="test", documents=200):
         """{domain: Score}"""
@@ -62,7 +62,7 @@ class NovelTask(WorldTask):
         return {"kind": "novel", "seed": self.world.seed, "documents": self.documents}
 
     def probe(self, context=CONTEXT):
-        return [document.ids for document in self.world.documents(self.world.special, 6, "test")]
+        return [document.ids for document in self.world.documents(self.world.special, 4, "test")]
 
     def batches(self, batch, context, seed=0):
         novels = self.world.documents(self.world.special, self.documents, "train")

@@ -28,14 +28,17 @@ class Trainer:
     total       the count that the summed loss of a step is divided by. None: the targets that count in that batch; give the mean
                 count when batches differ in length (see nn/cross_entropy.py)
     workers     processes that share each step (workers.py); None: one for each core
+    accumulate  pieces in which each worker goes through its rows, one after the other, adding up their gradients: the step is the
+                same, but only a piece's activations need memory at a time, so that a batch may be larger than memory
     on_step     called as on_step(trainer, loss) after each step
     """
 
-    def __init__(self, model, optimizer, schedule=constant, clip=1.0, total=None, workers=None, on_step=None):
+    def __init__(self, model, optimizer, schedule=constant, clip=1.0, total=None, workers=None, accumulate=1,
+                 on_step=None):
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.clip, self.total, self.on_step = clip, total, on_step
         self.flat = Flat(model.trainable_parameters())
-        self.workers = Workers(model, self.flat, optimizer, workers)
+        self.workers = Workers(model, self.flat, optimizer, workers, accumulate)
         self.steps_done = 0
         optimizer.start(self.flat)
 
