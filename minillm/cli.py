@@ -61,7 +61,7 @@ def run_pretrain(args):
     config = {"context": args.context or (64 if args.text else CONTEXT), "n_layer": args.layers, "n_head": args.heads,
               "n_embd": args.width}
     loaded = pretrain(task, config, out, optimizer=optimizer_of(args), steps=args.steps, batch=args.batch, seed=args.seed,
-                      workers=args.workers, save_every=args.save_every, facts={"options": options})
+                      workers=args.workers, accumulate=args.accumulate, save_every=args.save_every, facts={"options": options})
     report_run(args, loaded, task, out)
 
 
@@ -86,8 +86,9 @@ def run_finetune(args):
     if args.lr is None and args.optimizer == "adamw":
         args.lr = recipe.lr
     loaded = finetune(base, args.base, task, recipe, out, optimizer=optimizer_of(args), steps=args.steps,
-                      batch=args.batch, seed=args.seed, workers=args.workers, save_every=args.save_every,
-                      facts={"options": options}, announce=lambda model: print("\n".join(trainable_table(model)), flush=True))
+                      batch=args.batch, seed=args.seed, workers=args.workers, accumulate=args.accumulate,
+                      save_every=args.save_every, facts={"options": options},
+                      announce=lambda model: print("\n".join(trainable_table(model)), flush=True))
     report_run(args, loaded, task, out)
 
 

@@ -63,6 +63,8 @@ def parser(runs):
     def training(sub, batch, steps):
         sub.add_argument("--text", metavar="FILE", help="learn your own UTF-8 text, character by character")
         sub.add_argument("--batch", type=COUNT, default=batch, help="documents, or windows of a text, in a step")
+        sub.add_argument("--accumulate", type=COUNT, default=1, metavar="PIECES",
+                         help="go through a batch in pieces, one after the other, when it is larger than memory")
         sub.add_argument("--steps", type=COUNT, default=steps, help="optimisation steps")
         sub.add_argument("--save-every", type=COUNT, default=100, metavar="STEPS", help="how often to save, for --resume")
         sub.add_argument("--resume", action="store_true", help="go on with an interrupted run, with the options it had")

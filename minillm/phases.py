@@ -26,7 +26,7 @@ OPTIMIZERS = {"muon": Muon, "adamw": AdamW, "sgd": SGD}
 SNAPSHOTS = 20      # recorded on the way of each fine-tuning
 
 
-def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None, save_every=100, facts=None):
+def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None, accumulate=1, save_every=100, facts=None):
     """Train a GPT from nothing on a task; `out` is the .npz to write. Returns a Loaded with "history" and "seconds" in its meta.
 
     config      sizes (a Config without its vocabulary: a dict), completed from the task
@@ -35,11 +35,11 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
     """
     start = time.perf_counter()
     config = Config(vocab_size=len(task.tokenizer), **config)
-    check_memory(config, batch)
+    check_memory(config, batch, accumulate)
     batches = task.batches(batch, config.context, seed)
     model = GPT(config, np.random.default_rng([seed, 0]))
     writable(Path(out).parent)
-    trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers)
+    trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, accumulate=accumulate)
     history = fit(trainer, batches, steps, validate=lambda: task.validate(model), validate_every=max(1, steps // 12),
                   checkpoint=unfinished(out), save_every=save_every, facts=facts, title="pretraining")
     meta = {"task": task.facts(), "seed": seed, "seconds": time.perf_counter() - start, "history": history} | size(model)
@@ -48,8 +48,8 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
     return Loaded(model, task.tokenizer, meta)
 
 
-def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, seed=0, workers=None, save_every=100, facts=None,
-             scratch=False, announce=None):
+def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, seed=0, workers=None, accumulate=1, save_every=100,
+             facts=None, scratch=False, announce=None):
     """Apply a recipe to a copy of a base model and train it on a task; `out` is the .npz to write.
 
     Saves the specialist, and beside it the way of its weights (out with the ending .trajectory.npz). Returns a Loaded.
@@ -65,9 +65,10 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     if announce:
         announce(model)
     batches = task.batches(batch, model.config.context, seed)
-    check_memory(model.config, batch)
+    check_memory(model.config, batch, accumulate)
     recorder = Recorder(every=max(1, steps // SNAPSHOTS), last=steps)
-    trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, on_step=recorder)
+    trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, accumulate=accumulate,
+                      on_step=recorder)
     writable(Path(out).parent)
     title = "from scratch" if scratch else f"fine-tuning, {recipe.method}"
     recorder(trainer)
@@ -80,15 +81,17 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     return Loaded(model, task.tokenizer, meta | {"recipe": to_json(recipe)})
 
 
-def check_memory(config, batch):
+def check_memory(config, batch, accumulate=1):
     """ValueError if training a GPT of these sizes cannot fit into this machine; a guess, but better than to be killed."""
     V, T, L, H, C = config.vocab_size, config.context, config.n_layer, config.n_head, config.n_embd
     parameters = (V + T) * C + L * (12 * C * C + 13 * C) + 2 * C
-    activations = batch * T * (L * (24 * C + 2 * H * T) + 4 * V)     # what the caches of all layers keep, and the logits
+    rows = batch / accumulate
+    activations = rows * T * (L * (24 * C + 2 * H * T) + 4 * V)     # what the caches of all layers keep, and the logits
     needed = 4 * (5 * parameters + activations)                     # float32; weights, two gradients, two moments
     if needed > memory():
         raise ValueError(f"a model of {parameters:,d} parameters with batches of {batch} x {T} tokens needs about "
-                         f"{needed / 1e9:,.0f} GB to train, and this machine has {memory() / 1e9:,.0f} GB; choose smaller sizes")
+                         f"{needed / 1e9:,.0f} GB to train, and this machine has {memory() / 1e9:,.0f} GB; choose smaller "
+                         "sizes, or go through each batch in pieces with --accumulate")
 
 
 def writable(folder):

@@ -12,7 +12,6 @@ import ctypes
 import mmap
 import os
 import signal
-import sys
 import time
 import warnings
 import weakref
@@ -20,9 +19,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from .runtime import cores
-
-CAN_FORK = sys.platform.startswith("linux")
+from .runtime import CAN_FORK, cores
 
 # Seconds to look for a message again and again before sleeping until it comes: to be woken up takes 50 to 200 us, a tenth of a
 # small training step.

@@ -3,7 +3,7 @@
 Two facts of a small model on a CPU, and what follows from them:
 
 1.  *Matrices of a few hundred rows are too small for BLAS threads*: handing them out costs more than it saves.
-    One BLAS thread, and Python threads that each take a part of the batch (`train/workers.py`), is faster.
+    One BLAS thread, and processes that each take a part of the batch (`processes.py`), are faster.
 2.  *Fresh arrays are dear*: glibc returns freed memory to the kernel, which hands it back page by page at the
     next operation; a third of a training step can be page faults. Told to keep what it has, malloc makes
     plain allocating code (`y = x @ W`) as fast as hand-managed buffers, so the code can stay plain.
@@ -22,9 +22,16 @@ BLAS_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THR
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 
+# Whether a process may safely be forked; on macOS, its own libraries forbid it.
+CAN_FORK = sys.platform.startswith("linux")
+
+
 def use_one_blas_thread():
-    """Read by a BLAS when NumPy is imported; a NumPy that is there already is told through its own library."""
-    if any(variable in os.environ for variable in BLAS_THREAD_VARIABLES):
+    """Read by a BLAS when NumPy is imported; a NumPy that is there already is told through its own library.
+
+    Where there are no forks to use the other cores, they are left to the BLAS.
+    """
+    if not CAN_FORK or any(variable in os.environ for variable in BLAS_THREAD_VARIABLES):
         return
     os.environ.update(dict.fromkeys(BLAS_THREAD_VARIABLES, "1"))
     if "numpy" in sys.modules:

@@ -6,7 +6,7 @@ The contract of every layer in this folder:
     dx         = layer.backward(dout, cache)       # and p.grad += ... for each of its trainable parameters
 
 `dout` is dLoss/dout, `dx` is dLoss/dx, each with the shape of its array. What the backward pass needs travels in `cache`, never
-on `self`, so that a layer can be used twice, or by two threads, before its backward is called.
+on `self`, so that a layer can be used twice before its backward is called.
 
 `needs_dx` says whether anything *before* this layer trains. If not, dx is wanted by nobody: the cache keeps nothing for it and
 `backward` returns None. This is how a backward pass ends just below the lowest trainable parameter.

@@ -76,9 +76,9 @@ def split_rows(targets, n, accumulate=1):
 
     Rows of equal length are cut into n parts, and each of these into `accumulate`, to be worked on one after the other.
     Documents differ in length, and what a batch pads to its longest is wasted work.
-    So they are sorted by length and cut into 2n pieces (or 2n times half of `accumulate`), each padded only to its own longest and
-    all of about the same size with the padding; each worker gets pieces of long ones and of short ones. On documents of the toy
-    world a worker's share then costs 17 % more than its tokens; with pieces of equally many rows it would be 28 %.
+    So they are sorted by length and cut into 2n pieces (or 2n times half of `accumulate`), each padded only to its own longest
+    and all of about the same size with the padding; each worker gets pieces of long ones and of short ones. On documents of the
+    toy world a worker's share then costs 17 % more than its tokens; with pieces of equally many rows it would be 28 %.
     """
     B, T = targets.shape
     lengths = T - np.argmax(targets[:, ::-1] != IGNORE, axis=1)             # (B,), up to the last target that counts

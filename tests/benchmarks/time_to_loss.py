@@ -58,7 +58,7 @@ def pytorch(task, steps, seed):
     return Run("PyTorch, nanoGPT's recipe", recipe, recipe.step, steps)
 
 
-def measure(text=None, steps=2000, short_steps=500, long_steps=1100, lr=0.02, adamw_lr=5e-3, batch=12, schedule="warmup_linear",
+def measure(text=None, steps=2000, short_steps=430, long_steps=1600, lr=0.025, adamw_lr=0.01, batch=12, schedule="warmup_linear",
             slice=5.0, seed=1):
     if text is None:
         print("say with --text FILE what to learn: the complete plays of Shakespeare (tinyshakespeare, 1.1 MB), as nanoGPT does",
@@ -86,9 +86,9 @@ def main():
     report.command(
         __doc__, measure, QUICK, text=dict(metavar="FILE", help="what to learn, in UTF-8"),
         steps=number | dict(help="of PyTorch (default: 2000, the recipe's)"),
-        short_steps=number | dict(help="of our short run (default: 500)"),
-        long_steps=number | dict(help="of our long run: as many as fit into PyTorch's time (default: 1100)"),
-        lr=share | dict(help="of Muon (default: 0.02)"), adamw_lr=share | dict(help="of its AdamW (default: 0.005)"),
+        short_steps=number | dict(help="of our short run (default: 430)"),
+        long_steps=number | dict(help="of our long run: as many as fit into PyTorch's time (default: 1600)"),
+        lr=share | dict(help="of Muon (default: 0.025)"), adamw_lr=share | dict(help="of its AdamW (default: 0.01)"),
         batch=number | dict(help="windows in each of our steps (default: 12)"),
         schedule=dict(choices=list(SCHEDULES), help="of our learning rates (default: warmup_linear)"),
         slice=share | dict(help="seconds of a turn (default: 5)"), seed=number | dict(help="of weights and batches (default: 1)"))
