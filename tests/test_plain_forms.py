@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from minillm.nn import GELU, CausalSelfAttention, Embedding, LayerNorm, Linear, attention, pieces
+from minillm.nn import GELU, Block, CausalSelfAttention, Embedding, LayerNorm, Linear, attention, pieces
 from minillm.nn.gradcheck import check_layer, shake
-from minillm.nn.module import Parameter
+from minillm.nn.module import NO_BACKWARD, Parameter
 
 double = {"dtype": np.float64}
 
@@ -136,6 +136,26 @@ def test_linear_adds_to_what_is_there(rng):
     _, cache = layer.forward(x)
     layer.backward(dout, cache)
     close(layer.weight.grad, 2 * x.T @ dout)
+
+
+def arrays_in(cache):
+    if isinstance(cache, np.ndarray):
+        yield cache
+    elif isinstance(cache, (tuple, list)):
+        for part in cache:
+            yield from arrays_in(part)
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_without_a_backward_pass_nothing_is_kept_and_the_output_is_the_same(trains, rng):
+    block = Block(12, 3, rng, **double)
+    shake(block, rng)
+    block.trainable = trains
+    x = rng.normal(size=(2, 70, 12))
+    out, cache = block.forward(x)
+    assert list(arrays_in(cache))
+    plain, nothing = block.forward(x, NO_BACKWARD)
+    assert np.array_equal(out, plain) and not list(arrays_in(nothing))
 
 
 def test_a_zero_gradient_is_zero_to_whoever_looks(rng):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .linear import Linear, LinearCache
-from .module import Module
+from .module import Module, needed_behind
 from .softmax import Softmax
 
 
@@ -67,14 +67,16 @@ class CausalSelfAttention(Module):
         q, k, v = self.split(qkv)                                           # (B, H, T, D) each
         B, H, T, D = q.shape
         o = np.empty((B, T, H, D), x.dtype).transpose(0, 2, 1, 3)           # (B, H, T, D), in memory side by side as x's features
+        needs_dqkv = needed_behind(self.qkv, needs_dx)
         P = []
         for b, t in tiles(B, H, T):
             seen = slice(0, t.stop)
             S = q[b, :, t] @ k[b, :, seen].swapaxes(-1, -2)                 # (b, H, t, seen)
             S *= 1 / math.sqrt(D)
-            P.append(self.softmax.forward(S, mask=causal_mask(t.stop - t.start, S.dtype), overwrite=True)[0])
-            np.matmul(P[-1], v[b, :, seen], out=o[b, :, t])
-        needs_dqkv = needs_dx or self.qkv.trainable
+            P_t, _ = self.softmax.forward(S, mask=causal_mask(t.stop - t.start, S.dtype), overwrite=True)
+            np.matmul(P_t, v[b, :, seen], out=o[b, :, t])
+            if needs_dqkv:
+                P.append(P_t)
         out, proj_cache = self.proj.forward(self.merge(o), needs_dqkv)           # a view, as o lies in memory
         heads = (q, k, v, o, P) if needs_dqkv else None
         return out, AttentionCache(qkv_cache, heads, proj_cache)

@@ -10,7 +10,7 @@ from .block import Block
 from .embedding import Embedding, UnembedCache
 from .layernorm import LayerNorm
 from .memory import Memory
-from .module import Module, backward_chain, forward_chain
+from .module import NO_BACKWARD, Module, backward_chain, forward_chain
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ class GPT(Module):
         self.wte.backward(dx, cache.wte)
 
     def logits(self, tokens):
-        """Only the answer: like `forward`, but each block's cache is let go as soon as the next block starts."""
+        """Only the answer: like `forward`, but nothing is kept, nor computed, for a backward pass."""
         x, _, _ = self.embed(tokens)
         for layer in [*self.blocks, self.ln_f]:
-            x, _ = layer.forward(x, needs_dx=False)
+            x, _ = layer.forward(x, NO_BACKWARD)
         return self.wte.unembed(x, needs_dx=False)[0]
 
     def memory(self, batch=1):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .linear import sum_of
-from .module import Module, Parameter
+from .module import Module, Parameter, needed_behind
 from .pieces import row_pieces
 
 EPS = 1e-5      # as in GPT-2
@@ -33,7 +33,9 @@ class LayerNorm(Module):
         """x (..., C) -> y (..., C), a few rows at a time (see pieces.py)"""
         g, b = self.weight, self.bias
         rows = x.reshape(-1, x.shape[-1])                                   # (N, C)
-        x_hat, y, rstd = np.empty_like(rows), np.empty_like(rows), np.empty_like(rows[:, :1])
+        keep = needed_behind(self, needs_dx)
+        y, rstd = np.empty_like(rows), np.empty_like(rows[:, :1])
+        x_hat = np.empty_like(rows) if keep else y                          # for the backward pass, or only on the way to y
         for n in row_pieces(*rows.shape):
             np.subtract(rows[n], row_mean("nc->n", rows[n]), out=x_hat[n])
             var = row_mean("nc,nc->n", x_hat[n], x_hat[n])
@@ -41,7 +43,6 @@ class LayerNorm(Module):
             x_hat[n] *= rstd[n]
             np.multiply(x_hat[n], g.data, out=y[n])
             y[n] += b.data
-        keep = needs_dx or g.trainable or b.trainable
         return y.reshape(x.shape), LayerNormCache(x_hat, rstd, needs_dx) if keep else None
 
     def backward(self, dout, cache):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .module import Module, Parameter
+from .module import NO_BACKWARD, Module, Parameter
 
 
 def sum_of(rows):
@@ -29,7 +29,7 @@ class Linear(Module):
         rows = x.reshape(-1, W.shape[0])                                    # (N, in), all leading dimensions as one
         y = rows @ W.data                                                   # (N, out)
         y += b.data
-        cache = LinearCache(rows if W.trainable else None, needs_dx)
+        cache = LinearCache(rows if W.trainable and needs_dx is not NO_BACKWARD else None, needs_dx)
         return y.reshape(*x.shape[:-1], W.shape[1]), cache
 
     def backward(self, dout, cache):

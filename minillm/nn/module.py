@@ -14,6 +14,8 @@ on `self`, so that a layer can be used twice before its backward is called.
 
 import numpy as np
 
+NO_BACKWARD = None      # in the place of needs_dx: no backward pass will come, and nothing at all is kept for one
+
 
 class Parameter:
     """An array that can be learned.
@@ -124,7 +126,7 @@ class Module:
 
         A layer that looks at each position alone, as most do, needs no memory; the others override this and pass it on.
         """
-        return self.forward(x, needs_dx=False)[0]
+        return self.forward(x, NO_BACKWARD)[0]
 
     def state(self):
         """The weights by name. The arrays themselves, not copies."""
@@ -150,8 +152,13 @@ def forward_chain(layers, x, needs_dx=True):
     for layer in layers:
         x, cache = layer.forward(x, needs_dx)
         caches.append(cache)
-        needs_dx = needs_dx or layer.trainable
+        needs_dx = needed_behind(layer, needs_dx)
     return x, caches
+
+
+def needed_behind(layer, needs_dx):
+    """`needs_dx` for whatever comes after a layer: does it train, or anything before it?"""
+    return needs_dx if needs_dx is NO_BACKWARD else needs_dx or layer.trainable
 
 
 def backward_chain(layers, dout, caches):
