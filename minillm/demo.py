@@ -35,8 +35,8 @@ class Plan:
     layers: int = 4
     heads: int = 4
     width: int = 128
-    batch: int = 28
-    pretraining_steps: int = 850
+    batch: int = 24
+    pretraining_steps: int = 1000
     lr: float = 0.02                   # of Muon, for the matrices of the blocks
     adamw_lr: float = 5e-3             # of its AdamW, for all the rest
     documents: int = 64

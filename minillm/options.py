@@ -86,7 +86,7 @@ def parser(runs):
     sub.add_argument("--width", type=number(int, 1, 100_000), default=128, help="of every vector inside; a multiple of heads")
     sub.add_argument("--context", type=number(int, 2, 1_000_000),
                      help=f"longest text it reads (default: {CONTEXT}, or 64 with --text)")
-    training(sub, batch=28, steps=850)
+    training(sub, batch=24, steps=1000)
     sub.add_argument("--optimizer", choices=OPTIMIZERS, default="muon", help="the rule that turns a gradient into a step")
     sub.add_argument("--lr", type=number(float, above=0), help="learning rate (default: that of the optimizer)")
     sub.add_argument("--out", default="runs/pretrain", metavar="FOLDER", help="pretrained.npz is written there")
