@@ -40,7 +40,7 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
     model = GPT(config, np.random.default_rng([seed, 0]))
     writable(Path(out).parent)
     trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, accumulate=accumulate)
-    history = fit(trainer, batches, steps, validate=lambda: task.validate(model), validate_every=max(1, steps // 12),
+    history = fit(trainer, batches, steps, validate=lambda: task.validate(model), validate_every=max(1, steps // 10),
                   checkpoint=unfinished(out), save_every=save_every, facts=facts, title="pretraining")
     meta = {"task": task.facts(), "seed": seed, "seconds": time.perf_counter() - start, "history": history} | size(model)
     save_model(out, model, task.tokenizer, **meta)
