@@ -26,16 +26,19 @@ def orthogonalise(G, steps=5):
     m, n = G.shape[-2:]
     X = np.ascontiguousarray(G.swapaxes(-1, -2)) if m > n else G            # few rows, so that X X' is the small one
     X = X / (np.linalg.norm(X, axis=(-2, -1), keepdims=True) + 1e-7)        # now every singular value is <= 1
+    A, Q = X @ X.swapaxes(-1, -2), None
     for step in range(steps):
-        A = X @ X.swapaxes(-1, -2) if step == 0 or m == n else B @ A @ B
         B = A @ A
         B *= c
         B += b * A
         np.einsum("...ii->...i", B)[...] += a                              # the diagonal, as a view
+        last = step == steps - 1
         if m == n:
             X = B @ X
+            A = None if last else X @ X.swapaxes(-1, -2)
         else:
-            Q = B if step == 0 else B @ Q
+            Q = B if Q is None else B @ Q
+            A = None if last else B @ A @ B
     X = X if m == n else Q @ X
     return X.swapaxes(-1, -2) if m > n else X
 
