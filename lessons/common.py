@@ -70,7 +70,7 @@ def generalist(args):
     config = Config(len(world.tokenizer), CONTEXT, s.n_layer, s.n_head, s.n_embd)
     model = GPT(config, np.random.default_rng([args.seed, 0]))
     batches = WorldBatches(world, s.batch)
-    trainer = Trainer(model, Muon(s.lr, adamw_lr=s.adamw_lr), warmup_linear(s.steps), total=batches.total)
+    trainer = Trainer(model, Muon(s.lr, momentum=0.95, adamw_lr=s.adamw_lr), warmup_linear(s.steps), total=batches.total)
     fit(trainer, batches, s.steps, title="pretraining the generalist")
     save_generalist(model, world, args)
     print(f"the generalist is kept in {path}")
