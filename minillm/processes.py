@@ -100,7 +100,7 @@ class Team:
                     raise error
                 results.append(result)
             return results
-        except EOFError:
+        except (EOFError, ConnectionError):
             self.stop()
             raise RuntimeError("a worker process has ended; was there too little memory?") from None
         except BaseException:      # a member that was interrupted in its work cannot be understood any more

@@ -74,6 +74,17 @@ def test_a_member_that_dies_is_told():
     assert len(team.run("write", 1)) == 2
 
 
+@forks_only
+def test_a_member_that_dies_between_two_calls_is_told_as_well():
+    team = Team(Job(), 2)
+    pid = team.run("write", 1)[1][3]
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="a worker process has ended"):
+        while True:      # the pipe may take a message before it is known to be broken
+            team.run("write", 1)
+    assert len(team.run("write", 1)) == 2
+
+
 def alive(pid):
     try:
         os.kill(pid, 0)

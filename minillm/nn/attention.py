@@ -77,7 +77,7 @@ class CausalSelfAttention(Module):
             np.matmul(P_t, v[b, :, seen], out=o[b, :, t])
             if needs_dqkv:
                 P.append(P_t)
-        out, proj_cache = self.proj.forward(self.merge(o), needs_dqkv)           # a view, as o lies in memory
+        out, proj_cache = self.proj.forward(self.merge(o), needs_dqkv)       # merged without a copy, as o lies in memory
         heads = (q, k, v, o, P) if needs_dqkv else None
         return out, AttentionCache(qkv_cache, heads, proj_cache)
 
@@ -96,8 +96,8 @@ class CausalSelfAttention(Module):
         Masked places have P = 0, hence dS = 0: no gradient flows from a position to its future. Tile by tile, a key collects from
         all queries that see it.
 
-        Check: tests/test_gradients.py with B=2, H=3, T=5, D=4, and with T larger than a tile; changing token t+1 leaves all
-        outputs up to t as they were.
+        Check: tests/test_gradients.py with B=2, H=3, T=5, D=4, where changing token t+1 leaves all outputs up to t as they were;
+        tests/test_plain_forms.py, with many tiles, against the form without any.
         """
         do = self.proj.backward(dout, cache.proj)                           # (B, T, C)
         if do is None:

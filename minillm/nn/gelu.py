@@ -28,7 +28,7 @@ class GELU(Module):
         return y, slope
 
     def forward_piece(self, x, y, slope):
-        """With h = (1 + t) / 2, which is 1 - h for -x:   y = x h,   slope = h + 2 y (1 - h) du/dx   (see backward)."""
+        """Of vectors of one length, writes y = x h with h = (1 + t) / 2, and, unless it is None, slope = dy/dx (see backward)."""
         x2 = x * x                      # x ** 3 would call pow, at a hundred times the price
         h = x2 * (A * B)
         h += A

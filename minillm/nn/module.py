@@ -9,7 +9,8 @@ The contract of every layer in this folder:
 on `self`, so that a layer can be used twice before its backward is called.
 
 `needs_dx` says whether anything *before* this layer trains. If not, dx is wanted by nobody: the cache keeps nothing for it and
-`backward` returns None. This is how a backward pass ends just below the lowest trainable parameter.
+`backward` returns None. This is how a backward pass ends just below the lowest trainable parameter. A model that is only read,
+not trained, says NO_BACKWARD instead: then nothing is kept at all.
 """
 
 import numpy as np
