@@ -15,7 +15,7 @@ The package by floors, each of which knows only those below it (minillm/README.m
 __version__ = "0.1.0"
 
 from . import runtime  # noqa: E402, F401, I001  (first: it tunes the process before NumPy loads)
-from .finetune.recipes import BottleneckAdapter, Full, Partial
+from .finetune.methods import DoRA, BottleneckAdapter, Full, Head, IA3, LoRA, Partial, PrefixTuning, PromptTuning, recipe_of
 from .finetune.report import trainable_table
 from .finetune.store import load, save_specialist
 from .nn import GPT, Config

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import __version__
-from .finetune.recipes import BottleneckAdapter, Full, Partial
+from .finetune.methods import BottleneckAdapter, Full, Partial
 from .nn import GPT, Config
 from .processes import Team, default_workers
 from .runtime import cores

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .finetune.recipes import BottleneckAdapter, Full, Partial
+from .finetune.methods import BottleneckAdapter, Full, Partial
 from .finetune.report import size, trainable_table
 from .finetune.store import load
 from .options import parser

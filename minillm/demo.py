@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
-from .finetune.recipes import BottleneckAdapter, Full, Partial
+from .finetune.methods import BottleneckAdapter, Full, Partial
 from .finetune.store import load
 from .phases import finetune, pretrain, surface, trajectory_of, writable
 from .processes import parallel_map

@@ -4,7 +4,7 @@ import argparse
 import math
 
 from . import __version__
-from .finetune.recipes import Partial
+from .finetune.methods import Partial
 from .phases import OPTIMIZERS
 from .train.tasks import CONTEXT
 
@@ -100,7 +100,7 @@ def parser(runs):
     sub.add_argument("--method", choices=("full", "frozen", "adapter"), default="full",
                      help="all weights, some with the rest frozen, or inserted adapters")
     sub.add_argument("--train", nargs="+", metavar="PATTERN",
-                     help=f"for frozen: names of the parameters that train (default: {' '.join(Partial().patterns)})")
+                     help=f"for frozen: names of the parameters that train (default: last)")
     sub.add_argument("--bottleneck", type=number(int, 1, 100_000), help="for adapter: its inner width (default: 20)")
     sub.add_argument("--documents", type=COUNT, default=64, help="how many novels to learn from")
     training(sub, batch=16, steps=100)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .finetune.recipes import to_json
+from .finetune.methods import to_json
 from .finetune.report import size
 from .finetune.store import Loaded, load, save_specialist
 from .nn import GPT, Config

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minillm.finetune.adapter import Adapted, Adapter
-from minillm.finetune.recipes import BottleneckAdapter
+from minillm.finetune.methods import BottleneckAdapter
 from minillm.nn import GPT, MLP, Config, CrossEntropy
 from minillm.nn.gradcheck import TOLERANCE, check_layer, check_model, shake
 from minillm.train.optimizers import AdamW

@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from minillm.finetune.recipes import BottleneckAdapter, Full, Partial, to_json
+from minillm.finetune.methods import BottleneckAdapter, Full, Partial, to_json
 from minillm.finetune.store import load, save_specialist
 from minillm.nn import GPT, Config
 from minillm.nn.gradcheck import shake

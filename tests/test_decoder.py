@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minillm.finetune.recipes import BottleneckAdapter
+from minillm.finetune.methods import BottleneckAdapter
 from minillm.nn import GPT, MLP, Config, Linear
 from minillm.nn.gradcheck import shake
 from minillm.text.decoder import Decoder, is_plain, stepper

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minillm.finetune.recipes import BottleneckAdapter
+from minillm.finetune.methods import BottleneckAdapter
 from minillm.nn import GPT, Config
 from minillm.nn.gradcheck import shake
 from minillm.text.generate import generate, generate_batch, sample

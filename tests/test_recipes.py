@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minillm.finetune.adapter import Adapted
-from minillm.finetune.recipes import RECIPES, BottleneckAdapter, Full, Partial, from_json, from_the_end, to_json
+from minillm.finetune.methods import RECIPES, BottleneckAdapter, Full, Partial, from_json, from_the_end, to_json
 from minillm.finetune.report import size, trainable_table
 from minillm.nn import GPT, Config
 from minillm.nn.gradcheck import shake

@@ -12,7 +12,7 @@ import pytest
 
 from minillm import phases
 from minillm.cli import main
-from minillm.finetune.recipes import BottleneckAdapter, Partial
+from minillm.finetune.methods import BottleneckAdapter, Partial
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain
 from minillm.train import fit as fit_module

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from minillm.finetune.recipes import BottleneckAdapter, Full, Partial
+from minillm.finetune.methods import BottleneckAdapter, Full, Partial
 from minillm.finetune.store import load
 from minillm.nn import GPT, IGNORE, Config, CrossEntropy
 from minillm.nn.gradcheck import shake

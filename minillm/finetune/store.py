@@ -1,14 +1,13 @@
-"""Specialists on disk: an adapter is saved alone, with the fingerprint of the base it was trained on."""
+"""Specialists on disk: of most only what trained is saved, with the fingerprint of the base that it was trained on."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ..nn import GPT
 from ..text.tokenizer import Tokenizer
 from ..train.checkpoint import CheckpointError, build, describe, fill, fingerprint, read_arrays, write_arrays
-from .recipes import from_json, to_json
+from .adapters import Adapters, pack
+from .methods import to_json
 
 
 @dataclass
@@ -19,13 +18,14 @@ class Loaded:
 
 
 def save_specialist(path, model, tokenizer, recipe, base_path, base_fingerprint, **facts):
-    """Save what a recipe made. Where it inserted new layers only they are written, a few per cent of the model."""
+    """Save what a recipe made. Where the base lends most of the weights only the others are written, four bytes each and no list."""
     base = {"path": str(relative(base_path, Path(path).parent)), "fingerprint": base_fingerprint}
-    meta = describe(model, tokenizer) | {"recipe": to_json(recipe), "base": base} | facts
+    meta = {"recipe": to_json(recipe), "base": base} | facts
     if recipe.stands_alone:
-        write_arrays(path, model.state(), {"kind": "model"} | meta)
+        write_arrays(path, model.state(), {"kind": "model"} | describe(model, tokenizer) | meta)
     else:
-        write_arrays(path, {name: p.data for name, p in model.trainable_parameters().items()}, {"kind": "adapter"} | meta)
+        theta, shapes = pack(model)
+        write_arrays(path, {"theta": theta}, {"kind": "adapter", "shapes": shapes} | meta)
 
 
 def relative(path, folder):
@@ -38,7 +38,7 @@ def relative(path, folder):
 
 
 def load(path, base=None):
-    """A saved model, ready to use; of an adapter, its base with the adapter inserted.
+    """A saved model, ready to use; of an adapter, its base with the adapter put on.
 
     `base` is the file of the base model, by default the one that the adapter remembers. CheckpointError if a file is broken or
     is not what it should be, and if the base is not the one that the adapter was trained on.
@@ -60,13 +60,5 @@ def load(path, base=None):
     if fingerprint(loaded.model) != meta["base"]["fingerprint"]:
         raise CheckpointError(f"{path} was trained on another base than {base_path}: the fingerprints differ; name the right "
                               "base with --base")
-    try:
-        from_json(meta["recipe"]).apply(loaded.model, np.random.default_rng(0))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {meta['recipe']} ({error})") from None
-    own = loaded.model.trainable_parameters()
-    if own.keys() != arrays.keys() or any(own[name].shape != array.shape for name, array in arrays.items()):
-        raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for")
-    for name, array in arrays.items():
-        own[name].data[...] = array
+    Adapters(loaded.model).load(path.stem, path)
     return Loaded(loaded.model, loaded.tokenizer, meta)

@@ -65,9 +65,16 @@ class CausalSelfAttention(Module):
         """x (B, T, C) -> (B, T, C)"""
         qkv, qkv_cache = self.qkv.forward(x, needs_dx)                      # (B, T, 3C)
         q, k, v = self.split(qkv)                                           # (B, H, T, D) each
-        B, H, T, D = q.shape
-        o = np.empty((B, T, H, D), x.dtype).transpose(0, 2, 1, 3)           # (B, H, T, D), in memory side by side as x's features
         needs_dqkv = needed_behind(self.qkv, needs_dx)
+        o, P = self.attend(q, k, v, needs_dqkv)
+        out, proj_cache = self.proj.forward(self.merge(o), needs_dqkv)       # merged without a copy, as o lies in memory
+        heads = (q, k, v, o, P) if needs_dqkv else None
+        return out, AttentionCache(qkv_cache, heads, proj_cache)
+
+    def attend(self, q, k, v, keep=True):
+        """q, k, v (B, H, T, D) -> o (B, H, T, D), and P of each tile if they are to be kept."""
+        B, H, T, D = q.shape
+        o = np.empty((B, T, H, D), q.dtype).transpose(0, 2, 1, 3)           # (B, H, T, D), in memory side by side as x's features
         P = []
         for b, t in tiles(B, H, T):
             seen = slice(0, t.stop)
@@ -75,11 +82,9 @@ class CausalSelfAttention(Module):
             S *= 1 / math.sqrt(D)
             P_t, _ = self.softmax.forward(S, mask=causal_mask(t.stop - t.start, S.dtype), overwrite=True)
             np.matmul(P_t, v[b, :, seen], out=o[b, :, t])
-            if needs_dqkv:
+            if keep:
                 P.append(P_t)
-        out, proj_cache = self.proj.forward(self.merge(o), needs_dqkv)       # merged without a copy, as o lies in memory
-        heads = (q, k, v, o, P) if needs_dqkv else None
-        return out, AttentionCache(qkv_cache, heads, proj_cache)
+        return o, P
 
     def backward(self, dout, cache):
         """Forward, for one sequence and one head: S = q k' / sqrt(D) + mask, P = softmax(S), o = P v.
@@ -103,9 +108,13 @@ class CausalSelfAttention(Module):
         if do is None:
             return None
         q, k, v, o, P = cache.heads
-        B, H, T, D = q.shape
-        do = do.reshape(B, T, H, D).transpose(0, 2, 1, 3)                   # (B, H, T, D)
+        do = do.reshape(*do.shape[:2], self.n_head, -1).transpose(0, 2, 1, 3)                 # (B, H, T, D)
         do_dot_o = np.einsum("bhtd,bhtd->bht", do, o)[..., None]
+        return self.qkv.backward(self.attend_backward(do, do_dot_o, q, k, v, P), cache.qkv)
+
+    def attend_backward(self, do, do_dot_o, q, k, v, P):
+        """The derivation above, tile by tile: do (B, H, T, D), do_dot_o (B, H, T, 1) -> dq, dk, dv as one dqkv (B, T, 3C)."""
+        B, H, T, D = q.shape
         dqkv = np.empty((B, T, 3 * H * D), do.dtype)
         dq, dk, dv = self.split(dqkv)                                       # views: what is written here lands in dqkv
         for (b, t), P_t in zip(tiles(B, H, T), P):
@@ -117,10 +126,15 @@ class CausalSelfAttention(Module):
             dS *= 1 / math.sqrt(D)
             np.matmul(dS, k[b, :, seen], out=dq[b, :, t])
             write(dS.swapaxes(-1, -2), q[b, :, t], out=dk[b, :, seen])
-        return self.qkv.backward(dqkv, cache.qkv)
+        return dqkv
 
     def extend(self, x, memory):
         """x (B, n, C), the next n positions -> (B, n, C): `forward` with only the last n rows of S."""
+        o, *_ = self.recall(x, memory)
+        return self.proj.extend(self.merge(o), memory)
+
+    def recall(self, x, memory):
+        """What the next n positions gather: o (B, H, n, D), and of what it was made: q, k (B, H, seen, D), P (B, H, n, seen)."""
         q, k, v = self.split(self.qkv.extend(x, memory))                    # (B, H, n, D)
         n, D = q.shape[-2:]
         new, seen = slice(memory.length, memory.length + n), slice(0, memory.length + n)
@@ -128,7 +142,7 @@ class CausalSelfAttention(Module):
         S = q @ memory.keys[:, :, seen].swapaxes(-1, -2)                    # (B, H, n, seen)
         S *= 1 / math.sqrt(D)
         P, _ = self.softmax.forward(S, mask=causal_mask(n, S.dtype), overwrite=True)
-        return self.proj.extend(self.merge(P @ memory.values[:, :, seen]), memory)
+        return P @ memory.values[:, :, seen], q, memory.keys[:, :, seen], P
 
 
 def add_product(x, y, out):

@@ -69,9 +69,11 @@ class GPT(Module):
     def forward(self, tokens):
         """tokens (B, T) of ints -> logits (B, T, V), cache. ValueError if T is longer than the context."""
         x, wte_cache, wpe_cache = self.embed(tokens)                        # (B, T, C)
-        needs_dx = self.wte.trainable or self.wpe.trainable
-        x, layer_caches = forward_chain([*self.blocks, self.ln_f], x, needs_dx)
-        logits, head_cache = self.wte.unembed(x, self.trainable)            # (B, T, V), the tied head
+        needs_dx = self.wte.weight.trainable or self.wpe.weight.trainable
+        layers = [*self.blocks, self.ln_f]
+        x, layer_caches = forward_chain(layers, x, needs_dx)
+        needs_dx = needs_dx or any(layer.trainable for layer in layers)
+        logits, head_cache = self.wte.unembed(x, needs_dx)                  # (B, T, V), the tied head
         return logits, GPTCache(wte_cache, wpe_cache, layer_caches, head_cache)
 
     def backward(self, dlogits, cache):

@@ -19,6 +19,7 @@ class LayerMemory(NamedTuple):
     keys: np.ndarray          # (B, H, context, D)
     values: np.ndarray        # (B, H, context, D)
     length: int
+    own: dict                 # empty at first: for what a layer of another kind has to remember
 
 
 class Memory:
@@ -30,8 +31,9 @@ class Memory:
 
     def __init__(self, n_layer, batch, n_head, context, head_size, dtype):
         self.keys, self.values = np.empty((2, n_layer, batch, n_head, context, head_size), dtype)
+        self.own = [{} for _ in range(n_layer)]
         self.length = 0
 
     def layers(self):
         """One LayerMemory for each block, as views."""
-        return [LayerMemory(keys, values, self.length) for keys, values in zip(self.keys, self.values)]
+        return [LayerMemory(keys, values, self.length, own) for keys, values, own in zip(self.keys, self.values, self.own)]

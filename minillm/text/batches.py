@@ -9,14 +9,17 @@ import numpy as np
 from ..nn import IGNORE
 
 
-def pad(documents):
-    """Lists of ids -> tokens, targets (B, T) with T the longest; what is added does not count."""
+def pad(documents, given=None):
+    """Lists of ids -> tokens, targets (B, T) with T the longest; what is added does not count.
+
+    given   for each document, how many of its targets do not count either, because they are given: a question, not its answer
+    """
     T = max(len(ids) for ids in documents) - 1
     tokens = np.zeros((len(documents), T), np.int64)
     targets = np.full((len(documents), T), IGNORE)
-    for row, ids in enumerate(documents):
+    for row, (ids, first) in enumerate(zip(documents, given or [0] * len(documents))):
         tokens[row, :len(ids) - 1] = ids[:-1]
-        targets[row, :len(ids) - 1] = ids[1:]
+        targets[row, first:len(ids) - 1] = ids[first + 1:]
     return tokens, targets
 
 
@@ -44,16 +47,18 @@ class DocumentBatches:
     Where the batch does not divide their number, the last few of an order are left out until the next.
     """
 
-    def __init__(self, documents, batch, seed=0):
-        """documents: lists of ids"""
+    def __init__(self, documents, batch, seed=0, given=None):
+        """documents: lists of ids; given: as of `pad`"""
         self.documents, self.batch, self.seed = documents, min(batch, len(documents)), seed
-        self.total = self.batch * sum(len(ids) - 1 for ids in documents) / len(documents)
+        self.given = given or [0] * len(documents)
+        self.total = self.batch * (sum(len(ids) - 1 for ids in documents) - sum(self.given)) / len(documents)
 
     def at(self, step):
         per_epoch = len(self.documents) // self.batch
         order = np.random.default_rng([self.seed, step // per_epoch]).permutation(len(self.documents))
         start = step % per_epoch * self.batch
-        return pad([self.documents[i] for i in order[start:start + self.batch]])
+        chosen = order[start:start + self.batch]
+        return pad([self.documents[i] for i in chosen], [self.given[i] for i in chosen])
 
 
 class StreamBatches:
@@ -71,3 +76,21 @@ class StreamBatches:
         starts = np.random.default_rng([self.seed, step]).integers(0, len(self.ids) - self.context, self.batch)
         windows = self.ids[starts[:, None] + np.arange(self.context + 1)]
         return windows[:, :-1], windows[:, 1:]
+
+
+class Mixed:
+    """Of two sources a batch each, in one: first the rows of the one, then those of the other."""
+
+    def __init__(self, first, second):
+        self.sources, self.batch = (first, second), first.batch + second.batch
+        self.total = None if None in (first.total, second.total) else first.total + second.total
+
+    def at(self, step):
+        found = [source.at(step) for source in self.sources]
+        T = max(tokens.shape[1] for tokens, _ in found)
+
+        def stacked(arrays, filler):
+            return np.concatenate([np.pad(array, ((0, 0), (0, T - array.shape[1])), constant_values=filler) for array in arrays])
+
+        tokens, targets = zip(*found)
+        return stacked(tokens, 0), stacked(targets, IGNORE)

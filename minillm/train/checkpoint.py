@@ -13,7 +13,7 @@ import numpy as np
 from ..nn import GPT, Config
 from ..text.tokenizer import TOKENIZERS
 
-FORMAT = 1      # goes up when an older program could no longer read what a newer one writes
+FORMAT = 2      # goes up when an older program could no longer read what a newer one writes
 
 
 class CheckpointError(ValueError):
@@ -48,7 +48,7 @@ def write_arrays(path, arrays, meta):
             file.flush()
             os.fsync(file.fileno())
         with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr("meta.json", json.dumps({"format": FORMAT} | meta, indent=1))
+            archive.writestr("meta.json", json.dumps({"format": FORMAT} | meta, indent=1), zipfile.ZIP_DEFLATED)
 
 
 def read_arrays(path):

@@ -13,6 +13,7 @@ class Flat:
 
     data, grad   the vectors theta and dLoss/dtheta, shared with workers (processes.py). With gradients=False, for who only
                  moves weights about: data alone, each process its own
+    scale        None, or a vector of factors on the learning rate, one for each number, which optimizers heed
     matrices     the parameters that are matrices inside a block; they stand first, in data[:n_matrices]
     """
 
@@ -29,6 +30,7 @@ class Flat:
         for p, view in zip(self.parameters.values(), self.views(self.data).values()):
             view[...] = p.data
             p.data = view
+        self.scale = None
         self.grad = self.zeros() if gradients else None
         if gradients:
             self.use_gradient(self.views(self.grad))
@@ -49,6 +51,12 @@ class Flat:
     def zeros(self):
         """A new vector as long as theta, which all workers share."""
         return shared_zeros(self.data.size, self.data.dtype)
+
+    def set_scale(self, factors):
+        """{parameter: factor} into `scale`, where it differs from what is there."""
+        for name, view in self.views(self.scale).items():
+            if view.flat[0] != factors[name]:
+                view[...] = factors[name]
 
     def use_gradient(self, views):
         """Let the `grad` of each parameter be one of these views of a vector."""

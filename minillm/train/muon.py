@@ -73,28 +73,30 @@ class Muon(Optimizer):
         lr, adamw_plan = plan
         for stack in self.stacks()[rank::n]:
             directions = []
-            for _, g, v in stack:
+            for _, g, v, _ in stack:
                 g *= clip
                 v *= self.momentum
                 v += g
                 directions.append(g + self.momentum * v)
             out_by_in = g.shape[1] / g.shape[0]
             scale = lr * math.sqrt(max(1.0, out_by_in))
-            for (W, _, _), O in zip(stack, orthogonalise(np.stack(directions))):
-                W *= 1 - lr * self.weight_decay
-                W -= scale * O
+            for (W, _, _, factor), O in zip(stack, orthogonalise(np.stack(directions))):
+                W *= 1 - factor * lr * self.weight_decay
+                W -= factor * scale * O
         self.adamw.update(adamw_plan, clip, rank, n)
 
     def stacks(self):
-        """Lists of up to STACK triples (weight, gradient, momentum) of one shape, the dearest first."""
+        """Lists of up to STACK tuples (weight, gradient, momentum, factor on the rate) of one shape, the dearest first."""
         by_shape = {}
         vectors = [self.flat.views(vector) for vector in (self.flat.data, self.flat.grad, self.v)]
+        scale = None if self.flat.scale is None else self.flat.views(self.flat.scale)
         for name in self.flat.matrices:
             parts = 3 if name.endswith("attn.qkv.weight") else 1
+            factor = 1.0 if scale is None else float(scale[name].flat[0])
             for triple in zip(*(np.split(views[name], parts, axis=1) for views in vectors)):
-                by_shape.setdefault(triple[0].shape, []).append(triple)
-        stacks = [triples[i:i + STACK] for triples in by_shape.values() for i in range(0, len(triples), STACK)]
-        return sorted(stacks, key=lambda stack: -sum(g.size * min(g.shape) for _, g, _ in stack))
+                by_shape.setdefault(triple[0].shape, []).append((*triple, factor))
+        stacks = [found[i:i + STACK] for found in by_shape.values() for i in range(0, len(found), STACK)]
+        return sorted(stacks, key=lambda stack: -sum(g.size * min(g.shape) for _, g, _, _ in stack))
 
     def state(self):
         return {"v": self.v} | {f"adamw.{name}": array for name, array in self.adamw.state().items()}

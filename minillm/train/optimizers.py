@@ -58,7 +58,7 @@ class SGD(Optimizer):
             g *= clip
             v *= self.momentum
             v += g
-            theta -= lr * v
+            theta -= (lr if self.flat.scale is None else lr * self.flat.scale[part]) * v
 
     def state(self):
         return {"v": self.v}
@@ -98,12 +98,14 @@ class AdamW(Optimizer):
         rate, eps, decay = plan
         b1, b2 = self.betas
         theta_all, g_all = self.flat.data[self.first:], self.flat.grad[self.first:]
+        scale = None if self.flat.scale is None else self.flat.scale[self.first:]
         for part in pieces(self.m.size, rank, n):
             theta, g, m, v = theta_all[part], g_all[part], self.m[part], self.v[part]
             if clip != 1:
                 g *= clip
             if decay and part.start < self.n_decayed:
-                theta[:self.n_decayed - part.start] *= 1 - decay
+                decayed = theta[:self.n_decayed - part.start]
+                decayed *= 1 - decay if scale is None else 1 - decay * scale[part][:len(decayed)]
             m *= b1
             m += (1 - b1) * g
             v *= b2
@@ -114,6 +116,8 @@ class AdamW(Optimizer):
             denominator += eps
             direction = np.divide(m, denominator, out=denominator)
             direction *= rate
+            if scale is not None:
+                direction *= scale[part]
             theta -= direction
 
     def state(self):

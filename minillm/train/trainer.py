@@ -30,22 +30,33 @@ class Trainer:
     workers     processes that share each step (workers.py); None: one for each core
     accumulate  pieces in which each worker goes through its rows, one after the other, adding up their gradients: the step is the
                 same, but only a piece's activations need memory at a time, so that a batch may be larger than memory
+    rates       step -> {parameter: factor on its learning rate}; 0 freezes it for that step. None: 1 for all
+    pull        a force on the weights besides the loss's gradient (finetune/remedies.py)
     on_step     called as on_step(trainer, loss) after each step
     """
 
     def __init__(self, model, optimizer, schedule=constant, clip=1.0, total=None, workers=None, accumulate=1,
-                 on_step=None):
+                 rates=None, pull=None, on_step=None):
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.clip, self.total, self.on_step = clip, total, on_step
         self.flat = Flat(model.trainable_parameters())
-        self.workers = Workers(model, self.flat, optimizer, workers, accumulate)
+        self.rates, self.frozen = rates, ()
+        if rates:
+            self.flat.scale = self.flat.zeros()
+        if pull:
+            pull.start(self.flat)
+        self.workers = Workers(model, self.flat, optimizer, workers, accumulate, pull)
         self.steps_done = 0
         optimizer.start(self.flat)
 
     def step(self, tokens, targets):
         """One optimisation step on one batch, tokens and targets (B, T). Returns its loss before the step, in nats."""
         total = self.total or max(1, np.count_nonzero(targets >= 0))
-        loss, norm = self.workers.forward_backward(tokens, targets, total)
+        if self.rates:
+            factors = self.rates(self.steps_done)
+            self.flat.set_scale(factors)
+            self.frozen = tuple(name for name in self.flat.parameters if factors[name] == 0)
+        loss, norm = self.workers.forward_backward(tokens, targets, total, self.frozen)
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(self.steps_done + 1)
         # g <- g min(1, clip / |g|): the direction stays, and one strange batch cannot throw the weights far.

@@ -17,22 +17,23 @@ class Workers:
     Methods with a `rank` are what one of them does.
     """
 
-    def __init__(self, model, flat, optimizer, n=None, accumulate=1):
+    def __init__(self, model, flat, optimizer, n=None, accumulate=1, pull=None):
         self.model, self.flat, self.optimizer = model, flat, optimizer
-        self.n, self.accumulate = n or default_workers(), accumulate
+        self.n, self.accumulate, self.pull = n or default_workers(), accumulate, pull
         self.gradients = [flat.grad] + [flat.zeros() for _ in range(self.n - 1)]
         self.views = [flat.views(gradient) for gradient in self.gradients]
         self.loss = CrossEntropy()
         self.team = Team(weakref.proxy(self), self.n)      # not a cycle: the processes end as soon as nobody needs the workers
 
-    def forward_backward(self, tokens, targets, total):
+    def forward_backward(self, tokens, targets, total, frozen=()):
         """tokens, targets (B, T) -> the loss, a float, and the norm of its gradient, which stands in flat.grad afterwards.
 
         The loss is a sum over rows divided by `total`, so the gradient of the batch is the sum of those of its parts.
+        frozen: names of parameters that do not train in this step, and whose gradient is therefore not computed.
         """
         parts = [[(tokens[rows, :T], targets[rows, :T]) for rows, T in part]
                  for part in split_rows(targets, self.n, self.accumulate)]
-        loss = sum(self.team.run("differentiate", parts, total))
+        loss = sum(self.team.run("differentiate", parts, total, frozen))
         self.flat.use_gradient(self.views[0])
         return loss, math.sqrt(sum(self.team.run("reduce")))
 
@@ -40,8 +41,10 @@ class Workers:
         """One step of the optimizer, as planned, along `clip` times the gradient."""
         self.team.run("apply", plan, clip)
 
-    def differentiate(self, rank, parts, total):
+    def differentiate(self, rank, parts, total, frozen=()):
         """The loss of the rank's parts of the batch; their gradient stands in gradients[rank]."""
+        for name, p in self.flat.parameters.items():
+            p.trainable = name not in frozen
         self.flat.use_gradient(self.views[rank])
         for p in self.flat.parameters.values():
             p.zero_grad()
@@ -64,6 +67,8 @@ class Workers:
         g = self.flat.grad[share]
         for gradient in self.gradients[1:]:
             g += gradient[share]
+        if self.pull:
+            self.pull.add(share)
         return float(np.dot(g, g))
 
     def apply(self, rank, plan, clip):

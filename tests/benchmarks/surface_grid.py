@@ -14,7 +14,7 @@ import report
 
 from minillm.bench import Size
 from minillm.demo import Plan
-from minillm.finetune.recipes import BottleneckAdapter
+from minillm.finetune.methods import BottleneckAdapter
 from minillm.nn import GPT
 from minillm.processes import default_workers
 from minillm.surface.measure import count, fixed_batches, measure_surface

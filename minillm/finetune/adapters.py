@@ -1,0 +1,134 @@
+"""Several specialists on one base: put one on, change it for another, or take it off."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..train.checkpoint import CheckpointError, fingerprint, read_arrays
+from .insert import inserted
+from .methods import from_json
+from .recipe import Recipe
+
+
+@dataclass
+class Adapter:
+    """What a recipe adds to a base: structure, and other values for some weights of the body."""
+
+    recipe: Recipe
+    places: list = field(default_factory=list)      # (slot, the Inserted that belongs there)
+    values: dict = field(default_factory=dict)      # {name of a parameter of the body: array}
+
+
+class Adapters:
+    """A base model and the adapters that have been made for it.
+
+        adapters = Adapters(base)
+        adapters.load("poet", "poet/lora.npz")
+        adapters.load("clerk", "clerk/adapter.npz")
+        adapters.use("clerk")               # base, the model, is now the clerk
+        with adapters.disabled():
+            ...                             # and here it is the base again, bit for bit
+
+    To change takes no longer than to write the few weights of the body that an adapter has trained.
+    """
+
+    def __init__(self, base):
+        self.model = base
+        self.base = {name: p.data.copy() for name, p in base.parameters().items()}
+        self.fingerprint = fingerprint(base)
+        self.known = {}
+        self.active = None
+
+    def add(self, name, recipe, rng=None):
+        """Apply a recipe to the base; the new adapter is in use then, ready to be trained. ValueError for a name that is taken."""
+        if name in self.known:
+            raise ValueError(f"there is an adapter {name!r} already")
+        self.use(None)
+        recipe.apply(self.model, rng)
+        trains = self.model.trainable_parameters()
+        self.known[name] = Adapter(recipe, [(slot, slot.module) for slot in inserted(self.model)],
+                                   {own: self.base[own].copy() for own in trains if own in self.base})
+        self.active = name
+
+    def load(self, name, path):
+        """Read an adapter from its file and put it on. CheckpointError if that is broken, or was made for another base."""
+        arrays, meta = read_arrays(path)
+        if meta["kind"] != "adapter":
+            raise CheckpointError(f"{path} holds a {meta['kind']}, not an adapter")
+        if meta["base"]["fingerprint"] != self.fingerprint:
+            raise CheckpointError(f"{path} was trained on another base: the fingerprints differ; name the right base")
+        try:
+            self.add(name, from_json(meta["recipe"]), np.random.default_rng(0))
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {meta['recipe']} ({error})") from None
+        try:
+            unpack(self.model, arrays["theta"], meta["shapes"])
+        except (KeyError, ValueError, AttributeError) as error:
+            self.remove(name)
+            raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for ({error})") from None
+
+    def use(self, name):
+        """Put on another adapter, or none. ValueError lists those there are."""
+        if name is not None and name not in self.known:
+            raise ValueError(f"there is no adapter {name!r}; there are {', '.join(self.known) or 'none yet'}")
+        self.take_off()
+        if name is None:
+            return
+        adapter = self.known[name]
+        for slot, module in adapter.places:
+            slot.put(module)
+        parameters = self.model.parameters()
+        for own, value in adapter.values.items():
+            parameters[own].data[...] = value
+            parameters[own].trainable = True
+        self.active = name
+
+    def take_off(self):
+        """The base again, bit for bit, and frozen; what the adapter in use has learned is kept."""
+        if self.active is None:
+            return
+        adapter, parameters = self.known[self.active], self.model.parameters()
+        for own in adapter.values:
+            adapter.values[own] = parameters[own].data.copy()
+            parameters[own].data[...] = self.base[own]
+            parameters[own].trainable = False
+        for slot, module in adapter.places:
+            slot.put(module.inner)
+        self.active = None
+
+    def remove(self, name):
+        if name == self.active:
+            self.take_off()
+        del self.known[name]
+
+    @contextmanager
+    def disabled(self):
+        """Inside, the model is its base; afterwards it is again what it was before."""
+        active = self.active
+        self.take_off()
+        try:
+            yield self.model
+        finally:
+            self.use(active)
+
+
+def pack(model):
+    """All that trains as one vector, and {name: shape} of its parts: one array needs one header, not hundreds."""
+    trains = model.trainable_parameters()
+    return np.concatenate([p.data.reshape(-1) for p in trains.values()]), {name: p.shape for name, p in trains.items()}
+
+
+def unpack(model, theta, shapes):
+    """Write such a vector into what trains in a model. ValueError if names, shapes or sizes differ."""
+    trains = model.trainable_parameters()
+    if trains.keys() != shapes.keys() or any(list(trains[name].shape) != list(shape) for name, shape in shapes.items()):
+        odd = sorted(trains.keys() ^ shapes.keys()) or [name for name, p in trains.items() if list(p.shape) != list(shapes[name])]
+        raise ValueError(f"{odd[0]} differs in name or shape")
+    if theta.shape != (sum(p.size for p in trains.values()),):
+        raise ValueError(f"there are {theta.size} numbers, but {sum(p.size for p in trains.values())} parameters")
+    start = 0
+    for name in shapes:
+        p = trains[name]
+        p.data[...] = theta[start:start + p.size].reshape(p.shape)
+        start += p.size

@@ -1,0 +1,56 @@
+"""The ways to fine-tune, one file each; and their names, as texts such as `lora:rank=8,targets=q+v`."""
+
+from dataclasses import asdict
+from difflib import get_close_matches
+
+from ..recipe import Recipe
+from ..spec import made_of
+from .bottleneck import BottleneckAdapter
+from .dora import DoRA
+from .full import Full
+from .head import Head
+from .ia3 import IA3
+from .lora import LoRA
+from .partial import Partial
+from .prefix import PrefixTuning
+from .prompt import PromptTuning
+
+METHODS = {recipe.method: recipe for recipe in
+           (Full, Partial, Head, BottleneckAdapter, LoRA, DoRA, IA3, PrefixTuning, PromptTuning)}
+
+# Names by which some settings are known.
+ALIASES = {
+    "bitfit": "frozen:train=biases",
+    "norms": "frozen:train=norms",
+    "houlsby": "adapter",
+    "pfeiffer": "adapter:places=mlp,norms=no",
+    "parallel": "adapter:places=mlp,form=parallel,norms=no",
+    "ulmfit": "full:decay=2.6,gradual=yes",
+}
+
+
+def recipe_of(text):
+    """A recipe from `name` or `name:option=value,...`, several values joined by +. ValueError lists what there is."""
+    name, _, options = text.partition(":")
+    if name in ALIASES:
+        name, _, preset = ALIASES[name].partition(":")
+        options = f"{preset},{options}".strip(",")
+    if name not in METHODS:
+        near = get_close_matches(name, [*METHODS, *ALIASES], n=1)
+        raise ValueError(f"there is no method {name!r}{f'; did you mean {near[0]}?' if near else ''}; "
+                         f"methods are {', '.join([*METHODS, *ALIASES])}")
+    return made_of(METHODS[name], name, options)
+
+
+def to_json(recipe):
+    return {"method": recipe.method} | asdict(recipe)
+
+
+def from_json(facts):
+    facts = dict(facts)
+    recipe = METHODS[facts.pop("method")]
+    return recipe(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+
+
+__all__ = ["ALIASES", "DoRA", "BottleneckAdapter", "Full", "Head", "IA3", "LoRA", "METHODS", "Partial", "PrefixTuning",
+           "PromptTuning", "Recipe", "from_json", "recipe_of", "to_json"]

@@ -1,0 +1,163 @@
+"""The bottleneck adapter: a small new layer behind a sublayer, or beside it, that adds nothing at first."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from ...nn import GELU, Linear, Module, backward_chain, forward_chain
+from ...nn.module import NO_BACKWARD
+from ..insert import Inserted
+from ..recipe import Insertion, at_least_one, one_of
+
+SUBLAYERS = ("attn", "mlp")      # of a block: where an adapter can go
+
+
+class Bottleneck(Module):
+    """out = s (gelu(h D + b1) U + b2),   D (C, m), U (m, C), m << C.
+
+    U and b2 start at zero, so it adds exactly nothing at first. That leaves D free to start larger than the weights of the base,
+    with a std of 1 / sqrt(C): z = h D then has the size of h, and U has something to work with.
+    """
+
+    def __init__(self, n_embd, bottleneck, scale, rng, dtype=np.float32):
+        self.scale = float(scale)
+        self.down = Linear(n_embd, bottleneck, rng, 1 / math.sqrt(n_embd), dtype)
+        self.gelu = GELU()
+        self.up = Linear(bottleneck, n_embd, rng, 0.0, dtype)
+
+    def forward(self, h, needs_dx=True):
+        """h (B, T, C) -> (B, T, C)"""
+        out, caches = forward_chain((self.down, self.gelu, self.up), h, needs_dx)
+        if self.scale != 1:
+            out *= self.scale
+        return out, caches
+
+    def backward(self, dout, cache):
+        """Forward: z = h D + b1, a = gelu(z), out = s (a U + b2).
+
+        Given dout (N, C), want dU, db2, dD, db1 and dh (N, C).
+
+        Derivation. With G = s dout, it is a chain:
+            dU = a' G,    db2 = sum_n G_n,    da = G U',    dz = da * gelu'(z),    dD = h' dz,    db1 = sum_n dz_n,    dh = dz D'
+        At the start U = 0, so da = 0 and D gets no gradient: only U moves in the first step, and D follows.
+
+        Check: tests/test_methods.py, float64, relative error < 1e-7.
+        """
+        if self.scale != 1:
+            dout = self.scale * dout
+        return backward_chain((self.down, self.gelu, self.up), dout, cache)
+
+
+class AdaptedCache(NamedTuple):
+    inner: object
+    adapter: list
+    needs_dx: bool
+
+
+class Adapted(Inserted):
+    """A sublayer with a bottleneck; which of the two forms below, says `forward`."""
+
+    label = "adapter"
+
+    def __init__(self, inner, adapter):
+        super().__init__(inner)
+        self.adapter = adapter
+
+    def own(self):
+        yield "adapter", self.adapter
+
+
+class Behind(Adapted):
+    """out = h + adapter(h),  h = f(x): sequential (Houlsby et al. 2019, figure 2)."""
+
+    def forward(self, x, needs_dx=True):
+        h, inner_cache = self.inner.forward(x, needs_dx)
+        needs_dh = needs_dx if needs_dx is NO_BACKWARD else needs_dx or self.inner.trainable
+        out, adapter_cache = self.adapter.forward(h, needs_dh)
+        out += h
+        return out, AdaptedCache(inner_cache, adapter_cache, needs_dh)
+
+    def backward(self, dout, cache):
+        """Forward: out = h + g(h), h = f(x).
+
+        Derivation. A sum hands its gradient to both terms, then the chain rule:   dh = dout + Jg' dout,   dx = Jf' dh
+
+        Check: tests/test_methods.py.
+        """
+        dh = self.adapter.backward(dout, cache.adapter)
+        if not cache.needs_dx:
+            return None
+        dh += dout
+        return self.inner.backward(dh, cache.inner)
+
+    def extend(self, x, memory):
+        h = self.inner.extend(x, memory)
+        return h + self.adapter.extend(h, memory)
+
+
+class Beside(Adapted):
+    """out = f(x) + adapter(x): parallel (He et al. 2022, table 1 "parallel adapter")."""
+
+    def forward(self, x, needs_dx=True):
+        out, inner_cache = self.inner.forward(x, needs_dx)
+        beside, adapter_cache = self.adapter.forward(x, needs_dx)
+        out += beside
+        return out, AdaptedCache(inner_cache, adapter_cache, needs_dx)
+
+    def backward(self, dout, cache):
+        """Forward: out = f(x) + g(x).
+
+        Derivation. Both read x, so dx is the sum of what comes back through both:   dx = Jf' dout + Jg' dout
+
+        Check: tests/test_methods.py.
+        """
+        dx, dx_beside = self.inner.backward(dout, cache.inner), self.adapter.backward(dout, cache.adapter)
+        if not cache.needs_dx:
+            return None
+        dx += dx_beside
+        return dx
+
+    def extend(self, x, memory):
+        return self.inner.extend(x, memory) + self.adapter.extend(x, memory)
+
+
+FORMS = {"sequential": Behind, "parallel": Beside}
+SCALES = {"sequential": 1.0, "parallel": 4.0}      # He et al. 2022 found 4 best in parallel
+
+
+@dataclass(frozen=True)
+class BottleneckAdapter(Insertion):
+    """Small layers are inserted at the sublayers and train; of the body only the norms do.
+
+    bottleneck    m, the width of the adapters
+    places        the sublayers that get one: attn and mlp (Houlsby et al. 2019), or mlp alone (Pfeiffer et al. 2021)
+    form          sequential: behind the sublayer, before its output joins the stream; or parallel: beside it (He et al. 2022)
+    scale         s, on what an adapter adds; 0 means the usual one, 1 if sequential and 4 if parallel
+    norms         train the gains and biases of the LayerNorms too, as Houlsby does
+    """
+
+    bottleneck: int = 20
+    places: tuple[str, ...] = SUBLAYERS
+    form: str = "sequential"
+    scale: float = 0.0
+    norms: bool = True
+
+    method: ClassVar[str] = "adapter"
+    lr: ClassVar[float] = 1e-2
+
+    def build(self, model, rng):
+        at_least_one("bottleneck", self.bottleneck)
+        one_of("form of an adapter", self.form, FORMS)
+        for place in self.places or ("",):
+            one_of("sublayer", place, SUBLAYERS)
+        if len(set(self.places)) < len(self.places):
+            raise ValueError(f"each sublayer can be named once, not {' '.join(self.places)}")
+        C, dtype = model.config.n_embd, model.wte.weight.data.dtype
+        scale = self.scale or SCALES[self.form]
+        return {f"blocks.{i}.{place}": FORMS[self.form](getattr(block, place), Bottleneck(C, self.bottleneck, scale, rng, dtype))
+                for i, block in self.chosen(model) for place in self.places}
+
+    def also(self, model):
+        return [model.ln_f, *(norm for block in model.blocks for norm in (block.ln_1, block.ln_2))] if self.norms else []

@@ -1,0 +1,122 @@
+"""DoRA: length and direction of each column of a matrix learn apart, the direction by a low-rank change (Liu et al. 2024)."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from ...nn import Parameter
+from ...nn.linear import sum_of
+from ...nn.module import NO_BACKWARD
+from ..insert import inserted
+from .lora import LoRA, LoRALinear
+
+
+class DoRACache(NamedTuple):
+    inner: object
+    parts: list               # of each part: cache of the low-rank map, u (N, out) or None, c (out,), norm (out,)
+
+
+def column_norms(W):
+    """(in, out) -> (out,)"""
+    return np.sqrt(np.einsum("ij,ij->j", W, W))
+
+
+class DoRALinear(LoRALinear):
+    """y = x W' + b,   W'_j = m_j V_j / |V_j|,   V = W + s A B; a column j for each output.
+
+    m starts as |W_j|, so W' starts as W.
+    """
+
+    label = "dora"
+
+    def __init__(self, inner, parts, columns):
+        super().__init__(inner, parts, columns)
+        self.held = None
+        for name, part in parts.items():
+            part.m = Parameter(self.norms(name))
+
+    def norms(self, name):
+        """|V_j| of a part (out,); the derivative takes it as a constant, so a test may hold it."""
+        if self.held:
+            return self.held[name]
+        return column_norms(self.inner.weight.data[:, self.columns[name]] + self.parts[name].product())
+
+    def forward(self, x, needs_dx=True):
+        """With u = x V and c = m / |V|:  y = c u + b = (x W + b) + (c - 1) x W + c s (x A) B, at first exactly x W + b."""
+        y, inner_cache = self.inner.forward(x, needs_dx)
+        rows, out = (array.reshape(-1, array.shape[-1]) for array in (x, y))
+        caches = []
+        for name, part in self.parts.items():
+            columns, norm = self.columns[name], self.norms(name)
+            c = part.m.data / norm
+            xW = out[:, columns] - self.inner.bias.data[columns]
+            change, cache = part.forward(rows, needs_dx)
+            u = xW + change
+            change *= c
+            xW *= c - 1
+            out[:, columns] += xW
+            out[:, columns] += change
+            caches.append((cache, u if part.m.trainable and needs_dx is not NO_BACKWARD else None, c, norm))
+        return y, DoRACache(inner_cache, caches)
+
+    def backward(self, dout, cache):
+        """Forward: u = x W + s (x A) B, y_nj = m_j u_nj / |V_j| + b_j.
+
+        Given dout (N, out), want dm (out,), dA, dB, dx.
+
+        Derivation. The norm |V_j| is held constant, as in the paper (section 4.3): a gradient through it would need a second copy
+        of V and gains nothing. What is left is linear in u:
+            dm_j  = sum_n dout_nj u_nj / |V_j|
+            du_nj = dout_nj c_j,   c_j = m_j / |V_j|
+        and u is the sum that LoRA makes, so dA, dB and dx follow from du as there. The bias of the body, should it train, is
+        behind the scaling and gets dout itself, not du.
+
+        Check: tests/test_methods.py with the norm held, float64, relative error < 1e-7; tests/test_peft.py.
+        """
+        G = dout.reshape(-1, dout.shape[-1])
+        du = G.copy()
+        for (name, part), (_, u, c, norm) in zip(self.parts.items(), cache.parts):
+            columns = self.columns[name]
+            if part.m.trainable:
+                part.m.grad += np.einsum("nj,nj->j", G[:, columns], u) / norm
+            du[:, columns] *= c
+        dx = self.inner.backward(du.reshape(dout.shape), cache.inner)
+        if self.inner.bias.trainable:
+            self.inner.bias.grad += sum_of(G - du)
+        for (name, part), (part_cache, *_) in zip(self.parts.items(), cache.parts):
+            dx_part = part.backward(du[:, self.columns[name]], part_cache)
+            if dx is not None:
+                dx += dx_part.reshape(dx.shape)
+        return dx
+
+    def merged(self):
+        """W' and b."""
+        W = self.inner.weight.data.copy()
+        for name, part in self.parts.items():
+            V = W[:, self.columns[name]] + part.product()
+            W[:, self.columns[name]] = V * (part.m.data / column_norms(V))
+        return W, self.inner.bias.data
+
+
+@contextmanager
+def norms_held(model):
+    """Inside, |V| stays what it is now while the weights move: as backward sees it, for finite differences."""
+    layers = [slot.module for slot in inserted(model) if isinstance(slot.module, DoRALinear)]
+    for layer in layers:
+        layer.held = {name: layer.norms(name) for name in layer.parts}
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.held = None
+
+
+@dataclass(frozen=True)
+class DoRA(LoRA):
+    """As LoRA, and each column of the matrix has a length m that trains apart from its direction. Options as of LoRA."""
+
+    method: ClassVar[str] = "dora"
+    lr: ClassVar[float] = 1e-2
+    linear: ClassVar[type] = DoRALinear

@@ -1,0 +1,169 @@
+"""LoRA: a matrix learns a change of low rank, beside itself (Hu et al. 2022)."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from ...nn import Module, Parameter
+from ...nn.module import NO_BACKWARD
+from ..insert import Inserted, slot_at
+from ..recipe import Insertion, at_least_one, one_of
+
+# The linear maps of a block by name: where each is, and which third of its columns (q, k and v share one array).
+TARGETS = {"q": ("attn.qkv", 0), "k": ("attn.qkv", 1), "v": ("attn.qkv", 2), "o": ("attn.proj", None),
+           "fc": ("mlp.fc", None), "proj": ("mlp.proj", None)}
+
+
+class LowRankCache(NamedTuple):
+    x: np.ndarray | None      # (N, in); kept only while A trains
+    z: np.ndarray             # (N, r)
+    needs_dx: bool
+
+
+class LowRank(Module):
+    """out = s (x A) B,   A (in, r), B (r, out): a linear map of rank r at most, with r (in + out) numbers instead of in out.
+
+    A starts uniform in +-1/sqrt(in) and B at zero, so the map starts as zero.
+    """
+
+    def __init__(self, n_in, n_out, rank, scale, rng, dtype=np.float32):
+        self.scale = float(scale)
+        bound = 1 / math.sqrt(n_in)
+        self.A = Parameter(rng.uniform(-bound, bound, (n_in, rank)).astype(dtype))
+        self.B = Parameter(np.zeros((rank, n_out), dtype))
+
+    def forward(self, x, needs_dx=True):
+        """x (N, in) -> (N, out)"""
+        z = x @ self.A.data                                                 # (N, r)
+        out = z @ self.B.data
+        out *= self.scale
+        return out, LowRankCache(x if self.A.trainable and needs_dx is not NO_BACKWARD else None, z, needs_dx)
+
+    def backward(self, dout, cache):
+        """Forward: z = x A, out = s z B.
+
+        Given dout (N, out), want dA (in, r), dB (r, out), dx (N, in).
+
+        Derivation. Two linear layers in a row, the second scaled by s; with G = s dout:
+            dB = z' G,        dz = G B',        dA = x' dz,        dx = dz A'
+        At the start B = 0, so dz = 0: A gets no gradient in the first step, B moves alone.
+
+        Check: tests/test_methods.py, float64, relative error < 1e-7; tests/test_peft.py.
+        """
+        if self.B.trainable:
+            self.B.add_product(self.scale * cache.z.T, dout)
+        dz = dout @ (self.scale * self.B.data.T)                            # (N, r)
+        if self.A.trainable:
+            self.A.add_product(cache.x.T, dz)
+        return dz @ self.A.data.T if cache.needs_dx else None
+
+    def product(self):
+        """dW = s A B (in, out)"""
+        return self.scale * (self.A.data @ self.B.data)
+
+
+class LoRACache(NamedTuple):
+    inner: object
+    parts: list
+
+
+class LoRALinear(Inserted):
+    """y = x W + b + [s_q (x A_q) B_q | ...]: beside a linear layer, a low-rank map for all or some of its columns.
+
+    parts     {name: LowRank}; a name of "" if there is but one
+    columns   {name: slice} of the columns of W that each changes
+    """
+
+    label = "lora"
+
+    def __init__(self, inner, parts, columns):
+        super().__init__(inner)
+        self.parts, self.columns = parts, columns
+
+    def own(self):
+        for name, part in self.parts.items():
+            yield f"{self.label}.{name}".rstrip("."), part
+
+    def forward(self, x, needs_dx=True):
+        y, inner_cache = self.inner.forward(x, needs_dx)
+        rows, out = (array.reshape(-1, array.shape[-1]) for array in (x, y))
+        caches = []
+        for name, part in self.parts.items():
+            change, cache = part.forward(rows, needs_dx)
+            out[:, self.columns[name]] += change
+            caches.append(cache)
+        return y, LoRACache(inner_cache, caches)
+
+    def backward(self, dout, cache):
+        """Forward: y = f(x) + sum of the parts, each of which writes into its own columns.
+
+        Derivation. A sum hands dout on to every term (of a part, its columns), and x, which all read, collects from all:
+            dx = dout W' + sum_parts dx_part
+
+        Check: tests/test_methods.py, tests/test_peft.py.
+        """
+        dx = self.inner.backward(dout, cache.inner)
+        G = dout.reshape(-1, dout.shape[-1])
+        for (name, part), part_cache in zip(self.parts.items(), cache.parts):
+            dx_part = part.backward(G[:, self.columns[name]], part_cache)
+            if dx is not None:
+                dx += dx_part.reshape(dx.shape)
+        return dx
+
+    def merged(self):
+        """The weight and bias of a plain linear layer that does the same: W + s A B, b."""
+        W = self.inner.weight.data.copy()
+        for name, part in self.parts.items():
+            W[:, self.columns[name]] += part.product()
+        return W, self.inner.bias.data
+
+
+@dataclass(frozen=True)
+class LoRA(Insertion):
+    """Beside chosen linear maps stands a product of two thin matrices, which trains: W + (alpha / r) A B.
+
+    rank        r
+    alpha       the change is scaled by alpha / r, so that a good learning rate hangs little on r
+    targets     q, k, v, o (of attention), fc, proj (of the MLP)
+    rs          scale by alpha / sqrt(r) instead: for high ranks (rsLoRA, Kalajdzievski 2023)
+    """
+
+    rank: int = 4
+    alpha: float = 8.0
+    targets: tuple[str, ...] = tuple(TARGETS)
+    rs: bool = False
+
+    method: ClassVar[str] = "lora"
+    lr: ClassVar[float] = 1e-2
+    linear: ClassVar[type] = LoRALinear
+
+    def build(self, model, rng):
+        at_least_one("rank", self.rank)
+        for target in self.targets or ("",):
+            one_of("target", target, TARGETS)
+        scale = self.alpha / (math.sqrt(self.rank) if self.rs else self.rank)
+        found = {}
+        for i, _ in self.chosen(model):
+            for where in dict.fromkeys(TARGETS[target][0] for target in self.targets):
+                path = f"blocks.{i}.{where}"
+                found[path] = self.beside(slot_at(model, path).module, where, scale, rng)
+        return found
+
+    def beside(self, inner, where, scale, rng):
+        """What stands in the place of a linear layer. ValueError if the rank is more than the matrix can have."""
+        n_in, n_out = inner.weight.shape
+        parts, columns = {}, {}
+        for target in dict.fromkeys(self.targets):
+            place, third = TARGETS[target]
+            if place != where:
+                continue
+            width = n_out if third is None else n_out // 3
+            if self.rank > min(n_in, width):
+                raise ValueError(f"the rank {self.rank} is larger than the matrix {target} ({n_in} x {width}) can have; "
+                                 f"choose at most {min(n_in, width)}")
+            name = "" if third is None else target
+            columns[name] = slice(None) if third is None else slice(third * width, (third + 1) * width)
+            parts[name] = LowRank(n_in, width, self.rank, scale, rng, inner.weight.data.dtype)
+        return self.linear(inner, parts, columns)

@@ -1,0 +1,37 @@
+"""Not all layers at the same speed: lower ones slower, or later (ULMFiT, Howard & Ruder 2018)."""
+
+
+def depth(name, n_layer):
+    """How far a parameter is from the input: 0 for the tables, 1 .. n_layer for the blocks, and the final norm above them."""
+    parts = name.split(".")
+    if parts[0] == "blocks":
+        return int(parts[1]) + 1
+    return n_layer + 1 if parts[0] == "ln_f" else 0
+
+
+def depths(model):
+    return {name: depth(name, len(model.blocks)) for name in model.parameters()}
+
+
+def layerwise(model, decay):
+    """{parameter: factor}: 1 at the top, and with each layer towards the input `decay` times less.
+
+    eta_(l-1) = eta_l / decay. The output layer is the table of words, tied; it moves with the input, slowest of all.
+    """
+    top = len(model.blocks) + 1
+    return {name: decay ** (d - top) for name, d in depths(model).items()}
+
+
+def gradual(model, steps, until=0.5):
+    """step -> {parameter: 1 or 0}: the final norm and the last block learn from the start, then block after block joins them.
+
+    The tables join last, with all equally long stages over at `until` of the steps. 0 means frozen: no gradient is computed.
+    """
+    found, top = depths(model), len(model.blocks) + 1
+    stage = max(1, round(until * steps / top))      # top - 1 blocks, then the tables
+
+    def at(step):
+        lowest = top - 1 - step // stage
+        return {name: float(d >= lowest) for name, d in found.items()}
+
+    return at

@@ -1,0 +1,77 @@
+"""What a recipe is: it says what trains when a pretrained model becomes a specialist, and inserts what is to be inserted.
+
+It is applied from outside. The transformer's own text knows nothing of fine-tuning.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .insert import slot_at
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The fields of a recipe are its options; as a text, `lora:rank=8,targets=q+v` (methods/__init__.py).
+
+    method          its name
+    lr              the learning rate of AdamW that served it best on the demo's model (see `minillm compare`)
+    stands_alone    a file of the result needs no base beside it
+    """
+
+    method: ClassVar[str]
+    lr: ClassVar[float] = 1e-3
+    stands_alone: ClassVar[bool] = False
+
+    def apply(self, model, rng=None):
+        """Prepare a model for training. ValueError if that cannot be; the model is then left as it was."""
+        raise NotImplementedError
+
+    def rates(self, model, steps):
+        """step -> {parameter: factor on the learning rate}, or None where all have the same (see rates.py)."""
+
+
+@dataclass(frozen=True)
+class Insertion(Recipe):
+    """A recipe that inserts new structure. It trains; of the body, only what `also` names.
+
+    blocks      numbers of the blocks that get it, from the end if negative; none means all
+    """
+
+    blocks: tuple[int, ...] = ()
+
+    def build(self, model, rng):
+        """{path: the Inserted to put there}, its inner the module that is there now."""
+        raise NotImplementedError
+
+    def also(self, model):
+        """Modules of the body that train as well."""
+        return []
+
+    def apply(self, model, rng):
+        new = self.build(model, rng)
+        places = [slot_at(model, path) for path in new]
+        model.trainable = False
+        for module in self.also(model):
+            module.trainable = True
+        for slot, module in zip(places, new.values()):
+            slot.put(module)
+
+    def chosen(self, model):
+        """(number, block) of each block that gets it. ValueError names a number that is none."""
+        n = len(model.blocks)
+        for i in self.blocks:
+            if not -n <= i < n:
+                raise ValueError(f"the model has no block {i}; its blocks are 0 to {n - 1}")
+        numbers = sorted({i % n for i in self.blocks}) if self.blocks else range(n)
+        return [(i, model.blocks[i]) for i in numbers]
+
+
+def one_of(kind, value, valid):
+    """ValueError if a value of some kind is not among the valid ones, which it lists."""
+    if value not in valid:
+        raise ValueError(f"there is no {kind} {value!r}; choose from {', '.join(map(str, valid))}")
+
+
+def at_least_one(name, value):
+    if value < 1:
+        raise ValueError(f"the {name} is {value}, but must be at least 1")

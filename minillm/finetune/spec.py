@@ -1,0 +1,50 @@
+"""Settings as a text that is easy to type: `name:option=value,option=a+b`. What can be set are the fields of a dataclass."""
+
+from dataclasses import fields
+from typing import get_args, get_origin, get_type_hints
+
+WORDS = {"yes": True, "true": True, "no": False, "false": False}
+
+
+def made_of(kind, name, options):
+    """kind(**options) for a dataclass, from `option=value,...`. ValueError names the option and what it can be."""
+    hints = get_type_hints(kind)
+    valid = {field.name: hints[field.name] for field in fields(kind)}
+    values = {}
+    for pair in filter(None, options.split(",")):
+        option, equals, value = pair.partition("=")
+        if option not in valid:
+            known = f"has the options {', '.join(valid)}" if valid else "has no options"
+            raise ValueError(f"{name} has no option {option!r}; it {known}")
+        if not equals or not value:
+            raise ValueError(f"the option {option} of {name} has no value; write {option}=VALUE")
+        try:
+            values[option] = converted(value, valid[option])
+        except (ValueError, KeyError):
+            raise ValueError(f"the option {option} of {name} cannot be {value!r}: it takes {described(valid[option])}") from None
+    return kind(**values)
+
+
+def converted(value, kind):
+    if get_origin(kind) is tuple:
+        return tuple(converted(part, get_args(kind)[0]) for part in value.split("+"))
+    return WORDS[value.lower()] if kind is bool else kind(value)
+
+
+def described(kind):
+    if get_origin(kind) is tuple:
+        return f"{described(get_args(kind)[0])}, or several joined by +"
+    return {bool: "yes or no", int: "a whole number", float: "a number", str: "a word"}[kind]
+
+
+def text_of(thing):
+    """The inverse: name and options, without those that are at their defaults."""
+    chosen = [f"{field.name}={shown(getattr(thing, field.name))}" for field in fields(thing)
+              if getattr(thing, field.name) != field.default]
+    return f"{thing.method}:{','.join(chosen)}" if chosen else thing.method
+
+
+def shown(value):
+    if isinstance(value, tuple):
+        return "+".join(map(str, value))
+    return ("no", "yes")[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
