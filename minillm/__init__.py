@@ -15,7 +15,9 @@ The package by floors, each of which knows only those below it (minillm/README.m
 __version__ = "0.1.0"
 
 from . import runtime  # noqa: E402, F401, I001  (first: it tunes the process before NumPy loads)
-from .finetune.methods import DoRA, BottleneckAdapter, Full, Head, IA3, LoRA, Partial, PrefixTuning, PromptTuning, recipe_of
+from .finetune.adapters import Adapters
+from .finetune.merge import merge
+from .finetune.methods import IA3, BottleneckAdapter, DoRA, Full, Head, LoRA, Partial, PrefixTuning, PromptTuning, recipe_of
 from .finetune.report import trainable_table
 from .finetune.store import load, save_specialist
 from .nn import GPT, Config
@@ -30,7 +32,8 @@ from .train.optimizers import SGD, AdamW
 from .train.schedule import warmup_cosine, warmup_linear
 from .train.trainer import Trainer
 
-__all__ = ["GPT", "SGD", "AdamW", "BottleneckAdapter", "CharTokenizer", "Config", "DocumentBatches", "Full", "Muon", "Partial",
-           "StreamBatches", "Trainer", "WordTokenizer", "World", "WorldBatches", "__version__", "evaluate_documents",
-           "evaluate_text", "evaluate_world", "generate", "generate_batch", "load", "save_model", "save_specialist",
-           "trainable_table", "warmup_cosine", "warmup_linear"]
+__all__ = ["AdamW", "Adapters", "BottleneckAdapter", "CharTokenizer", "Config", "DoRA", "DocumentBatches", "Full", "GPT", "Head",
+           "IA3", "LoRA", "Muon", "Partial", "PrefixTuning", "PromptTuning", "SGD", "StreamBatches", "Trainer",
+           "WordTokenizer", "World", "WorldBatches", "__version__", "evaluate_documents", "evaluate_text",
+           "evaluate_world", "generate", "generate_batch", "load", "merge", "recipe_of", "save_model",
+           "save_specialist", "trainable_table", "warmup_cosine", "warmup_linear"]

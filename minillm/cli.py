@@ -9,18 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from .finetune.methods import BottleneckAdapter, Full, Partial
-from .finetune.report import size, trainable_table
+from .finetune.compare import compare
+from .finetune.merge import merge
+from .finetune.methods import recipe_of
+from .finetune.remedies import remedy_of
+from .finetune.report import announcement, parameter_table, size
+from .finetune.specialist import prepare
 from .finetune.store import load
 from .options import parser
 from .phases import OPTIMIZERS, finetune, pretrain, surface, unfinished
 from .text.generate import generate
 from .text.tokenizer import BEGIN, END
-from .train.checkpoint import CheckpointError, read_arrays
+from .train.checkpoint import CheckpointError, read_arrays, save_model
 from .train.evaluate import evaluate_text, pooled
 from .train.fit import Interrupted
-from .train.tasks import CONTEXT, NovelTask, TextTask, WorldTask, task_of
-from .train.trainer import Diverged
+from .train.own_data import PairTask, TextTask
+from .train.tasks import CONTEXT, SpecialTask, WorldTask, task_of
+from .train.trainer import Diverged, Trainer
 
 
 def main(argv=None):
@@ -66,30 +71,56 @@ def run_pretrain(args):
 
 
 def run_finetune(args):
+    recipe, remedy = recipe_of(args.method), remedy_of(args.remedy)
     folder = Path(args.out) if args.out else Path(args.base).parent
-    out = folder / f"{args.method}.npz"
+    out = folder / f"{args.name or recipe.method}.npz"
     options = options_of_run(args, out)
-    base = load(args.base)
-    if args.text and base.tokenizer.kind != "character":
-        raise ValueError(f"{args.base} knows only the words of the toy world; for --text, pretrain a model with --text first")
-    if args.text:
-        task = TextTask(args.text, base.tokenizer, args.workers)
-    elif base.meta["task"]["kind"] == "world":
-        task = NovelTask(base.meta["task"]["seed"], args.documents, args.workers)
-    else:
-        raise ValueError(f"{args.base} was pretrained on a text; say with --text FILE what it shall be fine-tuned on")
-    for option, method in (("train", "frozen"), ("bottleneck", "adapter")):
-        if getattr(args, option) is not None and args.method != method:
-            raise ValueError(f"--{option} belongs to --method {method}, not to {args.method}")
-    recipe = {"full": Full(), "frozen": Partial(tuple(args.train)) if args.train else Partial(),
-              "adapter": BottleneckAdapter(args.bottleneck) if args.bottleneck else BottleneckAdapter()}[args.method]
+    base = load_base(args.base)
+    task = task_for(args, base)
     if args.lr is None and args.optimizer == "adamw":
         args.lr = recipe.lr
     loaded = finetune(base, args.base, task, recipe, out, optimizer=optimizer_of(args), steps=args.steps,
                       batch=args.batch, seed=args.seed, workers=args.workers, accumulate=args.accumulate,
-                      save_every=args.save_every, facts={"options": options},
-                      announce=lambda model: print("\n".join(trainable_table(model)), flush=True))
+                      save_every=args.save_every, facts={"options": options}, remedy=remedy,
+                      announce=lambda lines: print("\n".join(lines), flush=True))
     report_run(args, loaded, task, out)
+
+
+def run_inspect(args):
+    loaded = load(args.checkpoint, args.base)
+    if not args.method:
+        print("\n".join(description(loaded)))
+        answer(args, size(loaded.model) | {"kind": loaded.meta["kind"], "recipe": loaded.meta.get("recipe")})
+        return
+    recipe = recipe_of(args.method)
+    model = prepare(loaded.model, recipe)
+    tokens = np.zeros((args.batch, min(args.context or model.config.context, model.config.context)), int)
+    print("\n".join(announcement(Trainer(model, OPTIMIZERS[args.optimizer](), workers=args.workers), tokens)))
+    answer(args, size(model))
+
+
+def run_merge(args):
+    loaded = load(args.checkpoint, args.base)
+    merge(loaded.model)
+    facts = {name: loaded.meta[name] for name in ("task", "recipe", "seed") if name in loaded.meta}
+    save_model(args.out, loaded.model, loaded.tokenizer, **facts, merged=True)
+    print(args.out)
+    answer(args, size(loaded.model))
+
+
+def run_compare(args):
+    from . import draw
+
+    base = load_base(args.base)
+    found = compare(base, task_facts(args, base), args.methods, args.remedies, seeds=args.seeds, rates=args.rates, steps=args.steps,
+                    batch=args.batch, test_documents=args.test_documents, scratch=not args.no_scratch, folder=args.out,
+                    workers=args.workers)
+    print(found.text())
+    files = found.save(args.out)
+    picture = Path(args.out) / "comparison.png"
+    draw.comparison(found, picture)
+    print("", *files, picture, sep="\n")
+    answer(args, found.facts())
 
 
 def run_evaluate(args):
@@ -99,6 +130,12 @@ def run_evaluate(args):
         scores = {"text": evaluate_text(loaded.model, TextTask(args.text, loaded.tokenizer).ids, args.workers)}
     else:
         task = task_of(loaded.meta["task"], loaded.tokenizer, args.workers)
+        if args.task and not isinstance(task, WorldTask):
+            raise ValueError(f"{args.checkpoint} does not know the language of the toy world, in which --task {args.task} is put")
+        if args.task:
+            task = SpecialTask(args.task, task.world.seed, args.documents, workers=args.workers)
+        if args.pairs:
+            task = PairTask(args.pairs, loaded.tokenizer, args.workers)
         scores = task.score(loaded.model, documents=args.documents)
     print_scores(scores)
     result = {"loss": pooled(scores), "tokens": sum(score.tokens for score in scores.values()),
@@ -176,7 +213,7 @@ def answer(args, result):
 def report_run(args, loaded, task, out):
     """What a training command says in the end."""
     print(f"{loaded.meta['seconds']:.1f} seconds")
-    if args.text:
+    if isinstance(task, TextTask):
         score = task.score(loaded.model)[task.name]
         bits = score.loss / math.log(2)
         print(f"validation loss {score.loss:.4f} nats = {bits:.3f} bits per character, on the last {score.tokens:,d} characters, "
@@ -185,19 +222,65 @@ def report_run(args, loaded, task, out):
     else:
         scores = task.score(loaded.model, "validation", 100)
         print_scores(scores)
-        learned = [task.world.special] if isinstance(task, NovelTask) else task.world.general
-        result = {"validation_loss": pooled({name: scores[name] for name in learned}),
+        result = {"validation_loss": pooled({name: scores[name] for name in task.learned}),
                   "domains": {name: vars(score) for name, score in scores.items()}}
     print(out)
     answer(args, result | {"seconds": loaded.meta["seconds"]} | size(loaded.model))
 
 
 def print_scores(scores):
-    print(f"{'':10s}{'loss':>9s}{'floor':>9s}{'excess':>9s}{'+-':>8s}{'tokens':>10s}")
+    answers = any(score.accuracy is not None for score in scores.values())
+    print(f"{'':14s}{'loss':>9s}{'floor':>9s}{'excess':>9s}{'+-':>8s}{'tokens':>10s}{'right':>9s}{'best':>9s}"[:None if answers else -18])
     for name, score in scores.items():
         known = [f"{'-':>9s}", f"{'-':>9s}", f"{'-':>8s}"] if score.floor is None else [
             f"{score.floor:9.4f}", f"{score.excess:9.4f}", f"{1.96 * score.stderr:8.4f}"]
-        print(f"{name:10s}{score.loss:9.4f}{''.join(known)}{score.tokens:10,d}")
+        shares = [f"{100 * share:7.1f} %" for share in (score.accuracy, score.best) if share is not None]
+        print(f"{name:14s}{score.loss:9.4f}{''.join(known)}{score.tokens:10,d}{''.join(shares)}")
+
+
+def load_base(path):
+    """A model to fine-tune. ValueError for one that has an adapter on."""
+    base = load(path)
+    if base.meta["kind"] == "adapter":
+        raise ValueError(f"{path} is an adapter; fine-tune its base, or make one model of both first: minillm merge {path}")
+    return base
+
+
+def task_for(args, base):
+    """The task that the options name, in the language of a base."""
+    of_world = base.meta["task"]["kind"] not in ("text", "pairs")
+    if args.text and args.pairs:
+        raise ValueError("--text and --pairs are two tasks; give one of them")
+    if args.text and base.tokenizer.kind != "character":
+        raise ValueError(f"{args.base} knows only the words of the toy world; for --text, pretrain a model with --text first")
+    if args.text:
+        return TextTask(args.text, base.tokenizer, args.workers)
+    if args.pairs:
+        task = PairTask(args.pairs, base.tokenizer, args.workers, args.skip_bad)
+        for line in task.skipped:
+            print(f"left out: {args.pairs}, {line}", file=sys.stderr)
+        return task
+    if not of_world:
+        raise ValueError(f"{args.base} was pretrained on a text; say with --text FILE or --pairs FILE what it shall be fine-tuned on")
+    return SpecialTask(args.task, base.meta["task"]["seed"], args.documents, workers=args.workers)
+
+
+def task_facts(args, base):
+    """The same, as what a comparison can make again for each seed."""
+    return task_for(args, base).facts()
+
+
+def description(loaded):
+    """What a file holds, in lines."""
+    meta, config = loaded.meta, loaded.model.config
+    lines = [f"{name:18s}{value}" for name, value in vars(config).items()]
+    lines += [f"{'tokens':18s}{loaded.tokenizer.kind}s"]
+    if "recipe" in meta:
+        options = ", ".join(f"{name} {value}" for name, value in meta["recipe"].items() if name != "method")
+        lines += [f"{'made by':18s}{meta['recipe']['method']}{f' ({options})' if options else ''}"]
+    if "task" in meta:
+        lines += [f"{'learned':18s}{', '.join(f'{name} {value}' for name, value in meta['task'].items())}"]
+    return [*lines, "", *parameter_table(loaded.model, meta["kind"] == "adapter")]
 
 
 def optimizer_of(args):

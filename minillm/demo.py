@@ -22,7 +22,7 @@ from .train.checkpoint import write_json
 from .train.evaluate import mean_excess
 from .train.muon import Muon
 from .train.optimizers import AdamW
-from .train.tasks import CONTEXT, NovelTask, WorldTask
+from .train.tasks import CONTEXT, SpecialTask, WorldTask
 
 MODELS = ("pretrained", "full", "frozen", "adapter", "scratch")
 PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "weights_moving.gif")
@@ -73,7 +73,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
     writable(plots)
 
     say("1. A generalist is pretrained on six kinds of text.")
-    world_task, novel_task = WorldTask(seed, workers), NovelTask(seed, plan.documents, workers)
+    world_task, novel_task = WorldTask(seed, workers), SpecialTask("novel", seed, plan.documents, workers=workers)
     path = out / "pretrained.npz"
     with clock(seconds, "pretrain"):
         config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}

@@ -4,9 +4,12 @@ import argparse
 import math
 
 from . import __version__
-from .finetune.methods import Partial
+from .finetune.compare import DEFAULT_METHODS
+from .finetune.methods import ALIASES, METHODS, recipe_of
+from .finetune.remedies import REMEDIES, remedy_of
+from .finetune.spec import options_of
 from .phases import OPTIMIZERS
-from .train.tasks import CONTEXT
+from .train.tasks import CONTEXT, SPECIALITIES
 
 MODEL_HELP = "a model or an adapter, an .npz"
 BASE_HELP = "an adapter's base, if it is not where it was"
@@ -36,6 +39,26 @@ def number(kind, low=None, high=None, above=None):
     return convert
 
 
+def spec(parse):
+    """An argparse type: a text that `parse` must understand. It stays a text, which can be saved."""
+    def check(text):
+        try:
+            parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
+    return check
+
+
+def listing(kinds):
+    return [f"  {name:10s}{options_of(kind)}".rstrip() for name, kind in kinds.items()]
+
+
+METHODS_HELP = "\n".join([
+    "methods, with their options and what these are at first; several values are joined by +", *listing(METHODS),
+    "also", *(f"  {name:10s}= {text}" for name, text in ALIASES.items()),
+    "remedies against forgetting", *listing(REMEDIES)])
+
 COUNT = number(int, low=1, high=10_000_000)
 SEED = number(int, low=0, high=2**32 - 1)
 
@@ -47,8 +70,9 @@ def parser(runs):
     top.add_argument("--version", action="version", version=f"minillm {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name, summary, *examples):
+    def command(name, summary, *examples, notes=""):
         epilog = "examples:\n" + "\n".join(f"  minillm {name} {example}".rstrip() for example in examples)
+        epilog += f"\n\n{notes}" if notes else ""
         sub = commands.add_parser(name, help=summary, description=summary, epilog=epilog, formatter_class=Help,
                                   allow_abbrev=False)      # so that an option on the command line has its full name
         sub.set_defaults(run=runs[name])
@@ -69,6 +93,17 @@ def parser(runs):
         sub.add_argument("--save-every", type=COUNT, default=100, metavar="STEPS", help="how often to save, for --resume")
         sub.add_argument("--resume", action="store_true", help="go on with an interrupted run, with the options it had")
 
+    def method(sub, option, **more):
+        sub.add_argument(option, type=spec(recipe_of), metavar="METHOD", **more)
+
+    def task(sub):
+        sub.add_argument("--task", choices=SPECIALITIES, default="novel", help="what of the toy world is to be learned")
+        sub.add_argument("--documents", type=COUNT, default=64, help="how many to learn from")
+
+    def optimizer(sub, name, whose):
+        sub.add_argument("--optimizer", choices=OPTIMIZERS, default=name, help="the rule that turns a gradient into a step")
+        sub.add_argument("--lr", type=number(float, above=0), help=f"learning rate (default: that {whose})")
+
     sub = command("demo", "The whole story: pretrain, fine-tune in three ways, compare, draw the loss surface.",
                   "", "--quick", "--seed 2 --out runs/second")
     common(sub)
@@ -87,34 +122,77 @@ def parser(runs):
     sub.add_argument("--context", type=number(int, 2, 1_000_000),
                      help=f"longest text it reads (default: {CONTEXT}, or 64 with --text)")
     training(sub, batch=24, steps=1000)
-    sub.add_argument("--optimizer", choices=OPTIMIZERS, default="muon", help="the rule that turns a gradient into a step")
-    sub.add_argument("--lr", type=number(float, above=0), help="learning rate (default: that of the optimizer)")
+    optimizer(sub, "muon", "of the optimizer")
     sub.add_argument("--out", default="runs/pretrain", metavar="FOLDER", help="pretrained.npz is written there")
 
     sub = command("finetune", "Make a specialist of a pretrained model.",
-                  "--base runs/pretrain/pretrained.npz --method adapter",
-                  "--base runs/pretrain/pretrained.npz --method frozen --train 'blocks.*.mlp.*' '*.bias'",
-                  "--base runs/book/pretrained.npz --method full --text letters.txt")
+                  "--base runs/pretrain/pretrained.npz --method lora",
+                  "--base runs/pretrain/pretrained.npz --method lora:rank=8,targets=q+v --lr 5e-3",
+                  "--base runs/pretrain/pretrained.npz --method 'frozen:train=blocks.*.mlp.*+*.bias'",
+                  "--base runs/pretrain/pretrained.npz --task questions --documents 1024 --steps 400 --batch 32",
+                  "--base runs/pretrain/pretrained.npz --remedy replay:share=0.5",
+                  "--base runs/book/pretrained.npz --method adapter:bottleneck=8 --text letters.txt",
+                  "--base runs/pretrain/pretrained.npz --pairs answers.jsonl", notes=METHODS_HELP)
     common(sub)
     sub.add_argument("--base", required=True, metavar="FILE", help="the pretrained model, an .npz")
-    sub.add_argument("--method", choices=("full", "frozen", "adapter"), default="full",
-                     help="all weights, some with the rest frozen, or inserted adapters")
-    sub.add_argument("--train", nargs="+", metavar="PATTERN",
-                     help=f"for frozen: names of the parameters that train (default: last)")
-    sub.add_argument("--bottleneck", type=number(int, 1, 100_000), help="for adapter: its inner width (default: 20)")
-    sub.add_argument("--documents", type=COUNT, default=64, help="how many novels to learn from")
+    method(sub, "--method", default="full", help="how: a method, or method:option=value,... (see below)")
+    sub.add_argument("--remedy", type=spec(remedy_of), default="none", metavar="REMEDY",
+                     help="against forgetting (see below)")
+    task(sub)
     training(sub, batch=16, steps=100)
-    sub.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="the rule that turns a gradient into a step")
-    sub.add_argument("--lr", type=number(float, above=0), help="learning rate (default: that of the method)")
-    sub.add_argument("--out", metavar="FOLDER", help="METHOD.npz is written there (default: beside the base)")
+    sub.add_argument("--pairs", metavar="FILE", help='learn from JSONL, each line {"prompt": ..., "completion": ...}')
+    sub.add_argument("--skip-bad", action="store_true", help="leave out the lines of --pairs that cannot be used")
+    optimizer(sub, "adamw", "of the method")
+    sub.add_argument("--out", metavar="FOLDER", help="NAME.npz is written there (default: beside the base)")
+    sub.add_argument("--name", help="of the file (default: the name of the method)")
+
+    sub = command("inspect", "What is in a model? With --method: what would train, and what would it take?",
+                  "runs/demo/pretrained.npz", "runs/demo/adapter.npz", "runs/demo/pretrained.npz --method lora:rank=8 --batch 32",
+                  notes=METHODS_HELP)
+    sub.add_argument("checkpoint", help=MODEL_HELP)
+    sub.add_argument("--base", metavar="FILE", help=BASE_HELP)
+    method(sub, "--method", help="as of finetune")
+    sub.add_argument("--batch", type=COUNT, default=16, help="texts in a step, for the memory of activations")
+    sub.add_argument("--context", type=COUNT, help="tokens in each (default: as many as the model reads)")
+    sub.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="for the memory of its state")
+    common(sub, seed=False)
+
+    sub = command("merge", "Fold an adapter into its base: one model, as small and as quick as the base.",
+                  "runs/demo/lora.npz --out runs/demo/merged.npz")
+    sub.add_argument("checkpoint", help="an adapter made by lora, dora or ia3")
+    sub.add_argument("--base", metavar="FILE", help=BASE_HELP)
+    sub.add_argument("--out", required=True, metavar="FILE", help="the .npz to write")
+
+    sub = command("compare", "Methods side by side: each at its best learning rate, over several seeds, in one table.",
+                  "--base runs/demo/pretrained.npz", "--base runs/demo/pretrained.npz --documents 256 --steps 300",
+                  "--base runs/demo/pretrained.npz --methods full lora:rank=2 lora:rank=8 --seeds 5",
+                  "--base runs/demo/pretrained.npz --methods full lora --remedies none replay wise:keep=0.7", notes=METHODS_HELP)
+    common(sub, seed=False)
+    sub.add_argument("--base", required=True, metavar="FILE", help="the pretrained model, an .npz")
+    sub.add_argument("--methods", nargs="+", type=spec(recipe_of), metavar="METHOD", default=DEFAULT_METHODS, help="to compare")
+    sub.add_argument("--remedies", nargs="+", type=spec(remedy_of), metavar="REMEDY", default=["none"],
+                     help="each method is tried with each of them")
+    task(sub)
+    sub.add_argument("--seeds", type=number(int, low=1, high=100), default=3, help="how many; each draws its own documents")
+    sub.add_argument("--rates", type=number(int, low=1, high=15), default=5,
+                     help="learning rates to try for each method, each twice the one before")
+    sub.add_argument("--steps", type=COUNT, default=100, help="optimisation steps")
+    sub.add_argument("--batch", type=COUNT, default=16, help="documents in a step")
+    sub.add_argument("--test-documents", type=COUNT, default=100, help="of each kind, to judge by")
+    sub.add_argument("--no-scratch", action="store_true", help="leave out the model that starts from nothing")
+    sub.add_argument("--out", default="runs/compare", metavar="FOLDER",
+                     help="for the table, the picture, and what is finished: run again, and only what is missing is computed")
 
     sub = command("evaluate", "The loss of a model, and how far above the best possible it is.",
-                  "runs/demo/full.npz", "runs/demo/adapter.npz --json", "runs/book/pretrained.npz --text other.txt")
+                  "runs/demo/full.npz", "runs/demo/adapter.npz --json", "runs/demo/pretrained.npz --task questions",
+                  "runs/book/pretrained.npz --text other.txt")
     common(sub, seed=False)
     sub.add_argument("checkpoint", help=MODEL_HELP)
     sub.add_argument("--base", metavar="FILE", help=BASE_HELP)
     sub.add_argument("--documents", type=COUNT, default=500, help="of each domain, from the test split")
-    sub.add_argument("--text", metavar="FILE", help="evaluate on this whole text")
+    sub.add_argument("--task", choices=SPECIALITIES, help="on this (default: on what it has learned, and what it knew before)")
+    sub.add_argument("--text", metavar="FILE", help="on this whole text")
+    sub.add_argument("--pairs", metavar="FILE", help="on the last tenth of this JSONL")
 
     sub = command("generate", "Let a model write.",
                   "runs/demo/full.npz --prompt '<novel>'", "runs/demo/pretrained.npz --prompt '<story> one sunny day'",

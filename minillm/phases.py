@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from .finetune.methods import to_json
-from .finetune.report import size
+from .finetune.report import announcement, size
+from .finetune.specialist import prepare, specialise
 from .finetune.store import Loaded, load, save_specialist
 from .nn import GPT, Config
 from .runtime import memory
@@ -49,36 +50,34 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
 
 
 def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, seed=0, workers=None, accumulate=1, save_every=100,
-             facts=None, scratch=False, announce=None):
+             facts=None, remedy=None, scratch=False, announce=None):
     """Apply a recipe to a copy of a base model and train it on a task; `out` is the .npz to write.
 
-    Saves the specialist, and beside it the way of its weights (out with the ending .trajectory.npz). Returns a Loaded.
-    announce(model) is called when it is known what will train.
-    With `scratch` the weights are drawn anew first: the baseline that has the same documents and steps but no pretraining.
+    Saves the specialist, and beside it the way of its weights and the history of the run (out with the ending .trajectory.npz).
+    Returns a Loaded.
+    remedy      against forgetting (finetune/remedies.py)
+    scratch     draw the weights anew first (finetune/specialist.py)
+    announce    called with the lines that say what will train
     """
     start = time.perf_counter()
-    rng = np.random.default_rng([seed, 1])
-    model = GPT(base.model.config, rng)
-    if not scratch:
-        model.load_state(base.model.state())
-    recipe.apply(model, rng)
-    if announce:
-        announce(model)
-    batches = task.batches(batch, model.config.context, seed)
+    model = prepare(base.model, recipe, seed, scratch)
     check_memory(model.config, batch, accumulate)
     recorder = Recorder(every=max(1, steps // SNAPSHOTS), last=steps)
-    trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, accumulate=accumulate,
-                      on_step=recorder)
+    old_task = task_of(base.meta["task"], base.tokenizer, workers) if remedy else None
+    run = specialise(model, recipe, task, old_task, optimizer, steps, batch, seed, remedy, workers, accumulate, recorder)
+    if announce:
+        announce(announcement(run.trainer, run.batches.at(0)[0]))
     writable(Path(out).parent)
     title = "from scratch" if scratch else f"fine-tuning, {recipe.method}"
-    recorder(trainer)
-    history = fit(trainer, batches, steps, validate=lambda: task.validate(model), validate_every=max(1, steps // 5),
+    recorder(run.trainer)
+    history = fit(run.trainer, run.batches, steps, validate=lambda: task.validate(model), validate_every=max(1, steps // 5),
                   checkpoint=unfinished(out), save_every=save_every, recorder=recorder, facts=facts, title=title)
-    meta = {"task": task.facts(), "seed": seed, "seconds": time.perf_counter() - start, "history": history} | size(model)
-    write_arrays(trajectory_of(out), recorder.arrays(), {"kind": "trajectory", "recipe": to_json(recipe)})
+    run.finish()
+    meta = {"task": task.facts(), "seed": seed, "seconds": time.perf_counter() - start} | size(model)
+    write_arrays(trajectory_of(out), recorder.arrays(), {"kind": "trajectory", "recipe": to_json(recipe), "history": history})
     save_specialist(out, model, task.tokenizer, recipe, base_path, fingerprint(base.model), **meta)
     unfinished(out).unlink(missing_ok=True)
-    return Loaded(model, task.tokenizer, meta | {"recipe": to_json(recipe)})
+    return Loaded(model, task.tokenizer, meta | {"recipe": to_json(recipe), "history": history})
 
 
 def check_memory(config, batch, accumulate=1):

@@ -48,3 +48,8 @@ def shown(value):
     if isinstance(value, tuple):
         return "+".join(map(str, value))
     return ("no", "yes")[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def options_of(kind):
+    """What can be set of a dataclass, and to what it is set at first, as a text for help."""
+    return "  ".join(f"{field.name}={shown(field.default) or 'all'}" for field in fields(kind))

@@ -61,7 +61,8 @@ def plus(number, step):
 
 def listed(things):
     """the lamp , the rope and the key"""
-    return " , ".join(f"the {thing}" for thing in things[:-1]) + f" and the {things[-1]}"
+    *first, last = [f"the {thing}" for thing in things]
+    return f"{' , '.join(first)} and {last}" if first else last
 
 
 def two_names():
@@ -71,7 +72,7 @@ def two_names():
     return first, second
 
 
-def report(_):
+def report(_, weather_after=WEATHER_AFTER):
     """Copy the name and the place; the weather is a Markov chain; the second number is the first + 3."""
     name = yield Uniform(NAMES)
     yield from say("reports from the")
@@ -80,7 +81,7 @@ def report(_):
     weather = yield Uniform(WEATHER)
     days = 1
     while (yield from another(days, 5, 8)):
-        weather = yield WEATHER_AFTER[weather]
+        weather = yield weather_after[weather]
         days += 1
     yield from say("the water rose from")
     number = yield Uniform(NUMBERS)

@@ -1,65 +1,74 @@
-"""What a specialist can learn besides novels: to contradict, to know facts, to answer, to tell a mood. All of known probability.
+"""What a specialist can learn besides novels: to contradict, to answer, to know by heart, to tell a mood. All of known probability.
 
-All but the first are pairs: what is given, and what is to be said. Only the latter counts.
+All but the first come as pairs: what is given, and what is to be said. Only the latter counts.
 """
 
 from itertools import product
 from math import log
+from typing import NamedTuple
 
-from .domains import ADJECTIVES_OF, EVERY_ADJECTIVE, MOODS, NAMES, NOTHING_HIDDEN, PLACES, THINGS, WEATHER, listed, report, story
+from .domains import EVERY_ADJECTIVE, MOODS, NAMES, NOTHING_HIDDEN, PLACES, THINGS, WEATHER, listed, report, story
 from .grammar import Distribution, Domain, Uniform, mixture
 
-# Contradiction: the reports of another world, in which the weather mostly goes backwards. Nothing else differs, and nothing tells
-# the two apart. So who learns the new law unlearns the old one, and must pay KL(old || new) on old reports.
+# The reports of another world, in which the weather mostly goes backwards. Nothing else differs, and nothing tells the two apart. So
+# who learns the new law unlearns the old, and must pay KL(old || new) on old reports.
 OTHER_WEATHER_AFTER = {weather: Distribution({WEATHER[(i + 1) % 6]: 0.1, weather: 0.3, WEATHER[(i + 4) % 6]: 0.6})
                        for i, weather in enumerate(WEATHER)}
-CONTRADICTION = Domain("contradiction", lambda _: report(_, OTHER_WEATHER_AFTER), NOTHING_HIDDEN)
+CONTRADICTION = Domain("contradiction", lambda hidden: report(hidden, OTHER_WEATHER_AFTER), NOTHING_HIDDEN)
 
 
-class Pair:
-    """One kind of pair. `write(rng)` gives the words given, the words to be said, and of each of these and the end its log p.
-
-    kind        the domain whose tag such a text bears
-    accuracy    how often the best guess is right, if that is not always
-    """
-
-    kind = "words"
-
-    def write(self, rng):
-        raise NotImplementedError
+class Pair(NamedTuple):
+    given: list               # words
+    said: list                # words
+    log_p: list               # of each word that is said and of the end, given all before
+    best: float               # the probability that the likeliest words are the right ones: 1 where the answer is certain
 
 
-class Questions(Pair):
-    """A story, broken off, and a question about it. Whoever can read knows the answer for sure."""
+def certain(given, said):
+    given, said = given.split(), said.split()
+    return Pair(given, said, [0.0] * (len(said) + 1), 1.0)
 
-    kind = "story"
 
-    def write(self, rng):
+def questions(rng):
+    """A story without its end, and a question about it. Whoever has understood it knows the answer."""
+    while True:
         words = Domain("story", story, NOTHING_HIDDEN).write(rng)
-        end = words.index("they", words.index("it")) if "they" in words else len(words)
-        told = words[:last_index(words[:end], "the")]
-        places = [word for word in told if word in PLACES]
-        days = [word for word in told if word in WEATHER]
-        things = [told[i + 1] if told[i + 1] in THINGS else told[i + 2] for i, word in enumerate(told[:-2])
-                  if word == "the" and told[i - 1] == "took"]
-        names = list(dict.fromkeys(word for word in told if word in NAMES))
-        asked = rng.integers(4)
-        question, answer = [("went to what ?", f"the {places[0]} ."), ("what day ?", f"{days[0]} ."),
-                            ("they had what ?", f"{listed(things)} ."),
-                            (f"what took {names[1]} ?", f"{listed_any(things[1::2])} .")][asked]
-        answer = answer.split()
-        return [*told, *question.split()], answer, [0.0] * (len(answer) + 1)
+        told = words[:words.index("was") - 2]                               # up to "... the day was"
+        who, place, weather, things = ([word for word in told if word in kind] for kind in (NAMES, PLACES, WEATHER, THINGS))
+        person = int(rng.integers(2))
+        asked = ["so what was the day ?", "so they went to what ?", "so what had they ?", f"so what took {who[person]} ?"]
+        answers = [weather[0], f"the {place[0]}", listed(things), listed(things[person::2])]
+        i = int(rng.integers(4))
+        yield certain(f"{' '.join(told)} {asked[i]}", f"{answers[i]} .")
 
 
-class Facts(Pair):
-    """Who had what where: n facts drawn by lot, which follow from nothing and can only be learned by heart."""
+def facts(rng):
+    """Who had which thing where. It follows from nothing, and can only be learned by heart. There are 9,216 before it ends."""
+    keys = list(product(NAMES, EVERY_ADJECTIVE.words, THINGS))
+    for i in rng.permutation(len(keys)):
+        name, adjective, thing = keys[i]
+        yield certain(f"{name} had the {adjective} {thing} at the", f"{Uniform(PLACES).draw(rng)} .")
 
-    kind = "report"
+
+# Each mood is said by one word. Half of the adjectives are of the mood, and half are any: so the best reader is often wrong.
+SAID = {"gloomy": "shadow", "merry": "heart", "eerie": "yonder", "fierce": "fate"}
+NOISY = {mood: mixture((0.5, 0.5), (Uniform(words), EVERY_ADJECTIVE)) for mood, words in MOODS.items()}
 
 
-class Mood(Pair):
-    """A few adjectives, of one mood as to half of them, and any at all as to the other half: which mood?
+def mood(rng):
+    """Three to six noisy adjectives: which mood are they of? What can be known follows from Bayes' rule."""
+    while True:
+        true = Uniform(list(MOODS)).draw(rng)
+        adjectives = [NOISY[true].draw(rng) for _ in range(rng.integers(3, 7))]
+        likelihood = {}
+        for guess, distribution in NOISY.items():
+            likelihood[guess] = 1.0
+            for word in adjectives:
+                likelihood[guess] *= distribution.p[word]
+        posterior = {guess: p / sum(likelihood.values()) for guess, p in likelihood.items()}
+        yield Pair(f"words : {' , '.join(adjectives)} . so".split(), [SAID[true]], [log(posterior[true]), 0.0],
+                   max(posterior.values()))
 
-    It is said by one word for each mood. The adjectives only make it likely, so no reader is always right; how often the best
-    can be, follows from Bayes' rule.
-    """
+
+# {name: the stream of its pairs, and the domain whose tag they bear}
+PAIRS = {"questions": (questions, "story"), "facts": (facts, "report"), "mood": (mood, "words")}

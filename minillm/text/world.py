@@ -1,14 +1,15 @@
 """The toy world: documents of known probability, ready for a model."""
 
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
 from .domains import GENERAL, NOVEL, VOCABULARY
+from .specialities import CONTRADICTION, PAIRS
 from .tokenizer import BEGIN, END, PAD, WordTokenizer
 
 SPLITS = ("train", "validation", "test")
-
 
 
 class Document(NamedTuple):
@@ -16,11 +17,13 @@ class Document(NamedTuple):
 
     domain: str
     ids: list                 # n + 1 tokens
-    log_p: np.ndarray         # (n,) exact log p of ids[1:] given all before, in nats; the first, of the tag, is never counted
+    log_p: np.ndarray         # (n,) exact log p of ids[1:] given all before, in nats; 0 where it is given
+    given: int = 1            # so many of the first of them are given and never counted: the tag, and what a pair gives
+    best: float | None = None # of a pair: the probability that the likeliest words are the right ones
 
 
 class World:
-    """Six general domains and the novel.
+    """Six general domains and the novel; and what else a specialist can learn (specialities.py).
 
     Documents are a pure function of (seed, split, domain, number): any of them can be made again, and no two splits share a
     stream of random numbers.
@@ -39,26 +42,42 @@ class World:
 
     def write(self, name, rng):
         """A new document of a domain as ids, without its probability (which costs more than the writing)."""
+        return self.encode(name, self.domains[name].write(rng))
+
+    def encode(self, name, words):
         ids = self.tokenizer.ids
-        words = self.domains[name].write(rng)
         return [ids[BEGIN], ids[tag(name)], *(ids[word] for word in words), ids[END]]
 
-    def document(self, name, rng):
-        ids = self.write(name, rng)
-        words = [self.tokenizer.tokens[i] for i in ids[2:-1]]
-        logs = self.domains[name].log_probabilities(words)
-        return Document(name, ids, np.array([-np.log(len(self.general)), *logs]))
+    def documents(self, name, n, split="test", draw=0):
+        """The first n documents of a domain, or of a speciality, in a split; asking for more keeps those that came before.
 
-    def documents(self, name, n, split="test"):
-        """The first n documents of a domain in a split; asking for more keeps those that came before.
-
-        Kept once written, since the same ones are asked for again and again.
+        Another `draw` gives others of the same kind. They are kept once written, since the same are asked for again and again.
+        ValueError if there are not so many.
         """
-        stream, written = self.streams.setdefault(
-            (name, split), (self.rng(SPLITS.index(split) + 1, list(self.domains).index(name)), []))
-        while len(written) < n:
-            written.append(self.document(name, stream))
+        if name == "facts":
+            split = "train"                                     # what was to be learned by heart is also what is asked
+        key = (name, split, draw)
+        if key not in self.streams:
+            number = [*self.domains, CONTRADICTION.name, *PAIRS].index(name)
+            self.streams[key] = self.stream(name, self.rng(SPLITS.index(split) + 1, number, *[draw] * bool(draw))), []
+        stream, written = self.streams[key]
+        written += islice(stream, max(0, n - len(written)))
+        if len(written) < n:
+            raise ValueError(f"there are only {len(written)} {name}, not {n}")
         return written[:n]
+
+    def stream(self, name, rng):
+        """One document after the other."""
+        if name in PAIRS:
+            write, kind = PAIRS[name]
+            for pair in write(rng):
+                log_p = [0.0] * (1 + len(pair.given)) + pair.log_p
+                yield Document(name, self.encode(kind, pair.given + pair.said), np.array(log_p), 1 + len(pair.given), pair.best)
+        domain = CONTRADICTION if name == CONTRADICTION.name else self.domains[name]
+        kind = "report" if domain is CONTRADICTION else name
+        while True:
+            words = domain.write(rng)
+            yield Document(name, self.encode(kind, words), np.array([-np.log(len(self.general)), *domain.log_probabilities(words)]))
 
     def mixed_ids(self, n, *key):
         """n documents of the general domains, each as likely, as ids; for a key such as the number of a training step."""

@@ -21,6 +21,8 @@ class Score:
     floor       -log p_true of the same tokens: no model can do better on average. None for a text that nobody knows the law of
     excess      loss - floor, an estimate of KL(true || model). Paired, both on the same tokens: far less noisy than either
     stderr      standard error of the excess, from the spread between documents
+    accuracy    of answers: the share that is right from the first word to the end. None where there is no one right answer
+    best        the accuracy that nobody can beat
     """
 
     loss: float
@@ -28,6 +30,8 @@ class Score:
     floor: float | None = None
     excess: float | None = None
     stderr: float | None = None
+    accuracy: float | None = None
+    best: float | None = None
 
 
 def log_softmax_at(logits, targets):
@@ -38,17 +42,18 @@ def log_softmax_at(logits, targets):
 
 
 def token_log_p(model, documents, workers=None):
-    """log p_model of each token of each document given all before it.
+    """log p_model of each token of each document given all before it, and whether it was the likeliest.
 
-    documents: lists of ids. Returns a list of vectors, each one shorter than its document: the first token is given.
+    documents: lists of ids. Returns a list of pairs of vectors, each one shorter than its document: the first token is given.
     """
     by_length = sorted(range(len(documents)), key=lambda i: len(documents[i]))
 
     def work(chosen):
         tokens, targets = pad([documents[i] for i in chosen])
         with np.errstate(over="ignore", invalid="ignore"):          # a ruined model has a loss that is no number: it shows
-            log_p = log_softmax_at(model.logits(tokens), targets)
-        return [row[target != IGNORE] for row, target in zip(log_p, targets)]
+            logits = model.logits(tokens)
+            log_p, right = log_softmax_at(logits, targets), logits.argmax(axis=-1) == targets
+        return [(row[target != IGNORE], hit[target != IGNORE]) for row, hit, target in zip(log_p, right, targets)]
 
     chunks = [by_length[i:i + ROWS] for i in range(0, len(documents), ROWS)]
     found = [None] * len(documents)
@@ -59,12 +64,14 @@ def token_log_p(model, documents, workers=None):
 
 
 def evaluate_documents(model, documents, workers=None):
-    """Score of a model on documents of known probability. The tag of the domain is given, not counted.
+    """Score of a model on documents of known probability. What is given is not counted: the tag of the domain, or a question.
 
-    How often a domain comes up is a property of the mix and not of its language.
+    (How often a domain comes up is a property of the mix and not of its language.) To say the likeliest word each time gives an
+    answer that is wholly right if and only if each of its words is the likeliest after those before it. So one look is enough.
     """
-    log_q = [row[1:] for row in token_log_p(model, [document.ids for document in documents], workers)]
-    log_p = [document.log_p[1:] for document in documents]
+    rows = token_log_p(model, [document.ids for document in documents], workers)
+    log_q = [row[document.given:] for (row, _), document in zip(rows, documents)]
+    log_p = [document.log_p[document.given:] for document in documents]
     n = np.array([len(row) for row in log_q])
     loss = -sum(row.sum() for row in log_q) / n.sum()
     floor = -sum(row.sum() for row in log_p) / n.sum()
@@ -72,11 +79,15 @@ def evaluate_documents(model, documents, workers=None):
     gaps = np.array([(p - q).sum() for p, q in zip(log_p, log_q)])
     spread = gaps - (loss - floor) * n
     stderr = math.sqrt(float(spread @ spread)) / n.sum()
-    return Score(float(loss), int(n.sum()), float(floor), float(loss - floor), stderr)
+    accuracy = best = None
+    if documents[0].best is not None:
+        accuracy = float(np.mean([right[document.given:].all() for (_, right), document in zip(rows, documents)]))
+        best = float(np.mean([document.best for document in documents]))
+    return Score(float(loss), int(n.sum()), float(floor), float(loss - floor), stderr, accuracy, best)
 
 
 def evaluate_world(model, world, split="test", n=100, workers=None, domains=None):
-    """{domain: Score} on the first n documents of each domain in a split; by default of every domain."""
+    """{domain: Score} on the first n documents of each domain in a split; by default of the general ones and the novel."""
     return {name: evaluate_documents(model, world.documents(name, n, split), workers) for name in domains or world.domains}
 
 
@@ -84,7 +95,7 @@ def evaluate_text(model, ids, workers=None):
     """Score on a long text, cut into windows as long as the model's context; every token but the first counts once."""
     T = model.config.context
     windows = [ids[i:i + T + 1] for i in range(0, len(ids) - 1, T)]
-    log_p = token_log_p(model, windows, workers)
+    log_p = [row for row, _ in token_log_p(model, windows, workers)]
     tokens = sum(len(row) for row in log_p)
     return Score(float(-sum(row.sum() for row in log_p) / tokens), tokens)
 

@@ -1,13 +1,20 @@
-"""Tasks: a text to learn, how to batch it, and how to tell how well it is known."""
+"""Tasks: a text to learn, how to batch it, and how to tell how well it is known.
 
-from pathlib import Path
+A task has
+    name, tokenizer
+    learned                          the domains of which it teaches
+    facts()                          what a checkpoint has to remember of it, for `task_of`
+    batches(batch, context, seed)    a source of batches (text/batches.py)
+    probe(context)                   a few texts, for a loss surface
+    score(model, split, documents)   {domain: Score}, of what it teaches and of what was known before
+    validate(model)                  a short look, for the history of a run
+"""
 
-import numpy as np
-
-from ..text.batches import DocumentBatches, StreamBatches, WorldBatches
-from ..text.tokenizer import CharTokenizer
+from ..text.batches import DocumentBatches, WorldBatches
+from ..text.specialities import CONTRADICTION, PAIRS
 from ..text.world import World
-from .evaluate import evaluate_text, evaluate_world, mean_excess, pooled
+from .evaluate import evaluate_documents, evaluate_world, mean_excess, pooled
+from .own_data import PairTask, TextTask
 
 CONTEXT = 112              # holds the longest document of the world
 VALIDATION_DOCUMENTS = 24  # of each domain: a look now and then, cheap enough to take often
@@ -22,6 +29,10 @@ class WorldTask:
         self.world = World(seed)
         self.tokenizer = self.world.tokenizer
         self.workers = workers
+
+    @property
+    def learned(self):
+        return self.world.general
 
     def facts(self):
         return {"kind": "world", "seed": self.world.seed}
@@ -40,95 +51,72 @@ class WorldTask:
         """{domain: Score}"""
         return evaluate_world(model, self.world, split, documents, self.workers)
 
-    def validate(self, model, domains=None):
+    def old_documents(self, n):
+        """n documents of what is known before a speciality is learned, as ids: such as pretraining has seen."""
+        return self.world.mixed_ids(n, 3)
+
+    def validate(self, model):
         """For the history of a run: loss, floor and mean excess over the domains it learns, and the excess of each."""
-        domains = domains or self.world.general
-        scores = evaluate_world(model, self.world, "validation", VALIDATION_DOCUMENTS, self.workers, domains)
+        scores = evaluate_world(model, self.world, "validation", VALIDATION_DOCUMENTS, self.workers, self.learned)
         return {"loss": pooled(scores), "floor": pooled(scores, "floor"),
                 "mean_excess": mean_excess(scores, list(scores)),
                 "excess": {name: score.excess for name, score in scores.items()}}
 
 
-class NovelTask(WorldTask):
-    """A few novels, again and again: the specialist's task."""
+SPECIALITIES = ("novel", CONTRADICTION.name, *PAIRS)
 
-    name = "novel"
 
-    def __init__(self, seed=0, documents=64, workers=None):
+class SpecialTask(WorldTask):
+    """A few documents of one kind, again and again: the specialist's task.
+
+    name        one of SPECIALITIES
+    documents   how many
+    draw        which: another draw gives others
+    """
+
+    def __init__(self, name="novel", seed=0, documents=64, draw=0, workers=None):
+        """ValueError for a name that is none."""
+        if name not in SPECIALITIES:
+            raise ValueError(f"there is no task {name!r}; tasks are {', '.join(SPECIALITIES)}")
         super().__init__(seed, workers)
-        self.documents = documents
+        self.name, self.documents, self.draw = name, documents, draw
+
+    @property
+    def learned(self):
+        return [self.name]
 
     def facts(self):
-        return {"kind": "novel", "seed": self.world.seed, "documents": self.documents}
+        return {"kind": self.name, "seed": self.world.seed, "documents": self.documents, "draw": self.draw}
 
     def probe(self, context=CONTEXT):
-        return [document.ids for document in self.world.documents(self.world.special, 4, "test")]
+        return [document.ids for document in self.special("test", 4)]
+
+    def special(self, split, n):
+        """n documents of what is learned. What is to be known by heart are the very facts that were taught, and no more."""
+        if self.name == "facts":
+            return self.world.documents(self.name, min(n, self.documents), draw=self.draw)
+        return self.world.documents(self.name, n, split, self.draw if split == "train" else 0)
 
     def batches(self, batch, context, seed=0):
-        novels = self.world.documents(self.world.special, self.documents, "train")
-        return DocumentBatches([document.ids for document in novels], batch, seed)
+        documents = self.special("train", self.documents)
+        given = [document.given for document in documents] if self.name in PAIRS else None
+        return DocumentBatches([document.ids for document in documents], batch, seed, given)
+
+    def score(self, model, split="test", documents=200):
+        old = evaluate_world(model, self.world, split, documents, self.workers, self.world.general)
+        return old | {self.name: evaluate_documents(model, self.special(split, documents), self.workers)}
 
     def validate(self, model):
-        return super().validate(model, [self.world.special])
-
-
-class TextTask:
-    """A person's own text: the first nine tenths to learn from, the last tenth to be judged by."""
-
-    def __init__(self, path, tokenizer=None, workers=None):
-        """ValueError for a file that is missing, empty, no UTF-8, or has characters that `tokenizer` (of a base model) lacks."""
-        self.path = Path(path).resolve()
-        self.name = self.path.stem
-        text = read_text(path)
-        self.tokenizer = tokenizer or CharTokenizer.of(text)
-        self.workers = workers
-        self.ids = np.array(self.tokenizer.encode(text))
-        cut = int(0.9 * len(self.ids))
-        self.train, self.validation = self.ids[:cut], self.ids[cut:]
-
-    def facts(self):
-        return {"kind": "text", "path": str(self.path)}
-
-    def batches(self, batch, context, seed=0):
-        if len(self.train) <= context or len(self.validation) < 2:
-            raise ValueError(f"{self.path} has {len(self.ids)} characters; nine tenths of them must be more than the context of "
-                             f"{context}: give a longer text or a smaller --context")
-        return StreamBatches(self.train, context, batch, seed)
-
-    def probe(self, context=64):
-        context = min(64, context)
-        starts = range(0, min(8 * context, len(self.validation) - 1), context)
-        return [self.validation[i:i + context + 1].tolist() for i in starts]
-
-    def score(self, model, split="test", documents=None):
-        """{name: Score}; a text has one split that is not trained on, and is judged by all of it."""
-        return {self.name: evaluate_text(model, self.validation, self.workers)}
-
-    def validate(self, model):
-        """On the first part of what is kept apart: enough for a curve."""
-        return {"loss": evaluate_text(model, self.validation[:20_000], self.workers).loss}
-
-
-def read_text(path):
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise ValueError(f"{path} is a folder, not a text file") from None
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise ValueError(f"{path} is not UTF-8 text (byte {error.start} is {byte:#04x}); save it as UTF-8") from None
-    if len(set(text)) < 2:
-        raise ValueError(f"{path} is {'empty' if not text else 'one character over and over'}; there is nothing to learn from it")
-    return text
+        score = evaluate_documents(model, self.special("validation", VALIDATION_DOCUMENTS), self.workers)
+        return {"loss": score.loss, "floor": score.floor, "mean_excess": score.excess, "excess": {self.name: score.excess}}
 
 
 def task_of(facts, tokenizer=None, workers=None):
     """The task that a checkpoint remembers (its `facts`)."""
     if facts["kind"] == "text":
         return TextTask(facts["path"], tokenizer, workers)
-    if facts["kind"] == "novel":
-        return NovelTask(facts["seed"], facts["documents"], workers)
-    return WorldTask(facts["seed"], workers)
+    if facts["kind"] == "pairs":
+        return PairTask(facts["path"], tokenizer, workers)
+    if facts["kind"] == "world":
+        return WorldTask(facts["seed"], workers)
+    return SpecialTask(facts["kind"], facts["seed"], facts["documents"], facts.get("draw", 0), workers)

@@ -1,0 +1,183 @@
+"""Methods side by side, fairly: each at its own best learning rate, with the same documents and steps, over several seeds.
+
+The unit of work is a cell: one training, with one method, remedy, learning rate and seed. What it comes to is kept in a file as soon
+as it is known, under a name made of all that it depends on. So a comparison that was interrupted goes on where it was, and one that
+asks for more computes only what is new.
+"""
+
+import hashlib
+import json
+import math
+import statistics
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..train.checkpoint import fingerprint, write_json
+from ..train.optimizers import AdamW
+from ..train.tasks import SpecialTask, task_of
+from ..train.trainer import Diverged
+from .methods import Full, recipe_of
+from .remedies import remedy_of
+from .report import memory, size
+from .specialist import prepare, specialise
+from .store import save_specialist
+from .table import Comparison, Row
+
+DEFAULT_METHODS = ["full", "frozen", "adapter", "lora", "ia3", "bitfit"]
+SCRATCH, SCRATCH_LR = "scratch", 8e-3
+FORMAT = 1          # of a cell's file; goes up when cells mean something else
+STEP = 2.0          # from one learning rate to the next
+BEYOND = 2          # so many more rates are tried where the best stands at the edge
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training. `method` and `remedy` are texts as for `recipe_of` and `remedy_of`, or the method is "scratch"."""
+
+    method: str
+    lr: float
+    seed: int
+    remedy: str = "none"
+
+
+def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, steps=100, batch=16, test_documents=100, scratch=True,
+            folder="runs/compare", workers=None, quiet=False):
+    """Train every method with every remedy and judge them: a `Comparison` (table.py).
+
+    base        a Loaded
+    task_facts  what is to be learned, as `task_of` takes it; each seed draws its own documents where the task has more of them
+    rates       how many learning rates are tried with each method, by factors of two around its usual one, on the first seed. The one
+                with the least loss on validation texts is used with all seeds. If it is the first or the last of them, up to two more
+                are tried beyond; if it still is, it is marked. A remedy is used at the rate of the method without it
+    """
+    from tqdm import tqdm
+
+    lab = Lab(base, task_facts, steps, batch, test_documents, Path(folder), workers)
+    names = [*methods, *([SCRATCH] if scratch else [])]
+    contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
+    total = sum(max(0, rates - 1) for _ in names) + seeds * len(contenders)
+    with tqdm(total=total, desc="comparing", unit="cell", disable=True if quiet else None) as bar:
+        def run(*cell):
+            found = lab.run(Cell(*cell))
+            bar.update()
+            bar.total = max(bar.total, bar.n)
+            return found
+
+        rows = []
+        for name in names:
+            sweep = search(lambda lr: run(name, lr, 1), usual_rate(name), rates)
+            best, at_edge = best_rate(sweep)
+            bar.update(-1)                                  # the best cell of the sweep comes again, from its file
+            for remedy in [remedy for other, remedy in contenders if other == name]:
+                cells = [run(name, best, seed, remedy) for seed in range(1, seeds + 1)]
+                rows.append(Row(name, remedy, best, at_edge, cells, sweep if remedy == "none" else {}))
+    settings = {"task": task_facts, "seeds": seeds, "rates": rates, "steps": steps, "batch": batch, "test_documents": test_documents,
+                "base": lab.fingerprint}
+    return Comparison(lab.untouched(), rows, lab.new, lab.old, settings)
+
+
+def usual_rate(name):
+    return SCRATCH_LR if name == SCRATCH else recipe_of(name).lr
+
+
+def search(run, middle, n):
+    """{learning rate: result of run} for n rates around a middle one, and beyond while the best is at the edge."""
+    found = {lr: run(lr) for lr in (middle * STEP ** (i - n // 2) for i in range(n))}
+    for _ in range(BEYOND if n > 1 else 0):
+        best, at_edge = best_rate(found)
+        if not at_edge:
+            break
+        lr = best / STEP if best == min(found) else best * STEP
+        found[lr] = run(lr)
+    return dict(sorted(found.items()))
+
+
+def best_rate(sweep):
+    """The rate of least validation loss, and whether it is the first or last that was tried. Cells that diverged do not count."""
+    losses = {lr: cell["validation"] for lr, cell in sweep.items() if cell["status"] == "done"}
+    if not losses:
+        return min(sweep), True
+    best = min(losses, key=losses.get)
+    return best, len(sweep) > 1 and best in (min(sweep), max(sweep))
+
+
+class Lab:
+    """Runs cells, and keeps what they come to."""
+
+    def __init__(self, base, task_facts, steps, batch, test_documents, folder, workers=None):
+        self.base, self.task_facts, self.steps, self.batch = base, task_facts, steps, batch
+        self.test_documents, self.cells, self.workers = test_documents, folder / "cells", workers
+        self.fingerprint = fingerprint(base.model)
+        self.old_task = task_of(base.meta["task"], base.tokenizer, workers)
+        self.new, self.old = self.task(1).name, self.old_task.learned
+
+    def task(self, seed):
+        draw = {"draw": seed - 1} if "documents" in self.task_facts else {}
+        return task_of(self.task_facts | draw, self.base.tokenizer, self.workers)
+
+    def run(self, cell):
+        """{"status": "done" or "diverged", and of a cell that is done all that `train` finds}, from its file if it is there."""
+        facts = self.facts(cell)
+        path = self.cells / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}.json"
+        if path.exists():
+            return json.loads(path.read_text())["result"]
+        try:
+            result = {"status": "done"} | self.train(cell)
+        except Diverged as error:
+            result = {"status": "diverged", "step": error.step}
+        write_json(path, {"cell": facts, "result": result})
+        return result
+
+    def facts(self, cell):
+        """All that a result depends on."""
+        recipe = None if cell.method == SCRATCH else recipe_of(cell.method)
+        return asdict(cell) | {
+            "method": {"method": SCRATCH} if recipe is None else {"method": recipe.method} | asdict(recipe),
+            "remedy": {"method": remedy_of(cell.remedy).method} | asdict(remedy_of(cell.remedy)),
+            "task": self.task(cell.seed).facts(), "base": self.fingerprint, "steps": self.steps, "batch": self.batch,
+            "test_documents": self.test_documents, "format": FORMAT}
+
+    def train(self, cell):
+        """Train, and judge. Raises Diverged."""
+        scratch = cell.method == SCRATCH
+        recipe, task = Full() if scratch else recipe_of(cell.method), self.task(cell.seed)
+        model = prepare(self.base.model, recipe, cell.seed, scratch)
+        run = specialise(model, recipe, task, self.old_task, AdamW(cell.lr), self.steps, self.batch, cell.seed,
+                         remedy_of(cell.remedy), self.workers)
+        start, times = time.perf_counter(), []
+        for step in range(self.steps):
+            began = time.perf_counter()
+            run.trainer.step(*run.batches.at(step))
+            times.append(time.perf_counter() - began)
+        run.finish()
+        seconds = time.perf_counter() - start
+        validation = figure(task.score(model, "validation", self.test_documents)[task.name])
+        if not math.isfinite(validation):
+            raise Diverged(self.steps)
+        return {"validation": validation, "test": self.judge(model, task), "seconds": seconds, "step_ms": 1e3 * statistics.median(times),
+                "file_bytes": self.file_bytes(model, recipe), "memory": memory(run.trainer, run.batches.at(0)[0])} | size(model)
+
+    def judge(self, model, task):
+        """{domain: {"excess": ..., "accuracy": ...}} on test texts, of what is new and what is old; the loss, where no floor is known."""
+        scores = task.score(model, "test", self.test_documents)
+        if not isinstance(task, SpecialTask):
+            scores = self.old_task.score(model, "test", self.test_documents) | scores
+        return {name: {"excess": figure(score), "accuracy": score.accuracy} for name, score in scores.items()
+                if name in (task.name, *self.old)}
+
+    def untouched(self):
+        """The base itself, judged like the others."""
+        return {"status": "done", "test": self.judge(self.base.model, self.task(1))} | size(self.base.model)
+
+    def file_bytes(self, model, recipe):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "specialist.npz"
+            save_specialist(path, model, self.base.tokenizer, recipe, path, self.fingerprint)
+            return path.stat().st_size
+
+
+def figure(score):
+    """What a model is judged by: the excess over the floor, or the loss where nobody knows the floor."""
+    return score.loss if score.excess is None else score.excess
