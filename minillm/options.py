@@ -85,7 +85,6 @@ def parser(runs):
         sub.add_argument("--workers", type=number(int, low=1, high=256), help="processes (default: one for each core)")
 
     def training(sub, batch, steps):
-        sub.add_argument("--text", metavar="FILE", help="learn your own UTF-8 text, character by character")
         sub.add_argument("--batch", type=COUNT, default=batch, help="documents, or windows of a text, in a step")
         sub.add_argument("--accumulate", type=COUNT, default=1, metavar="PIECES",
                          help="go through a batch in pieces, one after the other, when it is larger than memory")
@@ -99,6 +98,9 @@ def parser(runs):
     def task(sub):
         sub.add_argument("--task", choices=SPECIALITIES, default="novel", help="what of the toy world is to be learned")
         sub.add_argument("--documents", type=COUNT, default=64, help="how many to learn from")
+        sub.add_argument("--text", metavar="FILE", help="learn your own UTF-8 text instead, in the characters of the base")
+        sub.add_argument("--pairs", metavar="FILE", help='or JSONL, each line {"prompt": ..., "completion": ...}')
+        sub.add_argument("--skip-bad", action="store_true", help="leave out the lines of --pairs that cannot be used")
 
     def optimizer(sub, name, whose):
         sub.add_argument("--optimizer", choices=OPTIMIZERS, default=name, help="the rule that turns a gradient into a step")
@@ -121,6 +123,7 @@ def parser(runs):
     sub.add_argument("--width", type=number(int, 1, 100_000), default=128, help="of every vector inside; a multiple of heads")
     sub.add_argument("--context", type=number(int, 2, 1_000_000),
                      help=f"longest text it reads (default: {CONTEXT}, or 64 with --text)")
+    sub.add_argument("--text", metavar="FILE", help="learn your own UTF-8 text, character by character")
     training(sub, batch=24, steps=1000)
     optimizer(sub, "muon", "of the optimizer")
     sub.add_argument("--out", default="runs/pretrain", metavar="FOLDER", help="pretrained.npz is written there")
@@ -140,8 +143,6 @@ def parser(runs):
                      help="against forgetting (see below)")
     task(sub)
     training(sub, batch=16, steps=100)
-    sub.add_argument("--pairs", metavar="FILE", help='learn from JSONL, each line {"prompt": ..., "completion": ...}')
-    sub.add_argument("--skip-bad", action="store_true", help="leave out the lines of --pairs that cannot be used")
     optimizer(sub, "adamw", "of the method")
     sub.add_argument("--out", metavar="FOLDER", help="NAME.npz is written there (default: beside the base)")
     sub.add_argument("--name", help="of the file (default: the name of the method)")

@@ -61,7 +61,7 @@ def _excess(ax, checks, steps):
         ax.semilogy(x, excess, "o-", color=color[domain], ms=4, mec="white", mew=0.6, clip_on=False)
     ax.margins(y=0.08)
     ax.set(title="Loss above the floor, by domain", xlabel="step", xlim=(0, 1.02 * steps))
-    _plain_ticks(ax.yaxis)
+    plain_ticks(ax.yaxis)
     ax.grid(axis="y")
     line_ends(ax, {domain: (x[-1], excess[-1], color[domain]) for domain, excess in curves.items()})
 
@@ -91,9 +91,9 @@ def _trade_off(ax, models, general, special):
                  max(np.mean([model["excess"][domain] for domain in general]), RESOLVED)) for name, model in models.items()}
     ax.set(xscale="log", yscale="log")
     x, y = zip(*at.values())
-    ax.set(xlim=_log_limits(x, 0.36), ylim=_log_limits(y, 0.2))
-    _plain_ticks(ax.xaxis)
-    _plain_ticks(ax.yaxis)
+    ax.set(xlim=log_limits(x, 0.36), ylim=log_limits(y, 0.2))
+    plain_ticks(ax.xaxis)
+    plain_ticks(ax.yaxis)
     for name, xy in at.items():
         ax.plot(*xy, "o", ms=14, color=color[name], mec="white", mew=1.5, zorder=5)
     arrows = [name for name in at if "pretrained" in at and name not in ("pretrained", "scratch")]
@@ -136,17 +136,17 @@ def _by_domain(ax, models, general):
     ax.set_yticks(rows, general)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
-    _plain_ticks(ax.xaxis)
+    plain_ticks(ax.xaxis)
 
 
-def _log_limits(values, room):
+def log_limits(values, room):
     """Limits on a log axis that leave this share of the values' range free on either side."""
     low, high = np.log(min(values)), np.log(max(values))
     margin = room * max(high - low, 1)
     return np.exp(low - margin), np.exp(high + margin)
 
 
-def _plain_ticks(axis):
+def plain_ticks(axis):
     """0.02 0.05 0.1 0.2 ... rather than powers of ten."""
     low, high = axis.get_view_interval()
     decades = np.log10(high / low)

@@ -34,6 +34,9 @@ class Adapters:
     """
 
     def __init__(self, base):
+        """ValueError if the base has something inserted itself."""
+        if inserted(base):
+            raise ValueError("this model is a base with an adapter on; take the base itself, or merge the adapter into it first")
         self.model = base
         self.base = {name: p.data.copy() for name, p in base.parameters().items()}
         self.fingerprint = fingerprint(base)

@@ -57,13 +57,13 @@ class Insertion(Recipe):
             slot.put(module)
 
     def chosen(self, model):
-        """(number, block) of each block that gets it. ValueError names a number that is none."""
+        """(number, block) of each block that gets it. ValueError names a number that is none, or a block inside a prompt."""
         n = len(model.blocks)
         for i in self.blocks:
             if not -n <= i < n:
                 raise ValueError(f"the model has no block {i}; its blocks are 0 to {n - 1}")
         numbers = sorted({i % n for i in self.blocks}) if self.blocks else range(n)
-        return [(i, model.blocks[i]) for i in numbers]
+        return [(i, slot_at(model, f"blocks.{i}").module) for i in numbers]
 
 
 def one_of(kind, value, valid):

@@ -9,6 +9,7 @@ import numpy as np
 from ..nn import CrossEntropy
 from ..nn.softmax import Softmax
 from ..text.batches import Mixed, pad
+from .recipe import at_least_one
 from .spec import made_of
 
 
@@ -78,6 +79,7 @@ class EWC(Remedy):
     method: ClassVar[str] = "ewc"
 
     def pull(self, model, old_documents):
+        at_least_one("number of documents", self.documents)
         return Pull(self.strength, fisher(model, old_documents(self.documents), np.random.default_rng(0)))
 
 
@@ -92,9 +94,11 @@ class Interpolation(Remedy):
 
     method: ClassVar[str] = "wise"
 
-    def finish(self, model, start):
+    def __post_init__(self):      # at once: `finish` comes when all the work is done
         if not 0 <= self.keep <= 1:
             raise ValueError(f"keep is {self.keep:g}, but must be from 0 to 1")
+
+    def finish(self, model, start):
         interpolate(model, start, self.keep)
 
 

@@ -1,5 +1,6 @@
 """Settings as a text that is easy to type: `name:option=value,option=a+b`. What can be set are the fields of a dataclass."""
 
+import math
 from dataclasses import fields
 from typing import get_args, get_origin, get_type_hints
 
@@ -28,7 +29,10 @@ def made_of(kind, name, options):
 def converted(value, kind):
     if get_origin(kind) is tuple:
         return tuple(converted(part, get_args(kind)[0]) for part in value.split("+"))
-    return WORDS[value.lower()] if kind is bool else kind(value)
+    found = WORDS[value.lower()] if kind is bool else kind(value)
+    if kind is float and not math.isfinite(found):
+        raise ValueError
+    return found
 
 
 def described(kind):
@@ -47,7 +51,9 @@ def text_of(thing):
 def shown(value):
     if isinstance(value, tuple):
         return "+".join(map(str, value))
-    return ("no", "yes")[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, bool):
+        return ("no", "yes")[value]
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def options_of(kind):

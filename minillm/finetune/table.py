@@ -130,7 +130,7 @@ class Comparison:
             note = f" ({found['diverged']} of {found['seeds']} diverged)" if found.get("diverged") else ""
             level = found.get("old_at_level")
             lines.append([name, *costs, lr, with_interval(found, "new") + note,
-                          *[with_interval(found, "accuracy", 100, 1)] * answers, with_interval(found, "old"),
+                          *([with_interval(found, "accuracy", 100, 1)] if answers else []), with_interval(found, "old"),
                           with_interval(found, "closed", 100, 1), "" if level is None else f"{level:.3f}"])
         return headings, lines
 

@@ -74,7 +74,7 @@ def evaluate_documents(model, documents, workers=None):
     log_p = [document.log_p[document.given:] for document in documents]
     n = np.array([len(row) for row in log_q])
     loss = -sum(row.sum() for row in log_q) / n.sum()
-    floor = -sum(row.sum() for row in log_p) / n.sum()
+    floor = sum(-row.sum() for row in log_p) / n.sum()
     # The excess is a ratio of two sums over documents; the spread of its linearised terms gives its standard error.
     gaps = np.array([(p - q).sum() for p, q in zip(log_p, log_q)])
     spread = gaps - (loss - floor) * n
