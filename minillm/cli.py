@@ -112,9 +112,9 @@ def run_compare(args):
     from . import draw
 
     base = load_base(args.base)
-    found = compare(base, task_facts(args, base), args.methods, args.remedies, seeds=args.seeds, rates=args.rates, steps=args.steps,
-                    batch=args.batch, test_documents=args.test_documents, scratch=not args.no_scratch, folder=args.out,
-                    workers=args.workers)
+    found = compare(base, task_for(args, base).facts(), args.methods, args.remedies, seeds=args.seeds, rates=args.rates,
+                    steps=args.steps, batch=args.batch, test_documents=args.test_documents, scratch=not args.no_scratch,
+                    folder=args.out, workers=args.workers)
     print(found.text())
     files = found.save(args.out)
     picture = Path(args.out) / "comparison.png"
@@ -229,8 +229,8 @@ def report_run(args, loaded, task, out):
 
 
 def print_scores(scores):
-    answers = any(score.accuracy is not None for score in scores.values())
-    print(f"{'':14s}{'loss':>9s}{'floor':>9s}{'excess':>9s}{'+-':>8s}{'tokens':>10s}{'right':>9s}{'best':>9s}"[:None if answers else -18])
+    answers = f"{'right':>9s}{'best':>9s}" if any(score.accuracy is not None for score in scores.values()) else ""
+    print(f"{'':14s}{'loss':>9s}{'floor':>9s}{'excess':>9s}{'+-':>8s}{'tokens':>10s}{answers}")
     for name, score in scores.items():
         known = [f"{'-':>9s}", f"{'-':>9s}", f"{'-':>8s}"] if score.floor is None else [
             f"{score.floor:9.4f}", f"{score.excess:9.4f}", f"{1.96 * score.stderr:8.4f}"]
@@ -261,13 +261,8 @@ def task_for(args, base):
             print(f"left out: {args.pairs}, {line}", file=sys.stderr)
         return task
     if not of_world:
-        raise ValueError(f"{args.base} was pretrained on a text; say with --text FILE or --pairs FILE what it shall be fine-tuned on")
+        raise ValueError(f"{args.base} was pretrained on a text; say with --text FILE or --pairs FILE what it shall learn now")
     return SpecialTask(args.task, base.meta["task"]["seed"], args.documents, workers=args.workers)
-
-
-def task_facts(args, base):
-    """The same, as what a comparison can make again for each seed."""
-    return task_for(args, base).facts()
 
 
 def description(loaded):

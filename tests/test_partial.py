@@ -39,14 +39,17 @@ def test_what_a_part_stands_for(part, starts):
 
 
 @pytest.mark.parametrize("part, wanted", [
-    ("attention", lambda name: ".attn." in name), ("mlp", lambda name: ".mlp." in name), ("biases", lambda name: name.endswith(".bias")),
-    ("norms", lambda name: ".ln_" in name or name.startswith("ln_f.")), ("*.qkv.weight", lambda name: name.endswith("qkv.weight"))])
+    ("attention", lambda name: ".attn." in name),
+    ("mlp", lambda name: ".mlp." in name),
+    ("biases", lambda name: name.endswith(".bias")),
+    ("norms", lambda name: ".ln_" in name or name.startswith("ln_f.")),
+    ("*.qkv.weight", lambda name: name.endswith("qkv.weight"))])
 def test_what_a_part_of_every_block_stands_for(part, wanted):
     assert chosen(part) == [name for name in small_gpt().parameters() if wanted(name)]
 
 
-@pytest.mark.parametrize("n_layer, middle, two", [(1, [0], None), (2, [1], [0, 1]), (3, [1], [1, 2]), (4, [2], [1, 2]), (5, [2], [2, 3]),
-                                                  (6, [3], [2, 3])])
+@pytest.mark.parametrize("n_layer, middle, two", [
+    (1, [0], None), (2, [1], [0, 1]), (3, [1], [1, 2]), (4, [2], [1, 2]), (5, [2], [2, 3]), (6, [3], [2, 3])])
 def test_the_middle_of_models_of_any_depth(n_layer, middle, two):
     assert chosen("middle", n_layer=n_layer) == names(*(f"blocks.{i}." for i in middle), n_layer=n_layer)
     if two:
@@ -70,15 +73,16 @@ def test_every_part_that_is_described_is_one():
 
 
 @pytest.mark.parametrize("pattern, absolute", [
-    ("blocks.-1.*", "blocks.2.*"), ("blocks.-3.attn.*", "blocks.0.attn.*"), ("blocks.1.*", "blocks.1.*"), ("blocks.*", "blocks.*"),
-    ("*.bias", "*.bias"), ("ln_f.*", "ln_f.*"), ("blocks.-x.*", "blocks.-x.*"), ("wte-1.*", "wte-1.*")])
+    ("blocks.-1.*", "blocks.2.*"), ("blocks.-3.attn.*", "blocks.0.attn.*"), ("blocks.1.*", "blocks.1.*"),
+    ("blocks.*", "blocks.*"), ("*.bias", "*.bias"), ("ln_f.*", "ln_f.*"), ("blocks.-x.*", "blocks.-x.*"), ("wte-1.*", "wte-1.*")])
 def test_blocks_can_be_counted_from_the_end(pattern, absolute):
     assert from_the_end(pattern, 3) == absolute
     assert patterns(pattern, 3) == [absolute]
 
 
-@pytest.mark.parametrize("wrong", ["blocks.3.*", "blocks.-4.*", "block.0.*", "attn", "*.weights", "", "blocks.-1", "last-4", "last-0",
-                                   "first-0", "first-9", "middle-4", "block", "block-3", "last-x", "Last", "bias"])
+@pytest.mark.parametrize("wrong", [
+    "blocks.3.*", "blocks.-4.*", "block.0.*", "attn", "*.weights", "", "blocks.-1", "last-4", "last-0", "first-0", "first-9",
+    "middle-4", "block", "block-3", "last-x", "Last", "bias"])
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_pattern_that_matches_nothing_is_named_and_nothing_has_changed(wrong, place):
     model = small_gpt()

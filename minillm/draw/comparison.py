@@ -10,8 +10,8 @@ UNIT = "nats per token above the floor"
 
 
 def comparison(found, path):
-    """Left, learning against forgetting: each method's mean and intervals over seeds, on the line that its learning rates draw. Right,
-    the methods from best to worst, with the share of the weights that each trains.
+    """Left, learning against forgetting: each method's mean and intervals over seeds, on the line that its learning rates draw.
+    Right, the methods from best to worst, with the share of the weights that each trains.
 
     found       a `Comparison` (finetune/table.py)
     """
@@ -43,7 +43,8 @@ def _trade_off(ax, found, rows, all_rows, color):
     for row, entries in rows:
         bars = {f"{axis}err": [[min(entries[f"{what}_interval"] or 0, at - RESOLVED / 2)], [entries[f"{what}_interval"] or 0]]
                 for axis, what, at in zip("xy", ("new", "old"), points[row.name])}
-        ax.errorbar(*points[row.name], **bars, fmt="o", ms=11, color=color[row.name], mec="white", mew=1.3, elinewidth=2, zorder=5)
+        ax.errorbar(*points[row.name], **bars, fmt="o", ms=11, color=color[row.name], mec="white", mew=1.3, elinewidth=2,
+                    zorder=5)
     ax.plot(*start, "o", ms=11, color=INK, mec="white", mew=1.3, zorder=5)
     for row, entries in all_rows:
         if row.method == "scratch" and ax.get_xlim()[0] < entries["new"] < ax.get_xlim()[1]:

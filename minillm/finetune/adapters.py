@@ -44,7 +44,7 @@ class Adapters:
         self.active = None
 
     def add(self, name, recipe, rng=None):
-        """Apply a recipe to the base; the new adapter is in use then, ready to be trained. ValueError for a name that is taken."""
+        """Apply a recipe to the base. The new adapter is in use then, to be trained. ValueError for a name that is taken."""
         if name in self.known:
             raise ValueError(f"there is an adapter {name!r} already")
         self.use(None)
@@ -69,7 +69,8 @@ class Adapters:
             unpack(self.model, arrays["theta"], meta["shapes"])
         except (KeyError, ValueError, AttributeError) as error:
             self.remove(name)
-            raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for ({error})") from None
+            raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for "
+                                  f"({error})") from None
 
     def use(self, name):
         """Put on another adapter, or none. ValueError lists those there are."""

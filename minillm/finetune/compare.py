@@ -1,8 +1,8 @@
 """Methods side by side, fairly: each at its own best learning rate, with the same documents and steps, over several seeds.
 
-The unit of work is a cell: one training, with one method, remedy, learning rate and seed. What it comes to is kept in a file as soon
-as it is known, under a name made of all that it depends on. So a comparison that was interrupted goes on where it was, and one that
-asks for more computes only what is new.
+The unit of work is a cell: one training, with one method, remedy, learning rate and seed. What it comes to is kept in a file
+as soon as it is known, under a name made of all that it depends on. So a comparison that was interrupted goes on where it was,
+and one that asks for more computes only what is new.
 """
 
 import hashlib
@@ -42,15 +42,15 @@ class Cell:
     remedy: str = "none"
 
 
-def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, steps=100, batch=16, test_documents=100, scratch=True,
-            folder="runs/compare", workers=None, quiet=False):
+def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, steps=100, batch=16, test_documents=100,
+            scratch=True, folder="runs/compare", workers=None, quiet=False):
     """Train every method with every remedy and judge them: a `Comparison` (table.py).
 
     base        a Loaded
     task_facts  what is to be learned, as `task_of` takes it; each seed draws its own documents where the task has more of them
-    rates       how many learning rates are tried with each method, by factors of two around its usual one, on the first seed. The one
-                with the least loss on validation texts is used with all seeds. If it is the first or the last of them, up to two more
-                are tried beyond; if it still is, it is marked. A remedy is used at the rate of the method without it
+    rates       how many learning rates are tried with each method, by factors of two around its usual one, on the first seed.
+                The one with the least loss on validation texts is used with all seeds. If it is the first or the last of them,
+                up to two more are tried beyond; if it still is, it is marked. A remedy is used at the rate of the method alone
     """
     from tqdm import tqdm
 
@@ -73,8 +73,8 @@ def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, 
             for remedy in [remedy for other, remedy in contenders if other == name]:
                 cells = [run(name, best, seed, remedy) for seed in range(1, seeds + 1)]
                 rows.append(Row(name, remedy, best, at_edge, cells, sweep if remedy == "none" else {}))
-    settings = {"task": task_facts, "seeds": seeds, "rates": rates, "steps": steps, "batch": batch, "test_documents": test_documents,
-                "base": lab.fingerprint}
+    settings = {"task": task_facts, "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
+                "test_documents": test_documents, "base": lab.fingerprint}
     return Comparison(lab.untouched(), rows, lab.new, lab.old, settings)
 
 
@@ -156,11 +156,12 @@ class Lab:
         validation = figure(task.score(model, "validation", self.test_documents)[task.name])
         if not math.isfinite(validation):
             raise Diverged(self.steps)
-        return {"validation": validation, "test": self.judge(model, task), "seconds": seconds, "step_ms": 1e3 * statistics.median(times),
-                "file_bytes": self.file_bytes(model, recipe), "memory": memory(run.trainer, run.batches.at(0)[0])} | size(model)
+        return {"validation": validation, "test": self.judge(model, task), "seconds": seconds,
+                "step_ms": 1e3 * statistics.median(times), "file_bytes": self.file_bytes(model, recipe),
+                "memory": memory(run.trainer, run.batches.at(0)[0])} | size(model)
 
     def judge(self, model, task):
-        """{domain: {"excess": ..., "accuracy": ...}} on test texts, of what is new and what is old; the loss, where no floor is known."""
+        """{domain: {"excess": ..., "accuracy": ...}} on test texts, new and old; the loss, where no floor is known."""
         scores = task.score(model, "test", self.test_documents)
         if not isinstance(task, SpecialTask):
             scores = self.old_task.score(model, "test", self.test_documents) | scores

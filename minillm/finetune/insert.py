@@ -60,7 +60,7 @@ def join(path, name):
 
 
 def slot_at(model, path):
-    """The place of a dotted path, such as `blocks.0.attn.qkv`. ValueError if something was inserted there before, or it is none."""
+    """The place of a dotted path, such as `blocks.0.attn.qkv`. ValueError if there is none, or something was inserted there."""
     slot = next((slot for slot in slots(model) if slot.path == path), None)
     if slot is None:
         raise ValueError(f"the model has no {path}")

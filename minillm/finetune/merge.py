@@ -10,7 +10,7 @@ class Merged:
         self.kept = []          # (slot, what stood there, its weight before, its bias before)
 
     def undo(self):
-        """Put back what was merged, and the very bits of the weights. (To subtract what was added would leave rounding behind.)"""
+        """Put back what was merged, and the very bits of the weights. (To subtract what was added would leave rounding.)"""
         for slot, module, W, b in reversed(self.kept):
             module.inner.weight.data[...], module.inner.bias.data[...] = W, b
             slot.put(module)
@@ -28,8 +28,8 @@ def merge(model):
         raise ValueError("there is nothing to merge: nothing was inserted into this model")
     for slot in found:
         if not hasattr(slot.module, "merged"):
-            raise ValueError(f"the {slot.module.label} at {slot.path} cannot be merged: what it adds is no linear function of what "
-                             "the layer there reads, so no other weights of that layer do the same")
+            raise ValueError(f"the {slot.module.label} at {slot.path} cannot be merged: what it adds is no linear function of "
+                             "what the layer there reads, so no other weights of that layer do the same")
     result = Merged()
     for slot in found:
         module = slot.module

@@ -118,7 +118,7 @@ def remedy_of(text):
 def interpolate(model, start, keep):
     """theta <- start + keep (theta - start) for all that trains.
 
-    Of a LoRA's product s A B only B, which started at 0, is scaled: so the change of the *matrix* is scaled, whatever A has become.
+    Of a LoRA's product s A B only B, which started at 0, is scaled: so the change of the *matrix* is, whatever A has become.
     """
     for name, p in model.trainable_parameters().items():
         if not name.endswith(".A"):
@@ -162,7 +162,7 @@ def fisher(model, documents, rng):
         tokens, _ = pad([ids])
         logits, cache = model.forward(tokens)
         P = softmax.forward(logits)[0].cumsum(axis=-1)
-        y = (P < rng.random((*P.shape[:2], 1)) * P[..., -1:]).sum(axis=-1)
+        y = (rng.random((*P.shape[:2], 1)) * P[..., -1:] > P).sum(axis=-1)
         model.zero_grad()
         _, loss_cache = loss.forward(logits, y, 1)
         model.backward(loss.backward(1.0, loss_cache), cache)

@@ -12,8 +12,10 @@ from .remedies import Remedy
 
 
 def prepare(base, recipe, seed=0, scratch=False):
-    """A copy of a base model with a recipe applied. With `scratch` its weights are drawn anew instead: the baseline that has the same
-    documents and steps but no pretraining. ValueError if the base has inserted structure itself."""
+    """A copy of a base model with a recipe applied. ValueError if the base has inserted structure itself.
+
+    With `scratch` its weights are drawn anew: the baseline that has the same documents and steps but no pretraining.
+    """
     if inserted(base):
         raise ValueError("this model is a base with an adapter on; fine-tune the base itself, or merge the adapter into it first")
     rng = np.random.default_rng([seed, 1])
@@ -43,7 +45,8 @@ class Specialist:
         self.remedy.finish(self.model, self.start)
 
 
-def specialise(model, recipe, task, old_task, optimizer, steps, batch, seed=0, remedy=None, workers=None, accumulate=1, on_step=None):
+def specialise(model, recipe, task, old_task, optimizer, steps, batch, seed=0, remedy=None, workers=None, accumulate=1,
+               on_step=None):
     """A prepared model with all that its training needs.
 
     old_task    what the base was pretrained on, from which a remedy takes old documents; without a remedy, None will do

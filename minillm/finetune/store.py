@@ -18,7 +18,7 @@ class Loaded:
 
 
 def save_specialist(path, model, tokenizer, recipe, base_path, base_fingerprint, **facts):
-    """Save what a recipe made. Where the base lends most of the weights only the others are written, four bytes each and no list."""
+    """Save what a recipe made: all of a model that stands alone, of others what trained, four bytes a number and 2 KB more."""
     base = {"path": str(relative(base_path, Path(path).parent)), "fingerprint": base_fingerprint}
     meta = {"recipe": to_json(recipe), "base": base} | facts
     if recipe.stands_alone:

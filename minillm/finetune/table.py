@@ -125,8 +125,9 @@ class Comparison:
             if "new" not in found:
                 lines.append([name, *[""] * 5, lr, "diverged", *[""] * (3 + answers)])
                 continue
-            costs = [""] * 5 if row is None else [f"{found['trainable']:,d}", f"{found['trainable_percent']:.2f}",
-                                                  f"{found['file_kib']:,.1f}", f"{found['step_ms']:.1f}", f"{found['memory_mb']:.1f}"]
+            costs = [""] * 5 if row is None else [
+                f"{found['trainable']:,d}", f"{found['trainable_percent']:.2f}", f"{found['file_kib']:,.1f}",
+                f"{found['step_ms']:.1f}", f"{found['memory_mb']:.1f}"]
             note = f" ({found['diverged']} of {found['seeds']} diverged)" if found.get("diverged") else ""
             level = found.get("old_at_level")
             lines.append([name, *costs, lr, with_interval(found, "new") + note,
@@ -148,10 +149,11 @@ class Comparison:
 
     def caption(self):
         s = self.settings
-        return (f"Excess in nats a token on {s['test_documents']} test texts of each kind; mean and 95 % interval over {s['seeds']} seeds "
-                f"(Student's t), each with its own documents. {s['steps']} steps of {s['batch']} for everybody, AdamW; of {s['rates']} or "
-                "more learning rates the best for each method, on validation texts (\"edge\": the first or last of those tried). Last "
-                f"column: what has been forgotten at the learning rate at which {100 * LEVEL:.0f} % of the gap is closed.")
+        return (f"Excess in nats a token on {s['test_documents']} test texts of each kind; mean and 95 % interval over "
+                f"{s['seeds']} seeds (Student's t), each with its own documents. {s['steps']} steps of {s['batch']} documents for "
+                f"everybody, with AdamW; of {s['rates']} or more learning rates the best for each method, on validation texts "
+                "(edge: it was the first or last of those tried). Last column: what has been forgotten at the learning rate at "
+                f"which {100 * LEVEL:.0f} % of the gap is closed.")
 
     def save(self, folder):
         """comparison.md, .csv and .json; returns their paths."""

@@ -1,4 +1,6 @@
-"""What a specialist can learn besides novels: to contradict, to answer, to know by heart, to tell a mood. All of known probability.
+"""What a specialist can learn besides novels: to contradict, to answer, to know by heart, to tell a mood.
+
+All of it is of known probability, as the novels are.
 
 All but the first come as pairs: what is given, and what is to be said. Only the latter counts.
 """
@@ -10,8 +12,8 @@ from typing import NamedTuple
 from .domains import EVERY_ADJECTIVE, MOODS, NAMES, NOTHING_HIDDEN, PLACES, THINGS, WEATHER, listed, report, story
 from .grammar import Distribution, Domain, Uniform, mixture
 
-# The reports of another world, in which the weather mostly goes backwards. Nothing else differs, and nothing tells the two apart. So
-# who learns the new law unlearns the old, and must pay KL(old || new) on old reports.
+# The reports of another world, in which the weather mostly goes backwards. Nothing else differs, and nothing tells the two apart.
+# So who learns the new law unlearns the old, and must pay KL(old || new) on old reports.
 OTHER_WEATHER_AFTER = {weather: Distribution({WEATHER[(i + 1) % 6]: 0.1, weather: 0.3, WEATHER[(i + 4) % 6]: 0.6})
                        for i, weather in enumerate(WEATHER)}
 CONTRADICTION = Domain("contradiction", lambda hidden: report(hidden, OTHER_WEATHER_AFTER), NOTHING_HIDDEN)

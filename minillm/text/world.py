@@ -77,7 +77,8 @@ class World:
         kind = "report" if domain is CONTRADICTION else name
         while True:
             words = domain.write(rng)
-            yield Document(name, self.encode(kind, words), np.array([-np.log(len(self.general)), *domain.log_probabilities(words)]))
+            log_p = [-np.log(len(self.general)), *domain.log_probabilities(words)]
+            yield Document(name, self.encode(kind, words), np.array(log_p))
 
     def mixed_ids(self, n, *key):
         """n documents of the general domains, each as likely, as ids; for a key such as the number of a training step."""

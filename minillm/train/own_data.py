@@ -77,7 +77,7 @@ class PairTask:
     """
 
     def __init__(self, path, tokenizer, workers=None, skip=False):
-        """ValueError names the line that cannot be used; with `skip` such lines are left out, and `skipped` says which and why."""
+        """ValueError names the line that cannot be used; with `skip` such lines are left out, and `skipped` says which."""
         self.path = Path(path).resolve()
         self.name, self.learned = self.path.stem, [self.path.stem]
         self.tokenizer, self.workers = tokenizer, workers
@@ -89,10 +89,11 @@ class PairTask:
                 pairs.append(self.encode(line))
             except ValueError as error:
                 if not skip:
-                    raise ValueError(f"{path}, line {number}: {error}; mend it, or leave out such lines with --skip-bad") from None
+                    raise ValueError(f"{path}, line {number}: {error}; mend it, or leave out such lines with "
+                                     "--skip-bad") from None
                 self.skipped.append(f"line {number}: {error}")
         if len(pairs) < 2:
-            raise ValueError(f"{path} has {len(pairs)} pairs that can be used, but at least two are needed: to learn, and to judge by")
+            raise ValueError(f"{path} has {len(pairs)} pairs that can be used, but two are needed: to learn, and to judge by")
         cut = min(len(pairs) - 1, int(0.9 * len(pairs)))
         self.train, self.validation = pairs[:cut], pairs[cut:]
 
@@ -120,7 +121,7 @@ class PairTask:
         """ValueError if a pair is too long for a model, or the two lists (ids, given) of all."""
         longest = max(len(ids) - 1 for ids, _ in pairs)
         if longest > context:
-            raise ValueError(f"a pair of {self.path} has {longest + 1} tokens, but the model reads at most {context + 1}; shorten it")
+            raise ValueError(f"a pair of {self.path} has {longest + 1} tokens, but the model reads at most {context + 1}")
         return [ids for ids, _ in pairs], [given for _, given in pairs]
 
     def batches(self, batch, context, seed=0):

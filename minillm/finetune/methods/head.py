@@ -18,8 +18,8 @@ class OutputTable(Embedding):
 class Untied(Inserted):
     """Reads words with one table and rates them with another.
 
-    The two start as one, so at first nothing changes. Tied, a row that moves to make its word likelier also changes what the model
-    reads wherever that word stands. Untied, the way in stays as it was, and training the head ends where the body begins.
+    The two start as one, so at first nothing changes. Tied, a row that moves to make its word likelier also changes what the
+    model reads wherever that word stands. Untied, the way in stays as it was, and training the head ends where the body begins.
     """
 
     label = "head"

@@ -28,8 +28,8 @@ PLAIN = {"attention": ["blocks.*.attn.*"], "mlp": ["blocks.*.mlp.*"], "biases": 
 class Partial(Recipe):
     """Only the chosen parameters move.
 
-    train       parts by name (PARTS), or patterns of parameter names as in a shell (`blocks.*.attn.*`, `*.bias`), in which a block
-                may be counted from the end (`blocks.-1.*`)
+    train       parts by name (PARTS), or patterns of parameter names as in a shell (`blocks.*.attn.*`, `*.bias`), in which a
+                block may be counted from the end (`blocks.-1.*`)
     """
 
     train: tuple[str, ...] = ("last",)

@@ -22,7 +22,7 @@ class PrefixCache(NamedTuple):
 
 
 class Prefix(Module):
-    """out = o + gate lambda (o_p - o): what is gathered from the text, mixed with what is gathered from n learned keys and values.
+    """out = o + gate lambda (o_p - o): what is gathered from the text, mixed with what n learned keys and values give.
 
     A softmax over two groups of scores is a mixture of the softmaxes over each: with z the sum of exp(score) over the text,
     z_p over the prefix, and lambda = z_p / (z + z_p),
@@ -38,7 +38,7 @@ class Prefix(Module):
         self.softmax = Softmax()
 
     def forward(self, q, k, P_text, o):
-        """q (B, H, T, D), the text's keys k (B, H, S, D), attention P_text (B, H, T, S), o (B, H, T, D) -> out (B, H, T, D), cache"""
+        """q (B, H, T, D), and of the text its keys k (B, H, S, D), attention P_text (B, H, T, S) and o (B, H, T, D) -> as o"""
         scale = 1 / math.sqrt(q.shape[-1])
         S = q @ self.keys.data.swapaxes(-1, -2)                             # (B, H, T, n)
         S *= scale
