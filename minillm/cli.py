@@ -179,11 +179,13 @@ def run_surface(args):
 
 
 def run_gradcheck(args):
+    from .finetune.check import check_methods
     from .nn.gradcheck import TOLERANCE, check_everything
 
-    errors = check_everything(np.random.default_rng(args.seed))
+    rng = np.random.default_rng(args.seed)
+    errors = check_everything(rng) | check_methods(rng)
     for name, error in errors.items():
-        print(f"{name:38s}{error:10.1e}  {'right' if error < TOLERANCE else 'WRONG'}")
+        print(f"{name:56s}{error:10.1e}  {'right' if error < TOLERANCE else 'WRONG'}")
     worst = max(errors.values())
     print(f"largest relative error {worst:.1e}; a right gradient stays below {TOLERANCE:g}")
     answer(args, {"max_relative_error": worst, "errors": errors})

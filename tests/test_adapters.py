@@ -1,194 +1,370 @@
-"""The inserted layer: right gradients, exactly the identity at first, and nothing around it is touched."""
+"""Several specialists on one base: each comes back as it was left, and without them the base is there to the last bit."""
 
 import numpy as np
 import pytest
 
-from minillm.finetune.adapter import Adapted, Adapter
-from minillm.finetune.methods import BottleneckAdapter
-from minillm.nn import GPT, MLP, Config, CrossEntropy
-from minillm.nn.gradcheck import TOLERANCE, check_layer, check_model, shake
+from minillm.finetune.adapters import Adapters, pack, unpack
+from minillm.finetune.insert import inserted
+from minillm.finetune.merge import merge
+from minillm.finetune.methods import recipe_of
+from minillm.finetune.store import load, save_specialist
+from minillm.nn import GPT, Config
+from minillm.nn.gradcheck import shake
+from minillm.text.decoder import is_plain
+from minillm.text.generate import generate
+from minillm.text.tokenizer import CharTokenizer
+from minillm.train.checkpoint import CheckpointError, fingerprint, read_arrays, save_model, write_arrays
 from minillm.train.optimizers import AdamW
 from minillm.train.trainer import Trainer
 
-CONFIG = Config(vocab_size=11, context=7, n_layer=2, n_head=3, n_embd=12)
-PLACES = [("attn", "mlp"), ("mlp",), ("attn",)]
-every_places = pytest.mark.parametrize("places", PLACES, ids="+".join)
+TEXT = CharTokenizer.of("abcdefghi,\n")
+CONFIG = Config(vocab_size=len(TEXT), context=7, n_layer=2, n_head=3, n_embd=12)
+TOKENS = np.random.default_rng(3).integers(0, len(TEXT), (2, 6))
+KINDS = ["lora", "dora:rank=2,targets=q+fc", "ia3", "adapter:bottleneck=3", "adapter:bottleneck=3,form=parallel,norms=no,blocks=1",
+         "prefix:tokens=3", "prefix:tokens=3,gate=no,blocks=0", "prompt:tokens=3", "head", "head:norm=no", "frozen", "bitfit",
+         "frozen:train=tables+norms"]
+
+every_kind = pytest.mark.parametrize("text", KINDS)
+every_method = pytest.mark.parametrize("text", [*KINDS, "full"])
 
 
-def small_gpt(dtype=np.float32):
+def small_gpt(seed=5, config=CONFIG):
     """The same model on every call, with every weight off its starting value."""
-    rng = np.random.default_rng(5)
-    model = GPT(CONFIG, rng, dtype)
+    rng = np.random.default_rng(seed)
+    model = GPT(config, rng)
     shake(model, rng)
     return model
 
 
-def adapted_gpt(places=("attn", "mlp"), norms=True, dtype=np.float32):
-    model = small_gpt(dtype)
-    BottleneckAdapter(5, places, norms).apply(model, np.random.default_rng(6))
+def move(model, seed=7):
+    """What a little training would do."""
+    rng = np.random.default_rng(seed)
+    for p in model.trainable_parameters().values():
+        p.data += 0.1 * rng.normal(size=p.shape).astype(np.float32)
+
+
+def specialist(text, model=None):
+    model = model or small_gpt()
+    recipe_of(text).apply(model, np.random.default_rng(6))
+    move(model)
     return model
 
 
-def batch(rng):
-    return rng.integers(0, 11, (2, 5)), rng.integers(0, 11, (2, 5))
+def assert_is_base(model):
+    base = small_gpt()
+    assert list(model.parameters()) == list(base.parameters()) and is_plain(model)
+    assert all(np.array_equal(model.state()[name], array) for name, array in base.state().items())
+    assert np.array_equal(model.logits(TOKENS), base.logits(TOKENS))
 
 
-def is_adapter(name):
-    return ".adapter." in name
+@pytest.fixture
+def shelf():
+    """A base with an adapter of each kind: Adapters, {name: logits}"""
+    adapters, logits = Adapters(small_gpt()), {}
+    for seed, text in enumerate(KINDS):
+        adapters.add(text, recipe_of(text), np.random.default_rng(6))
+        move(adapters.model, seed)
+        logits[text] = adapters.model.logits(TOKENS)
+    return adapters, logits
 
 
-def is_norm(name):
-    return ".ln_" in name or name.startswith("ln_f.")
+def files(tmp_path, *texts, base=None):
+    """A base and specialists on disk: their paths, the base first."""
+    paths = [tmp_path / "base.npz"]
+    base = base or small_gpt()
+    save_model(paths[0], base, TEXT, task={"kind": "text"})
+    for i, text in enumerate(texts):
+        paths.append(tmp_path / f"{i}.npz")
+        model = GPT(CONFIG, np.random.default_rng(0))
+        model.load_state(base.state())
+        save_specialist(paths[-1], specialist(text, model), TEXT, recipe_of(text), paths[0], fingerprint(base))
+    return paths
 
 
-# ---- gradients
+# ---- one for another
 
-def test_gradients_of_the_adapter(rng):
-    adapter = Adapter(12, 5, rng, np.float64)
-    shake(adapter, rng)
-    errors = check_layer(adapter, rng.normal(size=(2, 5, 12)), rng)
-    assert errors.keys() == {"x", "down.weight", "down.bias", "up.weight", "up.bias"}
-    assert max(errors.values()) < TOLERANCE, errors
-
-
-def test_gradients_of_an_adapted_sublayer(rng):
-    adapted = Adapted(MLP(12, rng, dtype=np.float64), Adapter(12, 5, rng, np.float64))
-    shake(adapted, rng)
-    errors = check_layer(adapted, rng.normal(size=(2, 5, 12)), rng)
-    assert errors.keys() == {"x", *adapted.parameters()}
-    assert max(errors.values()) < TOLERANCE, errors
+def test_each_comes_back_as_it_was_left(shelf):
+    adapters, logits = shelf
+    assert not any(np.array_equal(x, y) for i, x in enumerate(logits.values()) for y in list(logits.values())[:i])
+    for name in [*reversed(KINDS), *KINDS[::2], *KINDS[1::3], KINDS[0], KINDS[0]]:
+        adapters.use(name)
+        assert adapters.active == name and np.array_equal(adapters.model.logits(TOKENS), logits[name]), name
 
 
-@every_places
-def test_gradients_of_an_adapted_gpt(places, rng):
-    model = adapted_gpt(places, dtype=np.float64)
-    shake(model, rng)
-    model.trainable = True
-    errors = check_model(model, rng.integers(0, 11, (2, 5)), rng)
-    assert sum(is_adapter(name) for name in errors) == 4 * len(places) * CONFIG.n_layer
-    assert max(errors.values()) < TOLERANCE, errors
+def test_between_any_two_the_base_is_there_to_the_last_bit(shelf):
+    adapters, _ = shelf
+    for name in KINDS:
+        adapters.use(name)
+        adapters.use(None)
+        assert adapters.active is None and not adapters.model.trainable
+        assert_is_base(adapters.model)
 
 
-@every_places
-@pytest.mark.parametrize("norms", [True, False])
-def test_gradients_with_a_frozen_body_are_those_of_a_fully_trainable_twin(places, norms, rng):
-    model, twin = adapted_gpt(places, norms, np.float64), adapted_gpt(places, norms, np.float64)
-    for m in (model, twin):
-        shake(m, np.random.default_rng(8))
-    twin.trainable = True
-    tokens, _ = batch(rng)
-    dlogits = rng.normal(size=(2, 5, 11))
-    for m in (model, twin):
-        _, cache = m.forward(tokens)
-        m.zero_grad()
-        m.backward(dlogits, cache)
-    for name, p in model.parameters().items():
-        if p.trainable:
-            np.testing.assert_allclose(p.grad, twin.parameters()[name].grad, rtol=1e-10, atol=1e-12, err_msg=name)
-        else:
-            assert p.grad is None, name
+def test_what_trains_is_what_its_recipe_says_whatever_was_on_before(shelf):
+    adapters, _ = shelf
+    for name in [*KINDS, *reversed(KINDS)]:
+        adapters.use(name)
+        assert adapters.model.trainable_parameters().keys() == specialist(name).trainable_parameters().keys(), name
 
 
-def test_backward_adds_to_the_gradient_and_leaves_its_inputs_alone(rng):
-    adapter = Adapter(12, 5, rng, np.float64)
-    shake(adapter, rng)
-    h, dout = rng.normal(size=(2, 2, 5, 12))
-    kept_h, kept_dout = h.copy(), dout.copy()
-    _, cache = adapter.forward(h)
-    adapter.zero_grad()
-    adapter.backward(dout, cache)
-    once = {name: p.grad.copy() for name, p in adapter.parameters().items()}
-    adapter.backward(dout, cache)
-    for name, p in adapter.parameters().items():
-        np.testing.assert_allclose(p.grad, 2 * once[name], rtol=1e-12, err_msg=name)
-    assert np.array_equal(h, kept_h) and np.array_equal(dout, kept_dout)
+def test_only_weights_of_the_body_that_train_are_kept_twice(shelf):
+    adapters, _ = shelf
+    body = small_gpt().parameters().keys()
+    for name in KINDS:
+        assert adapters.known[name].values.keys() == specialist(name).trainable_parameters().keys() & body, name
 
 
-def test_no_dx_is_made_where_nobody_wants_it(rng):
-    adapter = Adapter(12, 5, rng, np.float64)
-    shake(adapter, rng)
-    h, dout = rng.normal(size=(2, 2, 5, 12))
-    gradients = []
-    for needs_dx in (True, False):
-        _, cache = adapter.forward(h, needs_dx)
-        adapter.zero_grad()
-        dx = adapter.backward(dout, cache)
-        assert (dx is not None) == needs_dx
-        gradients.append({name: p.grad.copy() for name, p in adapter.parameters().items()})
-    assert all(np.array_equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
+def test_disabled_it_is_the_base_and_then_again_what_it_was(shelf):
+    adapters, logits = shelf
+    for name in KINDS:
+        adapters.use(name)
+        with adapters.disabled() as model:
+            assert model is adapters.model and adapters.active is None
+            assert_is_base(model)
+        assert adapters.active == name and np.array_equal(adapters.model.logits(TOKENS), logits[name]), name
 
 
-def test_the_dtype_is_that_of_the_base(rng):
-    for dtype in (np.float32, np.float64):
-        model = adapted_gpt(dtype=dtype)
-        assert {p.data.dtype for p in model.parameters().values()} == {np.dtype(dtype)}
-        assert model.logits(batch(rng)[0]).dtype == dtype
+def test_disabled_twice_or_with_an_error_inside_or_with_nothing_on(shelf):
+    adapters, logits = shelf
+    adapters.use("lora")
+    with adapters.disabled(), adapters.disabled():
+        assert_is_base(adapters.model)
+    assert adapters.active == "lora"
+    with pytest.raises(ZeroDivisionError), adapters.disabled():
+        adapters.use("bitfit")
+        raise ZeroDivisionError
+    assert adapters.active == "lora" and np.array_equal(adapters.model.logits(TOKENS), logits["lora"])
+    adapters.use(None)
+    with adapters.disabled():
+        assert_is_base(adapters.model)
+    assert adapters.active is None
 
 
-# ---- at the start
-
-@every_places
-def test_at_insertion_the_logits_are_those_of_the_base_bit_for_bit(places, rng):
-    base, model = small_gpt(), adapted_gpt(places)
-    tokens, _ = batch(rng)
-    assert np.array_equal(base.logits(tokens), model.logits(tokens))
-    assert np.array_equal(base.forward(tokens)[0], model.forward(tokens)[0])
-
-
-@every_places
-@pytest.mark.parametrize("norms", [True, False])
-def test_names_and_values_of_the_base_survive_the_insertion(places, norms):
-    base, model = small_gpt(), adapted_gpt(places, norms)
-    old, new = base.state(), model.state()
-    assert [name for name in new if not is_adapter(name)] == list(old)
-    assert all(np.array_equal(new[name], old[name]) for name in old)
-    added = {f"blocks.{i}.{place}.adapter.{layer}.{kind}" for i in range(CONFIG.n_layer) for place in places
-             for layer in ("down", "up") for kind in ("weight", "bias")}
-    assert new.keys() - old.keys() == added
-    wanted = added | ({name for name in old if is_norm(name)} if norms else set())
-    assert model.trainable_parameters().keys() == wanted
-
-
-def test_shapes_and_first_values(rng):
-    model = adapted_gpt()
-    adapter = model.blocks[1].mlp.adapter
-    assert {name: p.shape for name, p in adapter.parameters().items()} == {
-        "down.weight": (12, 5), "down.bias": (5,), "up.weight": (5, 12), "up.bias": (12,)}
-    assert not adapter.up.weight.data.any() and not adapter.up.bias.data.any() and not adapter.down.bias.data.any()
-    wide = Adapter(400, 300, rng).down.weight.data
-    assert wide.std() == pytest.approx(400 ** -0.5, rel=0.02) and abs(wide.mean()) < 1e-3
-
-
-def test_no_two_adapters_start_alike():
-    model = adapted_gpt()
-    down = [p.data for name, p in model.parameters().items() if name.endswith("adapter.down.weight")]
-    assert len(down) == 4
-    assert not any(np.array_equal(x, y) for i, x in enumerate(down) for y in down[i + 1:])
-
-
-@every_places
-def test_in_the_first_backward_only_the_way_up_has_a_gradient(places, rng):
-    model = adapted_gpt(places)
-    tokens, targets = batch(rng)
-    logits, cache = model.forward(tokens)
-    _, loss_cache = CrossEntropy().forward(logits, targets)
-    model.zero_grad()
-    model.backward(CrossEntropy().backward(1.0, loss_cache), cache)
-    for name, p in model.trainable_parameters().items():
-        assert p.grad.any() != (".adapter.down." in name), name
-
-
-# ---- after training
-
-@every_places
-@pytest.mark.parametrize("norms", [True, False])
-def test_training_moves_all_that_trains_and_no_bit_of_the_rest(places, norms, rng):
-    model = adapted_gpt(places, norms)
-    before = {name: array.copy() for name, array in model.state().items()}
-    trains = set(model.trainable_parameters())
-    trainer = Trainer(model, AdamW(1e-2), workers=2)
-    tokens, targets = batch(rng)
-    losses = [trainer.step(tokens, targets) for _ in range(5)]
+@every_kind
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_learned_is_kept_when_it_is_taken_off(text, workers):
+    adapters = Adapters(small_gpt())
+    adapters.add("pupil", recipe_of(text), np.random.default_rng(6))
+    trainer = Trainer(adapters.model, AdamW(1e-2), workers=workers)
+    losses = [trainer.step(TOKENS, np.roll(TOKENS, -1, axis=1)) for _ in range(4)]
     assert losses[-1] < losses[0]
+    learned, logits = {name: a.copy() for name, a in adapters.model.state().items()}, adapters.model.logits(TOKENS)
+    adapters.use(None)
+    assert_is_base(adapters.model)
+    adapters.add("other", recipe_of("frozen:train=*"))
+    move(adapters.model)
+    adapters.use("pupil")
+    assert np.array_equal(adapters.model.logits(TOKENS), logits)
+    assert all(np.array_equal(adapters.model.state()[name], array) for name, array in learned.items())
+
+
+def test_two_are_trained_in_turns(shelf):
+    """Each with a trainer of its own, made when it is put on; neither disturbs the other, nor the base."""
+    adapters, _ = shelf
+    losses = {"lora": [], "adapter:bottleneck=3": []}
+    for _ in range(3):
+        for name in losses:
+            adapters.use(name)
+            trainer = Trainer(adapters.model, AdamW(1e-2), workers=1)
+            losses[name] += [trainer.step(TOKENS, np.roll(TOKENS, -1, axis=1)) for _ in range(3)]
+    assert all(found[-1] < found[0] for found in losses.values())
+    adapters.use(None)
+    assert_is_base(adapters.model)
+
+
+def test_a_look_at_the_base_in_the_midst_of_training_changes_nothing():
+    states = []
+    for look in (False, True):
+        adapters = Adapters(small_gpt())
+        adapters.add("a", recipe_of("adapter:bottleneck=3"), np.random.default_rng(6))
+        trainer = Trainer(adapters.model, AdamW(1e-2), workers=1)
+        for _ in range(3):
+            trainer.step(TOKENS, np.roll(TOKENS, -1, axis=1))
+            if look:
+                with adapters.disabled():
+                    assert_is_base(adapters.model)
+        states.append(adapters.model.state())
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_each_writes_its_own_text(shelf, rng):
+    adapters, _ = shelf
+    written = {}
+    for name in (*KINDS, *KINDS):
+        adapters.use(name)
+        text = generate(adapters.model, [1, 2], 9, rng, temperature=0)
+        assert written.setdefault(name, text) == text
+
+
+def test_one_that_is_removed_is_gone(shelf):
+    adapters, logits = shelf
+    adapters.use("ia3")
+    adapters.remove("lora")
+    assert np.array_equal(adapters.model.logits(TOKENS), logits["ia3"])
+    adapters.remove("ia3")
+    assert adapters.active is None
+    assert_is_base(adapters.model)
+    with pytest.raises(ValueError, match="no adapter 'ia3'"):
+        adapters.use("ia3")
+    adapters.add("ia3", recipe_of("ia3"))
+
+
+# ---- refusals
+
+def test_a_name_that_is_unknown_is_answered_with_those_that_are_known(shelf):
+    adapters, logits = shelf
+    adapters.use("lora")
+    with pytest.raises(ValueError, match="there is no adapter 'poet'; there are lora, dora:rank=2,targets=q.fc, ia3"):
+        adapters.use("poet")
+    assert adapters.active == "lora" and np.array_equal(adapters.model.logits(TOKENS), logits["lora"])
+    with pytest.raises(ValueError, match="there is no adapter 'poet'; there are none yet"):
+        Adapters(small_gpt()).use("poet")
+
+
+def test_a_name_that_is_taken_is_refused(shelf, tmp_path):
+    adapters, logits = shelf
+    adapters.use("head")
+    with pytest.raises(ValueError, match="there is an adapter 'lora' already"):
+        adapters.add("lora", recipe_of("ia3"))
+    with pytest.raises(ValueError, match="there is an adapter 'lora' already"):
+        adapters.load("lora", files(tmp_path, "ia3")[1])
+    assert adapters.active == "head" and np.array_equal(adapters.model.logits(TOKENS), logits["head"])
+
+
+def test_a_recipe_that_cannot_be_applied_leaves_the_base():
+    adapters = Adapters(small_gpt())
+    with pytest.raises(ValueError, match="rank"):
+        adapters.add("large", recipe_of("lora:rank=99"), np.random.default_rng(0))
+    assert adapters.known == {} and adapters.active is None
+    assert_is_base(adapters.model)
+
+
+def test_a_base_must_be_a_base():
+    for text in ("lora", "prompt:tokens=2"):
+        with pytest.raises(ValueError, match="a base with an adapter on"):
+            Adapters(specialist(text))
+    model = specialist("lora")
+    merge(model)
+    assert Adapters(model).fingerprint == fingerprint(model)
+
+
+# ---- from files
+
+def test_adapters_are_loaded_put_on_and_changed(tmp_path):
+    base, *paths = files(tmp_path, *KINDS)
+    adapters = Adapters(load(base).model)
+    for text, path in zip(KINDS, paths):
+        adapters.load(text, path)
+        assert adapters.active == text
+    for text in KINDS[::-1]:
+        adapters.use(text)
+        assert np.array_equal(adapters.model.logits(TOKENS), specialist(text).logits(TOKENS)), text
+    adapters.use(None)
+    assert_is_base(adapters.model)
+
+
+def test_one_of_another_base_is_refused(tmp_path):
+    adapters = Adapters(small_gpt(seed=6))
+    before = adapters.model.logits(TOKENS)
+    for path in files(tmp_path, *KINDS)[1:]:
+        with pytest.raises(CheckpointError, match="trained on another base: the fingerprints differ"):
+            adapters.load("stranger", path)
+    assert adapters.known == {} and np.array_equal(adapters.model.logits(TOKENS), before) and not inserted(adapters.model)
+
+
+def test_a_model_that_stands_alone_is_no_adapter(tmp_path):
+    base, full = files(tmp_path, "full")
+    for path in (base, full):
+        with pytest.raises(CheckpointError, match="holds a model, not an adapter"):
+            Adapters(small_gpt()).load("whole", path)
+
+
+@pytest.mark.parametrize("text, recipe", [("lora:rank=3", "lora:rank=2"), ("lora:targets=q", "lora:targets=k"), ("ia3", "head"),
+                                          ("adapter:bottleneck=3", "adapter:bottleneck=4"), ("prompt:tokens=3", "prompt:tokens=4"),
+                                          ("bitfit", "frozen"), ("prefix:tokens=3", "prefix:tokens=3,gate=no")])
+def test_a_file_whose_weights_do_not_fit_its_recipe_is_refused_and_the_model_stays_the_base(text, recipe, tmp_path):
+    path = tmp_path / "odd.npz"
+    save_specialist(path, specialist(text), TEXT, recipe_of(recipe), tmp_path / "base.npz", fingerprint(small_gpt()))
+    adapters = Adapters(small_gpt())
+    with pytest.raises(CheckpointError, match="does not hold the weights that its recipe .* asks for"):
+        adapters.load("odd", path)
+    assert adapters.known == {} and adapters.active is None
+    assert_is_base(adapters.model)
+
+
+@pytest.mark.parametrize("spoil, told", [
+    (lambda arrays, meta: ({"theta": arrays["theta"][:-1]}, meta), "there are .* numbers, but .* parameters"),
+    (lambda arrays, meta: ({"theta": arrays["theta"][None]}, meta), "numbers, but"),
+    (lambda arrays, meta: ({}, meta), "theta"),
+    (lambda arrays, meta: (arrays, {name: value for name, value in meta.items() if name != "shapes"}), "shapes"),
+    (lambda arrays, meta: (arrays, meta | {"recipe": {"method": "magic"}}), "recipe unknown to this version"),
+    (lambda arrays, meta: (arrays, meta | {"recipe": meta["recipe"] | {"magic": 3}}), "recipe unknown to this version"),
+], ids=["too short", "a matrix", "no weights", "no shapes", "unknown method", "unknown option"])
+def test_a_spoiled_file_is_refused_and_the_model_stays_the_base(spoil, told, tmp_path):
+    path = files(tmp_path, "lora")[1]
+    write_arrays(path, *spoil(*read_arrays(path)))
+    adapters = Adapters(small_gpt())
+    with pytest.raises(CheckpointError, match=told):
+        adapters.load("odd", path)
+    assert adapters.known == {} and adapters.active is None
+    assert_is_base(adapters.model)
+
+
+@every_kind
+def test_packed_and_unpacked_nothing_has_changed(text):
+    model, other = specialist(text), small_gpt()
+    recipe_of(text).apply(other, np.random.default_rng(66))
+    theta, shapes = pack(model)
+    assert theta.size == sum(p.size for p in model.trainable_parameters().values()) and theta.dtype == np.float32
+    unpack(other, theta, shapes)
+    assert np.array_equal(other.logits(TOKENS), model.logits(TOKENS))
+    with pytest.raises(ValueError, match="differs in name or shape"):
+        unpack(other, theta, {f"x{name}": shape for name, shape in shapes.items()})
+    with pytest.raises(ValueError, match=f"there are {theta.size + 1} numbers, but {theta.size} parameters"):
+        unpack(other, np.append(theta, 0), shapes)
+    assert np.array_equal(other.logits(TOKENS), model.logits(TOKENS))
+
+
+@every_method
+def test_a_specialist_survives_the_round_trip_bit_for_bit(text, tmp_path):
+    _, path = files(tmp_path, text)
+    loaded, model = load(path), specialist(text)
+    assert np.array_equal(loaded.model.logits(TOKENS), model.logits(TOKENS))
+    assert list(loaded.model.state()) == list(model.state())
     for name, array in model.state().items():
-        assert np.array_equal(array, before[name]) != (name in trains), name
+        assert np.array_equal(loaded.model.state()[name], array) and loaded.model.state()[name].dtype == array.dtype, name
+    assert loaded.tokenizer.tokens == TEXT.tokens
+    assert loaded.meta["kind"] == ("model" if text == "full" else "adapter")
+    assert loaded.meta["base"] == {"path": "base.npz", "fingerprint": fingerprint(small_gpt())}
+
+
+@every_method
+def test_only_a_model_that_stands_alone_needs_no_base(text, tmp_path):
+    base, path = files(tmp_path, text)
+    base.unlink()
+    if text == "full":
+        assert np.array_equal(load(path).model.logits(TOKENS), specialist(text).logits(TOKENS))
+    else:
+        with pytest.raises(CheckpointError, match="its base model is not at"):
+            load(path)
+
+
+def test_a_specialist_of_another_base_is_refused(tmp_path):
+    _, path = files(tmp_path, "bitfit")
+    save_model(tmp_path / "other.npz", small_gpt(seed=6), TEXT)
+    with pytest.raises(CheckpointError, match="trained on another base"):
+        load(path, tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("text", ["lora:rank=4", "lora:rank=1,targets=q+v", "dora", "ia3", "prefix", "prefix:gate=no", "prompt",
+                                  "adapter", "pfeiffer", "parallel", "bitfit", "norms", "head", "frozen"])
+def test_a_file_takes_four_bytes_for_each_number_that_was_trained_and_little_besides(text, tmp_path):
+    """A model of the demo's size."""
+    model = GPT(Config(vocab_size=300, context=112, n_layer=4, n_head=4, n_embd=128), np.random.default_rng(0))
+    recipe_of(text).apply(model, np.random.default_rng(0))
+    move(model)
+    path = tmp_path / "specialist.npz"
+    facts = {"task": {"kind": "novel", "seed": 0, "documents": 64}, "seed": 1, "seconds": 12.345}
+    save_specialist(path, model, TEXT, recipe_of(text), tmp_path / "base.npz", "0123456789abcdef", **facts)
+    count = sum(p.size for p in model.trainable_parameters().values())
+    assert 4 * count < path.stat().st_size <= 4 * count + 4096

@@ -3,16 +3,15 @@
 #
 # **Claim** (Houlsby et al. 2019): adapters with 3.6 % of the parameters come within 0.4 % of full fine-tuning.
 #
-# **Test.** Adapters of several widths, each at its own best learning rate, on 64 novels; and full fine-tuning. How much of the gap
-# between the untouched generalist and the floor does each close?
+# **Test.** Adapters of several widths, each at its own best learning rate, on 64 novels; and full fine-tuning. How much of the
+# gap between the untouched generalist and the floor does each close?
 
 # %%
-from common import PLOTS, at_best_rate, laboratory, options, print_table, shown
+from common import PLOTS, laboratory, mean, options, print_table, shown, trained_share, tuned
 
 from minillm.draw.style import MODEL_COLORS, figure, save, style
-from minillm.finetune.compare import Cell, usual_rate
 
-args = options(__doc__ or "Experiment 1: how small can an adapter be?")
+args = options("Experiment 1: how small can an adapter be?")
 lab = laboratory("01_adapter_size", args)
 widths = [2, 16] if args.quick else [1, 2, 4, 8, 16, 32, 64]
 untouched = lab.untouched()["test"][lab.new]["excess"]
@@ -24,14 +23,13 @@ def closed(cell):
 
 
 # %%
-results = {}
-for method in ["full", *(f"adapter:bottleneck={m}" for m in widths)]:
-    lr, _ = at_best_rate(lambda lr: lab.run(Cell(method, lr, 1)), usual_rate(method), 1 if args.quick else 3)
-    results[method] = lr, [lab.run(Cell(method, lr, seed)) for seed in range(1, args.seeds + 1)]
+methods = ["full", *(f"adapter:bottleneck={width}" for width in widths)]
+results = {method: tuned(lab, method, args) for method in methods}
 
-print_table(["method", "% trained", "best lr", "gap closed, %"],
-            [[method, f"{100 * cells[0]['trainable_parameters'] / cells[0]['total_parameters']:.2f}", f"{lr:.2g}",
-              shown(map(closed, cells), 1)] for method, (lr, cells) in results.items()])
+print_table(["method", "trained", "% of all", "best lr", "excess on novels", "gap closed, %"],
+            [[method, f"{cells[0]['trainable_parameters']:,d}", f"{trained_share(cells[0]):.2f}", f"{lr:.2g}",
+              shown(cell["test"][lab.new]["excess"] for cell in cells), shown(map(closed, cells), 1)]
+             for method, (lr, cells) in results.items()])
 
 # %%
 picture = PLOTS / "experiment01_adapter_size.png"
@@ -40,14 +38,14 @@ with style():
     ax = fig.subplots()
     fig.subplots_adjust(left=0.1, right=0.97, bottom=0.13, top=0.9)
     adapters = [cells for method, (_, cells) in results.items() if method != "full"]
-    trained = [100 * cells[0]["trainable_parameters"] / cells[0]["total_parameters"] for cells in adapters]
-    means = [sum(map(closed, cells)) / len(cells) for cells in adapters]
+    trained = [trained_share(cells[0]) for cells in adapters]
+    means = [mean(map(closed, cells)) for cells in adapters]
     for x, cells in zip(trained, adapters):
         ax.plot([x] * len(cells), list(map(closed, cells)), "o", color=MODEL_COLORS["adapter"], ms=5, alpha=0.5)
     ax.plot(trained, means, "o-", color=MODEL_COLORS["adapter"], ms=9, mec="white", label="adapters, behind attention and MLP")
     full = list(map(closed, results["full"][1]))
     ax.axhspan(min(full), max(full), color=MODEL_COLORS["full"], alpha=0.2, lw=0)
-    ax.axhline(sum(full) / len(full), color=MODEL_COLORS["full"], label="full fine-tuning")
+    ax.axhline(mean(full), color=MODEL_COLORS["full"], label="full fine-tuning")
     ax.set(xscale="log", xlabel="parameters that train, % of all", ylabel="gap closed, %",
            title=f"How small can an adapter be? ({lab.task_facts['documents']} novels, {args.seeds} seeds)")
     ax.set_xticks(trained, [f"{x:.2g}" for x in trained])

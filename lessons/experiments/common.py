@@ -1,13 +1,19 @@
 """What the experiments share: their options, the base, cells that are computed once, tables and pictures."""
 
 import argparse
+import hashlib
+import json
 from pathlib import Path
 
-from minillm import Muon, load
+from minillm import AdamW, Full, Muon, load
 from minillm.demo import QUICK, Plan
-from minillm.finetune.compare import Lab, best_rate, search
+from minillm.finetune.compare import SCRATCH, Cell, Lab, best_rate, search, usual_rate
+from minillm.finetune.methods import recipe_of
+from minillm.finetune.report import size
+from minillm.finetune.specialist import prepare, specialise
 from minillm.phases import pretrain
-from minillm.train.checkpoint import CheckpointError
+from minillm.train.checkpoint import CheckpointError, write_json
+from minillm.train.evaluate import evaluate_documents
 from minillm.train.tasks import CONTEXT, WorldTask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +32,7 @@ def options(goal, seeds=3):
 
 
 def base_path(args, **sizes):
-    """The file of the generalist that the demo trains; made now, in about a minute, if it is not there. sizes: such as width=64"""
+    """The file of the generalist that the demo trains; made now, in about a minute, if it is not there. sizes: like width=64"""
     plan = QUICK if args.quick else Plan()
     width, layers, heads = (sizes.get(name, getattr(plan, name)) for name in ("width", "layers", "heads"))
     steps = 60 if args.quick else plan.pretraining_steps
@@ -44,12 +50,21 @@ def base_path(args, **sizes):
     return own
 
 
-def laboratory(name, args, task="novel", documents=64, steps=100, batch=16, test_documents=100, path=None):
+class NewOnly(Lab):
+    """Judges on what is new alone, where nobody asks what is forgotten: a good part of a cell's time."""
+
+    def task(self, seed):
+        task = super().task(seed)
+        task.score = lambda model, split, n: {task.name: evaluate_documents(model, task.special(split, n), self.workers)}
+        return task
+
+
+def laboratory(name, args, task="novel", documents=64, steps=100, batch=16, test_documents=100, path=None, kind=Lab):
     """A `Lab` (minillm/finetune/compare.py) whose cells are kept in runs/experiments/NAME: what was computed once is read."""
     if args.quick:
         steps, test_documents = 6, 10
     facts = {"kind": task, "seed": args.seed, "documents": documents, "draw": 0}
-    return Lab(load(path or base_path(args)), facts, steps, batch, test_documents, RUNS / name)
+    return kind(load(path or base_path(args)), facts, steps, batch, test_documents, RUNS / name)
 
 
 def at_best_rate(run, middle, rates=3):
@@ -59,6 +74,53 @@ def at_best_rate(run, middle, rates=3):
     """
     sweep = search(run, middle, rates)
     return best_rate(sweep)[0], sweep
+
+
+def trained(lab, cell, task=None, optimizer=None, start_seed=None):
+    """The model of a cell, and its `Specialist`, which knows the weights before. (A `Lab` keeps figures only.)
+
+    start_seed      of the weights that a model starts with, if the cell's own is to be that of the batches alone
+    """
+    scratch = cell.method == SCRATCH
+    recipe = Full() if scratch else recipe_of(cell.method)
+    model = prepare(lab.base.model, recipe, cell.seed if start_seed is None else start_seed, scratch)
+    run = specialise(model, recipe, task or lab.task(cell.seed), lab.old_task, optimizer or AdamW(cell.lr), lab.steps, lab.batch,
+                     cell.seed)
+    for step in range(lab.steps):
+        run.trainer.step(*run.batches.at(step))
+    return model, run
+
+
+def validation_excess(lab, model):
+    """On validation texts of what is new: by this learning rates are chosen."""
+    return evaluate_documents(model, lab.task(1).special("validation", lab.test_documents)).excess
+
+
+def kept(lab, facts, make):
+    """make(), anything that JSON can say; from its file if it was made before with the same facts (of a cell: `Lab.facts`)."""
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    path = lab.cells.with_name("measured") / f"{name}.json"
+    if not path.exists():
+        write_json(path, {"facts": facts, "result": make()})
+    return json.loads(path.read_text())["result"]
+
+
+def tuned(lab, method, args, middle=None):
+    """A method at its own best learning rate, found on the first seed: the rate, and its results over all seeds."""
+    lr, sweep = at_best_rate(lambda lr: lab.run(Cell(method, lr, 1)), middle or usual_rate(method), 1 if args.quick else 3)
+    edge = " (the last that was tried)" if best_rate(sweep)[1] else ""
+    print(f"  {method}: of {len(sweep)} learning rates {lr:.2g} is best{edge}", flush=True)
+    return lr, [lab.run(Cell(method, lr, seed)) for seed in range(1, args.seeds + 1)]
+
+
+def count_trained(lab, method):
+    """How many parameters would train."""
+    return size(prepare(lab.base.model, recipe_of(method)))["trainable_parameters"]
+
+
+def trained_share(cell):
+    """In per cent."""
+    return 100 * cell["trainable_parameters"] / cell["total_parameters"]
 
 
 def mean(values):

@@ -3,7 +3,7 @@
 It is applied from outside. The transformer's own text knows nothing of fine-tuning.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from .insert import slot_at
@@ -37,7 +37,7 @@ class Insertion(Recipe):
     blocks      numbers of the blocks that get it, from the end if negative; none means all
     """
 
-    blocks: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = field(default=(), kw_only=True)      # so that LoRA(8) is of rank 8
 
     def build(self, model, rng):
         """{path: the Inserted to put there}, its inner the module that is there now."""

@@ -150,7 +150,7 @@ class Comparison:
     def caption(self):
         s = self.settings
         return (f"Excess in nats a token on {s['test_documents']} test texts of each kind; mean and 95 % interval over "
-                f"{s['seeds']} seeds (Student's t), each with its own documents. {s['steps']} steps of {s['batch']} documents for "
+                f"{s['seeds']} seeds (Student's t), each with its own documents. {s['steps']} steps of {s['batch']} for "
                 f"everybody, with AdamW; of {s['rates']} or more learning rates the best for each method, on validation texts "
                 "(edge: it was the first or last of those tried). Last column: what has been forgotten at the learning rate at "
                 f"which {100 * LEVEL:.0f} % of the gap is closed.")

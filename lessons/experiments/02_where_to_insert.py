@@ -1,0 +1,78 @@
+# %% [markdown]
+# # Experiment 2: where should an adapter go?
+#
+# **Claim** (He et al. 2022): an adapter beside a sublayer (parallel) beats one behind it (sequential), and the MLP is a better
+# place for it than attention, unless very few parameters may train.
+#
+# **Test.** Both forms in both places, all with the same number of parameters that train: an ordinary budget (width 32) and a
+# tiny one (width 2). Each of the eight at its own best learning rate, on 64 novels.
+
+# %%
+from common import PLOTS, laboratory, mean, options, print_table, shown, trained_share, tuned
+
+from minillm.draw.style import SAFE_COLORS, figure, save, style
+
+args = options("Experiment 2: where should an adapter go?")
+lab = laboratory("02_where_to_insert", args)
+FORMS = {"sequential": "behind (sequential)", "parallel": "beside (parallel)"}
+PLACES = {"attn": "attention", "mlp": "MLP"}
+BUDGETS = [2] if args.quick else [32, 2]
+
+
+def excess(cell):
+    return cell["test"][lab.new]["excess"]
+
+
+# %%
+rates, results = {}, {}
+for width in BUDGETS:
+    for form in FORMS:
+        for place in PLACES:
+            lr, cells = tuned(lab, f"adapter:form={form},places={place},norms=no,bottleneck={width}", args)
+            rates[width, form, place], results[width, form, place] = lr, cells
+
+print_table(["width, form, place", "trained", "% of all", "best lr", "excess on novels"],
+            [[f"{width}, {FORMS[form]}, {PLACES[place]}", f"{cells[0]['trainable_parameters']:,d}",
+              f"{trained_share(cells[0]):.2f}", f"{rates[width, form, place]:.2g}", shown(map(excess, cells))]
+             for (width, form, place), cells in results.items()])
+
+# %% [markdown]
+# With the same seed all of them read the same novels. So differences are taken seed by seed: much of the luck drops out.
+
+# %%
+def gained(worse, better):
+    """By how much the second has less excess than the first, over the seeds."""
+    found = [excess(a) - excess(b) for a, b in zip(results[worse], results[better])]
+    return f"{mean(found):+.3f} ({min(found):+.3f} to {max(found):+.3f})"
+
+
+print_table(["what is gained (less excess)", *(f"width {width}" for width in BUDGETS)],
+            [*([f"beside instead of behind, {name}", *(gained((width, "sequential", place), (width, "parallel", place))
+                                                       for width in BUDGETS)] for place, name in PLACES.items()),
+             *([f"MLP instead of attention, {name}", *(gained((width, form, "attn"), (width, form, "mlp")) for width in BUDGETS)]
+               for form, name in FORMS.items())])
+
+# %%
+picture = PLOTS / "experiment02_where_to_insert.png"
+with style():
+    fig = figure(9, 5.2)
+    axes = fig.subplots(1, len(BUDGETS), squeeze=False)[0]
+    fig.subplots_adjust(left=0.1, right=0.98, bottom=0.1, top=0.83, wspace=0.25)
+    fig.suptitle(f"Where should an adapter go? ({lab.task_facts['documents']} novels, {args.seeds} seeds)", x=0.02, ha="left",
+                 weight="bold", size=15)
+    for ax, width in zip(axes, BUDGETS):
+        for (form, name), color, marker, shift in zip(FORMS.items(), SAFE_COLORS, "os", (-0.07, 0.07)):
+            at = [i + shift for i in range(len(PLACES))]
+            found = [list(map(excess, results[width, form, place])) for place in PLACES]
+            for x, values in zip(at, found):
+                ax.plot([x] * len(values), values, marker, color=color, ms=6, alpha=0.45)
+            ax.plot(at, list(map(mean, found)), f"{marker}-", color=color, ms=10, mec="white", label=name)
+        share = trained_share(results[width, "parallel", "mlp"][0])
+        ax.set(xlim=(-0.4, 1.4), title=f"width {width}: {share:.1f} % of the parameters")
+        ax.set_ylim(0, 1.12 * ax.get_ylim()[1])
+        ax.set_xticks(range(len(PLACES)), PLACES.values())
+        ax.grid(axis="y")
+    axes[0].set_ylabel("excess on novels, nats a token")
+    axes[-1].legend(loc="lower left")
+    save(fig, picture)
+print(f"picture: {picture}")

@@ -1,0 +1,88 @@
+# %% [markdown]
+# # Experiment 4: which learning rate does LoRA want?
+#
+# **Claim** ("LoRA Without Regret", Schulman et al. 2025): the best learning rate of LoRA is about ten times that of full
+# fine-tuning, whatever the rank (about 15 times in runs as short as ours). And LoRA belongs on all matrices, not on those of
+# attention alone.
+#
+# **Test.** The excess on novels at seven or more learning rates: of full fine-tuning, of LoRA with three ranks on all matrices,
+# and of LoRA on attention alone with as many parameters as rank 4 has. All LoRA has alpha = 32, as in the claim: the best rate
+# hangs on alpha.
+
+# %%
+import numpy as np
+from common import PLOTS, NewOnly, count_trained, laboratory, mean, options, print_table, shown, trained_share
+
+from minillm.draw.curves import plain_ticks
+from minillm.draw.style import MODEL_COLORS, SAFE_COLORS, figure, save, style
+from minillm.finetune.compare import Cell, search, usual_rate
+
+args = options("Experiment 4: which learning rate does LoRA want?", seeds=2)
+lab = laboratory("04_learning_rates", args, kind=NewOnly)
+ATTENTION = "lora:alpha=32,targets=q+k+v+o,rank="
+rank = round(count_trained(lab, "lora:rank=4") / count_trained(lab, f"{ATTENTION}1"))
+FULL = "full fine-tuning"
+METHODS = {FULL: "full", **{f"LoRA, rank {r}": f"lora:alpha=32,rank={r}" for r in (1, 4, 16)},
+           f"LoRA, rank {rank}, attention only": f"{ATTENTION}{rank}"}
+if args.quick:
+    METHODS = {name: METHODS[name] for name in (FULL, "LoRA, rank 4")}
+
+
+# %%
+def curve(method):
+    """{learning rate: results over the seeds}; more than seven rates if the best would be the last of them."""
+    middle = usual_rate("full") * (1 if method == "full" else 10)
+    rates = search(lambda lr: lab.run(Cell(method, lr, 1)), middle, 3 if args.quick else 7)
+    found = {lr: [lab.run(Cell(method, lr, seed)) for seed in range(1, args.seeds + 1)] for lr in rates}
+    return {lr: cells for lr, cells in found.items() if all(cell["status"] == "done" for cell in cells)}
+
+
+def lowest(rates, losses):
+    """Where a parabola through the least value and its neighbours is lowest, both axes being logarithmic."""
+    i = min(max(int(np.argmin(losses)), 1), len(losses) - 2)
+    x = np.log(rates[i - 1:i + 2])
+    a, b, _ = np.polyfit(x, np.log(losses[i - 1:i + 2]), 2)
+    return float(np.exp(np.clip(-b / (2 * a), x[0], x[2])))
+
+
+curves, best = {}, {}
+for name, method in METHODS.items():
+    curves[name] = curve(method)
+    best[name] = [lowest(list(curves[name]), [cells[seed]["validation"] for cells in curves[name].values()])
+                  for seed in range(args.seeds)]
+    print(f"  {name}: {len(curves[name])} learning rates, the best {shown(best[name], 5)}", flush=True)
+
+
+# %%
+def at_best(name):
+    """The results at that of the rates tried which has the least mean loss on validation texts."""
+    return min(curves[name].values(), key=lambda cells: mean(cell["validation"] for cell in cells))
+
+
+print_table(["method", "% trained", "best lr", "times that of full", "excess on novels, test"],
+            [[name, f"{trained_share(at_best(name)[0]):.2f}", shown(rates, 5),
+              shown([lr / full for lr, full in zip(rates, best[FULL])], 1),
+              shown(cell["test"][lab.new]["excess"] for cell in at_best(name))]
+             for name, rates in best.items()])
+
+# %%
+picture = PLOTS / "experiment04_learning_rates.png"
+LOOKS = dict(zip(METHODS, [(MODEL_COLORS["full"], "o-"), (SAFE_COLORS[7], "v-"), (SAFE_COLORS[0], "s-"), (SAFE_COLORS[1], "^-"),
+                           (SAFE_COLORS[2], "D--")]))
+with style():
+    fig = figure(9, 6)
+    ax = fig.subplots()
+    fig.subplots_adjust(left=0.1, right=0.97, bottom=0.12, top=0.92)
+    for name, found in curves.items():
+        color, form = LOOKS[name]
+        values = np.array([[cell["validation"] for cell in cells] for cells in found.values()])
+        ax.fill_between(list(found), values.min(1), values.max(1), color=color, alpha=0.2, lw=0)
+        ax.plot(list(found), values.mean(1), form, color=color, ms=7, mec="white", label=name)
+    ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="excess on novels (validation), nats a token",
+           title=f"Which learning rate does LoRA want? ({lab.task_facts['documents']} novels, {args.seeds} seeds)")
+    plain_ticks(ax.xaxis)
+    plain_ticks(ax.yaxis)
+    ax.grid()
+    ax.legend()
+    save(fig, picture)
+print(f"picture: {picture}")

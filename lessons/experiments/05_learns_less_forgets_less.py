@@ -1,0 +1,122 @@
+# %% [markdown]
+# # Experiment 5: does LoRA learn less and forget less?
+#
+# **Claim** (Biderman et al. 2024): LoRA learns less than full fine-tuning, and forgets less. And full fine-tuning changes the
+# matrices by something of a far higher rank (10 to 100 times) than the usual LoRA can.
+#
+# **Test.** Full fine-tuning and LoRA of three ranks, each over a range of learning rates. What does each forget at its best rate,
+# and what where all have learned equally much? And how many directions does its change of a matrix have?
+
+# %%
+import numpy as np
+from common import PLOTS, kept, laboratory, mean, options, print_table, shown, trained, validation_excess
+
+from minillm.draw.style import MODEL_COLORS, figure, save, style
+from minillm.finetune.compare import Cell, best_rate
+from minillm.finetune.merge import merge
+from minillm.finetune.table import Comparison, Row
+from minillm.train.trainer import Diverged
+
+args = options("Experiment 5: does LoRA learn less and forget less?")
+lab = laboratory("05_learns_less_forgets_less", args)
+table = Comparison(lab.untouched(), [], lab.new, lab.old, {})
+METHODS = {"full": 4e-4} | {f"lora:rank={r}": 5e-3 for r in ([16] if args.quick else [1, 4, 16])}
+FACTORS = [1, 2] if args.quick else [1 / 4, 1 / 2, 1, 2]
+SHARE, LEVELS = 0.9, (0.8, 0.9)         # of a matrix' squared length; of the gap
+
+
+def matrices(model):
+    """Those that LoRA changes. Of the three that share one array each counts for itself, as it does for LoRA."""
+    for name, p in model.parameters().items():
+        if p.data.ndim == 2 and name.startswith("blocks."):
+            yield from np.split(p.data.astype(np.float64), 3, axis=1) if "qkv" in name else [p.data.astype(np.float64)]
+
+
+def spectrum(W):
+    """The share of the squared length that the first k directions hold, k = 1, 2, ..."""
+    squares = np.linalg.svd(W, compute_uv=False) ** 2
+    return squares.cumsum() / squares.sum()
+
+
+def directions(shares):
+    return 1 + int(np.argmax(shares >= SHARE))
+
+
+def run(method, lr, seed):
+    """Train, and judge the model and the change of its matrices."""
+    cell = Cell(method, lr, seed)
+
+    def make():
+        try:
+            model, _ = trained(lab, cell)
+        except Diverged:
+            return {"status": "diverged"}
+        found = {"status": "done", "validation": validation_excess(lab, model), "test": lab.judge(model, lab.task(seed))}
+        if method != "full":
+            merge(model)
+        before = list(matrices(lab.base.model))
+        changes = [after - W for after, W in zip(matrices(model), before)]
+        spectra = [spectrum(change) for change in changes]
+        return found | {"directions": mean(map(directions, spectra)), "spectrum": np.mean(spectra, axis=0).tolist(),
+                        "moved": mean(np.linalg.norm(change) / np.linalg.norm(W) for change, W in zip(changes, before))}
+    return kept(lab, lab.facts(cell) | {"measures": "spectrum"}, make)
+
+
+# %%
+sweeps = {method: [{factor * lr: run(method, factor * lr, seed) for factor in FACTORS} for seed in range(1, args.seeds + 1)]
+          for method, lr in METHODS.items()}
+best = {method: best_rate(found[0]) for method, found in sweeps.items()}
+cells = {method: [sweep[best[method][0]] for sweep in found] for method, found in sweeps.items()}
+
+
+def at_level(method, level):
+    """What has been forgotten where a method has closed this share of the gap; blank if it does not in every seed."""
+    values = [table.forgotten_at_level(Row(method, "none", 0, False, [], sweep), level) for sweep in sweeps[method]]
+    return "" if None in values else shown(values)
+
+
+print_table(["method", "best lr", "excess on novels", "excess on the old", *(f"old at {level:.0%} closed" for level in LEVELS),
+             "moved by", f"directions of {SHARE:.0%}"],
+            [[method, f"{best[method][0]:.2g}{' (edge)' if best[method][1] else ''}", shown(map(table.learned, found)),
+              shown(map(table.forgot, found)), *(at_level(method, level) for level in LEVELS),
+              shown((100 * cell["moved"] for cell in found), 1) + " %", shown((cell["directions"] for cell in found), 1)]
+             for method, found in cells.items()])
+rng = np.random.default_rng(args.seed)
+chance = [spectrum(rng.normal(size=W.shape)) for W in matrices(lab.base.model)]
+own = [spectrum(W) for W in matrices(lab.base.model)]
+print(f"for comparison, the directions of the pretrained matrices themselves: {mean(map(directions, own)):.1f}; "
+      f"of noise in their shapes: {mean(map(directions, chance)):.1f}")
+
+# %%
+picture = PLOTS / "experiment05_learns_less_forgets_less.png"
+COLORS = dict(zip(METHODS, (MODEL_COLORS["full"], "#4DB6AC", "#4477AA", "#332288")))
+MARKS = dict(zip(METHODS, "osD^"))
+NAMES = {method: method.replace("lora:rank=", "LoRA, rank ").replace("full", "full fine-tuning") for method in METHODS}
+with style():
+    fig = figure(10.5, 5.4)
+    left, right = fig.subplots(1, 2)
+    fig.subplots_adjust(left=0.08, right=0.985, bottom=0.13, top=0.9, wspace=0.24)
+    for method, found in sweeps.items():
+        rates = [[sweep[lr] for sweep in found if sweep[lr]["status"] == "done"] for lr in found[0]]
+        x, y = ([mean(map(of, cells)) for cells in rates if cells] for of in (table.learned, table.forgot))
+        left.plot(x, y, marker=MARKS[method], color=COLORS[method], ms=7, mec="white", label=NAMES[method])
+        for group in rates:
+            left.plot(list(map(table.learned, group)), list(map(table.forgot, group)), MARKS[method], color=COLORS[method],
+                      ms=3.5, alpha=0.5)
+        shares = np.mean([cell["spectrum"] for cell in cells[method]], axis=0)
+        right.plot(range(1, len(shares) + 1), 100 * shares, color=COLORS[method], label=NAMES[method])
+    right.plot(range(1, len(chance[0]) + 1), 100 * np.mean(chance, axis=0), "--", color="#777777", label="noise")
+    right.axhline(100 * SHARE, color="#777777", lw=1, ls=":")
+    left.set(xscale="log", yscale="log", xlabel="excess on novels: less is more learned", ylabel="excess on the old: forgotten",
+             title="Learned and forgotten")
+    right.set(xscale="log", xlabel="directions", ylabel="share of the squared length, %", title="The change of a matrix")
+    for axis, ticks in ((left.xaxis, (0.05, 0.1, 0.2, 0.4)), (left.yaxis, (0.02, 0.05, 0.1, 0.2, 0.5)),
+                        (right.xaxis, (1, 4, 16, 64))):
+        axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+    left.legend(loc="upper right")
+    right.legend(loc="lower right")
+    for ax in (left, right):
+        ax.minorticks_off()
+        ax.grid()
+    save(fig, picture)
+print(f"picture: {picture}")

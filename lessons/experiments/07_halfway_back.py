@@ -1,0 +1,98 @@
+# %% [markdown]
+# # Experiment 7: halfway back
+#
+# **Claim** (WiSE-FT, Wortsman et al. 2022): the weights on the straight line between the pretrained and the fine-tuned model keep
+# most of both: nearly all that was learned, and nearly all that was known.
+#
+# **Test.** Full fine-tuning, LoRA and the adapter, each at its own best learning rate. When all is trained, the change is scaled
+# by a = 0, 0.1, ..., 1 (of LoRA: the change of the matrix). What is the excess on novels, and on the old domains? And is that
+# better than not to have gone so far, with a lower learning rate?
+
+# %%
+import numpy as np
+from common import PLOTS, at_best_rate, kept, laboratory, mean, options, print_table, shown, trained
+
+from minillm.draw.style import FAINT, MODEL_COLORS, figure, save, style
+from minillm.finetune.compare import Cell, usual_rate
+from minillm.finetune.remedies import interpolate
+from minillm.finetune.table import Comparison, Row
+
+args = options("Experiment 7: halfway back")
+lab = laboratory("07_halfway_back", args)
+untouched = lab.untouched()
+table = Comparison(untouched, [], lab.new, lab.old, {})
+METHODS = {"full": "full fine-tuning", "lora": "LoRA, rank 4", "adapter": "adapter"}
+KEEP = 0.9                                                       # of what was learned
+ways = np.linspace(0, 1, 3 if args.quick else 11)
+
+
+def curve(method, lr, seed):
+    """[what `Lab.judge` says of the model] for each a."""
+    cell = Cell(method, lr, seed)
+
+    def make():
+        model, run = trained(lab, cell)
+        end, found = {name: p.data.copy() for name, p in model.trainable_parameters().items()}, []
+        for a in ways:
+            for name, p in model.trainable_parameters().items():
+                p.data[...] = end[name]
+            interpolate(model, run.start, a)
+            found.append({"status": "done", "test": lab.judge(model, lab.task(seed))})
+        return found
+    return kept(lab, lab.facts(cell) | {"ways": ways.tolist()}, make)
+
+
+def figures(cells):
+    return tuple(np.array(list(map(of, cells))) for of in (table.learned, table.forgot))
+
+
+def point(cells):
+    """The least a that keeps 90 % of what was learned; the share of the forgetting that is left there; and the excesses there."""
+    new, old = figures(cells)
+    learned = (new[0] - new) / (new[0] - new[-1])
+    i = int(np.argmax(learned >= KEEP))                          # the first; a = 1 is among them
+    t = (KEEP - learned[i - 1]) / (learned[i] - learned[i - 1])
+    a, new_there, old_there = (values[i - 1] + t * (values[i] - values[i - 1]) for values in (ways, new, old))
+    return {"a": a, "left": (old_there - old[0]) / (old[-1] - old[0]), "new": new_there, "old": old_there}
+
+
+# %%
+curves, points, rows = {}, {}, []
+for method in METHODS:
+    lr, sweep = at_best_rate(lambda lr: lab.run(Cell(method, lr, 1)), usual_rate(method), 1 if args.quick else 5)
+    curves[method] = [curve(method, lr, seed) for seed in range(1, args.seeds + 1)]
+    points[method] = [point(cells) for cells in curves[method]]
+    # Lower rates than the best one are the other way not to go so far. What have they forgotten where they have learned as much?
+    lower = Row(method, "none", lr, False, [], {rate: cell for rate, cell in sweep.items() if rate <= lr})
+    slower = table.forgotten_at_level(lower, 1 - points[method][0]["new"] / table.learned(untouched))
+    best = [figures(cells)[0].argmin() for cells in curves[method]]
+    rows.append([METHODS[method], f"{lr:.2g}", *(shown(map(of, [cells[-1] for cells in curves[method]]))
+                                                 for of in (table.learned, table.forgot)),
+                 shown((ways[i] for i in best), 1), shown((p["a"] for p in points[method]), 2),
+                 shown((100 * p["left"] for p in points[method]), 0), f"{points[method][0]['old']:.3f}",
+                 "" if slower is None else f"{slower:.3f}"])
+print(f"untouched: {table.learned(untouched):.3f} on novels, {table.forgot(untouched):.3f} on the old")
+print_table(["method", "best lr", "novels, a = 1", "old, a = 1", "best a for novels", "a keeping 90 %",
+             "forgetting left there, %", "old there, seed 1", "old with a lower lr, seed 1"], rows)
+
+# %%
+picture = PLOTS / "experiment07_halfway_back.png"
+COLORS = {"full": MODEL_COLORS["full"], "lora": "#4477AA", "adapter": MODEL_COLORS["adapter"]}
+with style():
+    fig = figure(10.5, 4.9)
+    axes = fig.subplots(1, 3, sharey=True)
+    fig.subplots_adjust(left=0.075, right=0.985, bottom=0.14, top=0.9, wspace=0.08)
+    for ax, (method, name) in zip(axes, METHODS.items()):
+        both = [figures(cells) for cells in curves[method]]
+        for i, (label, color, line) in enumerate([("novels", COLORS[method], "-"), ("old domains", "#222222", "--")]):
+            values = np.array([pair[i] for pair in both])
+            ax.fill_between(ways, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, lw=0)
+            ax.plot(ways, values.mean(axis=0), line, color=color, label=label)
+        ax.axvline(mean(p["a"] for p in points[method]), color=FAINT, lw=1.2, ls=":")
+        ax.set(title=name, xlabel="a, the share of the change that is kept", ylim=(0, None))
+        ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+        ax.grid()
+        ax.legend(loc="upper right")
+    axes[0].set_ylabel("excess over the floor, nats a token")
+    save(fig, picture)
+print(f"picture: {picture}")

@@ -1,0 +1,141 @@
+# %% [markdown]
+# # Experiment 8: one basin?
+#
+# **Claim** (Neyshabur et al. 2020): two fine-tunings of one pretrained model lie in one basin: on the straight line between them
+# the loss does not rise. Two models trained from scratch are parted by a barrier. And fine-tuning moves the lower layers least.
+#
+# **Test.** The loss on test novels along straight lines: between full fine-tunings that differ in their documents and their
+# order; between models trained from scratch on the same novels; and, as a control, between models from scratch that also *start*
+# with the same weights and differ in the order of the novels alone. The barrier is the most by which the loss lies above the
+# straight line between the losses at both ends. And for each layer: how far has it moved, measured by its own length?
+
+# %%
+from functools import cache
+from itertools import combinations
+
+import numpy as np
+from common import PLOTS, at_best_rate, kept, laboratory, mean, options, print_table, shown, trained, validation_excess
+
+from minillm import SGD
+from minillm.draw.style import MODEL_COLORS, figure, save, style
+from minillm.finetune.compare import SCRATCH, Cell, usual_rate
+from minillm.surface.measure import Space, each_point, fixed_batches
+from minillm.train.evaluate import evaluate_documents
+from minillm.train.trainer import Diverged
+
+args = options("Experiment 8: one basin?")
+lab = laboratory("08_one_basin", args)
+test = lab.task(1).special("test", lab.test_documents)
+floor = evaluate_documents(lab.base.model, test).floor
+KINDS = {"fine-tuned": "fine-tuned", "scratch": "from scratch", "same start": "from scratch, same start"}
+RULES = {"fine-tuned": "AdamW", "SGD": "SGD"}
+SGD_LR = 0.1
+line = np.linspace(0, 1, 3 if args.quick else 21)
+space = Space(lab.base.model)
+
+
+def with_sgd(lr):
+    """SGD is here because Adam moves all weights about equally far, whatever their gradients are."""
+    def make():
+        try:
+            model, _ = trained(lab, Cell("full", lr, 1), optimizer=SGD(lr))
+            return {"status": "done", "validation": validation_excess(lab, model)}
+        except Diverged:
+            return {"status": "diverged"}
+    return kept(lab, lab.facts(Cell("full", lr, 1)) | {"kind": "SGD"}, make)
+
+
+n = 1 if args.quick else 3
+rates = {method: at_best_rate(lambda lr: lab.run(Cell(method, lr, 1)), usual_rate(method), n)[0] for method in ("full", SCRATCH)}
+rates["SGD"], sgd_sweep = at_best_rate(with_sgd, SGD_LR, n)
+print("learning rates:", ", ".join(f"{name} {lr:.2g}" for name, lr in rates.items()))
+
+
+def cell(kind, seed):
+    method = {"fine-tuned": "full", "SGD": "full"}.get(kind, SCRATCH)
+    return Cell(method, rates[kind if kind == "SGD" else method], seed)
+
+
+@cache
+def ends(kind, seed):
+    """The weights of a model before and after its training, as vectors."""
+    settings = {"fine-tuned": {}, "SGD": {"optimizer": SGD(rates["SGD"])},
+                "scratch": {"task": lab.task(1)}, "same start": {"task": lab.task(1), "start_seed": 1}}
+    model, run = trained(lab, cell(kind, seed), **settings[kind])
+    return space.vector(run.start), space.vector(model.state())
+
+
+def way(kind, one, other):
+    """Between two models: the excess on novels along the line, and how far apart they are, in per cent of their length."""
+    def make():
+        x, y = (ends(kind, seed)[1] for seed in (one, other))
+        found = each_point(space, [lambda t=t: (1 - t) * x + t * y for t in line.tolist()],
+                           {"novel": fixed_batches([document.ids for document in test])})
+        return {"excess": [losses["novel"] - floor for losses in found],
+                "apart": float(np.linalg.norm(x - y) / np.sqrt(np.linalg.norm(x) * np.linalg.norm(y)))}
+    return kept(lab, lab.facts(cell(kind, one)) | {"kind": kind, "other": other, "line": line.tolist()}, make)
+
+
+def barrier(way):
+    """With both ends on the line it cannot be less than 0."""
+    loss = np.array(way["excess"])
+    return float((loss - (1 - line) * loss[0] - line * loss[-1]).max())
+
+
+def layer(name):
+    """Where a parameter belongs, from the tables up: biases and gains to the part that they stand at."""
+    parts = name.split(".")
+    return f"block {parts[1]}, {'attention' if parts[2] in ('ln_1', 'attn') else 'MLP'}" if parts[0] == "blocks" else parts[0]
+
+
+def moved(kind, seed):
+    """{layer: |change| / |weights before|}"""
+    def make():
+        squares = {}
+        for vector, at in zip((ends(kind, seed)[1] - ends(kind, seed)[0], ends(kind, seed)[0]), (0, 1)):
+            for name, view in space.flat.views(vector).items():
+                squares.setdefault(layer(name), [0.0, 0.0])[at] += float(np.sum(view.astype(np.float64) ** 2))
+        return {name: (change / before) ** 0.5 for name, (change, before) in squares.items()}
+    return kept(lab, lab.facts(cell(kind, seed)) | {"kind": kind, "moved": "by layers"}, make)
+
+
+# %%
+pairs = list(combinations(range(1, max(2, args.seeds) + 1), 2))
+ways = {kind: [way(kind, *pair) for pair in pairs] for kind in KINDS}
+print_table([f"between two models ({len(pairs)} pairs)", "excess at the ends", "at the middle", "barrier, nats", "apart, %"],
+            [[name, shown(end for found in ways[kind] for end in (found["excess"][0], found["excess"][-1])),
+              shown(found["excess"][len(line) // 2] for found in ways[kind]), shown(map(barrier, ways[kind])),
+              shown((100 * found["apart"] for found in ways[kind]), 1)] for kind, name in KINDS.items()])
+movement = {kind: [moved(kind, seed) for seed in range(1, args.seeds + 1)] for kind in ("fine-tuned", "SGD")}
+names = sorted(movement["SGD"][0], key=lambda name: (name == "ln_f", name not in ("wte", "wpe")))     # from the tables up
+print()
+print_table(["|change| / |weights before|, %", *(RULES[kind] for kind in movement)],
+            [[name, *(shown((100 * found[name] for found in group), 1) for group in movement.values())] for name in names])
+
+# %%
+picture = PLOTS / "experiment08_one_basin.png"
+COLORS = {"fine-tuned": MODEL_COLORS["full"], "scratch": "#332288", "same start": "#2A9D8F", "SGD": "#4477AA"}
+with style():
+    fig = figure(10.5, 5.2)
+    left, right = fig.subplots(1, 2, width_ratios=[1.15, 1])
+    fig.subplots_adjust(left=0.075, right=0.985, bottom=0.13, top=0.9, wspace=0.5)
+    for (kind, name), dashes in zip(KINDS.items(), ("-", "--", "-.")):
+        losses = np.array([found["excess"] for found in ways[kind]])
+        left.fill_between(line, losses.min(axis=0), losses.max(axis=0), color=COLORS[kind], alpha=0.2, lw=0)
+        left.plot(line, losses.mean(axis=0), dashes, color=COLORS[kind], label=name)
+    left.set(xlabel="from one model to the other", ylabel="excess on novels, nats a token", title="Along the line")
+    left.set_ylim(0, 1.35 * left.get_ylim()[1])
+    left.set_xticks([0, 0.5, 1], ["one", "the middle", "the other"])
+    left.legend(loc="upper left")
+    for (kind, group), mark in zip(movement.items(), "os"):
+        for found in group:
+            right.plot([100 * found[name] for name in names], range(len(names)), mark, color=COLORS[kind], ms=4, alpha=0.5)
+        means = [100 * mean(found[name] for found in group) for name in names]
+        right.plot(means, range(len(names)), f"{mark}-", ms=8, mec="white", color=COLORS[kind], label=RULES[kind])
+    right.set_yticks(range(len(names)), names)
+    right.set(xlabel="moved, % of its length", title="Each layer's way", xlim=(0, None))
+    right.legend()
+    for ax in (left, right):
+        ax.grid()
+    save(fig, picture)
+print(f"picture: {picture}")

@@ -1,0 +1,239 @@
+"""Lower layers slower, or later: steps are smaller by just that factor, and until it is thawed nothing moves by a bit."""
+
+import numpy as np
+import pytest
+
+from minillm.finetune.methods import METHODS, Full, recipe_of
+from minillm.finetune.rates import depth, gradual, layerwise
+from minillm.nn import GPT, Config
+from minillm.nn.gradcheck import shake
+from minillm.train.checkpoint import load_training, save_training
+from minillm.train.muon import Muon
+from minillm.train.optimizers import SGD, AdamW
+from minillm.train.trainer import Trainer
+
+CONFIG = Config(vocab_size=11, context=7, n_layer=3, n_head=3, n_embd=12)
+OPTIMIZERS = {"sgd": lambda: SGD(0.05), "adamw": lambda: AdamW(1e-2), "muon": lambda: Muon()}
+
+every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+
+
+def small_gpt(dtype=np.float64):
+    """The same model on every call, with every weight off its starting value."""
+    rng = np.random.default_rng(5)
+    model = GPT(CONFIG, rng, dtype)
+    shake(model, rng)
+    return model
+
+
+NAMES = small_gpt().parameters().keys()
+
+
+def copies(model):
+    return {name: array.copy() for name, array in model.state().items()}
+
+
+def batch(step, rows=4):
+    return np.random.default_rng([9, step]).integers(0, 11, (2, rows, 7))
+
+
+# ---- the factors
+
+@pytest.mark.parametrize("name, expected", [
+    ("wte.weight", 0), ("wpe.weight", 0), ("blocks.0.ln_1.weight", 1), ("blocks.2.mlp.proj.bias", 3), ("ln_f.bias", 4),
+    ("blocks.1.attn.qkv.lora.q.A", 2), ("blocks.1.mlp.adapter.down.weight", 2)])
+def test_how_deep_a_parameter_lies(name, expected):
+    assert depth(name, 3) == expected
+
+
+def test_blocks_beyond_the_ninth_are_deeper():
+    assert depth("blocks.10.attn.proj.weight", 12) == 11 and depth("ln_f.weight", 12) == 13
+
+
+def test_with_each_layer_towards_the_input_the_rate_is_that_many_times_less():
+    expected = {"wte.": 1 / 16, "wpe.": 1 / 16, "blocks.0.": 1 / 8, "blocks.1.": 1 / 4, "blocks.2.": 1 / 2, "ln_f.": 1}
+    found = layerwise(small_gpt(), 2)
+    assert found.keys() == NAMES
+    assert all(factor == expected[start] for start in expected for name, factor in found.items() if name.startswith(start))
+    assert layerwise(small_gpt(), 2.6)["blocks.1.ln_2.bias"] == pytest.approx(2.6 ** -2)
+
+
+def thawed(at, step):
+    """The first parts of the names of what moves."""
+    found = at(step)
+    assert set(found.values()) <= {0.0, 1.0} and found.keys() == NAMES
+    return {".".join(name.split(".")[:2 if name.startswith("blocks") else 1]) for name, factor in found.items() if factor}
+
+
+def test_block_after_block_joins_those_that_train_already():
+    at = gradual(small_gpt(), 40)
+    stages = [{"blocks.2", "ln_f"}, {"blocks.1"}, {"blocks.0"}, {"wte", "wpe"}]
+    for step in range(40):
+        assert thawed(at, step) == set().union(*stages[:1 + step // 5]), step
+
+
+@pytest.mark.parametrize("steps, until", [(1, 0.5), (3, 0.5), (7, 0.5), (100, 0.1), (1000, 0.9), (8, 1.0)])
+def test_all_has_thawed_when_it_should(steps, until):
+    at = gradual(small_gpt(), steps, until)
+    assert thawed(at, 0) == {"blocks.2", "ln_f"}
+    sizes = [len(thawed(at, step)) for step in range(steps + 3)]
+    assert sizes == sorted(sizes)
+    assert sizes[max(3, round(until * steps))] == 6      # with too few steps for the stages, each has one
+
+
+def test_slower_and_later_at_once():
+    rates = Full(2.0, True).rates(small_gpt(), 40)
+    assert rates(0)["blocks.1.ln_1.weight"] == 0 and rates(5)["blocks.1.ln_1.weight"] == 1 / 4
+    assert rates(0)["ln_f.weight"] == 1 and rates(15)["wte.weight"] == 1 / 16 and rates(39)["blocks.2.mlp.fc.bias"] == 1 / 2
+
+
+def test_only_full_fine_tuning_that_asks_for_it_has_rates():
+    assert [recipe().rates(small_gpt(), 10) for recipe in METHODS.values()] == [None] * len(METHODS)
+    assert recipe_of("full:decay=1").rates(small_gpt(), 10) is None
+    for text in ("full:decay=1.1", "full:gradual=yes", "ulmfit"):
+        assert recipe_of(text).rates(small_gpt(), 10)(0).keys() == NAMES
+    assert set(recipe_of("full:decay=1.1").rates(small_gpt(), 10)(3).values()) == {1.1 ** -n for n in range(5)}
+
+
+# ---- slower
+
+@every_optimizer
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_step_of_each_parameter_is_that_many_times_shorter(optimizer, workers):
+    steps = []
+    for decay in (1.0, 2.6):
+        model = small_gpt()
+        before = copies(model)
+        trainer = Trainer(model, optimizer(), workers=workers, rates=Full(decay).rates(model, 10))
+        trainer.step(*batch(0))
+        steps.append({name: array - before[name] for name, array in model.state().items()})
+    for name, factor in layerwise(small_gpt(), 2.6).items():
+        np.testing.assert_allclose(steps[1][name], factor * steps[0][name], rtol=1e-9, atol=1e-14, err_msg=name)
+        assert steps[1][name].any(), name
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_with_plain_descent_exactly_so(dtype):
+    """theta - (lr factor) g to the last bit, the gradient being that of a step without factors."""
+    plain, model = small_gpt(dtype), small_gpt(dtype)
+    before = copies(model)
+    trainer = Trainer(plain, SGD(0.25, momentum=0), clip=None, workers=1)
+    trainer.step(*batch(0))
+    Trainer(model, SGD(0.25, momentum=0), clip=None, workers=1, rates=Full(2.0).rates(model, 10)).step(*batch(0))
+    for name, factor in layerwise(model, 2.0).items():
+        g = plain.parameters()[name].grad
+        assert np.array_equal(plain.state()[name], before[name] - 0.25 * g), name
+        assert np.array_equal(model.state()[name], before[name] - 0.25 * factor * g), name
+
+
+@every_optimizer
+def test_factors_of_one_change_nothing(optimizer):
+    states = []
+    for rates in (None, lambda step: dict.fromkeys(NAMES, 1.0)):
+        model = small_gpt(np.float32)
+        trainer = Trainer(model, optimizer(), workers=1, rates=rates)
+        for step in range(3):
+            trainer.step(*batch(step))
+        states.append(copies(model))
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_factors_of_a_step_are_those_of_its_number():
+    seen = []
+
+    def rates(step):
+        seen.append(step)
+        return dict.fromkeys(NAMES, 1.0)
+
+    trainer = Trainer(small_gpt(), SGD(), workers=1, rates=rates)
+    for step in range(3):
+        trainer.step(*batch(step))
+    assert seen == [0, 1, 2]
+
+
+# ---- later
+
+@every_optimizer
+@pytest.mark.parametrize("workers", [1, 2])
+def test_until_it_is_thawed_nothing_moves_by_a_bit_and_then_all_does(optimizer, workers):
+    """16 steps: a stage takes two."""
+    model = small_gpt(np.float32)
+    rates = Full(gradual=True).rates(model, 16)
+    trainer = Trainer(model, optimizer(), workers=workers, rates=rates)
+    for step in range(10):
+        before = copies(model)
+        trainer.step(*batch(step))
+        for name, factor in rates(step).items():
+            assert np.array_equal(model.state()[name], before[name]) == (factor == 0), (step, name)
+            gradient = trainer.flat.views(trainer.flat.grad)[name]
+            assert gradient.any() == (factor > 0), (step, name)
+    assert all(p.trainable for p in model.parameters().values())
+
+
+def test_while_a_block_is_frozen_its_gradient_is_not_computed(monkeypatch):
+    model = small_gpt()
+    trainer = Trainer(model, AdamW(), workers=1, rates=Full(gradual=True).rates(model, 16))
+    for step in range(4):
+        with monkeypatch.context() as patch:
+            patch.setattr(model.blocks[0], "backward", None)
+            trainer.step(*batch(step))
+        starts = ("blocks.2", "ln_f") if step < 2 else ("blocks.1", "blocks.2", "ln_f")
+        assert set(model.trainable_parameters()) == {name for name in NAMES if name.startswith(starts)}
+    monkeypatch.setattr(model.blocks[0], "backward", None)
+    with pytest.raises(TypeError):
+        trainer.step(*batch(4))
+
+
+def test_what_is_frozen_gathers_no_momentum():
+    model = small_gpt()
+    trainer = Trainer(model, AdamW(), workers=1, rates=Full(gradual=True).rates(model, 16))
+    for step in range(2):
+        trainer.step(*batch(step))
+    for vector in (trainer.optimizer.m, trainer.optimizer.v):
+        for name, view in trainer.flat.views(vector).items():
+            assert view.any() == name.startswith(("blocks.2", "ln_f")), name
+
+
+# ---- both, as they are used
+
+@every_optimizer
+@pytest.mark.parametrize("text", ["ulmfit", "full:decay=2.6", "full:gradual=yes"])
+def test_two_workers_learn_what_one_does(optimizer, text):
+    states = []
+    for workers in (1, 2):
+        model = small_gpt()
+        trainer = Trainer(model, optimizer(), workers=workers, rates=recipe_of(text).rates(model, 10))
+        for step in range(8):
+            trainer.step(*batch(step))
+        states.append(model.state())
+    for name, array in states[0].items():
+        other = states[1][name]
+        if name.endswith("qkv.bias"):      # the keys' part moves along rounding, for its gradient is zero
+            array, other = (np.delete(x, np.s_[12:24]) for x in (array, other))
+        assert np.abs(other - array).max() < 1e-6, name
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_was_interrupted_thaws_on_bit_for_bit(workers, tmp_path):
+    def trainer():
+        model = small_gpt(np.float32)
+        return Trainer(model, AdamW(1e-2), workers=workers, rates=Full(2.6, True).rates(model, 16))
+
+    whole, first, second = trainer(), trainer(), trainer()
+    for step in range(10):
+        whole.step(*batch(step))
+        if step < 5:
+            first.step(*batch(step))
+    save_training(tmp_path / "run.npz", first)
+    load_training(tmp_path / "run.npz", second)
+    for step in range(5, 10):
+        second.step(*batch(step))
+    assert np.array_equal(second.flat.data, whole.flat.data)
+
+
+def test_it_learns():
+    model = small_gpt(np.float32)
+    trainer = Trainer(model, AdamW(1e-2), workers=1, rates=recipe_of("ulmfit").rates(model, 20))
+    line = np.tile(np.arange(7), (2, 1))
+    losses = [trainer.step(line, np.roll(line, -1, axis=1)) for _ in range(20)]
+    assert losses[-1] < 0.5 * losses[0]

@@ -1,0 +1,336 @@
+"""Against forgetting: old texts come again, springs pull as their penalty says, and part of the way is gone back."""
+
+import numpy as np
+import pytest
+
+from minillm.finetune.methods import recipe_of
+from minillm.finetune.remedies import EWC, L2SP, REMEDIES, Interpolation, Pull, Remedy, Replay, fisher, interpolate
+from minillm.nn import GPT, IGNORE, Config
+from minillm.nn.gradcheck import TOLERANCE, numerical_gradient, relative_error, shake
+from minillm.text.batches import DocumentBatches, StreamBatches
+from minillm.train.flat import Flat
+from minillm.train.optimizers import SGD, AdamW
+from minillm.train.trainer import Trainer
+
+CONFIG = Config(vocab_size=11, context=7, n_layer=2, n_head=3, n_embd=12)
+METHODS = ["full", "frozen:train=biases", "head", "adapter:bottleneck=3", "lora:targets=q+v+fc", "dora", "ia3", "prefix:tokens=2",
+           "prefix:tokens=2,gate=no", "prompt:tokens=2"]
+
+
+def small_gpt(dtype=np.float64, config=CONFIG):
+    """The same model on every call, with every weight off its starting value."""
+    rng = np.random.default_rng(5)
+    model = GPT(config, rng, dtype)
+    shake(model, rng)
+    return model
+
+
+def prepared(text, dtype=np.float64):
+    model = small_gpt(dtype)
+    recipe_of(text).apply(model, np.random.default_rng(6))
+    return model
+
+
+def copies(parameters):
+    return {name: p.data.copy() for name, p in parameters.items()}
+
+
+def batch(rng):
+    return rng.integers(0, 11, (2, 4, 7))
+
+
+# ---- springs
+
+@pytest.mark.parametrize("importance", [False, True])
+def test_the_pull_is_the_derivative_of_its_penalty(importance, rng):
+    model = prepared("frozen:train=last")
+    F = {name: rng.random(p.shape) for name, p in model.trainable_parameters().items()} if importance else None
+    flat, pull = Flat(model.trainable_parameters()), Pull(0.7, F)
+    pull.start(flat)
+    origin = copies(model.trainable_parameters())
+    flat.data += rng.normal(size=flat.data.size)
+
+    def penalty():
+        return sum(0.7 / 2 * float(((p.data - origin[name]) ** 2 * (F[name] if F else 1)).sum())
+                   for name, p in model.trainable_parameters().items())
+
+    before = rng.normal(size=flat.data.size)
+    flat.grad[:] = before
+    half = flat.data.size // 2
+    pull.add(slice(0, half))
+    assert np.array_equal(flat.grad[half:], before[half:])
+    pull.add(slice(half, None))
+    tried = rng.permutation(flat.data.size)[:60]
+    assert relative_error((flat.grad - before)[tried], numerical_gradient(penalty, flat.data, tried)) < TOLERANCE
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("text", ["full", "lora"])
+def test_in_training_it_is_added_to_the_gradient_once(workers, text, rng):
+    tokens, targets = batch(rng)
+    gradients, losses = [], []
+    for pulled in (False, True):
+        model = prepared(text)
+        F = {name: np.full(p.shape, 1.0 + i) for i, (name, p) in enumerate(model.trainable_parameters().items())}
+        trainer = Trainer(model, SGD(0.0), clip=None, workers=workers, pull=Pull(0.5, F) if pulled else None)
+        trainer.flat.data += np.linspace(-0.1, 0.1, trainer.flat.data.size)
+        losses.append(trainer.step(tokens, targets))
+        gradients.append(trainer.flat.grad.copy())
+    moved = dict(trainer.flat.views(np.linspace(-0.1, 0.1, trainer.flat.data.size)))
+    for i, name in enumerate(model.trainable_parameters()):
+        added = trainer.flat.views(gradients[1] - gradients[0])[name]
+        np.testing.assert_allclose(added, 0.5 * (1 + i) * moved[name], rtol=1e-9, atol=1e-13, err_msg=name)
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("text", METHODS)
+def test_at_the_start_it_does_not_pull(text, rng):
+    tokens, targets = batch(rng)
+    states = []
+    for pull in (None, L2SP(10.0).pull(None, None)):
+        model = prepared(text, np.float32)
+        Trainer(model, AdamW(), workers=1, pull=pull).step(tokens, targets)
+        states.append(model.state())
+    assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_the_stronger_it_is_the_nearer_the_weights_stay(rng):
+    tokens, targets = batch(rng)
+    moved = []
+    for strength in (None, 0.3, 3.0, 30.0):
+        trainer = Trainer(small_gpt(), SGD(0.03, momentum=0), workers=1, pull=Pull(strength) if strength else None)
+        start = trainer.flat.data.copy()
+        for _ in range(40):
+            trainer.step(tokens, targets)
+        moved.append(np.linalg.norm(trainer.flat.data - start))
+    assert moved[0] > 1.02 * moved[1] > 1.2 * moved[2] > 2 * moved[3] > 0
+
+
+def test_what_matters_more_moves_less(rng):
+    tokens, targets = batch(rng)
+    model = small_gpt()
+    F = {name: np.full(p.shape, 100.0 * name.startswith("blocks.0")) for name, p in model.parameters().items()}
+    moved = []
+    for pull in (None, Pull(1.0, F)):
+        model = small_gpt()
+        before = copies(model.parameters())
+        trainer = Trainer(model, SGD(0.003, momentum=0), workers=1, pull=pull)
+        for _ in range(30):
+            trainer.step(tokens, targets)
+        moved.append({start: sum(np.abs(model.state()[name] - before[name]).sum() for name in before if name.startswith(start))
+                      for start in ("blocks.0", "blocks.1")})
+    assert moved[1]["blocks.0"] < 0.3 * moved[0]["blocks.0"] and moved[1]["blocks.1"] > 0.7 * moved[0]["blocks.1"]
+
+
+# ---- what the old data depend on
+
+TINY = Config(vocab_size=5, context=4, n_layer=1, n_head=2, n_embd=4)
+DOCUMENTS = [[1, 3, 0, 4], [2, 0]]      # of three and of one token to be foretold
+TIMES = 800
+
+
+@pytest.fixture(scope="module")
+def estimate():
+    """The Fisher information from many random answers."""
+    return fisher(small_gpt(config=TINY), DOCUMENTS * TIMES, np.random.default_rng(7))
+
+
+def log_p(model, ids):
+    logits = model.logits(np.array([ids[:-1]]))[0]
+    top = logits.max(axis=-1, keepdims=True)
+    return logits - top - np.log(np.exp(logits - top).sum(axis=-1, keepdims=True))
+
+
+def test_the_fisher_information_is_the_mean_square_of_the_score_over_all_answers(estimate):
+    """Enumerated: every place of every document, every word that could stand there, with its probability."""
+    model = small_gpt(config=TINY)
+    exact = {name: np.zeros_like(p.data) for name, p in model.parameters().items()}
+    for ids in DOCUMENTS:
+        p = np.exp(log_p(model, ids))
+        for t in range(len(ids) - 1):
+            for word in range(5):
+                logits, cache = model.forward(np.array([ids[:-1]]))
+                score = np.zeros_like(logits)
+                score[0, t] = (np.arange(5) == word) - p[t]
+                model.zero_grad()
+                model.backward(score, cache)
+                for name, parameter in model.parameters().items():
+                    exact[name] += p[t, word] * parameter.grad ** 2
+    tokens = sum(len(ids) - 1 for ids in DOCUMENTS)
+    assert estimate.keys() == exact.keys()
+    for name in exact:
+        assert estimate[name].shape == exact[name].shape and (estimate[name] >= 0).all()
+        assert estimate[name].sum() == pytest.approx(exact[name].sum() / tokens, rel=0.12), name
+        assert np.abs(estimate[name] - exact[name] / tokens).max() < 0.15 * exact[name].max() / tokens, name
+
+
+def test_half_of_it_times_the_square_of_a_step_is_what_is_lost_in_nats_a_token(estimate):
+    """The divergence from the model as it was: the penalty of EWC at a strength of 1."""
+    model, step = small_gpt(config=TINY), 1e-3
+    before = [log_p(model, ids) for ids in DOCUMENTS]
+    for name, p in model.parameters().items():
+        entry = np.unravel_index(estimate[name].argmax(), p.shape)
+        lost = 0
+        for sign in (1, -1):
+            p.data[entry] += sign * step
+            lost += sum((np.exp(old) * (old - log_p(model, ids))).sum() for old, ids in zip(before, DOCUMENTS)) / 2
+            p.data[entry] -= sign * step
+        assert lost / 4 == pytest.approx(estimate[name][entry] * step ** 2 / 2, rel=0.15), name      # of four tokens
+
+
+def test_what_no_document_touches_does_not_matter():
+    found = fisher(small_gpt(config=TINY), [[1, 3, 0], [3, 1]], np.random.default_rng(0))
+    assert found["wpe.weight"][:2].all() and not found["wpe.weight"][2:].any()
+
+
+@pytest.mark.parametrize("text", METHODS)
+def test_it_is_found_for_what_trains_and_leaves_no_trace(text, rng):
+    model = prepared(text)
+    before = copies(model.parameters())
+    found = fisher(model, [[1, 2, 3, 4], [5, 6]], rng)
+    assert found.keys() == model.trainable_parameters().keys() and all(F.shape == before[name].shape for name, F in found.items())
+    assert all(np.array_equal(p.data, before[name]) and p.grad is None for name, p in model.parameters().items())
+
+
+def test_elastic_weights_are_held_by_it():
+    model, asked = small_gpt(config=TINY), []
+
+    def old_documents(n):
+        asked.append(n)
+        return (DOCUMENTS * n)[:n]
+
+    pull = EWC(3.0, 6).pull(model, old_documents)
+    expected = fisher(model, DOCUMENTS * 3, np.random.default_rng(0))
+    flat = Flat(model.trainable_parameters())
+    pull.start(flat)
+    assert asked == [6]
+    for name, F in flat.views(pull.F).items():
+        np.testing.assert_allclose(F, 3 * expected[name], rtol=1e-12, err_msg=name)
+
+
+# ---- old texts again
+
+def documents(first, n, rng):
+    return [[first, *rng.integers(2, 11, rng.integers(1, 6))] for _ in range(n)]
+
+
+@pytest.mark.parametrize("size, share, old_rows", [(8, 0.25, 2), (8, 1.0, 8), (4, 0.01, 1), (6, 0.5, 3), (3, 2.0, 6)])
+def test_in_every_batch_there_are_new_texts_and_old(size, share, old_rows, rng):
+    new, old = documents(0, 20, rng), documents(1, 20, rng)
+    sources = []
+
+    def make_old(n):
+        sources.append(DocumentBatches(old, n, seed=3))
+        return sources[0]
+
+    mixed = Replay(share).batches(DocumentBatches(new, size, seed=2), make_old)
+    assert sources[0].batch == old_rows
+    assert mixed.total == pytest.approx(DocumentBatches(new, size, seed=2).total + sources[0].total)
+    for step in range(6):
+        tokens, targets = mixed.at(step)
+        assert tokens[:, 0].tolist() == [0] * size + [1] * old_rows
+        alone = [source.at(step) for source in (DocumentBatches(new, size, seed=2), sources[0])]
+        assert tokens.shape == targets.shape and tokens.shape[1] == max(part.shape[1] for part, _ in alone)
+        for rows, (part, part_targets) in zip((slice(0, size), slice(size, None)), alone):
+            T = part.shape[1]
+            assert np.array_equal(tokens[rows, :T], part) and np.array_equal(targets[rows, :T], part_targets)
+            assert (targets[rows, T:] == IGNORE).all()
+        assert all(np.array_equal(x, y) for x, y in zip(mixed.at(step), (tokens, targets)))
+
+
+def test_windows_of_long_texts_can_be_mixed_too(rng):
+    new, old = StreamBatches(rng.integers(0, 5, 100), 7, 8), lambda n: StreamBatches(rng.integers(5, 11, 100), 7, n)
+    tokens, targets = Replay(0.5).batches(new, old).at(3)
+    assert tokens.shape == targets.shape == (12, 7) and (tokens[:8] < 5).all() and (tokens[8:] >= 5).all()
+    assert Replay(0.5).batches(new, old).total is None
+
+
+@pytest.mark.parametrize("remedy", [Remedy(), L2SP(), EWC(), Interpolation()], ids=lambda remedy: remedy.method)
+def test_the_others_leave_the_batches_alone(remedy):
+    source = object()
+    assert remedy.batches(source, None) is source
+
+
+def test_only_springs_pull_and_only_interpolation_has_a_last_word():
+    model = prepared("lora")
+    shake(model, np.random.default_rng(0))
+    before = copies(model.parameters())
+    for kind in REMEDIES.values():
+        assert (kind().pull(model, lambda n: [[1, 2, 3]]) is not None) == (kind in (L2SP, EWC))
+    for kind in set(REMEDIES.values()) - {Interpolation}:
+        kind().finish(model, {})
+    assert all(np.array_equal(array, before[name]) for name, array in model.state().items())
+
+
+# ---- part of the way back
+
+def trained(text, rng, dtype=np.float64):
+    """A specialist that has moved, and where it started."""
+    model = prepared(text, dtype)
+    start = copies(model.trainable_parameters())
+    for p in model.trainable_parameters().values():
+        p.data += (0.1 * rng.normal(size=p.shape)).astype(dtype)
+    return model, start
+
+
+@pytest.mark.parametrize("text", METHODS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_all_the_way_back_is_the_start_to_the_last_bit_of_the_logits(text, dtype, rng):
+    model, start = trained(text, rng, dtype)
+    tokens = rng.integers(0, 11, (2, 6))
+    assert not np.array_equal(model.logits(tokens), prepared(text, dtype).logits(tokens))
+    Interpolation(0.0).finish(model, start)
+    assert np.array_equal(model.logits(tokens), prepared(text, dtype).logits(tokens))
+
+
+@pytest.mark.parametrize("text", METHODS)
+def test_no_way_back_is_the_end(text, rng):
+    model, start = trained(text, rng, np.float32)
+    end = copies(model.parameters())
+    Interpolation(1.0).finish(model, start)
+    assert all(np.abs(array - end[name]).max() < 1e-6 for name, array in model.state().items())
+
+
+@pytest.mark.parametrize("text", ["full", "frozen:train=biases", "ia3", "head", "adapter:bottleneck=3", "prompt:tokens=2"])
+def test_part_of_the_way_is_a_point_on_the_line_between(text, rng):
+    model, start = trained(text, rng)
+    end, base = copies(model.parameters()), copies(prepared(text).parameters())
+    Interpolation(0.3).finish(model, start)
+    for name, array in model.state().items():
+        np.testing.assert_allclose(array, base[name] + 0.3 * (end[name] - base[name]), rtol=0, atol=1e-14, err_msg=name)
+
+
+@pytest.mark.parametrize("text", ["lora:targets=q+v+fc", "lora:rank=1,rs=yes", "dora:targets=k+proj"])
+@pytest.mark.parametrize("keep", [0.0, 0.25, 0.7, 1.0])
+def test_of_a_product_of_two_matrices_it_is_the_product_that_is_scaled(text, keep, rng):
+    model, start = trained(text, rng)
+    parts = [part for block in model.blocks for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc, block.mlp.proj)
+             for part in getattr(layer, "parts", {}).values()]
+    before = [(part.product(), part.A.data.copy()) for part in parts]
+    interpolate(model, start, keep)
+    for part, (product, A) in zip(parts, before):
+        np.testing.assert_allclose(part.product(), keep * product, rtol=1e-12, atol=0)
+        assert np.array_equal(part.A.data, A) and product.any()
+
+
+# ---- what cannot be
+
+@pytest.mark.parametrize("strength", [0.0, -1.0, float("nan")])
+def test_a_spring_that_does_not_pull_is_refused(strength):
+    for remedy in (L2SP(strength), EWC(strength)):
+        with pytest.raises(ValueError, match="the strength is .*, but must be above 0"):
+            remedy.pull(small_gpt(), lambda n: [[1, 2, 3]] * n)
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, float("nan")])
+def test_no_old_documents_at_all_are_refused(share):
+    with pytest.raises(ValueError, match="the share of old documents is .*, but must be above 0"):
+        Replay(share).batches(StreamBatches(np.arange(9), 3, 2), None)
+    with pytest.raises(ValueError, match="number of documents is 0, but must be at least 1"):
+        EWC(documents=0).pull(small_gpt(), lambda n: [])
+
+
+@pytest.mark.parametrize("keep", [-0.1, 1.1, float("nan")])
+def test_a_point_beyond_the_ends_is_refused_before_any_work_is_done(keep):
+    with pytest.raises(ValueError, match="keep is .*, but must be from 0 to 1"):
+        Interpolation(keep)
