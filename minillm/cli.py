@@ -19,6 +19,7 @@ from .finetune.store import load
 from .options import parser
 from .phases import OPTIMIZERS, finetune, pretrain, surface, unfinished
 from .text.generate import generate
+from .text.specialities import CONTRADICTION
 from .text.tokenizer import BEGIN, END
 from .train.checkpoint import CheckpointError, read_arrays, save_model
 from .train.evaluate import evaluate_text, pooled
@@ -39,8 +40,9 @@ def main(argv=None):
         print(f"\nminillm: {stop}. Saved in {stop.saved}; the same command with --resume goes on from there.", file=sys.stderr)
         sys.exit(130)
     except KeyboardInterrupt:
-        hint = "; --resume goes on with what is finished" if args.command == "demo" else ""
-        print(f"\nminillm: interrupted{hint}.", file=sys.stderr)
+        hints = {"demo": "; --resume goes on with what is finished",
+                 "compare": "; what is finished is kept, and the same command goes on from there"}
+        print(f"\nminillm: interrupted{hints.get(args.command, '')}.", file=sys.stderr)
         sys.exit(130)
     except (ValueError, OSError, MemoryError, Diverged) as error:
         if "MINILLM_DEBUG" in os.environ:
@@ -138,6 +140,8 @@ def run_evaluate(args):
             task = PairTask(args.pairs, loaded.tokenizer, args.workers)
         scores = task.score(loaded.model, documents=args.documents)
     print_scores(scores)
+    if not args.text:
+        print_price(task, "test", args.documents)
     result = {"loss": pooled(scores), "tokens": sum(score.tokens for score in scores.values()),
               "seconds": time.perf_counter() - start}
     if all(score.floor is not None for score in scores.values()):
@@ -224,6 +228,7 @@ def report_run(args, loaded, task, out):
     else:
         scores = task.score(loaded.model, "validation", 100)
         print_scores(scores)
+        print_price(task, "validation", 100)
         result = {"validation_loss": pooled({name: scores[name] for name in task.learned}),
                   "domains": {name: vars(score) for name, score in scores.items()}}
     print(out)
@@ -238,6 +243,12 @@ def print_scores(scores):
             f"{score.floor:9.4f}", f"{score.excess:9.4f}", f"{1.96 * score.stderr:8.4f}"]
         shares = [f"{100 * share:7.1f} %" for share in (score.accuracy, score.best) if share is not None]
         print(f"{name:14s}{score.loss:9.4f}{''.join(known)}{score.tokens:10,d}{''.join(shares)}")
+
+
+def print_price(task, split, documents):
+    if task.name == CONTRADICTION.name:
+        price = task.price(split, documents)
+        print(f"the new law contradicts the old: whoever knows it perfectly has an excess of {price:.4f} on old reports")
 
 
 def load_base(path):

@@ -90,7 +90,8 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
         with clock(seconds, f"finetune_{name}"):
             loaded[name] = load(own) if own.exists() else finetune(
                 base, path, novel_task, recipe, own, optimizer=AdamW(lr), steps=plan.finetuning_steps,
-                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch")
+                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch",
+                announce=lambda lines: print(*lines[-2:], sep="\n", flush=True))
 
     say("3. All are judged on texts that none of them has seen.")
     with clock(seconds, "evaluate"):

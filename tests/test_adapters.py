@@ -20,7 +20,7 @@ from minillm.train.trainer import Trainer
 TEXT = CharTokenizer.of("abcdefghi,\n")
 CONFIG = Config(vocab_size=len(TEXT), context=7, n_layer=2, n_head=3, n_embd=12)
 TOKENS = np.random.default_rng(3).integers(0, len(TEXT), (2, 6))
-KINDS = ["lora", "dora:rank=2,targets=q+fc", "ia3", "adapter:bottleneck=3", "adapter:bottleneck=3,form=parallel,norms=no,blocks=1",
+KINDS = ["lora", "dora:rank=2,targets=q+fc", "ia3", "adapter:bottleneck=3", "adapter:form=parallel,norms=no,blocks=1",
          "prefix:tokens=3", "prefix:tokens=3,gate=no,blocks=0", "prompt:tokens=3", "head", "head:norm=no", "frozen", "bitfit",
          "frozen:train=tables+norms"]
 
@@ -279,9 +279,10 @@ def test_a_model_that_stands_alone_is_no_adapter(tmp_path):
             Adapters(small_gpt()).load("whole", path)
 
 
-@pytest.mark.parametrize("text, recipe", [("lora:rank=3", "lora:rank=2"), ("lora:targets=q", "lora:targets=k"), ("ia3", "head"),
-                                          ("adapter:bottleneck=3", "adapter:bottleneck=4"), ("prompt:tokens=3", "prompt:tokens=4"),
-                                          ("bitfit", "frozen"), ("prefix:tokens=3", "prefix:tokens=3,gate=no")])
+@pytest.mark.parametrize("text, recipe", [
+    ("lora:rank=3", "lora:rank=2"), ("lora:targets=q", "lora:targets=k"), ("ia3", "head"), ("bitfit", "frozen"),
+    ("adapter:bottleneck=3", "adapter:bottleneck=4"), ("prompt:tokens=3", "prompt:tokens=4"),
+    ("prefix:tokens=3", "prefix:tokens=3,gate=no")])
 def test_a_file_whose_weights_do_not_fit_its_recipe_is_refused_and_the_model_stays_the_base(text, recipe, tmp_path):
     path = tmp_path / "odd.npz"
     save_specialist(path, specialist(text), TEXT, recipe_of(recipe), tmp_path / "base.npz", fingerprint(small_gpt()))

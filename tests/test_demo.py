@@ -124,7 +124,7 @@ def test_seed_config_and_versions(told):
 def test_the_specialists_learned_and_the_one_from_scratch_shares_no_weight(told):
     models = told.metrics["models"]
     for name in ("full", "frozen", "adapter"):
-        history = load(told.out / f"{name}.npz").meta["history"]
+        history = read_arrays(told.out / f"{name}.trajectory.npz")[1]["history"]
         assert history["loss"][-1] < history["loss"][0]
         assert models[name]["loss"]["novel"] < models["pretrained"]["loss"]["novel"]
     base, scratch = (load(told.out / f"{name}.npz").model.state()["wte.weight"] for name in ("pretrained", "scratch"))

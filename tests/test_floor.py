@@ -11,7 +11,7 @@ from minillm.nn import GPT, IGNORE, Config, CrossEntropy
 from minillm.nn.gradcheck import shake
 from minillm.text.batches import pad
 from minillm.text.tokenizer import END
-from minillm.text.world import World
+from minillm.text.world import Document, World
 from minillm.train.evaluate import (
     ROWS,
     Score,
@@ -162,8 +162,8 @@ def test_a_score_worked_out_by_hand():
     """Two documents; the tag is given. Gaps to the truth: 1.0 on 2 tokens, 0.5 on 1 token."""
     model = Table([0.2, 0.3, 0.5])
     log_q = np.log([0.2, 0.3, 0.5])
-    documents = [SimpleNamespace(ids=[0, 1, 2, 1], log_p=np.array([-9.0, log_q[2] + 0.25, log_q[1] + 0.75])),
-                 SimpleNamespace(ids=[0, 1, 0], log_p=np.array([-9.0, log_q[0] + 0.5]))]
+    documents = [Document("", [0, 1, 2, 1], np.array([-9.0, log_q[2] + 0.25, log_q[1] + 0.75])),
+                 Document("", [0, 1, 0], np.array([-9.0, log_q[0] + 0.5]))]
     score = evaluate_documents(model, documents)
     assert score.tokens == 3
     assert score.loss == pytest.approx(-(log_q[2] + log_q[1] + log_q[0]) / 3)
@@ -171,11 +171,22 @@ def test_a_score_worked_out_by_hand():
     assert score.stderr == pytest.approx(math.hypot(1.0 - 0.5 * 2, 0.5 - 0.5 * 1) / 3, abs=1e-12)
 
 
+def test_an_answer_is_right_if_all_of_its_words_are_and_what_is_given_does_not_count():
+    """The likeliest word is 2, always. Of four answers two are all 2s; what was asked may be anything."""
+    answers = [([0, 1, 0, 2, 2], 2, 0.5), ([0, 1, 2, 1], 2, 1.0), ([0, 2, 2], 1, 0.75), ([0, 2, 1, 2, 1], 3, 0.25)]
+    documents = [Document("", ids, np.full(len(ids) - 1, -0.1), given, best) for ids, given, best in answers]
+    score = evaluate_documents(Table([0.2, 0.3, 0.5]), documents)
+    assert score.tokens == 2 + 1 + 1 + 1 and score.accuracy == 0.5 and score.best == 0.625
+    assert score.loss == pytest.approx(-np.log([0.5, 0.5, 0.3, 0.5, 0.3]).mean()) and score.floor == pytest.approx(0.1)
+    text = evaluate_documents(Table([0.2, 0.3, 0.5]), [document._replace(best=None) for document in documents])
+    assert text.accuracy is text.best is None                    # of a text nobody asks whether it is right
+
+
 def test_the_standard_error_is_that_of_the_mean_over_documents():
     """Documents of one length: s / sqrt(n), but for the n of its variance."""
     rng = np.random.default_rng(0)
     gaps = rng.normal(size=50)
-    documents = [SimpleNamespace(ids=[0, 1, 0], log_p=np.array([-9.0, math.log(0.5) + gap])) for gap in gaps]
+    documents = [Document("", [0, 1, 0], np.array([-9.0, math.log(0.5) + gap])) for gap in gaps]
     score = evaluate_documents(Table([0.5, 0.5]), documents)
     assert score.excess == pytest.approx(gaps.mean()) and score.stderr == pytest.approx(gaps.std() / math.sqrt(50))
 
@@ -192,11 +203,15 @@ def test_every_document_gets_its_own_answer_whatever_the_order():
     documents = [document.ids for name in DOMAINS for document in WORLD.documents(name, 5)]
     model = small_gpt()
     together = token_log_p(model, documents)
-    assert [len(row) for row in together] == [len(ids) - 1 for ids in documents]
-    for ids, row in zip(documents, together):
-        np.testing.assert_allclose(row, token_log_p(model, [ids])[0], rtol=0, atol=1e-10)
+    assert [len(row) for row, _ in together] == [len(right) for _, right in together] == [len(ids) - 1 for ids in documents]
+    for ids, (row, right) in zip(documents, together):
+        [(alone, likeliest)] = token_log_p(model, [ids])
+        np.testing.assert_allclose(row, alone, rtol=0, atol=1e-10)
+        assert np.array_equal(right, likeliest)
+        assert right.tolist() == (model.logits(np.array([ids[:-1]]))[0].argmax(axis=-1) == ids[1:]).tolist()
     backwards = token_log_p(model, documents[::-1])[::-1]
-    assert all(np.allclose(x, y, rtol=0, atol=1e-10) for x, y in zip(together, backwards))
+    assert all(np.allclose(x, y, rtol=0, atol=1e-10) for (x, _), (y, _) in zip(together, backwards))
+    assert all(np.array_equal(x, y) for (_, x), (_, y) in zip(together, backwards))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

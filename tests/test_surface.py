@@ -19,7 +19,7 @@ from minillm.surface.recorder import Recorder
 from minillm.train.checkpoint import CheckpointError, read_arrays, write_arrays
 from minillm.train.muon import Muon
 from minillm.train.optimizers import SGD, AdamW
-from minillm.train.tasks import CONTEXT, NovelTask, TextTask, WorldTask
+from minillm.train.tasks import CONTEXT, SpecialTask, TextTask, WorldTask
 from minillm.train.trainer import Trainer
 
 STEPS, GRID = 12, 5
@@ -31,7 +31,7 @@ ENDS = ("full", "adapter", "frozen")
 def story(tmp_path_factory):
     """A folder with a tiny pretrained model, three specialists and their surface; {name of a file: hash before the surface}."""
     folder = tmp_path_factory.mktemp("story")
-    novels = NovelTask(2, 8)
+    novels = SpecialTask("novel", 2, 8)
     base = pretrain(WorldTask(2), CONFIG, folder / "pretrained.npz", optimizer=Muon(), steps=15, batch=4, seed=2)
     for recipe, lr in ((Full(), 3e-3), (Partial(), 5e-3), (BottleneckAdapter(4), 1e-2)):
         finetune(base, folder / "pretrained.npz", novels, recipe, folder / f"{recipe.method}.npz", optimizer=AdamW(lr),
@@ -45,7 +45,7 @@ def digest(path):
 
 
 def tasks_of_story():
-    return {"novel": fixed_batches(NovelTask(2, 8).probe()), "general": fixed_batches(WorldTask(2).probe())}
+    return {"novel": fixed_batches(SpecialTask("novel", 2, 8).probe()), "general": fixed_batches(WorldTask(2).probe())}
 
 
 def small_gpt(dtype=np.float32):

@@ -43,7 +43,8 @@ def base_path(args, **sizes):
         except CheckpointError:
             continue
         config = loaded.model.config
-        if (loaded.meta["seed"], config.n_embd, config.n_layer) == (args.seed, width, layers):
+        found = loaded.meta["seed"], config.n_embd, config.n_layer, loaded.meta["history"]["steps"]
+        if found == (args.seed, width, layers, steps):                  # not one of an earlier plan
             return path
     pretrain(WorldTask(args.seed), {"context": CONTEXT, "n_layer": layers, "n_head": heads, "n_embd": width}, own,
              optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=steps, batch=plan.batch, seed=args.seed)

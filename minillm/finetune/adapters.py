@@ -45,8 +45,7 @@ class Adapters:
 
     def add(self, name, recipe, rng=None):
         """Apply a recipe to the base. The new adapter is in use then, to be trained. ValueError for a name that is taken."""
-        if name in self.known:
-            raise ValueError(f"there is an adapter {name!r} already")
+        self.must_be_new(name)
         self.use(None)
         recipe.apply(self.model, rng)
         trains = self.model.trainable_parameters()
@@ -54,8 +53,13 @@ class Adapters:
                                    {own: self.base[own].copy() for own in trains if own in self.base})
         self.active = name
 
+    def must_be_new(self, name):
+        if name in self.known:
+            raise ValueError(f"there is an adapter {name!r} already")
+
     def load(self, name, path):
         """Read an adapter from its file and put it on. CheckpointError if that is broken, or was made for another base."""
+        self.must_be_new(name)
         arrays, meta = read_arrays(path)
         if meta["kind"] != "adapter":
             raise CheckpointError(f"{path} holds a {meta['kind']}, not an adapter")
@@ -65,6 +69,8 @@ class Adapters:
             self.add(name, from_json(meta["recipe"]), np.random.default_rng(0))
         except (KeyError, TypeError) as error:
             raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {meta['recipe']} ({error})") from None
+        except ValueError as error:
+            raise CheckpointError(f"{path} has a recipe that does not suit its base: {meta['recipe']} ({error})") from None
         try:
             unpack(self.model, arrays["theta"], meta["shapes"])
         except (KeyError, ValueError, AttributeError) as error:

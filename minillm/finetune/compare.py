@@ -55,7 +55,10 @@ def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, 
     from tqdm import tqdm
 
     lab = Lab(base, task_facts, steps, batch, test_documents, Path(folder), workers)
-    names = [*methods, *([SCRATCH] if scratch else [])]
+    for method in methods:                                  # what cannot be shall be said now, not after an hour
+        prepare(base.model, recipe_of(method))
+    untouched = lab.untouched()
+    names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
     total = sum(max(0, rates - 1) for _ in names) + seeds * len(contenders)
     with tqdm(total=total, desc="comparing", unit="cell", disable=True if quiet else None) as bar:
@@ -75,7 +78,7 @@ def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, 
                 rows.append(Row(name, remedy, best, at_edge, cells, sweep if remedy == "none" else {}))
     settings = {"task": task_facts, "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
                 "test_documents": test_documents, "base": lab.fingerprint}
-    return Comparison(lab.untouched(), rows, lab.new, lab.old, settings)
+    return Comparison(untouched, rows, lab.new, lab.old, settings)
 
 
 def usual_rate(name):

@@ -106,6 +106,13 @@ class SpecialTask(WorldTask):
         old = evaluate_world(model, self.world, split, documents, self.workers, self.world.general)
         return old | {self.name: evaluate_documents(model, self.special(split, documents), self.workers)}
 
+    def price(self, split="test", documents=200):
+        """Of a contradiction: what a perfect learner must lose on old reports, KL(old || new) in nats a token."""
+        old = self.world.documents("report", documents, split)
+        words = [[self.tokenizer.tokens[i] for i in document.ids[2:-1]] for document in old]
+        lost = sum(document.log_p[1:].sum() - sum(CONTRADICTION.log_probabilities(text)) for document, text in zip(old, words))
+        return float(lost / sum(len(document.log_p) - 1 for document in old))
+
     def validate(self, model):
         score = evaluate_documents(model, self.special("validation", VALIDATION_DOCUMENTS), self.workers)
         return {"loss": score.loss, "floor": score.floor, "mean_excess": score.excess, "excess": {self.name: score.excess}}
