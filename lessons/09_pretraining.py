@@ -64,7 +64,8 @@ print(f"floor of this document: {-document.log_p[1:].mean():.3f} nats a token, o
 s = settings(args)
 config = Config(vocab_size=len(words), context=CONTEXT, n_layer=s.n_layer, n_head=s.n_head, n_embd=s.n_embd)
 model = GPT(config, np.random.default_rng([args.seed, 0]))
-before = np.exp(token_log_p(model, [document.ids])[0])
+[(log_p, _)] = token_log_p(model, [document.ids])                   # of one document: (log p, was it the likeliest?)
+before = np.exp(log_p)
 print(f"{sum(p.size for p in model.parameters().values()):,d} parameters, {len(words)} words: log V = {np.log(len(words)):.2f}")
 print(f"loss on the report above: {-np.log(before[1:]).mean():.2f}")
 
@@ -154,7 +155,8 @@ shown(picture, args)
 # model knows that a place must come, and has not learned to look up which.
 
 # %%
-after = np.exp(token_log_p(model, [document.ids])[0])
+[(log_p, _)] = token_log_p(model, [document.ids])
+after = np.exp(log_p)
 print(f"{'word':12s}{'p true':>8s}{'before':>9s}{'after':>8s}{'excess':>8s}")
 for i, true, old, new in list(zip(document.ids[1:], np.exp(document.log_p), before, after))[1:]:
     excess = np.log(true / new)

@@ -9,8 +9,8 @@
 # **Expect.** Full fine-tuning learns the new style best. The other two learn less, with a fraction of the weights. All of
 # them are far ahead of a model that starts from nothing with the same 64 documents. And all of them forget.
 #
-# **Read beside it.** `minillm/finetune/recipes.py` (who trains), `finetune/adapter.py` (the new layer and its backward),
-# `nn/module.py` (what frozen means).
+# **Read beside it.** `minillm/finetune/methods/` (one way a file; here `full.py`, `partial.py`, and `bottleneck.py` with the
+# new layer and its backward), `nn/module.py` (what frozen means).
 
 # %%
 import textwrap

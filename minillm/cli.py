@@ -73,10 +73,11 @@ def run_pretrain(args):
 
 
 def run_finetune(args):
-    recipe, remedy = recipe_of(args.method), remedy_of(args.remedy)
     folder = Path(args.out) if args.out else Path(args.base).parent
-    out = folder / f"{args.name or recipe.method}.npz"
+    out = folder / f"{args.name or recipe_of(args.method).method}.npz"
+    keep_base(args.base, out, "--name or --out")
     options = options_of_run(args, out)
+    recipe, remedy = recipe_of(args.method), remedy_of(args.remedy)     # with --resume, those of the run
     base = load_base(args.base)
     task = task_for(args, base)
     if args.lr is None and args.optimizer == "adamw":
@@ -103,6 +104,8 @@ def run_inspect(args):
 
 def run_merge(args):
     loaded = load(args.checkpoint, args.base)
+    if loaded.meta["kind"] == "adapter":
+        keep_base(args.base or Path(args.checkpoint).parent / loaded.meta["base"]["path"], args.out, "--out")
     merge(loaded.model)
     facts = {name: loaded.meta[name] for name in ("task", "recipe", "seed") if name in loaded.meta}
     save_model(args.out, loaded.model, loaded.tokenizer, **facts, merged=True)
@@ -131,13 +134,15 @@ def run_evaluate(args):
     if args.text:
         scores = {"text": evaluate_text(loaded.model, TextTask(args.text, loaded.tokenizer).ids, args.workers)}
     else:
-        task = task_of(loaded.meta["task"], loaded.tokenizer, args.workers)
-        if args.task and not isinstance(task, WorldTask):
-            raise ValueError(f"{args.checkpoint} does not know the language of the toy world, in which --task {args.task} is put")
-        if args.task:
-            task = SpecialTask(args.task, task.world.seed, args.documents, workers=args.workers)
         if args.pairs:
-            task = PairTask(args.pairs, loaded.tokenizer, args.workers)
+            task = PairTask(args.pairs, loaded.tokenizer, args.workers, args.skip_bad)
+        else:
+            task = task_of(loaded.meta["task"], loaded.tokenizer, args.workers)
+            if args.task and not isinstance(task, WorldTask):
+                raise ValueError(f"{args.checkpoint} does not know the language of the toy world, in which --task {args.task} "
+                                 "is put")
+            if args.task:
+                task = SpecialTask(args.task, task.world.seed, args.documents, workers=args.workers)
         scores = task.score(loaded.model, documents=args.documents)
     print_scores(scores)
     if not args.text:
@@ -246,9 +251,15 @@ def print_scores(scores):
 
 
 def print_price(task, split, documents):
-    if task.name == CONTRADICTION.name:
+    if isinstance(task, SpecialTask) and task.name == CONTRADICTION.name:
         price = task.price(split, documents)
         print(f"the new law contradicts the old: whoever knows it perfectly has an excess of {price:.4f} on old reports")
+
+
+def keep_base(base, out, option):
+    """ValueError if a result would be written over the base that it was made from."""
+    if Path(out).resolve() == Path(base).resolve():
+        raise ValueError(f"the result would be written over its own base {base}; choose another {option}")
 
 
 def load_base(path):

@@ -194,6 +194,7 @@ def parser(runs):
     sub.add_argument("--task", choices=SPECIALITIES, help="on this (default: on what it has learned, and what it knew before)")
     sub.add_argument("--text", metavar="FILE", help="on this whole text")
     sub.add_argument("--pairs", metavar="FILE", help="on the last tenth of this JSONL")
+    sub.add_argument("--skip-bad", action="store_true", help="leave out the lines of --pairs that cannot be used")
 
     sub = command("generate", "Let a model write.",
                   "runs/demo/full.npz --prompt '<novel>'", "runs/demo/pretrained.npz --prompt '<story> one sunny day'",

@@ -63,7 +63,7 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     model = prepare(base.model, recipe, seed, scratch)
     check_memory(model.config, batch, accumulate)
     recorder = Recorder(every=max(1, steps // SNAPSHOTS), last=steps)
-    old_task = task_of(base.meta["task"], base.tokenizer, workers) if remedy else None
+    old_task = task_of(base.meta["task"], base.tokenizer, workers) if remedy and remedy.reads_old else None
     run = specialise(model, recipe, task, old_task, optimizer, steps, batch, seed, remedy, workers, accumulate, recorder)
     if announce:
         announce(announcement(run.trainer, run.batches.at(0)[0]))

@@ -14,6 +14,7 @@ from minillm import bench, options
 from minillm.bench import SIZES, Size
 from minillm.cli import main
 from minillm.nn import GPT
+from minillm.train.costs import activation_bytes, blocks, training_state_bytes
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 ODD = Size("odd", layers=3, width=12, heads=3, context=5, batch=7, vocabulary=11)
@@ -132,8 +133,8 @@ def test_a_block_is_counted_once():
     a, b = np.zeros((4, 6), np.float32), np.zeros(5)
     views = [a[1:], a.T, a.reshape(-1), a.reshape(2, 12)[:, ::2]]
     nested = Pair(a, [None, True, (b, {"again": b, "views": views}), Pair(a[:0], ())])
-    assert sum(bench.blocks(nested).values()) == a.nbytes + b.nbytes
-    assert sum(bench.blocks(views[0]).values()) == a.nbytes      # a view keeps all of its block alive
+    assert sum(blocks(nested).values()) == a.nbytes + b.nbytes
+    assert sum(blocks(views[0]).values()) == a.nbytes      # a view keeps all of its block alive
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -143,14 +144,14 @@ def test_gradients_and_optimizer_are_proportional_to_what_trains(method, workers
     trainer.step(*SIZES["lesson"].batch_of_noise())
     trains = sum(p.size for p in trainer.model.trainable_parameters().values())
     gradients_and_moments = workers + 2
-    assert bench.training_state_bytes(trainer) == pytest.approx(4 * trains * gradients_and_moments, rel=0.05)
+    assert training_state_bytes(trainer) == pytest.approx(4 * trains * gradients_and_moments, rel=0.05)
 
 
 def test_activations_are_no_weights_and_fewer_where_less_trains():
     size, found = SIZES["lesson"], {}
     for name, recipe in bench.METHODS.items():
         model = bench.new_trainer(size, 1, recipe).model
-        found[name], twice = (bench.activation_bytes(model, np.zeros((B, size.context), int)) for B in (3, 6))
+        found[name], twice = (activation_bytes(model, np.zeros((B, size.context), int)) for B in (3, 6))
         assert 1.7 * found[name] < twice <= 2 * found[name]      # in proportion to the batch: no weights among them
     assert all(found["last block and final norm"] < found[name] < found["full"] for name in ("adapters", "biases", "norms"))
 

@@ -357,6 +357,21 @@ def test_gradients_with_a_frozen_body_are_those_of_a_fully_trainable_twin(text, 
     assert np.array_equal(dlogits, kept)
 
 
+@every_insertion
+def test_gradients_of_any_single_parameter_are_those_of_a_fully_trainable_twin(text, rng):
+    """Whatever lies frozen before it, behind it and beside it."""
+    model, twin = shaken(text), shaken(text)
+    twin.trainable = True
+    tokens, dlogits = some_tokens(rng), rng.normal(size=(B, T, V))
+    every = gradients(twin, tokens, dlogits)
+    for chosen in model.parameters():
+        model.trainable = False
+        model.parameters()[chosen].trainable = True
+        found = gradients(model, tokens, dlogits)
+        assert [name for name, gradient in found.items() if gradient is not None] == [chosen]
+        np.testing.assert_allclose(found[chosen], every[chosen], rtol=1e-10, atol=1e-12, err_msg=chosen)
+
+
 @every_method
 def test_two_forward_passes_before_the_first_backward_do_not_disturb_each_other(text, rng):
     """What backward needs travels in the cache."""
@@ -495,6 +510,14 @@ def test_lora_at_every_subset_of_its_targets(targets, rng):
     assert model.trainable_parameters().keys() == low_rank("lora", targets)
     assert size(model)["trainable_parameters"] == L * numbers(2, targets)
     assert np.array_equal(base.logits(tokens), model.logits(tokens))
+
+
+@pytest.mark.parametrize("blocks, numbers", [((), [0, 1, 2, 3]), ((-1,), [3]), ((-4, 1), [0, 1]), ((3, -1, 3), [3])])
+@pytest.mark.parametrize("method", ["adapter", "lora", "dora", "ia3", "prefix"])
+def test_blocks_can_be_chosen_and_counted_from_the_end(method, blocks, numbers, rng):
+    model = GPT(Config(V, 16, 4, H, C), rng)
+    METHODS[method](blocks=blocks).apply(model, rng)
+    assert sorted({int(slot.path.split(".")[1]) for slot in inserted(model)}) == numbers
 
 
 @every_insertion

@@ -12,7 +12,8 @@ import pytest
 
 from minillm import phases
 from minillm.cli import main
-from minillm.finetune.methods import BottleneckAdapter, Partial
+from minillm.finetune.methods import recipe_of
+from minillm.finetune.remedies import remedy_of
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain
 from minillm.train import fit as fit_module
@@ -96,7 +97,7 @@ def straight(tmp_path_factory, request):
     return folder
 
 
-ADAPTER = ["--method", "adapter", "--bottleneck", "4", "--documents", "8", "--batch", "4", "--workers", "2", "--steps", "300"]
+ADAPTER = ["--method", "adapter:bottleneck=4", "--documents", "8", "--batch", "4", "--workers", "2", "--steps", "300"]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
@@ -125,11 +126,13 @@ def test_an_adapter_stopped_and_resumed_ends_with_the_same_bits_and_the_same_way
     code, _, err = run.send(signum).end()
     assert 0 < steps_done(checkpoint) < 300
     assert signum == signal.SIGKILL or (code == 130 and "--resume" in err and "Traceback" not in err)
-    code, _, err = started(request, "finetune", "--resume", "--base", base, "--method", "adapter", "--out", tmp_path).end()
+    code, _, err = started(request, "finetune", "--resume", "--base", base, "--method", "adapter:bottleneck=4",
+                           "--out", tmp_path).end()
     assert code == 0, err
     assert_same_arrays(tmp_path / "adapter.npz", straight / "adapter.npz")
     assert_same_arrays(tmp_path / "adapter.trajectory.npz", straight / "adapter.trajectory.npz")
-    assert load(tmp_path / "adapter.npz").meta["history"] == load(straight / "adapter.npz").meta["history"]
+    histories = [read_arrays(folder / "adapter.trajectory.npz")[1]["history"] for folder in (tmp_path, straight)]
+    assert histories[0] == histories[1] and len(histories[0]["loss"]) == 300
     assert not checkpoint.exists()
 
 
@@ -272,6 +275,49 @@ def test_a_broken_file_cannot_be_resumed_and_is_kept(unfinished_run, capsys):
     assert checkpoint.stat().st_size == 5000
 
 
+@pytest.fixture
+def generalist(text, tmp_path):
+    """The file of a model to be tuned."""
+    assert run(*command(text, tmp_path / "base", steps=3)) == 0
+    return tmp_path / "base" / "pretrained.npz"
+
+
+def tuning(base, out, *more):
+    return ["finetune", "--base", base, "--out", out, "--steps", 9, "--batch", 3, "--workers", 2, *more]
+
+
+@pytest.mark.parametrize("options, enough", [
+    (["--method", "lora:rank=2", "--remedy", "replay:share=1"], ["--method", "lora:rank=2"]),
+    (["--method", "ulmfit", "--remedy", "wise:keep=0.1", "--lr", 0.01], []),
+    (["--method", "ia3", "--remedy", "ewc:documents=4,strength=1e4", "--name", "mine"], ["--name", "mine"])], ids=str)
+def test_a_tuning_that_is_resumed_has_the_method_and_the_remedy_it_had(options, enough, generalist, text, tmp_path, cut):
+    """To find the file its name must be known, which may follow from the method; nothing else need be said again."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    cut(4)
+    assert run(*tuning(generalist, one, "--text", text, *options)) == 130
+    cut(None)
+    assert run("finetune", "--base", generalist, "--out", one, "--resume", *enough) == 0
+    assert run(*tuning(generalist, other, "--text", text, *options)) == 0
+    [path] = [path for path in other.glob("*.npz") if "trajectory" not in path.name]
+    assert_same_arrays(one / path.name, path)
+    assert read_arrays(one / path.name)[1]["recipe"] == read_arrays(path)[1]["recipe"]
+    without = [part for part in options if part != "--remedy" and part not in options[options.index("--remedy") + 1:][:1]]
+    assert run(*tuning(generalist, tmp_path / "without", "--text", text, *without)) == 0
+    found = [np.concatenate([array.reshape(-1) for array in read_arrays(file)[0].values()])
+             for file in (path, tmp_path / "without" / path.name)]
+    assert not np.array_equal(*found)                            # so the remedy does something, and it is not lost
+
+
+def test_another_method_cannot_be_resumed_with(generalist, text, tmp_path, cut, capsys):
+    cut(4)
+    assert run(*tuning(generalist, tmp_path, "--text", text, "--method", "lora:rank=2")) == 130
+    cut(None)
+    capsys.readouterr()
+    for method in ("lora", "lora:rank=4"):
+        assert run("finetune", "--base", generalist, "--out", tmp_path, "--resume", "--method", method) == 2
+        assert "--method lora:rank=2; --resume cannot change that" in capsys.readouterr().err
+
+
 # ---- the same, one floor below: every optimizer, every recipe
 
 def pretrained(text, folder, optimizer, steps=15, **more):
@@ -293,14 +339,17 @@ def test_every_optimizer_goes_on_bit_for_bit(optimizer, text, tmp_path, cut):
     assert no_leftovers(one)
 
 
-@pytest.mark.parametrize("recipe", [BottleneckAdapter(3), Partial()], ids=str)
-def test_every_recipe_goes_on_bit_for_bit_and_so_does_its_way(recipe, text, tmp_path, cut):
+@pytest.mark.parametrize("recipe, remedy", [
+    ("adapter:bottleneck=3", "none"), ("frozen", "none"), ("ulmfit", "none"), ("lora", "replay"), ("full", "ewc:documents=4"),
+    ("dora", "l2sp"), ("full", "wise")])
+def test_every_recipe_goes_on_bit_for_bit_and_so_does_its_way(recipe, remedy, text, tmp_path, cut):
+    """What a remedy draws back to is where the weights were before the first step, and not where the run went on."""
     base = pretrained(text, tmp_path, AdamW)
     task = TextTask(text, base.tokenizer, workers=1)
 
     def specialised(name):
-        return finetune(base, tmp_path / "pretrained.npz", task, recipe, tmp_path / name, optimizer=AdamW(1e-2), steps=15,
-                        batch=3, seed=4, workers=1)
+        return finetune(base, tmp_path / "pretrained.npz", task, recipe_of(recipe), tmp_path / name, optimizer=AdamW(1e-2),
+                        steps=15, batch=3, seed=4, workers=1, remedy=remedy_of(remedy))
 
     cut(6)
     with pytest.raises(Interrupted):

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..train.checkpoint import fingerprint, write_json
+from ..train.evaluate import evaluate_documents
 from ..train.optimizers import AdamW
 from ..train.tasks import SpecialTask, task_of
 from ..train.trainer import Diverged
@@ -114,7 +115,10 @@ class Lab:
         self.test_documents, self.cells, self.workers = test_documents, folder / "cells", workers
         self.fingerprint = fingerprint(base.model)
         self.old_task = task_of(base.meta["task"], base.tokenizer, workers)
-        self.new, self.old = self.task(1).name, self.old_task.learned
+        self.new = self.task(1).name
+        self.old = [name if name != self.new else f"{name}, the old" for name in self.old_task.learned]
+        files = [facts["path"] for facts in (task_facts, base.meta["task"]) if "path" in facts]
+        self.data = {"data": [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]} if files else {}
 
     def task(self, seed):
         draw = {"draw": seed - 1} if "documents" in self.task_facts else {}
@@ -140,7 +144,7 @@ class Lab:
             "method": {"method": SCRATCH} if recipe is None else {"method": recipe.method} | asdict(recipe),
             "remedy": {"method": remedy_of(cell.remedy).method} | asdict(remedy_of(cell.remedy)),
             "task": self.task(cell.seed).facts(), "base": self.fingerprint, "steps": self.steps, "batch": self.batch,
-            "test_documents": self.test_documents, "format": FORMAT}
+            "test_documents": self.test_documents, "format": FORMAT} | self.data
 
     def train(self, cell):
         """Train, and judge. Raises Diverged."""
@@ -156,7 +160,7 @@ class Lab:
             times.append(time.perf_counter() - began)
         run.finish()
         seconds = time.perf_counter() - start
-        validation = figure(task.score(model, "validation", self.test_documents)[task.name])
+        validation = figure(self.score(model, task, "validation"))
         if not math.isfinite(validation):
             raise Diverged(self.steps)
         return {"validation": validation, "test": self.judge(model, task), "seconds": seconds,
@@ -165,11 +169,15 @@ class Lab:
 
     def judge(self, model, task):
         """{domain: {"excess": ..., "accuracy": ...}} on test texts, new and old; the loss, where no floor is known."""
-        scores = task.score(model, "test", self.test_documents)
-        if not isinstance(task, SpecialTask):
-            scores = self.old_task.score(model, "test", self.test_documents) | scores
-        return {name: {"excess": figure(score), "accuracy": score.accuracy} for name, score in scores.items()
-                if name in (task.name, *self.old)}
+        old = self.old_task.score(model, "test", self.test_documents)
+        scores = dict(zip(self.old, map(old.get, self.old_task.learned))) | {self.new: self.score(model, task, "test")}
+        return {name: {"excess": figure(score), "accuracy": score.accuracy} for name, score in scores.items()}
+
+    def score(self, model, task, split):
+        """The Score of what is new, and of nothing else."""
+        if isinstance(task, SpecialTask):
+            return evaluate_documents(model, task.special(split, self.test_documents), self.workers)
+        return task.score(model, split, self.test_documents)[task.name]
 
     def untouched(self):
         """The base itself, judged like the others."""

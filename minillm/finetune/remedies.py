@@ -15,9 +15,13 @@ from .spec import made_of
 
 @dataclass(frozen=True)
 class Remedy:
-    """What is done against forgetting while a recipe trains; this one, nothing. Its fields are its options."""
+    """What is done against forgetting while a recipe trains; this one, nothing. Its fields are its options.
+
+    reads_old   it needs some of the old data
+    """
 
     method: ClassVar[str] = "none"
+    reads_old: ClassVar[bool] = False
 
     def batches(self, new, old):
         """The batches to train on. `old` makes some of the old data: old(size) is as `new`."""
@@ -40,6 +44,7 @@ class Replay(Remedy):
     share: float = 0.25
 
     method: ClassVar[str] = "replay"
+    reads_old: ClassVar[bool] = True
 
     def batches(self, new, old):
         if not self.share > 0:
@@ -77,6 +82,7 @@ class EWC(Remedy):
     documents: int = 128
 
     method: ClassVar[str] = "ewc"
+    reads_old: ClassVar[bool] = True
 
     def pull(self, model, old_documents):
         at_least_one("number of documents", self.documents)

@@ -49,11 +49,11 @@ def specialise(model, recipe, task, old_task, optimizer, steps, batch, seed=0, r
                on_step=None):
     """A prepared model with all that its training needs.
 
-    old_task    what the base was pretrained on, from which a remedy takes old documents; without a remedy, None will do
+    old_task    what the base was pretrained on, from which a remedy takes old documents; None will do if it `reads_old` none
     """
     remedy, context = remedy or Remedy(), model.config.context
     batches = remedy.batches(task.batches(batch, context, seed), lambda size: old_task.batches(size, context, seed))
-    pull = remedy.pull(model, lambda n: old_task.old_documents(n))
+    pull = remedy.pull(model, lambda n: [ids[:context + 1] for ids in old_task.old_documents(n)])
     trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, accumulate=accumulate,
                       rates=recipe.rates(model, steps), pull=pull, on_step=on_step)
     start = {name: p.data.copy() for name, p in model.trainable_parameters().items()}

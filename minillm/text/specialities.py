@@ -36,10 +36,11 @@ def questions(rng):
     while True:
         words = Domain("story", story, NOTHING_HIDDEN).write(rng)
         told = words[:words.index("was") - 2]                               # up to "... the day was"
-        who, place, weather, things = ([word for word in told if word in kind] for kind in (NAMES, PLACES, WEATHER, THINGS))
-        person = int(rng.integers(2))
-        asked = ["so what was the day ?", "so they went to what ?", "so what had they ?", f"so what took {who[person]} ?"]
-        answers = [weather[0], f"the {place[0]}", listed(things), listed(things[person::2])]
+        place, weather, things = ([word for word in told if word in kind] for kind in (PLACES, WEATHER, THINGS))
+        thing = things[int(rng.integers(len(things)))]
+        verb = told[told.index(thing) + 2]                                  # "the lamp to clean it"
+        asked = ["so what was the day ?", "so they went to what ?", "so what had they ?", f"so what of the {thing} ?"]
+        answers = [weather[0], f"the {place[0]}", listed(things), f"to {verb} it"]
         i = int(rng.integers(4))
         yield certain(f"{' '.join(told)} {asked[i]}", f"{answers[i]} .")
 

@@ -80,7 +80,7 @@ class PairTask:
         """ValueError names the line that cannot be used; with `skip` such lines are left out, and `skipped` says which."""
         self.path = Path(path).resolve()
         self.name, self.learned = self.path.stem, [self.path.stem]
-        self.tokenizer, self.workers = tokenizer, workers
+        self.tokenizer, self.workers, self.skip = tokenizer, workers, skip
         self.skipped, pairs = [], []
         for number, line in enumerate(read_text(path).splitlines(), start=1):
             if not line.strip():
@@ -115,7 +115,11 @@ class PairTask:
         return prompt + said, len(prompt) - 1
 
     def facts(self):
-        return {"kind": "pairs", "path": str(self.path)}
+        return {"kind": "pairs", "path": str(self.path), "skip": self.skip}
+
+    def old_documents(self, n):
+        """n of the pairs, for when something else is learned after them."""
+        return [self.train[i % len(self.train)][0] for i in range(n)]
 
     def fitting(self, pairs, context):
         """ValueError if a pair is too long for a model, or the two lists (ids, given) of all."""

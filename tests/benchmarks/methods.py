@@ -14,6 +14,7 @@ import report
 from minillm import bench
 from minillm.demo import Plan
 from minillm.processes import default_workers
+from minillm.train.costs import activation_bytes, training_state_bytes
 from minillm.train.tasks import CONTEXT
 
 QUICK = dict(rounds=1)
@@ -41,9 +42,9 @@ def time_of(times, name):
 def memory_of(size, workers, recipe):
     trainer, (tokens, _) = bench.new_trainer(size, workers, recipe), size.batch_of_noise()
     trains = sum(p.size for p in trainer.model.trainable_parameters().values())
-    return {"trains": trains, "gradient, optimizer kB": bench.training_state_bytes(trainer) / 1e3,
+    return {"trains": trains, "gradient, optimizer kB": training_state_bytes(trainer) / 1e3,
             "expected kB": 4 * trains * (workers + 2) / 1e3,
-            "activations MB": bench.activation_bytes(trainer.model, tokens) / 1e6}
+            "activations MB": activation_bytes(trainer.model, tokens) / 1e6}
 
 
 def main():

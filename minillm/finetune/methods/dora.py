@@ -85,11 +85,7 @@ class DoRALinear(LoRALinear):
         dx = self.inner.backward(du.reshape(dout.shape), cache.inner)
         if self.inner.bias.trainable:
             self.inner.bias.grad += sum_of(G - du)
-        for (name, part), (part_cache, *_) in zip(self.parts.items(), cache.parts):
-            dx_part = part.backward(du[:, self.columns[name]], part_cache)
-            if dx is not None:
-                dx += dx_part.reshape(dx.shape)
-        return dx
+        return self.parts_backward(dx, du, [part_cache for part_cache, *_ in cache.parts])
 
     def merged(self):
         """W' and b."""

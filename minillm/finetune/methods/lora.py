@@ -105,9 +105,12 @@ class LoRALinear(Inserted):
         Check: tests/test_methods.py, tests/test_peft.py.
         """
         dx = self.inner.backward(dout, cache.inner)
-        G = dout.reshape(-1, dout.shape[-1])
-        for (name, part), part_cache in zip(self.parts.items(), cache.parts):
-            dx_part = part.backward(G[:, self.columns[name]], part_cache)
+        return self.parts_backward(dx, dout.reshape(-1, dout.shape[-1]), cache.parts)
+
+    def parts_backward(self, dx, dout, caches):
+        """dx, if anybody wants it, and what each part adds to it from its columns of dout (N, out)."""
+        for (name, part), cache in zip(self.parts.items(), caches):
+            dx_part = part.backward(dout[:, self.columns[name]], cache)
             if dx is not None:
                 dx += dx_part.reshape(dx.shape)
         return dx
