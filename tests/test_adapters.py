@@ -231,6 +231,19 @@ def test_a_name_that_is_taken_is_refused(shelf, tmp_path):
     assert adapters.active == "head" and np.array_equal(adapters.model.logits(TOKENS), logits["head"])
 
 
+def test_one_that_is_merged_must_be_taken_out_of_the_weights_before_it_is_taken_off(shelf):
+    adapters, logits = shelf
+    adapters.use("lora")
+    merged = merge(adapters.model)
+    for leave in (lambda: adapters.use(None), lambda: adapters.use("ia3"), adapters.disabled().__enter__):
+        with pytest.raises(ValueError, match="the adapter 'lora' is merged into the weights; undo that first"):
+            leave()
+    merged.undo()
+    assert np.array_equal(adapters.model.logits(TOKENS), logits["lora"])
+    adapters.use(None)
+    assert_is_base(adapters.model)
+
+
 def test_a_recipe_that_cannot_be_applied_leaves_the_base():
     adapters = Adapters(small_gpt())
     with pytest.raises(ValueError, match="rank"):

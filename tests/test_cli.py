@@ -9,6 +9,7 @@ import resource
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,17 @@ import pytest
 
 from minillm import __version__, draw
 from minillm.cli import main
+from minillm.finetune import check
+from minillm.finetune.methods import ALIASES, METHODS
+from minillm.finetune.methods.lora import LowRank
+from minillm.finetune.remedies import REMEDIES
 from minillm.finetune.store import load
 from minillm.nn import GELU
 from minillm.train.checkpoint import read_arrays, write_arrays
 from minillm.train.evaluate import evaluate_text
 
-COMMANDS = ("demo", "pretrain", "finetune", "evaluate", "generate", "surface", "gradcheck", "bench")
+COMMANDS = ("demo", "pretrain", "finetune", "inspect", "merge", "compare", "evaluate", "generate", "surface", "gradcheck",
+            "bench")
 TINY = ["--layers", 2, "--heads", 2, "--width", 12, "--batch", 3, "--workers", 2]
 
 
@@ -87,11 +93,11 @@ def shelf(tmp_path_factory):
         ("pretrain", "--text", folder / "book.txt", "--context", 16, *TINY, "--steps", 4, "--out", folder / "book"),
         ("finetune", "--base", folder / "book" / "pretrained.npz", "--text", folder / "letters.txt", "--steps", 3, "--batch", 3),
         ("finetune", "--base", folder / "book" / "pretrained.npz", "--text", folder / "letters.txt", "--steps", 3, "--batch", 3,
-         "--method", "adapter", "--bottleneck", 3),
+         "--method", "adapter:bottleneck=3"),
         ("pretrain", *TINY, "--steps", 4, "--out", folder / "world"),
         ("finetune", "--base", folder / "world" / "pretrained.npz", "--steps", 3, "--batch", 3, "--documents", 4),
         ("finetune", "--base", folder / "world" / "pretrained.npz", "--steps", 3, "--batch", 3, "--documents", 4,
-         "--method", "adapter", "--bottleneck", 3),
+         "--method", "adapter:bottleneck=3"),
     ]:
         code, _, err = run(*args)
         assert code == 0, err
@@ -115,7 +121,7 @@ def desk(shelf, tmp_path):
 def test_help_has_examples_and_every_example_is_right(command, monkeypatch):
     code, out, _ = run(command, "--help")
     assert code == 0
-    examples = [shlex.split(line)[1:] for line in out.split("examples:\n")[1].splitlines() if line.strip()]
+    examples = [shlex.split(line)[1:] for line in out.split("examples:\n")[1].split("\n\n")[0].splitlines()]
     assert examples and all(example[0] == command for example in examples)
     from minillm import cli, options
     for example in examples:
@@ -131,7 +137,19 @@ def test_help_lists_every_command():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_tells_defaults_only_where_there_are_some(command):
     out = run(command, "--help")[1]
-    assert "(default: " in out and "default: None" not in out and "default: False" not in out
+    assert ("(default: " in out) == (command != "merge")
+    assert "default: None" not in out and "default: False" not in out
+
+
+@pytest.mark.parametrize("command", ["finetune", "inspect", "compare"])
+def test_help_lists_every_method_and_remedy_with_its_options(command):
+    out = run(command, "--help")[1]
+    listed = {line.split()[0]: line for line in out.split("methods, with their options")[1].splitlines()[1:] if line[:2] == "  "}
+    assert listed.keys() == METHODS.keys() | ALIASES.keys() | REMEDIES.keys()
+    for kind in (*METHODS.values(), *REMEDIES.values()):
+        assert all(f" {field.name}=" in listed[kind.method] for field in fields(kind))
+    for name, text in ALIASES.items():
+        assert text in listed[name]
 
 
 def test_version():
@@ -160,22 +178,23 @@ def test_pretrain_answers(shelf, tmp_path):
     assert min(losses) < world["validation_loss"] < max(losses)
 
 
-@pytest.mark.parametrize("method, trains", [("full", 1.0), ("frozen", 0.5), ("adapter", 0.3)])
+@pytest.mark.parametrize("method, trains", [("full", 1.0), ("frozen", 0.5), ("adapter:bottleneck=3", 0.3)])
 def test_finetune_answers_and_says_what_will_train(method, trains, shelf, tmp_path):
     args = ["finetune", "--base", shelf / "book" / "pretrained.npz", "--method", method, "--text", shelf / "letters.txt",
-            "--steps", 3, "--batch", 3, "--out", tmp_path, *(["--bottleneck", 3] if method == "adapter" else [])]
+            "--steps", 3, "--batch", 3, "--out", tmp_path]
     found = answer(*args)
     assert found.keys() >= {"validation_loss", "seconds"} and found["validation_loss"] > 0
     share = found["trainable_parameters"] / found["total_parameters"]
     assert share == 1 if method == "full" else 0 < share < trains
     _, out, _ = run(*args)
     assert "this will train" in out and f"{found['trainable_parameters']:,d}" in out
-    assert (tmp_path / f"{method}.npz").exists() and (tmp_path / f"{method}.trajectory.npz").exists()
+    name = method.split(":")[0]
+    assert (tmp_path / f"{name}.npz").exists() and (tmp_path / f"{name}.trajectory.npz").exists()
 
 
 def test_the_chosen_patterns_train_and_nothing_else(shelf, tmp_path):
-    found = answer("finetune", "--base", shelf / "world" / "pretrained.npz", "--method", "frozen", "--train", "blocks.-1.mlp.*",
-                   "ln_f.bias", "--steps", 2, "--batch", 3, "--documents", 4, "--out", tmp_path)
+    found = answer("finetune", "--base", shelf / "world" / "pretrained.npz", "--method",
+                   "frozen:train=blocks.-1.mlp.*+ln_f.bias", "--steps", 2, "--batch", 3, "--documents", 4, "--out", tmp_path)
     assert found["trainable_parameters"] == 8 * 12 * 12 + 5 * 12 + 12
     before, after = (load(path).model.state() for path in (shelf / "world" / "pretrained.npz", tmp_path / "frozen.npz"))
     for name, array in after.items():
@@ -246,10 +265,18 @@ def test_surface_answers(desk, monkeypatch):
 def test_gradcheck_answers_and_finds_a_wrong_gradient(monkeypatch):
     found = answer("gradcheck")
     assert found["max_relative_error"] == max(found["errors"].values()) < 1e-7 and len(found["errors"]) > 30
+    assert {name.split(":")[0] for name in found["errors"]} >= METHODS.keys()
     right = GELU.backward
+    monkeypatch.setattr(check, "TRIED", [])
     monkeypatch.setattr(GELU, "backward", lambda self, dout, cache: 1.001 * right(self, dout, cache))
     code, out, _ = run("gradcheck")
     assert code == 1 and "WRONG" in out
+    monkeypatch.setattr(GELU, "backward", right)
+    right = LowRank.backward
+    monkeypatch.setattr(check, "TRIED", ["lora"])                # and nothing else, which takes time
+    monkeypatch.setattr(LowRank, "backward", lambda self, dout, cache: right(self, 1.001 * dout, cache))
+    code, out, _ = run("gradcheck")
+    assert code == 1 and all("lora" in line for line in out.splitlines() if "WRONG" in line)
 
 
 # ---- texts that are none
@@ -307,7 +334,7 @@ def spoil(path, how):
     if how == "missing":
         path.unlink()
     elif how == "truncated":
-        path.write_bytes(path.read_bytes()[:3000])
+        path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
     elif how == "empty":
         path.write_bytes(b"")
     elif how == "a text":
@@ -391,10 +418,10 @@ def test_impossible_options_are_refused(options, told, desk):
 
 
 @pytest.mark.parametrize("options, told", [
-    (["--method", "lora"], ["'lora'", "adapter"]), (["--method", "adapter", "--bottleneck", 0], ["at least 1"]),
-    (["--method", "frozen", "--train", "block.0.*"], ["'block.0.*' matches no parameter"]),
-    (["--method", "frozen", "--train", "ln_f.*", "blocks.7.*"], ["'blocks.7.*' matches no parameter"]),
-    (["--method", "frozen", "--train", "blocks.-3.*"], ["'blocks.-3.*' matches no parameter"]),
+    (["--method", "telepathy"], ["'telepathy'", "adapter"]), (["--method", "adapter:bottleneck=0"], ["at least 1"]),
+    (["--method", "frozen:train=block.0.*"], ["'block.0.*' matches no parameter"]),
+    (["--method", "frozen:train=ln_f.*+blocks.7.*"], ["'blocks.7.*' matches no parameter"]),
+    (["--method", "frozen:train=blocks.-3.*"], ["'blocks.-3.*' matches no parameter"]),
     (["--documents", 0], ["at least 1"])], ids=str)
 def test_impossible_recipes_are_refused(options, told, desk):
     refused(desk, "finetune", "--base", desk / "world" / "pretrained.npz", "--steps", 1, *options, told=told)

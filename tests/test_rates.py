@@ -40,22 +40,22 @@ def batch(step, rows=4):
 # ---- the factors
 
 @pytest.mark.parametrize("name, expected", [
-    ("wte.weight", 0), ("wpe.weight", 0), ("blocks.0.ln_1.weight", 1), ("blocks.2.mlp.proj.bias", 3), ("ln_f.bias", 4),
+    ("wte.weight", 0), ("wpe.weight", 0), ("blocks.0.ln_1.weight", 1), ("blocks.2.mlp.proj.bias", 3), ("ln_f.bias", 3),
     ("blocks.1.attn.qkv.lora.q.A", 2), ("blocks.1.mlp.adapter.down.weight", 2)])
 def test_how_deep_a_parameter_lies(name, expected):
     assert depth(name, 3) == expected
 
 
 def test_blocks_beyond_the_ninth_are_deeper():
-    assert depth("blocks.10.attn.proj.weight", 12) == 11 and depth("ln_f.weight", 12) == 13
+    assert depth("blocks.10.attn.proj.weight", 12) == 11 and depth("ln_f.weight", 12) == 12
 
 
 def test_with_each_layer_towards_the_input_the_rate_is_that_many_times_less():
-    expected = {"wte.": 1 / 16, "wpe.": 1 / 16, "blocks.0.": 1 / 8, "blocks.1.": 1 / 4, "blocks.2.": 1 / 2, "ln_f.": 1}
+    expected = {"wte.": 1 / 8, "wpe.": 1 / 8, "blocks.0.": 1 / 4, "blocks.1.": 1 / 2, "blocks.2.": 1, "ln_f.": 1}
     found = layerwise(small_gpt(), 2)
     assert found.keys() == NAMES
     assert all(factor == expected[start] for start in expected for name, factor in found.items() if name.startswith(start))
-    assert layerwise(small_gpt(), 2.6)["blocks.1.ln_2.bias"] == pytest.approx(2.6 ** -2)
+    assert layerwise(small_gpt(), 2.6)["blocks.1.ln_2.bias"] == pytest.approx(2.6 ** -1)
 
 
 def thawed(at, step):
@@ -69,7 +69,7 @@ def test_block_after_block_joins_those_that_train_already():
     at = gradual(small_gpt(), 40)
     stages = [{"blocks.2", "ln_f"}, {"blocks.1"}, {"blocks.0"}, {"wte", "wpe"}]
     for step in range(40):
-        assert thawed(at, step) == set().union(*stages[:1 + step // 5]), step
+        assert thawed(at, step) == set().union(*stages[:1 + step // 6]), step
 
 
 @pytest.mark.parametrize("steps, until", [(1, 0.5), (3, 0.5), (7, 0.5), (100, 0.1), (1000, 0.9), (8, 1.0)])
@@ -83,8 +83,8 @@ def test_all_has_thawed_when_it_should(steps, until):
 
 def test_slower_and_later_at_once():
     rates = Full(2.0, True).rates(small_gpt(), 40)
-    assert rates(0)["blocks.1.ln_1.weight"] == 0 and rates(5)["blocks.1.ln_1.weight"] == 1 / 4
-    assert rates(0)["ln_f.weight"] == 1 and rates(15)["wte.weight"] == 1 / 16 and rates(39)["blocks.2.mlp.fc.bias"] == 1 / 2
+    assert rates(0)["blocks.1.ln_1.weight"] == 0 and rates(6)["blocks.1.ln_1.weight"] == 1 / 2
+    assert rates(0)["ln_f.weight"] == 1 and rates(18)["wte.weight"] == 1 / 8 and rates(39)["blocks.1.mlp.fc.bias"] == 1 / 2
 
 
 def test_only_full_fine_tuning_that_asks_for_it_has_rates():
@@ -92,7 +92,7 @@ def test_only_full_fine_tuning_that_asks_for_it_has_rates():
     assert recipe_of("full:decay=1").rates(small_gpt(), 10) is None
     for text in ("full:decay=1.1", "full:gradual=yes", "ulmfit"):
         assert recipe_of(text).rates(small_gpt(), 10)(0).keys() == NAMES
-    assert set(recipe_of("full:decay=1.1").rates(small_gpt(), 10)(3).values()) == {1.1 ** -n for n in range(5)}
+    assert set(recipe_of("full:decay=1.1").rates(small_gpt(), 10)(3).values()) == {1.1 ** -n for n in range(4)}
 
 
 # ---- slower

@@ -9,7 +9,7 @@
 # %%
 from common import PLOTS, laboratory, mean, options, print_table, shown, trained_share, tuned
 
-from minillm.draw.style import MODEL_COLORS, figure, save, style
+from minillm.draw.style import MODEL_COLORS, SAFE_COLORS, figure, save, style
 
 args = options("Experiment 1: how small can an adapter be?")
 lab = laboratory("01_adapter_size", args)
@@ -22,10 +22,13 @@ def closed(cell):
     return 100 * (1 - cell["test"][lab.new]["excess"] / untouched)
 
 
+# %% [markdown]
+# The norms train with the adapters, as Houlsby has it. So what they do alone is measured as well: an adapter of width 0.
+
 # %%
-methods = ["full", *(f"adapter:bottleneck={width}" for width in widths)]
-# The usual rate of an adapter is that of width 20. Narrow ones want more, so the search begins higher.
-results = {method: tuned(lab, method, args, None if method == "full" else 2e-2) for method in methods}
+# Where the search for a learning rate begins: an adapter's usual rate is that of width 20, and narrow ones want more.
+middle = {"full": 4e-4, "norms": 4e-2} | {f"adapter:bottleneck={width}": 2e-2 for width in widths}
+results = {method: tuned(lab, method, args, lr) for method, lr in middle.items()}
 
 print_table(["method", "trained", "% of all", "best lr", "excess on novels", "gap closed, %"],
             [[method, f"{cells[0]['trainable_parameters']:,d}", f"{trained_share(cells[0]):.2f}", f"{lr:.2g}",
@@ -38,18 +41,22 @@ with style():
     fig = figure(9, 5.6)
     ax = fig.subplots()
     fig.subplots_adjust(left=0.1, right=0.97, bottom=0.13, top=0.9)
-    adapters = [cells for method, (_, cells) in results.items() if method != "full"]
+    adapters = [cells for method, (_, cells) in results.items() if method.startswith("adapter")]
     trained = [trained_share(cells[0]) for cells in adapters]
     means = [mean(map(closed, cells)) for cells in adapters]
     for x, cells in zip(trained, adapters):
         ax.plot([x] * len(cells), list(map(closed, cells)), "o", color=MODEL_COLORS["adapter"], ms=5, alpha=0.5)
     ax.plot(trained, means, "o-", color=MODEL_COLORS["adapter"], ms=9, mec="white", label="adapters, behind attention and MLP")
+    norms = results["norms"][1]
+    ax.plot([trained_share(norms[0])] * len(norms), list(map(closed, norms)), "D", color=SAFE_COLORS[1], ms=7, mec="white",
+            label="the norms alone")
     full = list(map(closed, results["full"][1]))
     ax.axhspan(min(full), max(full), color=MODEL_COLORS["full"], alpha=0.2, lw=0)
     ax.axhline(mean(full), color=MODEL_COLORS["full"], label="full fine-tuning")
     ax.set(xscale="log", xlabel="parameters that train, % of all", ylabel="gap closed, %",
            title=f"How small can an adapter be? ({lab.task_facts['documents']} novels, {args.seeds} seeds)")
-    ax.set_xticks(trained, [f"{x:.2g}" for x in trained])
+    shares = [trained_share(norms[0]), *trained]
+    ax.set_xticks(shares, [f"{x:.2g}" for x in shares])
     ax.minorticks_off()
     ax.grid()
     ax.legend(loc="lower right")

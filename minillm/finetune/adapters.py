@@ -63,7 +63,7 @@ class Adapters:
         arrays, meta = read_arrays(path)
         if meta["kind"] != "adapter":
             raise CheckpointError(f"{path} holds a {meta['kind']}, not an adapter")
-        if meta["base"]["fingerprint"] != self.fingerprint:
+        if base_of(meta, path).get("fingerprint") != self.fingerprint:
             raise CheckpointError(f"{path} was trained on another base: the fingerprints differ; name the right base")
         try:
             self.add(name, from_json(meta["recipe"]), np.random.default_rng(0))
@@ -95,10 +95,12 @@ class Adapters:
         self.active = name
 
     def take_off(self):
-        """The base again, bit for bit, and frozen; what the adapter in use has learned is kept."""
+        """The base again, bit for bit, and frozen; what the adapter in use has learned is kept. ValueError if it was merged."""
         if self.active is None:
             return
         adapter, parameters = self.known[self.active], self.model.parameters()
+        if any(slot.module is not module for slot, module in adapter.places):
+            raise ValueError(f"the adapter {self.active!r} is merged into the weights; undo that first, or the base is lost")
         for own in adapter.values:
             adapter.values[own] = parameters[own].data.copy()
             parameters[own].data[...] = self.base[own]
@@ -121,6 +123,13 @@ class Adapters:
             yield self.model
         finally:
             self.use(active)
+
+
+def base_of(meta, path):
+    """What an adapter's file says of its base. CheckpointError if it says nothing."""
+    if not isinstance(meta.get("base"), dict) or "recipe" not in meta:
+        raise CheckpointError(f"{path} is not a whole adapter of minillm: it does not say how it was made, or from which base")
+    return meta["base"]
 
 
 def pack(model):

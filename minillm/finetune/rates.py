@@ -2,11 +2,11 @@
 
 
 def depth(name, n_layer):
-    """How far a parameter is from the input: 0 for the tables, 1 .. n_layer for the blocks, and the final norm above them."""
+    """How far a parameter is from the input: 0 for the tables, 1 .. n_layer for the blocks; the final norm is with the last."""
     parts = name.split(".")
     if parts[0] == "blocks":
         return int(parts[1]) + 1
-    return n_layer + 1 if parts[0] == "ln_f" else 0
+    return n_layer if parts[0] == "ln_f" else 0
 
 
 def depths(model):
@@ -14,11 +14,11 @@ def depths(model):
 
 
 def layerwise(model, decay):
-    """{parameter: factor}: 1 at the top, and with each layer towards the input `decay` times less.
+    """{parameter: factor}: 1 in the last block, and with each layer towards the input `decay` times less.
 
     eta_(l-1) = eta_l / decay. The output layer is the table of words, tied; it moves with the input, slowest of all.
     """
-    top = len(model.blocks) + 1
+    top = len(model.blocks)
     return {name: decay ** (d - top) for name, d in depths(model).items()}
 
 
@@ -27,11 +27,11 @@ def gradual(model, steps, until=0.5):
 
     The tables join last, with all equally long stages over at `until` of the steps. 0 means frozen: no gradient is computed.
     """
-    found, top = depths(model), len(model.blocks) + 1
-    stage = max(1, round(until * steps / top))      # top - 1 blocks, then the tables
+    found, top = depths(model), len(model.blocks)
+    stage = max(1, int(until * steps / top))
 
     def at(step):
-        lowest = top - 1 - step // stage
+        lowest = top - step // stage
         return {name: float(d >= lowest) for name, d in found.items()}
 
     return at

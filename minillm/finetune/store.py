@@ -6,7 +6,7 @@ from pathlib import Path
 from ..nn import GPT
 from ..text.tokenizer import Tokenizer
 from ..train.checkpoint import CheckpointError, build, describe, fill, fingerprint, read_arrays, write_arrays
-from .adapters import Adapters, pack
+from .adapters import Adapters, base_of, pack
 from .methods import to_json
 
 
@@ -53,11 +53,11 @@ def load(path, base=None):
         raise CheckpointError(f"{path} holds the state of an unfinished run; continue that with --resume")
     if meta["kind"] != "adapter":
         raise CheckpointError(f"{path} holds a {meta['kind']}, not a model")
-    base_path = Path(base) if base else path.parent / meta["base"]["path"]
+    base_path = Path(base) if base else path.parent / base_of(meta, path).get("path", "")
     if not base_path.exists():
         raise CheckpointError(f"{path} is an adapter, and its base model is not at {base_path}; name the base with --base")
     loaded = load(base_path)
-    if fingerprint(loaded.model) != meta["base"]["fingerprint"]:
+    if fingerprint(loaded.model) != base_of(meta, path).get("fingerprint"):
         raise CheckpointError(f"{path} was trained on another base than {base_path}: the fingerprints differ; name the right "
                               "base with --base")
     Adapters(loaded.model).load(path.stem, path)

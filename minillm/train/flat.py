@@ -55,8 +55,9 @@ class Flat:
     def set_scale(self, factors):
         """{parameter: factor} into `scale`, where it differs from what is there."""
         for name, view in self.views(self.scale).items():
-            if view.flat[0] != factors[name]:
-                view[...] = factors[name]
+            factor = self.scale.dtype.type(factors[name])
+            if view.flat[0] != factor:
+                view[...] = factor
 
     def use_gradient(self, views):
         """Let the `grad` of each parameter be one of these views of a vector."""

@@ -144,6 +144,8 @@ class LoRA(Insertion):
 
     def build(self, model, rng):
         at_least_one("rank", self.rank)
+        if self.alpha == 0:
+            raise ValueError("alpha is 0, so that nothing could ever change")
         for target in self.targets or ("",):
             one_of("target", target, TARGETS)
         scale = self.alpha / (math.sqrt(self.rank) if self.rs else self.rank)
