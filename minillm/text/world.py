@@ -73,6 +73,7 @@ class World:
             for pair in write(rng):
                 log_p = [0.0] * (1 + len(pair.given)) + pair.log_p
                 yield Document(name, self.encode(kind, pair.given + pair.said), np.array(log_p), 1 + len(pair.given), pair.best)
+            return
         domain = CONTRADICTION if name == CONTRADICTION.name else self.domains[name]
         kind = "report" if domain is CONTRADICTION else name
         while True:

@@ -82,7 +82,7 @@ class PairTask:
         self.name, self.learned = self.path.stem, [self.path.stem]
         self.tokenizer, self.workers, self.skip = tokenizer, workers, skip
         self.skipped, pairs = [], []
-        for number, line in enumerate(read_text(path).splitlines(), start=1):
+        for number, line in enumerate(read_text(path).split("\n"), start=1):
             if not line.strip():
                 continue
             try:
@@ -108,7 +108,7 @@ class PairTask:
         if not pair["completion"].strip():
             raise ValueError("the completion is empty; there is nothing to learn from it")
         known = self.tokenizer.ids
-        prompt = [known[BEGIN]] * (BEGIN in known) + self.tokenizer.encode(pair["prompt"])
+        prompt = [known[begin] for begin in (BEGIN,) if begin in known] + self.tokenizer.encode(pair["prompt"])
         said = self.tokenizer.encode(pair["completion"]) + [known[end] for end in (END, "\n") if end in known][:1]
         if not prompt:
             raise ValueError("the prompt is empty, and this model has no sign for the beginning of a text")

@@ -145,7 +145,7 @@ class BottleneckAdapter(Insertion):
     norms: bool = True
 
     method: ClassVar[str] = "adapter"
-    lr: ClassVar[float] = 1e-2
+    lr: ClassVar[float] = 5e-3
 
     def build(self, model, rng):
         at_least_one("bottleneck", self.bottleneck)

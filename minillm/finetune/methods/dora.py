@@ -114,5 +114,4 @@ class DoRA(LoRA):
     """As LoRA, and each column of the matrix has a length m that trains apart from its direction. Options as of LoRA."""
 
     method: ClassVar[str] = "dora"
-    lr: ClassVar[float] = 1e-2
     linear: ClassVar[type] = DoRALinear

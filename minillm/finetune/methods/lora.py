@@ -139,7 +139,7 @@ class LoRA(Insertion):
     rs: bool = False
 
     method: ClassVar[str] = "lora"
-    lr: ClassVar[float] = 1e-2
+    lr: ClassVar[float] = 5e-3
     linear: ClassVar[type] = LoRALinear
 
     def build(self, model, rng):

@@ -35,7 +35,11 @@ class Partial(Recipe):
     train: tuple[str, ...] = ("last",)
 
     method: ClassVar[str] = "frozen"
-    lr: ClassVar[float] = 4e-3
+
+    @property
+    def lr(self):
+        """Biases and gains bear, and need, far larger steps than matrices."""
+        return 0.064 if set(self.train) <= {"biases", "norms"} else 4e-3
 
     def apply(self, model, rng=None):
         """ValueError names a pattern that matches nothing, and the names that come closest."""
