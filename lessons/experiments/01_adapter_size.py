@@ -7,12 +7,12 @@
 # gap between the untouched generalist and the floor does each close?
 
 # %%
-from common import PLOTS, laboratory, mean, options, print_table, shown, trained_share, tuned
+from common import PLOTS, NewOnly, laboratory, mean, options, print_table, shown, trained_share, tuned
 
 from minillm.draw.style import MODEL_COLORS, SAFE_COLORS, figure, save, style
 
 args = options("Experiment 1: how small can an adapter be?")
-lab = laboratory("01_adapter_size", args)
+lab = laboratory("01_adapter_size", args, kind=NewOnly)
 widths = [2, 16] if args.quick else [1, 2, 4, 8, 16, 32, 64]
 untouched = lab.untouched()["test"][lab.new]["excess"]
 
@@ -26,8 +26,8 @@ def closed(cell):
 # The norms train with the adapters, as Houlsby has it. So what they do alone is measured as well: an adapter of width 0.
 
 # %%
-# Where the search for a learning rate begins: an adapter's usual rate is that of width 20, and narrow ones want more.
-middle = {"full": 4e-4, "norms": 4e-2} | {f"adapter:bottleneck={width}": 2e-2 for width in widths}
+# Where the search for a learning rate begins. The wider an adapter, the more of it moves in one step: it wants a lower rate.
+middle = {"full": 4e-4, "norms": 4e-2} | {f"adapter:bottleneck={width}": min(4e-2, 0.16 / width) for width in widths}
 results = {method: tuned(lab, method, args, lr) for method, lr in middle.items()}
 
 print_table(["method", "trained", "% of all", "best lr", "excess on novels", "gap closed, %"],

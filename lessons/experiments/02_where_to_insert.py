@@ -8,12 +8,12 @@
 # tiny one (width 2). Each of the eight at its own best learning rate, on 64 novels.
 
 # %%
-from common import PLOTS, laboratory, mean, options, print_table, shown, trained_share, tuned
+from common import PLOTS, NewOnly, laboratory, mean, options, print_table, shown, trained_share, tuned
 
 from minillm.draw.style import SAFE_COLORS, figure, save, style
 
 args = options("Experiment 2: where should an adapter go?")
-lab = laboratory("02_where_to_insert", args)
+lab = laboratory("02_where_to_insert", args, kind=NewOnly)
 FORMS = {"sequential": "behind (sequential)", "parallel": "beside (parallel)"}
 PLACES = {"attn": "attention", "mlp": "MLP"}
 BUDGETS = [2] if args.quick else [32, 2]
@@ -28,7 +28,9 @@ rates, results = {}, {}
 for width in BUDGETS:
     for form in FORMS:
         for place in PLACES:
-            lr, cells = tuned(lab, f"adapter:form={form},places={place},norms=no,bottleneck={width}", args)
+            method = f"adapter:form={form},places={place},norms=no,bottleneck={width}"
+            # The search begins lower where more moves in one step: with the width, and the usual scale of 4 of what stands beside.
+            lr, cells = tuned(lab, method, args, min(0.08, 0.32 / width) / (4 if form == "parallel" else 1))
             rates[width, form, place], results[width, form, place] = lr, cells
 
 print_table(["width, form, place", "trained", "% of all", "best lr", "excess on novels"],

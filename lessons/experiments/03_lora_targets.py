@@ -8,12 +8,12 @@
 # rank, so that the change is scaled by 2 everywhere. Each at its own best learning rate, on 64 novels.
 
 # %%
-from common import PLOTS, count_trained, laboratory, mean, options, print_table, shown, trained_share, tuned
+from common import PLOTS, NewOnly, count_trained, laboratory, mean, options, print_table, shown, trained_share, tuned
 
 from minillm.draw.style import SAFE_COLORS, figure, save, style
 
 args = options("Experiment 3: which matrices should LoRA adapt?")
-lab = laboratory("03_lora_targets", args)
+lab = laboratory("03_lora_targets", args, kind=NewOnly)
 CHOICES = ["q", "v", "q+v", "q+k+v+o", "fc+proj", "q+k+v+o+fc+proj"]
 RANK_OF_ALL = 4                 # if all six kinds of matrices are adapted; it sets the budget
 

@@ -12,7 +12,7 @@
 import numpy as np
 from common import PLOTS, kept, laboratory, mean, options, print_table, shown, trained, validation_excess
 
-from minillm.draw.style import MODEL_COLORS, figure, save, style
+from minillm.draw.style import FAINT, MODEL_COLORS, figure, save, style
 from minillm.finetune.compare import Cell, best_rate
 from minillm.finetune.merge import merge
 from minillm.finetune.table import Comparison, Row
@@ -22,7 +22,8 @@ args = options("Experiment 5: does LoRA learn less and forget less?")
 lab = laboratory("05_learns_less_forgets_less", args)
 table = Comparison(lab.untouched(), [], lab.new, lab.old, {})
 MATRICES = "frozen:train=blocks.*.attn.*.weight+blocks.*.mlp.*.weight"
-NAMES = {"full": "full fine-tuning", MATRICES: "the same matrices"} | {f"lora:rank={r}": f"LoRA, rank {r}" for r in (16, 4, 1)}
+NAMES = {"full": "full fine-tuning", MATRICES: "LoRA's matrices, full",
+         "lora:rank=16": "LoRA, rank 16", "lora:rank=4": "LoRA, rank 4", "lora:rank=1": "LoRA, rank 1"}
 # The first is so low that less than LEVEL is reached; the last lies beyond the best.
 RATES = dict.fromkeys(NAMES, [1.25e-3, 2.5e-3, 5e-3, 1e-2]) | {"lora:rank=1": [2.5e-3, 5e-3, 1e-2, 2e-2]}
 RATES |= dict.fromkeys(["full", MATRICES], [1e-4, 2e-4, 4e-4, 8e-4])
@@ -98,9 +99,9 @@ picture = PLOTS / "experiment05_learns_less_forgets_less.png"
 COLORS = dict(zip(NAMES, (MODEL_COLORS["full"], "#222222", "#332288", "#4477AA", "#4DB6AC")))
 MARKS = dict(zip(NAMES, "ovD^s"))
 with style():
-    fig = figure(10.5, 5.4)
+    fig = figure(10.5, 5.6)
     left, right = fig.subplots(1, 2)
-    fig.subplots_adjust(left=0.08, right=0.985, bottom=0.13, top=0.9, wspace=0.24)
+    fig.subplots_adjust(left=0.08, right=0.985, bottom=0.21, top=0.91, wspace=0.24)
     for method, found in sweeps.items():
         rates = [[sweep[lr] for sweep in found if sweep[lr]["status"] == "done"] for lr in found[0]]
         x, y = ([mean(map(of, cells)) for cells in rates if cells] for of in (table.learned, table.forgot))
@@ -109,17 +110,17 @@ with style():
             left.plot(list(map(table.learned, group)), list(map(table.forgot, group)), MARKS[method], color=COLORS[method],
                       ms=3.5, alpha=0.5)
         shares = np.mean([cell["spectrum"] for cell in cells[method]], axis=0)
-        right.plot(range(1, len(shares) + 1), 100 * shares, color=COLORS[method], label=NAMES[method])
-    right.plot(range(1, len(chance[0]) + 1), 100 * np.mean(chance, axis=0), "--", color="#777777", label="noise")
-    right.axhline(100 * SHARE, color="#777777", lw=1, ls=":")
+        right.plot(range(1, len(shares) + 1), 100 * shares, "--" if method == MATRICES else "-", color=COLORS[method])
+    right.plot(range(1, len(chance[0]) + 1), 100 * np.mean(chance, axis=0), ":", color=FAINT)
+    right.text(17, 22, "noise", color=FAINT)
+    right.axhline(100 * SHARE, color=FAINT, lw=1)
     left.set(xscale="log", yscale="log", xlabel="excess on novels: less is more learned", ylabel="excess on the old: forgotten",
              title="Learned and forgotten")
     right.set(xscale="log", xlabel="directions", ylabel="share of the squared length, %", title="The change of a matrix")
-    for axis, ticks in ((left.xaxis, (0.05, 0.1, 0.2, 0.4)), (left.yaxis, (0.02, 0.05, 0.1, 0.2, 0.5)),
+    for axis, ticks in ((left.xaxis, (0.05, 0.07, 0.1, 0.15)), (left.yaxis, (0.02, 0.05, 0.1, 0.2, 0.5)),
                         (right.xaxis, (1, 4, 16, 64))):
         axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
-    left.legend(loc="upper right")
-    right.legend(loc="lower right")
+    fig.legend(*left.get_legend_handles_labels(), loc="lower center", ncol=len(sweeps), columnspacing=1.2, handlelength=1.6)
     for ax in (left, right):
         ax.minorticks_off()
         ax.grid()

@@ -11,12 +11,24 @@
 
 # %%
 import numpy as np
-from common import PLOTS, at_best_rate, base_path, kept, laboratory, mean, options, print_table, shown, trained, validation_excess
+from common import (
+    PLOTS,
+    NewOnly,
+    at_best_rate,
+    base_path,
+    kept,
+    laboratory,
+    mean,
+    options,
+    print_table,
+    shown,
+    trained,
+    validation_excess,
+)
 
 from minillm.draw.style import FAINT, figure, save, style
 from minillm.finetune.compare import Cell, usual_rate
 from minillm.finetune.report import size
-from minillm.train.evaluate import evaluate_documents
 from minillm.train.optimizers import Optimizer
 from minillm.train.trainer import Diverged
 
@@ -67,7 +79,7 @@ def run(lab, directions, lr, seed):
             model, _ = trained(lab, cell, optimizer=InSubspace(lr, directions, seed) if directions else None)
         except Diverged:
             return {"status": "diverged"}
-        test = evaluate_documents(model, lab.task(seed).special("test", lab.test_documents)).excess
+        test = lab.judge(model, lab.task(seed))[lab.new]["excess"]
         return {"status": "done", "validation": validation_excess(lab, model), "test": test}
     return kept(lab, lab.facts(cell) | {"directions": directions}, make)
 
@@ -83,7 +95,7 @@ def d_90(shares):
 # %%
 curves, sizes, needed = {}, {}, {}
 for width in WIDTHS:
-    lab = laboratory("06_few_directions", args, path=base_path(args, width=width))
+    lab = laboratory("06_few_directions", args, path=base_path(args, width=width), kind=NewOnly)
     untouched = lab.untouched()["test"][lab.new]["excess"]
     D = sizes[width] = size(lab.base.model)["total_parameters"]
     seeds = range(1, args.seeds + 1)

@@ -14,7 +14,19 @@ from functools import cache
 from itertools import combinations
 
 import numpy as np
-from common import PLOTS, at_best_rate, kept, laboratory, mean, options, print_table, shown, trained, validation_excess
+from common import (
+    PLOTS,
+    NewOnly,
+    at_best_rate,
+    kept,
+    laboratory,
+    mean,
+    options,
+    print_table,
+    shown,
+    trained,
+    validation_excess,
+)
 
 from minillm import SGD
 from minillm.draw.style import MODEL_COLORS, figure, save, style
@@ -24,7 +36,7 @@ from minillm.train.evaluate import evaluate_documents
 from minillm.train.trainer import Diverged
 
 args = options("Experiment 8: one basin?")
-lab = laboratory("08_one_basin", args)
+lab = laboratory("08_one_basin", args, kind=NewOnly)
 test = lab.task(1).special("test", lab.test_documents)
 floor = evaluate_documents(lab.base.model, test).floor
 KINDS = {"fine-tuned": "fine-tuned", "scratch": "from scratch", "same start": "from scratch, same start"}

@@ -6,7 +6,7 @@ from .curves import RESOLVED, log_limits, plain_ticks
 from .labels import place
 from .style import FAINT, INK, colors, display, figure, save, style
 
-UNIT = "nats per token above the floor"
+UNITS = {"excess": "nats per token above the floor", "loss": "nats per token"}
 
 
 def comparison(found, path):
@@ -53,8 +53,8 @@ def _trade_off(ax, found, rows, all_rows, color):
                         textcoords="offset points", rotation=90, va="top", color=FAINT, size=11)
     ax.annotate("better", (0.012, 0.015), (0.1, 0.1), xycoords="axes fraction", ha="center", va="center", color=FAINT, size=13,
                 arrowprops=dict(arrowstyle="-|>", color=FAINT, lw=2.5, mutation_scale=20))
-    ax.set(xlabel=f"new task ({found.new}): {UNIT}", ylabel=f"old domains (mean): {UNIT}",
-           title="Learned, and forgotten")
+    ax.set(xlabel=f"new task ({found.new}): {UNITS[found.measures[0]]}",
+           ylabel=f"old domains (mean): {UNITS[found.measures[1]]}", title="Learned, and forgotten")
     ax.grid()
     place(ax, [(start, "untouched", INK), *((xy, display(name), color[name]) for name, xy in points.items())],
           list(sweeps.values()), distance=10, size=11.5)
@@ -74,6 +74,6 @@ def _ranking(ax, found, rows, color):
     ax.annotate("untouched", (max(found.base_entries()["new"], RESOLVED), 0.01), (-4, 0), xycoords=ax.get_xaxis_transform(),
                 textcoords="offset points", rotation=90, ha="right", va="bottom", color=INK, size=11)
     ax.set_yticks(at, [f"{display(row.name)}\n{entries['trainable_percent']:.3g} % trained" for row, entries in rows], size=10.5)
-    ax.set(ylim=(len(rows) - 0.5, -0.5), xlabel=UNIT, title=f"The new task: {found.new}")
+    ax.set(ylim=(max(len(rows), 1) - 0.5, -0.5), xlabel=UNITS[found.measures[0]], title=f"The new task: {found.new}")
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")

@@ -18,7 +18,7 @@ from ..train.checkpoint import written_whole
 INK, FAINT = "#222222", "#777777"
 # Safe for the colour-blind, after Okabe & Ito and Paul Tol, and dark enough for text on white.
 MODEL_COLORS = {"pretrained": INK, "full": "#D55E00", "frozen": "#0072B2", "adapter": "#B0359A", "scratch": "#707070"}
-SAFE_COLORS = ["#332288", "#117733", "#AA4499", "#CC6677", "#2A9D8F", "#8A7A12", "#882255", "#4477AA"]
+SAFE_COLORS = ["#332288", "#117733", "#C27A00", "#CC6677", "#2A9D8F", "#8A7A12", "#882255", "#4477AA"]
 DISPLAY = {"full": "full fine-tuning", "frozen": "partly frozen", "scratch": "from scratch"}
 HALO = [withStroke(linewidth=3, foreground="white")]             # keeps text and lines legible on any ground
 

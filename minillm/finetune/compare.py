@@ -17,7 +17,7 @@ from pathlib import Path
 from ..train.checkpoint import fingerprint, write_json
 from ..train.evaluate import evaluate_documents
 from ..train.optimizers import AdamW
-from ..train.tasks import SpecialTask, task_of
+from ..train.tasks import SpecialTask, WorldTask, task_of
 from ..train.trainer import Diverged
 from .methods import Full, recipe_of
 from .remedies import remedy_of
@@ -79,7 +79,7 @@ def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, 
                 rows.append(Row(name, remedy, best, at_edge, cells, sweep if remedy == "none" else {}))
     settings = {"task": task_facts, "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
                 "test_documents": test_documents, "base": lab.fingerprint}
-    return Comparison(untouched, rows, lab.new, lab.old, settings)
+    return Comparison(untouched, rows, lab.new, lab.old, settings, lab.measures)
 
 
 def usual_rate(name):
@@ -117,6 +117,7 @@ class Lab:
         self.old_task = task_of(base.meta["task"], base.tokenizer, workers)
         self.new = self.task(1).name
         self.old = [name if name != self.new else f"{name}, the old" for name in self.old_task.learned]
+        self.measures = tuple("excess" if isinstance(task, WorldTask) else "loss" for task in (self.task(1), self.old_task))
         files = [facts["path"] for facts in (task_facts, base.meta["task"]) if "path" in facts]
         self.data = {"data": [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]} if files else {}
 

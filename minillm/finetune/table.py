@@ -41,10 +41,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Excess over the floor throughout, in nats a token (the plain loss, if nobody knows the floor); less is better.
+    """Losses of methods in nats a token; less is better.
 
     untouched   the result of the base itself
     new, old    name of what was learned, names of what was known before
+    measures    of the new and of the old: "excess", over the floor, or "loss" where nobody knows the floor
     """
 
     untouched: dict
@@ -52,6 +53,7 @@ class Comparison:
     new: str
     old: list
     settings: dict
+    measures: tuple = ("excess", "excess")
 
     def learned(self, cell):
         return cell["test"][self.new]["excess"]
@@ -109,15 +111,17 @@ class Comparison:
 
     def facts(self):
         """All of it, for JSON."""
-        return {"settings": self.settings, "new": self.new, "old": self.old, "untouched": self.untouched,
+        return {"settings": self.settings, "new": self.new, "old": self.old, "measures": self.measures,
+                "untouched": self.untouched,
                 "rows": [self.entries(row) | {"cells": row.cells, "sweep": {f"{lr:g}": cell for lr, cell in row.sweep.items()}}
                          for row in self.rows]}
 
     def table(self):
         """Headings, and lines of texts as a reader wants them."""
-        answers = "accuracy" in self.base_entries()
-        headings = ["method", "trains", "%", "file KiB", "step ms", "memory MB", "best lr", f"excess on {self.new}",
-                    *["right %"] * answers, "excess on the old", "gap closed %", f"old at {100 * LEVEL:.0f} % closed"]
+        answers, (new, old) = "accuracy" in self.base_entries(), self.measures
+        headings = ["method", "trains", "%", "file KiB", "step ms", "memory MB", "best lr", f"{new} on {self.new}",
+                    *["right %"] * answers, f"{old} on the old",
+                    "gap closed %" if new == "excess" else "loss gone %", f"old at {100 * LEVEL:.0f} % closed"]
         lines = []
         for row, found in [(None, self.base_entries()), *((row, self.entries(row)) for row in self.rows)]:
             name = found["method"] if row is None else row.name
@@ -149,7 +153,7 @@ class Comparison:
 
     def caption(self):
         s = self.settings
-        return (f"Excess in nats a token on {s['test_documents']} test texts of each kind; mean and 95 % interval over "
+        return (f"Nats a token on {s['test_documents']} test texts of each kind; mean and 95 % interval over "
                 f"{s['seeds']} seeds (Student's t), each with its own documents. {s['steps']} steps of {s['batch']} for "
                 f"everybody, with AdamW; of {s['rates']} or more learning rates the best for each method, on validation texts "
                 "(edge: it was the first or last of those tried). Last column: what has been forgotten at the learning rate at "
