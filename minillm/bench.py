@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import __version__
-from .finetune.methods import BottleneckAdapter, Full, Partial
+from .finetune.methods import BottleneckAdapter, Full, LoRA, Partial
 from .nn import GPT, Config
 from .processes import Team, default_workers
 from .runtime import cores
@@ -69,7 +69,7 @@ SIZES = {size.name: size for size in (Size("lesson", 2, 64, 4, 32, 16), Size("na
                                       Size("medium", 6, 256, 4, 128, 16), Size("large", 6, 384, 6, 256, 8))}
 
 METHODS = {"full": Full(), "last block and final norm": Partial(), "adapters": BottleneckAdapter(),
-           "biases": Partial(("*.bias",)), "norms": Partial(("blocks.*.ln_*", "ln_f.*")),
+           "LoRA": LoRA(), "biases": Partial(("biases",)), "norms": Partial(("norms",)),
            "embedding, tied head": Partial(("wte.*",))}
 
 

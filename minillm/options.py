@@ -6,6 +6,7 @@ import math
 from . import __version__
 from .finetune.compare import DEFAULT_METHODS
 from .finetune.methods import ALIASES, METHODS, recipe_of
+from .finetune.methods.partial import PARTS
 from .finetune.remedies import REMEDIES, remedy_of
 from .finetune.spec import options_of
 from .phases import OPTIMIZERS
@@ -56,6 +57,7 @@ def listing(kinds):
 
 METHODS_HELP = "\n".join([
     "methods, with their options and what these are at first; several values are joined by +", *listing(METHODS),
+    f"train is one of {', '.join(PARTS)}, or a pattern of parameter names; last-2 are the last two blocks",
     "also", *(f"  {name:10s}= {text}" for name, text in ALIASES.items()),
     "remedies against forgetting", *listing(REMEDIES)])
 

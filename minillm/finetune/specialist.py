@@ -41,7 +41,9 @@ class Specialist:
     remedy: Remedy
 
     def finish(self):
-        """The remedy's last word, when all is trained."""
+        """The remedy's last word, when all is trained; what a schedule froze in the last step counts as trained, too."""
+        for name in self.start:
+            self.model.parameters()[name].trainable = True
         self.remedy.finish(self.model, self.start)
 
 
