@@ -67,8 +67,8 @@ def logits(path):
 # ---- finetune
 
 SPECS = ["full:decay=2", "ulmfit", "frozen:train=first+ln_f.bias", "bitfit", "norms", "head:norm=no",
-         "adapter:bottleneck=3,blocks=-1", "pfeiffer:bottleneck=2", "parallel:bottleneck=2,scale=0.5", "lora:rank=2,targets=q+v", "lora:rank=3,rs=yes",
-         "dora:rank=2", "ia3", "prefix:tokens=3", "prompt:tokens=3,start=noise"]
+         "adapter:bottleneck=3,blocks=-1", "pfeiffer:bottleneck=2", "parallel:bottleneck=2,scale=0.5",
+         "lora:rank=2,targets=q+v", "lora:rank=3,rs=yes", "dora:rank=2", "ia3", "prefix:tokens=3", "prompt:tokens=3,start=noise"]
 
 
 @pytest.mark.parametrize("method", SPECS)
@@ -144,22 +144,19 @@ def test_the_name_of_the_file_is_that_of_the_method_or_the_one_given(desk):
 
 def test_more_documents_and_another_seed_make_other_specialists(base, tmp_path):
     found = []
-    for i, more in enumerate([[], ["--seed", 2], ["--documents", 5], ["--lr", 0.02], []]):
+    for i, more in enumerate([[], ["--seed", 2], ["--documents", 5], []]):
         assert run("finetune", "--base", base, *QUICK, "--method", "lora:rank=2", "--out", tmp_path / str(i), *more)[0] == 0
         found.append(tmp_path / str(i) / "lora.npz")
     arrays = [read_arrays(path)[0]["theta"] for path in found]
-    assert np.array_equal(arrays[0], arrays[4]) and all(not np.array_equal(arrays[0], arrays[i]) for i in (1, 2, 3))
+    assert np.array_equal(arrays[0], arrays[3]) and all(not np.array_equal(arrays[0], arrays[i]) for i in (1, 2))
 
 
 def test_a_text_that_a_base_was_made_from_need_not_be_there_any_more(tmp_path):
     """But for a remedy that reads it."""
     old, new = tmp_path / "old.txt", tmp_path / "new.txt"
     old.write_text("the mill turns under a sky " * 20)
-    new.write_text("the sky turns and a mill " * 20)
+    new.write_text("the sky turns under a mill " * 20)
     assert run("pretrain", "--text", old, "--context", 24, *TINY, "--steps", 1, "--out", tmp_path)[0] == 0
-    old.write_text("the mill turns under a sky and runs " * 20)
-    assert run("finetune", "--base", tmp_path / "pretrained.npz", "--text", new, *FEW, "--method", "ia3")[0] == 2      # d is new
-    new.write_text("a sky turns the mill " * 20)
     old.unlink()
     args = ["finetune", "--base", tmp_path / "pretrained.npz", "--text", new, *FEW, "--method", "ia3"]
     assert run(*args)[0] == 0 and run(*args, "--remedy", "wise", "--name", "other")[0] == 0
@@ -180,9 +177,9 @@ def test_old_windows_of_a_text_fit_into_a_small_context(shelf, tmp_path):
 
 def test_pairs_from_end_to_end(shelf, base, tmp_path):
     """Learned by heart, judged, and said again."""
-    (tmp_path / "riddles.jsonl").write_text("\n".join(pairs(4) * 5))
-    found = answer("finetune", "--base", base, "--pairs", tmp_path / "riddles.jsonl", "--method", "full", "--lr", 0.02,
-                   "--steps", 150, "--batch", 8, "--workers", 1, "--out", tmp_path)
+    (tmp_path / "riddles.jsonl").write_text("\n".join(pairs(2) * 10))
+    found = answer("finetune", "--base", base, "--pairs", tmp_path / "riddles.jsonl", "--method", "full", "--lr", 0.01,
+                   "--steps", 200, "--batch", 8, "--workers", 1, "--out", tmp_path)
     assert found["domains"]["riddles"]["accuracy"] == 1 and found["validation_loss"] < 0.2
     judged = answer("evaluate", tmp_path / "full.npz")
     assert judged["loss"] == pytest.approx(found["validation_loss"]) and judged["tokens"] == 2 * 3
@@ -191,8 +188,8 @@ def test_pairs_from_end_to_end(shelf, base, tmp_path):
     assert again["loss"] == judged["loss"] < untouched["loss"] - 1 and again["tokens"] == untouched["tokens"]
     _, out, _ = run("evaluate", tmp_path / "full.npz", "--pairs", tmp_path / "riddles.jsonl")
     assert re.search(r"riddles .* 100\.0 %", out)
-    _, out, _ = run("generate", tmp_path / "full.npz", "--prompt", "clara had the boat at the", "--temperature", 0)
-    assert out == "clara had the boat at the market.\n"
+    _, out, _ = run("generate", tmp_path / "full.npz", "--prompt", "ben had the bread at the", "--temperature", 0)
+    assert out == "ben had the bread at the mill.\n"
 
 
 def test_pairs_for_a_model_of_characters(shelf, tmp_path):
@@ -258,11 +255,10 @@ def test_inspect_of_adapters_tells_how_they_were_made(shelf):
 
 @pytest.mark.parametrize("method", ["full", "frozen:train=biases", "lora:rank=3", "adapter:bottleneck=2", "prompt:tokens=4"])
 def test_inspect_tells_before_what_finetune_then_trains(method, base, tmp_path):
-    told = answer("inspect", base, "--method", method, "--workers", 2)
-    done = answer("finetune", "--base", base, *QUICK, "--method", method, "--out", tmp_path)
+    _, before, _ = run("inspect", base, "--method", method, "--workers", 2, "--batch", 3, "--json")
+    _, after, _ = run("finetune", "--base", base, *QUICK, "--method", method, "--out", tmp_path, "--json")
+    told, done = (json.loads(out.splitlines()[-1]) for out in (before, after))
     assert {name: done[name] for name in told} == told and told.keys() == {"trainable_parameters", "total_parameters"}
-    _, before, _ = run("inspect", base, "--method", method, "--workers", 2, "--batch", 3)
-    _, after, _ = run("finetune", "--base", base, *QUICK, "--method", method, "--out", tmp_path)
     assert table(before) == table(after) and table(before)[1] == f"{told['trainable_parameters']:,d}"
     told, done = (dict(re.findall(r"(\w+) ([\d.]+)", re.search(r"memory in MB: (.*)", out)[1])) for out in (before, after))
     assert told.keys() == done.keys() == {"weights", "gradients", "optimizer", "activations"}
@@ -388,7 +384,8 @@ WRONG_SPECS = [
     (["--method", "lora:ranks=3"], ["'ranks'", "rank", "alpha", "targets"]),
     (["--method", "lora:rank"], ["rank", "no value"]), (["--method", "lora:rank=three"], ["rank", "'three'", "a whole number"]),
     (["--method", "lora:alpha=inf"], ["alpha", "'inf'"]),
-    (["--method", "adapter:norms=maybe"], ["norms", "'maybe'", "yes or no"]), (["--method", "full:rank=3"], ["'rank'", "decay"]), (["--method", ""], ["''", *METHODS])]
+    (["--method", "adapter:norms=maybe"], ["norms", "'maybe'", "yes or no"]), (["--method", "full:rank=3"], ["'rank'", "decay"]),
+    (["--method", ""], ["''", *METHODS])]
 WRONG_REMEDIES = [(["--remedy", "hope"], ["'hope'", *REMEDIES]), (["--remedy", "replai"], ["did you mean replay?"]),
                   (["--remedy", "ewc:force=3"], ["'force'", "strength", "documents"]),
                   (["--remedy", "wise:keep=2"], ["keep is 2", "from 0 to 1"])]

@@ -12,7 +12,7 @@ import pytest
 
 from minillm import draw
 from minillm.finetune import compare as module
-from minillm.finetune.compare import SCRATCH, Cell, Lab, best_rate, compare, search, usual_rate
+from minillm.finetune.compare import SCRATCH, Cell, Lab, best_rate, compare, gentler, search, usual_rate
 from minillm.finetune.methods import METHODS
 from minillm.finetune.methods.full import Full
 from minillm.finetune.store import Loaded
@@ -682,3 +682,20 @@ def test_the_picture_names_every_method_that_has_a_result(monkeypatch, tmp_path)
     named = {text.get_text() for text in left.texts}
     assert {"untouched", "full fine-tuning", "full + replay", "lora:rank=2", "from scratch"} <= named and "ia3" not in named
     assert "mood" in left.get_xlabel() and "mood" in right.get_title(loc="left")
+
+
+def test_gentler_rates_are_tried_until_one_has_not_learned_enough():
+    asked = []
+
+    def run(lr):
+        asked.append(lr)
+        return {"status": "done", "closed": 0.9 if lr > 0.1 else 0.5}
+
+    def enough(cell):
+        return cell["closed"] >= 0.8
+
+    found = gentler(run, {0.4: run(0.4), 0.8: run(0.8)}, enough)
+    assert list(found) == [0.1, 0.2, 0.4, 0.8] and asked == [0.4, 0.8, 0.2, 0.1]
+    assert gentler(run, {0.1: run(0.1)}, enough) == {0.1: run(0.1)}
+    assert list(gentler(lambda lr: {"status": "done", "closed": 1.0}, {0.4: run(0.4)}, enough)) == [0.1, 0.2, 0.4]
+    assert list(gentler(run, {0.4: {"status": "diverged"}}, enough)) == [0.4]

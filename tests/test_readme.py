@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from minillm.cli import RUNS
 from minillm.options import parser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,9 +42,8 @@ def test_what_the_readme_links_to_exists(path):
 
 
 def test_every_command_of_the_readme_is_a_command():
-    runs = dict.fromkeys(["demo", "pretrain", "finetune", "evaluate", "generate", "surface", "gradcheck", "bench"], print)
     shown = re.findall(r"`(?:\.venv/bin/)?minillm ([a-z]+[^`]*)`", README)
-    assert {words.split()[0] for words in shown} == set(runs)
+    assert {words.split()[0] for words in shown} == RUNS.keys()
     for words in shown:
         arguments = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", words)]
-        assert parser(runs).parse_args(arguments).command == arguments[0]
+        assert parser(RUNS).parse_args(arguments).command == arguments[0]

@@ -29,7 +29,7 @@ for width in BUDGETS:
     for form in FORMS:
         for place in PLACES:
             method = f"adapter:form={form},places={place},norms=no,bottleneck={width}"
-            # The search begins lower where more moves in one step: with the width, and the usual scale of 4 of what stands beside.
+            # The search begins lower where more moves in one step: with the width, and with the scale, which is 4 in parallel.
             lr, cells = tuned(lab, method, args, min(0.08, 0.32 / width) / (4 if form == "parallel" else 1))
             rates[width, form, place], results[width, form, place] = lr, cells
 

@@ -135,10 +135,11 @@ with style():
         losses = np.array([found["excess"] for found in ways[kind]])
         left.fill_between(line, losses.min(axis=0), losses.max(axis=0), color=COLORS[kind], alpha=0.2, lw=0)
         left.plot(line, losses.mean(axis=0), dashes, color=COLORS[kind], label=name)
-    left.set(xlabel="from one model to the other", ylabel="excess on novels, nats a token", title="Along the line")
-    left.set_ylim(0, 1.35 * left.get_ylim()[1])
+    left.set(yscale="log", xlabel="from one model to the other", ylabel="excess on novels, nats a token", title="Along the line")
+    left.set_yticks([0.03, 0.1, 0.3, 1, 3, 10], ["0.03", "0.1", "0.3", "1", "3", "10"])
+    left.minorticks_off()
     left.set_xticks([0, 0.5, 1], ["one", "the middle", "the other"])
-    left.legend(loc="upper left")
+    left.legend(loc="center", bbox_to_anchor=(0.5, 0.28))
     for (kind, group), mark in zip(movement.items(), "os"):
         for found in group:
             right.plot([100 * found[name] for name in names], range(len(names)), mark, color=COLORS[kind], ms=4, alpha=0.5)

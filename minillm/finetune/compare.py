@@ -24,7 +24,7 @@ from .remedies import remedy_of
 from .report import memory, size
 from .specialist import prepare, specialise
 from .store import save_specialist
-from .table import Comparison, Row
+from .table import LEVEL, Comparison, Row
 
 DEFAULT_METHODS = ["full", "frozen", "adapter", "lora", "ia3", "bitfit"]
 SCRATCH, SCRATCH_LR = "scratch", 8e-3
@@ -51,35 +51,37 @@ def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, 
     task_facts  what is to be learned, as `task_of` takes it; each seed draws its own documents where the task has more of them
     rates       how many learning rates are tried with each method, by factors of two around its usual one, on the first seed.
                 The one with the least loss on validation texts is used with all seeds. If it is the first or the last of them,
-                up to two more are tried beyond; if it still is, it is marked. A remedy is used at the rate of the method alone
+                up to two more are tried beyond; if it still is, it is marked. A remedy is used at the rate of the method alone.
+                Lower rates are tried until one closes less than LEVEL of the gap, to know what is forgotten on the way there
     """
     from tqdm import tqdm
 
     lab = Lab(base, task_facts, steps, batch, test_documents, Path(folder), workers)
     for method in methods:                                  # what cannot be shall be said now, not after an hour
         prepare(base.model, recipe_of(method))
-    untouched = lab.untouched()
     names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
+    settings = {"task": task_facts, "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
+                "test_documents": test_documents, "base": lab.fingerprint}
+    found = Comparison(lab.untouched(), [], lab.new, lab.old, settings, lab.measures)
     total = sum(max(0, rates - 1) for _ in names) + seeds * len(contenders)
     with tqdm(total=total, desc="comparing", unit="cell", disable=True if quiet else None) as bar:
         def run(*cell):
-            found = lab.run(Cell(*cell))
+            result = lab.run(Cell(*cell))
             bar.update()
             bar.total = max(bar.total, bar.n)
-            return found
+            return result
 
-        rows = []
         for name in names:
             sweep = search(lambda lr: run(name, lr, 1), usual_rate(name), rates)
             best, at_edge = best_rate(sweep)
+            if name != SCRATCH and rates > 1:
+                sweep = gentler(lambda lr: run(name, lr, 1), sweep, lambda cell: found.closed(cell) >= LEVEL)
             bar.update(-1)                                  # the best cell of the sweep comes again, from its file
             for remedy in [remedy for other, remedy in contenders if other == name]:
                 cells = [run(name, best, seed, remedy) for seed in range(1, seeds + 1)]
-                rows.append(Row(name, remedy, best, at_edge, cells, sweep if remedy == "none" else {}))
-    settings = {"task": task_facts, "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
-                "test_documents": test_documents, "base": lab.fingerprint}
-    return Comparison(untouched, rows, lab.new, lab.old, settings, lab.measures)
+                found.rows.append(Row(name, remedy, best, at_edge, cells, sweep if remedy == "none" else {}))
+    return found
 
 
 def usual_rate(name):
@@ -96,6 +98,16 @@ def search(run, middle, n):
         lr = best / STEP if best == min(found) else best * STEP
         found[lr] = run(lr)
     return dict(sorted(found.items()))
+
+
+def gentler(run, sweep, enough):
+    """The same with up to two lower rates, until one has not learned enough: so that it is known what is forgotten on the way."""
+    for _ in range(BEYOND):
+        lowest = sweep[min(sweep)]
+        if lowest["status"] != "done" or not enough(lowest):
+            break
+        sweep = {min(sweep) / STEP: run(min(sweep) / STEP)} | sweep
+    return sweep
 
 
 def best_rate(sweep):

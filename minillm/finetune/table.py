@@ -84,6 +84,11 @@ class Comparison:
             before = here
         return None
 
+    def there_at_once(self, row, level=LEVEL):
+        """Has already the least rate closed that much? Then a lesser one might do so too, and forget less."""
+        done = [row.sweep[lr] for lr in sorted(row.sweep) if row.sweep[lr]["status"] == "done"]
+        return bool(done) and self.closed(done[0]) >= level
+
     def entries(self, row):
         """One line of the table: {column: value}; None where there is none."""
         done = row.done
@@ -133,10 +138,11 @@ class Comparison:
                 f"{found['trainable']:,d}", f"{found['trainable_percent']:.2f}", f"{found['file_kib']:,.1f}",
                 f"{found['step_ms']:.1f}", f"{found['memory_mb']:.1f}"]
             note = f" ({found['diverged']} of {found['seeds']} diverged)" if found.get("diverged") else ""
-            level = found.get("old_at_level")
+            at_level = "" if found.get("old_at_level") is None else f"{found['old_at_level']:.3f}"
+            bound = "<= " if row and at_level and self.there_at_once(row) else ""
             lines.append([name, *costs, lr, with_interval(found, "new") + note,
                           *([with_interval(found, "accuracy", 100, 1)] if answers else []), with_interval(found, "old"),
-                          with_interval(found, "closed", 100, 1), "" if level is None else f"{level:.3f}"])
+                          with_interval(found, "closed", 100, 1), bound + at_level])
         return headings, lines
 
     def text(self):
@@ -157,7 +163,7 @@ class Comparison:
                 f"{s['seeds']} seeds (Student's t), each with its own documents. {s['steps']} steps of {s['batch']} for "
                 f"everybody, with AdamW; of {s['rates']} or more learning rates the best for each method, on validation texts "
                 "(edge: it was the first or last of those tried). Last column: what has been forgotten at the learning rate at "
-                f"which {100 * LEVEL:.0f} % of the gap is closed.")
+                f"which {100 * LEVEL:.0f} % of the gap is closed (<=: the least of those tried closes more).")
 
     def save(self, folder):
         """comparison.md, .csv and .json; returns their paths."""
