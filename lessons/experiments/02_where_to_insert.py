@@ -70,7 +70,7 @@ with style():
                 ax.plot([x] * len(values), values, marker, color=color, ms=6, alpha=0.45)
             ax.plot(at, list(map(mean, found)), f"{marker}-", color=color, ms=10, mec="white", label=name)
         share = trained_share(results[width, "parallel", "mlp"][0])
-        ax.set(xlim=(-0.4, 1.4), title=f"width {width}: {share:.1f} % of the parameters")
+        ax.set(xlim=(-0.4, 1.4), title=f"width {width} ({share:.1f} % trained)")
         ax.set_ylim(0, 1.12 * ax.get_ylim()[1])
         ax.set_xticks(range(len(PLACES)), PLACES.values())
         ax.grid(axis="y")

@@ -122,7 +122,7 @@ class IA3(Insertion):
     targets: tuple[str, ...] = ("k", "v", "mlp")
 
     method: ClassVar[str] = "ia3"
-    lr: ClassVar[float] = 0.24
+    lr: ClassVar[float] = 0.48
 
     def build(self, model, rng):
         for target in self.targets or ("",):

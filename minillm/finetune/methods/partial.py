@@ -39,7 +39,7 @@ class Partial(Recipe):
     @property
     def lr(self):
         """Biases and gains bear, and need, far larger steps than matrices."""
-        return 0.064 if set(self.train) <= {"biases", "norms"} else 4e-3
+        return 0.256 if set(self.train) <= {"biases", "norms"} else 4e-3
 
     def apply(self, model, rng=None):
         """ValueError names a pattern that matches nothing, and the names that come closest."""

@@ -171,7 +171,7 @@ class PrefixTuning(Insertion):
     gate: bool = True
 
     method: ClassVar[str] = "prefix"
-    lr: ClassVar[float] = 0.1
+    lr: ClassVar[float] = 0.2
 
     def build(self, model, rng):
         at_least_one("number of tokens", self.tokens)

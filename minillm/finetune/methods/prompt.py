@@ -114,7 +114,7 @@ class PromptTuning(Recipe):
     start: str = "words"
 
     method: ClassVar[str] = "prompt"
-    lr: ClassVar[float] = 0.48
+    lr: ClassVar[float] = 0.96
 
     def apply(self, model, rng):
         at_least_one("number of tokens", self.tokens)
