@@ -103,8 +103,9 @@ for width in WIDTHS:
     full = [untouched - run(lab, None, lr, seed)["test"] for seed in seeds]
     rows, curves[width] = [["all", f"{lr:.2g}", shown(full), "100"]], {}
     for d in DIRECTIONS:
-        # A step of Adam has about the length lr sqrt(d). So that steps are as long with few directions as with many, start there.
-        lr, _ = at_best_rate(lambda lr: run(lab, d, lr, 1), usual_rate("full") * (D / d) ** 0.5, RATES)
+        # A step of Adam has about the length lr sqrt(d). The fewer the directions, the longer the way that must be gone in them, so
+        # the search begins at rates that grow faster than 1 / sqrt(d).
+        lr, _ = at_best_rate(lambda lr: run(lab, d, lr, 1), usual_rate("full") * (D / d) ** 0.75, RATES)
         closed = [untouched - run(lab, d, lr, seed)["test"] for seed in seeds]
         curves[width][d] = [share / most for share, most in zip(closed, full)]
         rows.append([d, f"{lr:.2g}", shown(closed), shown((100 * share for share in curves[width][d]), 1)])

@@ -84,15 +84,18 @@ with style():
     fig.subplots_adjust(left=0.075, right=0.985, bottom=0.14, top=0.9, wspace=0.08)
     for ax, (method, name) in zip(axes, METHODS.items()):
         both = [figures(cells) for cells in curves[method]]
-        for i, (label, color, line) in enumerate([("novels", COLORS[method], "-"), ("old domains", "#222222", "--")]):
+        for i, (label, color, line) in enumerate([("novels", COLORS[method], "-"), ("the old", "#222222", "--")]):
             values = np.array([pair[i] for pair in both])
             ax.fill_between(ways, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, lw=0)
             ax.plot(ways, values.mean(axis=0), line, color=color, label=label)
         ax.axvline(mean(p["a"] for p in points[method]), color=FAINT, lw=1.2, ls=":")
-        ax.set(title=name, xlabel="a, the share of the change that is kept", ylim=(0, None))
+        ax.set(title=name, yscale="log")
         ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
+        ax.set_yticks([0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])
+        ax.minorticks_off()
         ax.grid()
-        ax.legend(loc="upper right")
+        ax.legend(loc="center left", bbox_to_anchor=(0, 0.36), borderaxespad=0.3)
     axes[0].set_ylabel("excess over the floor, nats a token")
+    fig.supxlabel("a, the share of the change that is kept (dotted: 90 % of what was learned is kept)", fontsize=13)
     save(fig, picture)
 print(f"picture: {picture}")
