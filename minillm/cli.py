@@ -149,7 +149,7 @@ def run_evaluate(args):
         print_price(task, "test", args.documents)
     result = {"loss": pooled(scores), "tokens": sum(score.tokens for score in scores.values()),
               "seconds": time.perf_counter() - start}
-    if all(score.floor is not None for score in scores.values()):
+    if all(score.floor is not None or score.accuracy is not None for score in scores.values()):
         result["domains"] = {name: vars(score) for name, score in scores.items()}
     answer(args, result)
 

@@ -186,6 +186,7 @@ def test_pairs_from_end_to_end(shelf, base, tmp_path):
     again = answer("evaluate", tmp_path / "full.npz", "--pairs", tmp_path / "riddles.jsonl")
     untouched = answer("evaluate", base, "--pairs", tmp_path / "riddles.jsonl")
     assert again["loss"] == judged["loss"] < untouched["loss"] - 1 and again["tokens"] == untouched["tokens"]
+    assert again["domains"]["riddles"]["accuracy"] == 1 > untouched["domains"]["riddles"]["accuracy"]
     _, out, _ = run("evaluate", tmp_path / "full.npz", "--pairs", tmp_path / "riddles.jsonl")
     assert re.search(r"riddles .* 100\.0 %", out)
     _, out, _ = run("generate", tmp_path / "full.npz", "--prompt", "ben had the bread at the", "--temperature", 0)
@@ -210,7 +211,7 @@ def test_bad_lines_are_refused_or_left_out_and_named(desk):
     assert code == 0 and [line.split(": ")[0] for line in err.splitlines() if "left out" in line] == ["left out"] * 2
     assert "line 6" in err and "line 12" in err and "zebra" in err
     judged = answer("evaluate", desk / "world" / "ia3.npz")      # it knows by itself which lines were left out
-    assert judged == {**answer("evaluate", desk / "world" / "ia3.npz", *args, "--skip-bad"), "seconds": judged["seconds"]}
+    assert answer("evaluate", desk / "world" / "ia3.npz", *args, "--skip-bad") | {"seconds": judged["seconds"]} == judged
 
 
 def test_a_specialist_in_pairs_can_be_judged_by_others_when_its_own_are_gone(desk):

@@ -74,9 +74,9 @@ def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, 
 
         for name in names:
             sweep = search(lambda lr: run(name, lr, 1), usual_rate(name), rates)
-            best, at_edge = best_rate(sweep)
             if name != SCRATCH and rates > 1:
                 sweep = gentler(lambda lr: run(name, lr, 1), sweep, lambda cell: found.closed(cell) >= LEVEL)
+            best, at_edge = best_rate(sweep)
             bar.update(-1)                                  # the best cell of the sweep comes again, from its file
             for remedy in [remedy for other, remedy in contenders if other == name]:
                 cells = [run(name, best, seed, remedy) for seed in range(1, seeds + 1)]

@@ -46,9 +46,10 @@ class Replay(Remedy):
     method: ClassVar[str] = "replay"
     reads_old: ClassVar[bool] = True
 
+    def __post_init__(self):
+        above_zero("share of old documents", self.share)
+
     def batches(self, new, old):
-        if not self.share > 0:
-            raise ValueError(f"the share of old documents is {self.share:g}, but must be above 0")
         return Mixed(new, old(max(1, round(self.share * new.batch))))
 
 
@@ -62,6 +63,9 @@ class L2SP(Remedy):
     strength: float = 0.01
 
     method: ClassVar[str] = "l2sp"
+
+    def __post_init__(self):
+        above_zero("strength", self.strength)
 
     def pull(self, model, old_documents):
         return Pull(self.strength)
@@ -84,8 +88,11 @@ class EWC(Remedy):
     method: ClassVar[str] = "ewc"
     reads_old: ClassVar[bool] = True
 
-    def pull(self, model, old_documents):
+    def __post_init__(self):
+        above_zero("strength", self.strength)
         at_least_one("number of documents", self.documents)
+
+    def pull(self, model, old_documents):
         return Pull(self.strength, fisher(model, old_documents(self.documents), np.random.default_rng(0)))
 
 
@@ -100,7 +107,7 @@ class Interpolation(Remedy):
 
     method: ClassVar[str] = "wise"
 
-    def __post_init__(self):      # at once: `finish` comes when all the work is done
+    def __post_init__(self):
         if not 0 <= self.keep <= 1:
             raise ValueError(f"keep is {self.keep:g}, but must be from 0 to 1")
 
@@ -121,6 +128,11 @@ def remedy_of(text):
     return made_of(REMEDIES[name], name, options)
 
 
+def above_zero(name, value):
+    if not value > 0:
+        raise ValueError(f"the {name} is {value:g}, but must be above 0")
+
+
 def interpolate(model, start, keep):
     """theta <- start + keep (theta - start) for all that trains.
 
@@ -138,8 +150,7 @@ class Pull:
     """
 
     def __init__(self, strength, importance=None):
-        if not strength > 0:
-            raise ValueError(f"the strength is {strength:g}, but must be above 0")
+        above_zero("strength", strength)
         self.strength, self.importance = strength, importance
 
     def start(self, flat):
