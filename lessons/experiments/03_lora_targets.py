@@ -47,7 +47,7 @@ with style():
     ax.set_yticks(range(len(ranks)), [f"{names.get(targets, targets.replace('+', ', '))}: rank {rank}"
                                       for targets, rank in ranks.items()])
     ax.set(ylim=(len(ranks) - 0.5, -0.5), xlabel="excess on novels, nats a token",
-           title=f"Which matrices? (about {budget:,d} parameters, {args.seeds} seeds)")
+           title=f"Which matrices? (about {round(budget, -3):,d} parameters, {args.seeds} seeds)")
     ax.set_xlim(0, 1.05 * ax.get_xlim()[1])
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")

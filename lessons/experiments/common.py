@@ -54,10 +54,9 @@ def base_path(args, **sizes):
 class NewOnly(Lab):
     """Judges on what is new alone, where nobody asks what is forgotten: a good part of a cell's time."""
 
-    def task(self, seed):
-        task = super().task(seed)
-        task.score = lambda model, split, n: {task.name: evaluate_documents(model, task.special(split, n), self.workers)}
-        return task
+    def judge(self, model, task):
+        score = self.score(model, task, "test")
+        return {self.new: {"excess": score.excess, "accuracy": score.accuracy}}
 
 
 def laboratory(name, args, task="novel", documents=64, steps=100, batch=16, test_documents=100, path=None, kind=Lab):
