@@ -50,18 +50,28 @@ for name, method in METHODS.items():
     curves[name] = curve(method)
     best[name] = [lowest(list(curves[name]), [cells[seed]["validation"] for cells in curves[name].values()])
                   for seed in range(args.seeds)]
-    print(f"  {name}: {len(curves[name])} learning rates, the best {shown(best[name], 5)}", flush=True)
+    print(f"  {name}: {len(curves[name])} learning rates, the best {shown(best[name], 4)}", flush=True)
 
 
 # %%
 def at_best(name):
-    """The results at that of the rates tried which has the least mean loss on validation texts."""
-    return min(curves[name].values(), key=lambda cells: mean(cell["validation"] for cell in cells))
+    """The results at that of the rates tried which is best on validation texts, in the mean over the seeds."""
+    return min(curves[name].values(), key=validation)
 
 
-print_table(["method", "% trained", "best lr", "times that of full", "excess on novels, test"],
-            [[name, f"{trained_share(at_best(name)[0]):.2f}", shown(rates, 5),
-              shown([lr / full for lr, full in zip(rates, best[FULL])], 1),
+def validation(cells):
+    return mean(cell["validation"] for cell in cells)
+
+
+def nearly_as_good(name):
+    """The rates tried at which it is at most a quarter worse: how exactly the rate must be met."""
+    good = [lr for lr, cells in curves[name].items() if validation(cells) <= 1.25 * validation(at_best(name))]
+    return f"{min(good):.2g}-{max(good):.2g}"
+
+
+print_table(["method", "% trained", "best lr", "times that of full", "at most 1/4 worse", "excess on novels, test"],
+            [[name, f"{trained_share(at_best(name)[0]):.2f}", shown(rates, 4),
+              shown([lr / full for lr, full in zip(rates, best[FULL])], 1), nearly_as_good(name),
               shown(cell["test"][lab.new]["excess"] for cell in at_best(name))]
              for name, rates in best.items()])
 

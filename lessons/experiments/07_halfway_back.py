@@ -22,7 +22,7 @@ lab = laboratory("07_halfway_back", args)
 untouched = lab.untouched()
 table = Comparison(untouched, [], lab.new, lab.old, {})
 METHODS = {"full": "full fine-tuning", "lora": "LoRA, rank 4", "adapter": "adapter"}
-KEEP = 0.9                                                       # of what was learned
+KEEP, NEARLY_ALL = 0.9, 0.97                                     # of what was learned
 ways = np.linspace(0, 1, 3 if args.quick else 11)
 
 
@@ -46,12 +46,12 @@ def figures(cells):
     return tuple(np.array(list(map(of, cells))) for of in (table.learned, table.forgot))
 
 
-def point(cells):
-    """The least a that keeps 90 % of what was learned; the share of the forgetting that is left there; and the excesses there."""
+def point(cells, keep):
+    """The least a that keeps so much of what was learned; the share of the forgetting that is left there; the excesses there."""
     new, old = figures(cells)
     learned = (new[0] - new) / (new[0] - new[-1])
-    i = int(np.argmax(learned >= KEEP))                          # the first; a = 1 is among them
-    t = (KEEP - learned[i - 1]) / (learned[i] - learned[i - 1])
+    i = int(np.argmax(learned >= keep))                          # the first; a = 1 is among them
+    t = (keep - learned[i - 1]) / (learned[i] - learned[i - 1])
     a, new_there, old_there = (values[i - 1] + t * (values[i] - values[i - 1]) for values in (ways, new, old))
     return {"a": a, "left": (old_there - old[0]) / (old[-1] - old[0]), "new": new_there, "old": old_there}
 
@@ -61,19 +61,19 @@ curves, points, rows = {}, {}, []
 for method in METHODS:
     lr, sweep = at_best_rate(lambda lr: lab.run(Cell(method, lr, 1)), usual_rate(method), 1 if args.quick else 5)
     curves[method] = [curve(method, lr, seed) for seed in range(1, args.seeds + 1)]
-    points[method] = [point(cells) for cells in curves[method]]
+    points[method] = [point(cells, KEEP) for cells in curves[method]]
+    nearly = [point(cells, NEARLY_ALL) for cells in curves[method]]
     # Lower rates than the best one are the other way not to go so far. What have they forgotten where they have learned as much?
     lower = Row(method, "none", lr, False, [], {rate: cell for rate, cell in sweep.items() if rate <= lr})
-    slower = table.forgotten_at_level(lower, 1 - points[method][0]["new"] / table.learned(untouched))
-    best = [figures(cells)[0].argmin() for cells in curves[method]]
-    rows.append([METHODS[method], f"{lr:.2g}", *(shown(map(of, [cells[-1] for cells in curves[method]]))
-                                                 for of in (table.learned, table.forgot)),
-                 shown((ways[i] for i in best), 1), shown((p["a"] for p in points[method]), 2),
-                 shown((100 * p["left"] for p in points[method]), 0), f"{points[method][0]['old']:.3f}",
-                 "" if slower is None else f"{slower:.3f}"])
+    slower = table.forgotten_at_level(lower, 1 - nearly[0]["new"] / table.learned(untouched))
+    ends = [cells[-1] for cells in curves[method]]
+    rows.append([METHODS[method], f"{lr:.2g}", shown(map(table.learned, ends)), shown(map(table.forgot, ends)),
+                 *(text for found in (points[method], nearly) for text in
+                   (shown((p["a"] for p in found), 2), shown((100 * p["left"] for p in found), 0))),
+                 f"{nearly[0]['old']:.3f}", "" if slower is None else f"{slower:.3f}"])
 print(f"untouched: {table.learned(untouched):.3f} on novels, {table.forgot(untouched):.3f} on the old")
-print_table(["method", "best lr", "novels, a = 1", "old, a = 1", "best a for novels", "a keeping 90 %",
-             "forgetting left there, %", "old there, seed 1", "old with a lower lr, seed 1"], rows)
+print_table(["method", "best lr", "novels, a = 1", "old, a = 1", f"a keeping {KEEP:.0%}", "forgetting left, %",
+             f"a keeping {NEARLY_ALL:.0%}", "left, %", "old there, seed 1", "with a lower lr"], rows)
 
 # %%
 picture = PLOTS / "experiment07_halfway_back.png"
@@ -99,3 +99,28 @@ with style():
     fig.supxlabel("a, the share of the change that is kept (dotted: 90 % of what was learned is kept)", fontsize=13)
     save(fig, picture)
 print(f"picture: {picture}")
+
+# %% [markdown]
+# ## What was found
+#
+# Three seeds; the mean, and the least to the largest.
+#
+# **The claim holds, for all three.** To keep 90 % of what was learned, less than half of the change is enough for full
+# fine-tuning (a = .46) and LoRA (.48), two thirds for the adapter (.66). Of what was forgotten 14 % (13-16), 5 % and 9 % (6-10)
+# are left then. To keep 97 %, a = .60, .64 and .79; 26 %, 15 % and 21 % of the forgetting are left.
+#
+# **Why.** Both curves are bent the right way. Near a = 1 the loss on novels is flat (full fine-tuning is even best at .9); near
+# a = 0 the loss on the old is flat. And the more a method forgets, the more there is to win: LoRA comes from .101 (.070-.142)
+# on the old domains down to about .03, for 3 % of the learning. Both matrices of the adapter are scaled, so half of both is
+# less than half of what they do together. It works all the same, with a larger a.
+#
+# **But 90 % is not nearly all.** The gap is large here: with 90 % kept, the excess on novels is .16 and not .05.
+#
+# **Is it better than a lower learning rate?** Of full fine-tuning, no: where 97 % are kept both have .019 on the old (seed 1).
+# Of LoRA and the adapter, yes: .032 instead of .047, .030 instead of .058. (Between two rates we drew a straight line. At a
+# rate itself it is the same: LoRA at .0025 comes to .084, .079, .073 on novels with seeds 1, 2, 3, and .051, .035, .029 on the
+# old; from its best rate back to the same on novels, to .036, .028, .020.) And going back costs no training: a can be chosen
+# afterwards.
+#
+# **What limits this.** One base, one task, 64 novels; the lower rates with one seed. To choose a, one needs old texts to judge
+# by.
