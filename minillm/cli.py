@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from .finetune.compare import compare
+from .finetune.insert import inserted
 from .finetune.merge import merge
 from .finetune.methods import recipe_of
 from .finetune.remedies import remedy_of
@@ -104,9 +105,11 @@ def run_inspect(args):
 
 def run_merge(args):
     loaded = load(args.checkpoint, args.base)
+    keep_base(args.checkpoint, args.out, "--out")
     if loaded.meta["kind"] == "adapter":
         keep_base(args.base or Path(args.checkpoint).parent / loaded.meta["base"]["path"], args.out, "--out")
-    merge(loaded.model)
+    if inserted(loaded.model) or loaded.meta["kind"] != "adapter":          # an adapter may be other values of some weights alone
+        merge(loaded.model)
     facts = {name: loaded.meta[name] for name in ("task", "recipe", "seed") if name in loaded.meta}
     save_model(args.out, loaded.model, loaded.tokenizer, **facts, merged=True)
     print(args.out)
@@ -232,6 +235,7 @@ def report_run(args, loaded, task, out):
         result = {"validation_loss": score.loss, "bits_per_character": bits}
     else:
         scores = task.score(loaded.model, "validation", 100)
+        print("on validation texts, up to 100 of each kind:")
         print_scores(scores)
         print_price(task, "validation", 100)
         result = {"validation_loss": pooled({name: scores[name] for name in task.learned}),
@@ -259,28 +263,30 @@ def print_price(task, split, documents):
 def keep_base(base, out, option):
     """ValueError if a result would be written over the base that it was made from."""
     if Path(out).resolve() == Path(base).resolve():
-        raise ValueError(f"the result would be written over its own base {base}; choose another {option}")
+        raise ValueError(f"the result would be written over {base}, from which it is made; choose another {option}")
 
 
 def load_base(path):
     """A model to fine-tune. ValueError for one that has an adapter on."""
     base = load(path)
     if base.meta["kind"] == "adapter":
-        raise ValueError(f"{path} is an adapter; fine-tune its base, or make one model of both first: minillm merge {path}")
+        raise ValueError(f"{path} is an adapter; fine-tune its base, or make one model of both first: "
+                         f"minillm merge {path} --out FILE")
     return base
 
 
 def task_for(args, base):
     """The task that the options name, in the language of a base."""
     of_world = base.meta["task"]["kind"] not in ("text", "pairs")
-    if args.text and args.pairs:
-        raise ValueError("--text and --pairs are two tasks; give one of them")
+    tasks = [option for option in ("text", "pairs", "task") if option in args.given]
+    if len(tasks) > 1:
+        raise ValueError(f"--{' and --'.join(tasks)} are two tasks; give one of them")
     if args.text and base.tokenizer.kind != "character":
         raise ValueError(f"{args.base} knows only the words of the toy world; for --text, pretrain a model with --text first")
     if args.text:
         return TextTask(args.text, base.tokenizer, args.workers)
     if args.pairs:
-        task = PairTask(args.pairs, base.tokenizer, args.workers, args.skip_bad)
+        task = PairTask(args.pairs, base.tokenizer, args.workers, args.skip_bad, base.model.config.context)
         for line in task.skipped:
             print(f"left out: {args.pairs}, {line}", file=sys.stderr)
         return task

@@ -91,7 +91,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
             loaded[name] = load(own) if own.exists() else finetune(
                 base, path, novel_task, recipe, own, optimizer=AdamW(lr), steps=plan.finetuning_steps,
                 batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch",
-                announce=lambda lines: print(*lines[-2:], sep="\n", flush=True))
+                announce=lambda lines: print(*lines[-3:], sep="\n", flush=True))
 
     say("3. All are judged on texts that none of them has seen.")
     with clock(seconds, "evaluate"):

@@ -178,7 +178,8 @@ def parser(runs):
     task(sub)
     sub.add_argument("--seeds", type=number(int, low=1, high=100), default=3, help="how many; each draws its own documents")
     sub.add_argument("--rates", type=number(int, low=1, high=15), default=5,
-                     help="learning rates to try for each method, each twice the one before")
+                     help="learning rates to try for each method on the first seed, each twice the one before; a few more where "
+                          "the best is at the edge")
     sub.add_argument("--steps", type=COUNT, default=100, help="optimisation steps")
     sub.add_argument("--batch", type=COUNT, default=16, help="documents in a step")
     sub.add_argument("--test-documents", type=COUNT, default=100, help="of each kind, to judge by")

@@ -15,6 +15,8 @@ def made_of(kind, name, options):
     for pair in filter(None, options.split(",")):
         option, equals, value = pair.partition("=")
         if option not in valid:
+            if not equals:
+                raise ValueError(f"{name}: {pair!r} is no option=value; options are joined by commas, several values of one by +")
             known = f"has the options {', '.join(valid)}" if valid else "has no options"
             raise ValueError(f"{name} has no option {option!r}; it {known}")
         if not equals or not value:

@@ -162,8 +162,9 @@ class Comparison:
         return (f"Nats a token on {s['test_documents']} test texts of each kind; mean and 95 % interval over "
                 f"{s['seeds']} seeds (Student's t), each with its own documents. {s['steps']} steps of {s['batch']} for "
                 f"everybody, with AdamW; of {s['rates']} or more learning rates the best for each method, on validation texts "
-                "(edge: it was the first or last of those tried). Last column: what has been forgotten at the learning rate at "
-                f"which {100 * LEVEL:.0f} % of the gap is closed (<=: the least of those tried closes more).")
+                "and the first seed (edge: it was the first or last of those tried). Last column: what the first seed has "
+                f"forgotten at the learning rate at which {100 * LEVEL:.0f} % of the gap is closed (<=: the least of those tried "
+                "closes more).")
 
     def save(self, folder):
         """comparison.md, .csv and .json; returns their paths."""

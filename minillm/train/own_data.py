@@ -57,7 +57,7 @@ class TextTask:
 def read_text(path):
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
     except IsADirectoryError:
@@ -76,11 +76,11 @@ class PairTask:
     The last tenth of the lines, and at least one, is kept to judge by.
     """
 
-    def __init__(self, path, tokenizer, workers=None, skip=False):
+    def __init__(self, path, tokenizer, workers=None, skip=False, context=None):
         """ValueError names the line that cannot be used; with `skip` such lines are left out, and `skipped` says which."""
         self.path = Path(path).resolve()
         self.name, self.learned = self.path.stem, [self.path.stem]
-        self.tokenizer, self.workers, self.skip = tokenizer, workers, skip
+        self.tokenizer, self.workers, self.skip, self.context = tokenizer, workers, skip, context
         self.skipped, pairs = [], []
         for number, line in enumerate(read_text(path).split("\n"), start=1):
             if not line.strip():
@@ -112,10 +112,12 @@ class PairTask:
         said = self.tokenizer.encode(pair["completion"]) + [known[end] for end in (END, "\n") if end in known][:1]
         if not prompt:
             raise ValueError("the prompt is empty, and this model has no sign for the beginning of a text")
+        if self.context and len(prompt + said) > self.context + 1:
+            raise ValueError(f"the pair has {len(prompt + said)} tokens, but the model reads at most {self.context + 1}")
         return prompt + said, len(prompt) - 1
 
     def facts(self):
-        return {"kind": "pairs", "path": str(self.path), "skip": self.skip}
+        return {"kind": "pairs", "path": str(self.path), "skip": self.skip, "context": self.context}
 
     def old_documents(self, n):
         """n of the pairs, for when something else is learned after them."""

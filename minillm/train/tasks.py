@@ -123,7 +123,7 @@ def task_of(facts, tokenizer=None, workers=None):
     if facts["kind"] == "text":
         return TextTask(facts["path"], tokenizer, workers)
     if facts["kind"] == "pairs":
-        return PairTask(facts["path"], tokenizer, workers, facts.get("skip", False))
+        return PairTask(facts["path"], tokenizer, workers, facts.get("skip", False), facts.get("context"))
     if facts["kind"] == "world":
         return WorldTask(facts["seed"], workers)
     return SpecialTask(facts["kind"], facts["seed"], facts["documents"], facts.get("draw", 0), workers)

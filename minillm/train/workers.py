@@ -69,7 +69,8 @@ class Workers:
             g += gradient[share]
         if self.pull:
             self.pull.add(share)
-        return float(np.dot(g, g))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(np.dot(g, g))
 
     def apply(self, rank, plan, clip):
         """Update the rank's share of the weights."""

@@ -118,6 +118,8 @@ class PromptTuning(Recipe):
 
     def apply(self, model, rng):
         at_least_one("number of tokens", self.tokens)
+        if self.tokens > model.config.context:
+            raise ValueError(f"{self.tokens} tokens are more than the whole context of {model.config.context}")
         one_of("start", self.start, ("words", "noise"))
         places = [slot_at(model, f"blocks.{i}") for i in range(len(model.blocks))]
         table = model.wte.weight.data
