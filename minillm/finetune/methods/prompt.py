@@ -11,6 +11,8 @@ from ...nn.module import needed_behind
 from ..insert import Inserted, slot_at
 from ..recipe import Recipe, at_least_one, one_of
 
+LONGEST = 10      # times the context of a model: a longer prompt would leave no time for the text
+
 
 class Prompt(Module):
     """[P; x]: n learned rows before those of each text."""
@@ -118,8 +120,9 @@ class PromptTuning(Recipe):
 
     def apply(self, model, rng):
         at_least_one("number of tokens", self.tokens)
-        if self.tokens > model.config.context:
-            raise ValueError(f"{self.tokens} tokens are more than the whole context of {model.config.context}")
+        if self.tokens > LONGEST * model.config.context:
+            raise ValueError(f"a prompt of {self.tokens} tokens is too long beside texts of at most {model.config.context}; "
+                             f"choose at most {LONGEST * model.config.context}")
         one_of("start", self.start, ("words", "noise"))
         places = [slot_at(model, f"blocks.{i}") for i in range(len(model.blocks))]
         table = model.wte.weight.data
