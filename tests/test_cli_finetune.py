@@ -322,19 +322,27 @@ def test_what_cannot_be_merged_is_refused(desk):
         refused(desk, "merge", world / f"{name}.npz", "--out", world / "merged.npz", told=told)
     assert run("finetune", "--base", world / "pretrained.npz", *QUICK, "--method", "prefix:tokens=2")[0] == 0
     refused(desk, "merge", world / "prefix.npz", "--out", world / "merged.npz", told=["prefix", "cannot be merged"])
+
+
+def test_an_adapter_that_only_moved_weights_becomes_one_model_with_its_base(desk):
+    world = desk / "world"
     assert run("finetune", "--base", world / "pretrained.npz", *QUICK, "--method", "bitfit")[0] == 0
-    refused(desk, "merge", world / "frozen.npz", "--out", world / "merged.npz", told=["nothing to merge"])
+    assert run("merge", world / "frozen.npz", "--out", world / "merged.npz")[0] == 0
+    one, two = (load(world / f"{name}.npz") for name in ("frozen", "merged"))
+    assert two.meta["kind"] == "model"
+    assert all(np.array_equal(array, two.model.state()[name]) for name, array in one.model.state().items())
 
 
 def test_nothing_is_written_over_the_base_that_it_came_from(desk, monkeypatch):
     """Or the adapters that need it would be lost with it."""
     world = desk / "world"
-    refused(desk, "merge", world / "lora.npz", "--out", world / "pretrained.npz", told=["over its own base", "--out"])
+    refused(desk, "merge", world / "lora.npz", "--out", world / "pretrained.npz", told=["pretrained.npz, from which it is made", "--out"])
     refused(desk, "finetune", "--base", world / "pretrained.npz", *QUICK, "--name", "pretrained",
-            told=["over its own base", "--name"])
-    refused(desk, "finetune", "--base", world / "full.npz", *QUICK, "--task", "mood", told=["over its own base"])
+            told=["from which it is made", "--name"])
+    refused(desk, "finetune", "--base", world / "full.npz", *QUICK, "--task", "mood", told=["from which it is made"])
+    refused(desk, "merge", world / "lora.npz", "--out", world / "lora.npz", told=["lora.npz, from which it is made", "--out"])
     monkeypatch.chdir(world)
-    refused(desk, "finetune", "--base", "full.npz", *QUICK, "--out", desk / "book" / ".." / "world", told=["over its own base"])
+    refused(desk, "finetune", "--base", "full.npz", *QUICK, "--out", desk / "book" / ".." / "world", told=["from which it is made"])
 
 
 # ---- compare

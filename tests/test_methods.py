@@ -558,7 +558,7 @@ def test_what_parameters_are_at_first(rng):
     table = small_gpt().wte.weight.data
     words = prepared("prompt:tokens=4").blocks[0].prompt.vectors.data
     assert all((table == word).all(axis=1).any() for word in words)
-    assert prepared("prompt:tokens=900,start=noise").blocks[0].prompt.vectors.data.std() == pytest.approx(0.02, rel=0.05)
+    assert prepared("prompt:tokens=70,start=noise").blocks[0].prompt.vectors.data.std() == pytest.approx(0.02, rel=0.15)
 
 
 @pytest.mark.parametrize("text, scale", [("lora", 8 / 4), ("lora:rank=2,alpha=3", 3 / 2), ("lora:rank=9,alpha=6,rs=yes", 2),

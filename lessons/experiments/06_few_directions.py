@@ -34,7 +34,7 @@ from minillm.train.trainer import Diverged
 
 args = options("Experiment 6: are a few directions enough?", seeds=2)
 WIDTHS = [64, 96] if args.quick else [64, 96, 128]
-DIRECTIONS = [100, 3000] if args.quick else [100, 300, 1000, 3000, 10000]
+DIRECTIONS = [100, 3000] if args.quick else [100, 300, 1000, 3000]
 RATES = 1 if args.quick else 3
 BRIGHT = 0.9
 
