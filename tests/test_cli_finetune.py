@@ -336,13 +336,14 @@ def test_an_adapter_that_only_moved_weights_becomes_one_model_with_its_base(desk
 def test_nothing_is_written_over_the_base_that_it_came_from(desk, monkeypatch):
     """Or the adapters that need it would be lost with it."""
     world = desk / "world"
-    refused(desk, "merge", world / "lora.npz", "--out", world / "pretrained.npz", told=["pretrained.npz, from which it is made", "--out"])
+    refused(desk, "merge", world / "lora.npz", "--out", world / "pretrained.npz", told=["from which it is made", "--out"])
     refused(desk, "finetune", "--base", world / "pretrained.npz", *QUICK, "--name", "pretrained",
             told=["from which it is made", "--name"])
     refused(desk, "finetune", "--base", world / "full.npz", *QUICK, "--task", "mood", told=["from which it is made"])
     refused(desk, "merge", world / "lora.npz", "--out", world / "lora.npz", told=["lora.npz, from which it is made", "--out"])
     monkeypatch.chdir(world)
-    refused(desk, "finetune", "--base", "full.npz", *QUICK, "--out", desk / "book" / ".." / "world", told=["from which it is made"])
+    refused(desk, "finetune", "--base", "full.npz", *QUICK, "--out", desk / "book" / ".." / "world",
+            told=["from which it is made"])
 
 
 # ---- compare
