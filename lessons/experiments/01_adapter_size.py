@@ -64,3 +64,18 @@ with style():
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     save(fig, picture)
 print(f"picture: {picture}")
+
+# %% [markdown]
+# ## What was found
+#
+# Three seeds; the mean, and the least to the largest, of the gap between the untouched generalist (1.150) and the floor.
+#
+# **Small is enough: yes, far smaller than that.** Full fine-tuning closes 95.9 % (95.5-96.2). Adapters of width 4, 1.4 % of the
+# parameters, close 95.0 % (94.7-95.4), and those of width 64 no more: 94.7 %. Within 0.9 points, then, and not 0.4.
+#
+# **But it is not the adapters that do it.** Houlsby's recipe trains the LayerNorms too. The norms alone, 2,304 numbers or 0.28 %,
+# close 93.5 % (93.3-93.8). Without the norms, adapters need width: 79.8 % at width 1, 91.6 at 4, 93.2 at 16, 93.5 at 64. So who
+# says "adapters" should say what else moves.
+#
+# **What limits this.** One base, one task that is mostly style, 64 documents, 100 steps. At width 128 even small adapters are
+# a large part of the model. The rates are a factor of two apart, chosen with seed 1.

@@ -53,3 +53,15 @@ with style():
     ax.grid(axis="x")
     save(fig, picture)
 print(f"picture: {picture}")
+
+# %% [markdown]
+# ## What was found
+#
+# Three seeds, all with 4.1 to 4.2 % of the parameters; excess on novels, the mean, and the least to the largest.
+#
+# **More matrices of lower rank win: yes, all the way.** q alone, rank 36: .171 (.169-.176); v alone: .099 (.095-.105); q and v,
+# rank 18: .078 (.072-.084); all of attention, rank 9: .065 (.062-.066); all six, rank 4: .055 (.051-.058). Each step is larger
+# than the spread between seeds. The MLP alone, rank 7, has .082 (.081-.083).
+#
+# **What limits this.** One budget, one base of width 128, alpha = 2 r throughout, rates a factor of two apart. Which matrix counts
+# most hangs on the task: here v counts far more than q.

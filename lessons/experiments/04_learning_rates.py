@@ -50,7 +50,7 @@ for name, method in METHODS.items():
     curves[name] = curve(method)
     best[name] = [lowest(list(curves[name]), [cells[seed]["validation"] for cells in curves[name].values()])
                   for seed in range(args.seeds)]
-    print(f"  {name}: {len(curves[name])} learning rates, the best {shown(best[name], 4)}", flush=True)
+    print(f"  {name}: {len(curves[name])} learning rates, the best {shown(best[name], 5)}", flush=True)
 
 
 # %%
@@ -66,11 +66,11 @@ def validation(cells):
 def nearly_as_good(name):
     """The rates tried at which it is at most a quarter worse: how exactly the rate must be met."""
     good = [lr for lr, cells in curves[name].items() if validation(cells) <= 1.25 * validation(at_best(name))]
-    return f"{min(good):.2g}-{max(good):.2g}"
+    return "-".join(dict.fromkeys(f"{lr:.2g}" for lr in (min(good), max(good))))
 
 
 print_table(["method", "% trained", "best lr", "times that of full", "at most 1/4 worse", "excess on novels, test"],
-            [[name, f"{trained_share(at_best(name)[0]):.2f}", shown(rates, 4),
+            [[name, f"{trained_share(at_best(name)[0]):.2f}", shown(rates, 5),
               shown([lr / full for lr, full in zip(rates, best[FULL])], 1), nearly_as_good(name),
               shown(cell["test"][lab.new]["excess"] for cell in at_best(name))]
              for name, rates in best.items()])
@@ -96,3 +96,16 @@ with style():
     ax.legend()
     save(fig, picture)
 print(f"picture: {picture}")
+
+# %% [markdown]
+# ## What was found
+#
+# Seven learning rates and three seeds for each curve; the best rate is the lowest point of a parabola through the three best.
+#
+# **Ten times: in size, yes.** The best rate of full fine-tuning is .0003. LoRA's is 8.5 times that at rank 1 (8.1-9.0), 5.9 at
+# rank 4 (5.8-6.0), 6.5 at rank 16 (6.4-6.5), and 12.4 (11.8-13.0) on attention alone. So the best rate hardly depends on the
+# rank, as it should with alpha / r in front.
+#
+# **All layers matter: yes.** At the same budget, attention alone comes to .064 (.064-.065), all linear maps to .059 (.058-.060).
+#
+# **What limits this.** 100 steps with a falling rate; more steps want lower rates. alpha = 2 r: another alpha moves LoRA's rate.

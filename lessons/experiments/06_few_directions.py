@@ -132,6 +132,20 @@ with style():
     ax.set_xticks(DIRECTIONS, [f"{d:,d}" for d in DIRECTIONS])
     ax.minorticks_off()
     ax.grid()
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower left")
     save(fig, picture)
 print(f"picture: {picture}")
+
+# %% [markdown]
+# ## What was found
+#
+# Two seeds. Share of what full fine-tuning closes of the gap, in a random subspace of d directions.
+#
+# **A few hundred: nearly.** 300 directions give 67 % at each of the three widths, 1,000 give 91 to 95 %, 3,000 all but one or two.
+# 90 % are reached at d = 948 (919-978) with width 64, 779 (766-792) with 96, 858 (857-859) with 128.
+#
+# **Fewer for larger models: as a share, yes.** That is .43 %, .16 % and .10 % of the weights. The number itself hardly falls:
+# 0.22 million weights need about as many directions as 0.83 million.
+#
+# **What limits this.** Four values of d, a line between them. The larger bases also know more beforehand (1.72, 1.20 and 1.15
+# above the floor), so they are not asked to learn the same. The best rate differs a lot from one d to the next.
