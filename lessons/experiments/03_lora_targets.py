@@ -63,5 +63,5 @@ print(f"picture: {picture}")
 # rank 18: .078 (.072-.084); all of attention, rank 9: .065 (.062-.066); all six, rank 4: .055 (.051-.058). Each step is larger
 # than the spread between seeds. The MLP alone, rank 7, has .082 (.081-.083).
 #
-# **What limits this.** One budget, one base of width 128, alpha = 2 r throughout, rates a factor of two apart. Which matrix counts
-# most hangs on the task: here v counts far more than q.
+# **What limits this.** One budget, one base of width 128, alpha = 2 r throughout, rates a factor of two apart. Which matrix
+# counts most hangs on the task: here v counts far more than q.

@@ -100,7 +100,7 @@ print(f"picture: {picture}")
 # %% [markdown]
 # ## What was found
 #
-# Seven learning rates and three seeds for each curve; the best rate is the lowest point of a parabola through the three best.
+# Seven learning rates and two seeds for each curve; the best rate is the lowest point of a parabola through the three best.
 #
 # **Ten times: in size, yes.** The best rate of full fine-tuning is .0003. LoRA's is 8.5 times that at rank 1 (8.1-9.0), 5.9 at
 # rank 4 (5.8-6.0), 6.5 at rank 16 (6.4-6.5), and 12.4 (11.8-13.0) on attention alone. So the best rate hardly depends on the
