@@ -172,8 +172,7 @@ print(f"picture: {picture}")
 # **Is it pretraining, or only the same start?** Models from scratch that also start with the same weights have a barrier of 4.8
 # (2.7-8.3), even more. But that hangs on the learning rate. At a quarter of it, where novels are learned as well (.50 instead
 # of .53-.54), it is .003 (.000-.005), and with different starts .30 (.27-.34). So at small rates the same start is enough for
-# one basin; what pretraining adds is that the basin holds large steps too. And the height of a barrier says little without the
-# rate.
+# one basin; what pretraining seems to add is room for larger steps. And the height of a barrier says little without the rate.
 #
 # **The lower layers move least: no.** With AdamW all parts of the blocks move alike, 4.4 to 5.7 %, and the tables most, 7 %.
 # That is Adam's doing: it divides each gradient by its own size. SGD moves the lower layers *most*: the tables 12 to 13 %, the
