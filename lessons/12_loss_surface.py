@@ -30,7 +30,7 @@ from minillm import (
     evaluate_world,
     warmup_linear,
 )
-from minillm.draw.style import MODEL_COLORS, figure, save, style
+from minillm.draw.style import LIGHT, figure, save, style
 from minillm.surface.measure import Space, fixed_batches, measure_surface
 from minillm.surface.plane import Plane, cosine
 from minillm.surface.recorder import Recorder
@@ -183,8 +183,8 @@ for t in ts:
 with style():
     fig = figure(8, 5)
     ax = fig.add_axes([0.11, 0.14, 0.85, 0.75])
-    ax.plot(ts, new, "o-", color=MODEL_COLORS["full"], label="novels, the new task")
-    ax.plot(ts, old, "o-", color=MODEL_COLORS["pretrained"], label="old domains, mean")
+    ax.plot(ts, new, "o-", color=LIGHT.models["full"], label="novels, the new task")
+    ax.plot(ts, old, "o-", color=LIGHT.models["pretrained"], label="old domains, mean")
     ax.set(title="From the generalist (t = 0) straight to full fine-tuning (t = 1)", xlabel="t",
            ylabel="nats per token above the floor", ylim=(0, None))
     ax.axvline(1, color="#777777", lw=1)

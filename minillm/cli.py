@@ -18,7 +18,8 @@ from .finetune.report import announcement, parameter_table, size
 from .finetune.specialist import prepare
 from .finetune.store import load
 from .options import parser
-from .phases import OPTIMIZERS, finetune, pretrain, surface, unfinished
+from .phases import OPTIMIZERS, finetune, pretrain, unfinished
+from .surface.views import surface
 from .text.generate import generate
 from .text.specialities import CONTRADICTION
 from .text.tokenizer import BEGIN, END
@@ -178,7 +179,7 @@ def run_surface(args):
     from . import draw
 
     start = time.perf_counter()
-    found = surface(args.folder, args.grid, args.workers)
+    found = surface(args.folder, points=args.grid, workers=args.workers)
     pictures = [Path(args.plots) / "surface.png", Path(args.plots) / "weights_moving.gif"]
     draw.surface(found, pictures[0])
     draw.animate(found, pictures[1])

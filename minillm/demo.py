@@ -13,8 +13,10 @@ import numpy as np
 from . import __version__
 from .finetune.methods import BottleneckAdapter, Full, Partial
 from .finetune.store import load
-from .phases import finetune, pretrain, surface, trajectory_of, writable
+from .phases import finetune, pretrain, writable
 from .processes import parallel_map
+from .surface.recorder import trajectory_of
+from .surface.views import surface
 from .text.generate import generate
 from .text.tokenizer import BEGIN, END
 from .text.world import tag
@@ -24,6 +26,7 @@ from .train.muon import Muon
 from .train.optimizers import AdamW
 from .train.tasks import CONTEXT, SpecialTask, WorldTask
 
+SHOWN = ["full", "adapter", "frozen"]      # on the surface; the first two span its plane
 MODELS = ("pretrained", "full", "frozen", "adapter", "scratch")
 PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "weights_moving.gif")
 
@@ -105,7 +108,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
 
     say("4. The loss surface, in the plane through the pretrained, the full and the adapter model. Is the picture right?")
     with clock(seconds, "surface"):
-        found = surface(out, plan.grid, workers)
+        found = surface(out, "three", SHOWN, plan.grid, workers, seed)
     print("\n".join(f"  {line}" for line in found.checks()))
 
     models = {name: {"loss": {domain: score.loss for domain, score in scores[name].items()},
@@ -146,7 +149,7 @@ def begin(out, what, resume):
         if json.loads(note.read_text()) != what:
             raise ValueError(f"{out} holds a demo of another seed or size; --resume needs the same --seed and --quick")
     else:
-        for stale in [*out.glob("*.npz"), *out.glob("metrics.json")]:
+        for stale in [*out.glob("*.npz"), *out.glob("surfaces/*.npz"), *out.glob("metrics.json")]:
             stale.unlink()
         write_json(note, what)
     for own in out.glob("[!.]*.npz"):                       # a model without its trajectory was cut off between the two

@@ -1,6 +1,5 @@
-"""The phases of the story, each a function that the commands, the demo and the lessons share: pretrain, finetune, surface."""
+"""The phases of training, each a function that the commands, the demo and the lessons share: pretrain, finetune."""
 
-import hashlib
 import time
 from pathlib import Path
 
@@ -12,10 +11,8 @@ from .finetune.specialist import prepare, specialise
 from .finetune.store import Loaded, load, save_specialist
 from .nn import GPT, Config
 from .runtime import memory
-from .surface.data import Surface
-from .surface.measure import fixed_batches, measure_surface
-from .surface.recorder import Recorder
-from .train.checkpoint import CheckpointError, fingerprint, read_arrays, save_model, write_arrays, written_whole
+from .surface.recorder import Recorder, trajectory_of
+from .train.checkpoint import fingerprint, save_model, written_whole
 from .train.fit import fit
 from .train.muon import Muon
 from .train.optimizers import SGD, AdamW
@@ -75,7 +72,7 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
                   checkpoint=unfinished(out), save_every=save_every, recorder=recorder, facts=facts, title=title)
     run.finish()
     meta = {"task": task.facts(), "seed": seed, "seconds": time.perf_counter() - start} | size(model)
-    write_arrays(trajectory_of(out), recorder.arrays(), {"kind": "trajectory", "recipe": to_json(recipe), "history": history})
+    recorder.save(trajectory_of(out), recipe=to_json(recipe), history=history)
     save_specialist(out, model, task.tokenizer, recipe, base_path, fingerprint(base.model), **meta)
     unfinished(out).unlink(missing_ok=True)
     return Loaded(model, task.tokenizer, meta | {"recipe": to_json(recipe), "history": history})
@@ -106,63 +103,3 @@ def writable(folder):
 def unfinished(out):
     """The file that a run in progress can go on from."""
     return Path(out).with_suffix(".training.npz")
-
-
-def trajectory_of(out):
-    return Path(out).with_suffix(".trajectory.npz")
-
-
-def read_trajectory(path):
-    """steps and snapshots, as `measure_surface` takes them."""
-    arrays, meta = read_arrays(path)
-    if meta["kind"] != "trajectory":
-        raise CheckpointError(f"{path} holds a {meta['kind']}, not a recorded trajectory")
-    steps = arrays.pop("steps").tolist()
-    return steps, [{name: array[i] for name, array in arrays.items()} for i in range(len(steps))]
-
-
-def surface(folder, points=21, workers=None):
-    """Measure the surface through the models in a folder, with their recorded ways on it; writes surface.npz there.
-
-    pretrained.npz is the origin, full.npz and adapter.npz span the plane, frozen.npz, if it is there, is projected onto it. A
-    surface.npz that was measured from these very files is only read: drawing it anew computes nothing.
-    CheckpointError says which file is missing, broken or of another base.
-    """
-    folder = Path(folder)
-    key = key_of([path for path in sorted(folder.glob("[!.]*.npz")) if path.name != "surface.npz"], points)
-    if (folder / "surface.npz").exists():
-        arrays, meta = read_arrays(folder / "surface.npz")
-        if meta.pop("key", None) == key:
-            return Surface.of(arrays, {part: meta[part] for part in Surface.META})
-    base = load(folder / "pretrained.npz")
-    names = ["full", "adapter", *(["frozen"] if (folder / "frozen.npz").exists() else [])]
-    specialists = {name: load(folder / f"{name}.npz", folder / "pretrained.npz") for name in names}
-    for name, specialist in specialists.items():
-        if specialist.meta["base"]["fingerprint"] != fingerprint(base.model):
-            raise CheckpointError(f"{folder / name}.npz was trained on another base than {folder / 'pretrained.npz'}")
-    full, adapter = specialists["full"], specialists["adapter"]
-    ends = {name: {parameter: array.copy() for parameter, array in specialist.model.state().items()}
-            for name, specialist in specialists.items()}
-    ways = {name: read_trajectory(trajectory_of(folder / f"{name}.npz")) for name in ends}
-
-    origin = adapter.model                      # becomes (theta_0, phi_0): the base, with adapters that do nothing yet
-    _, (phi_0, *_) = ways["adapter"]
-    theta_0 = base.model.state()
-    origin.load_state({name: theta_0.get(name, phi_0.get(name)) for name in origin.parameters()})
-
-    new, old = task_of(full.meta["task"], base.tokenizer), task_of(base.meta["task"], base.tokenizer)
-    names = [new.name, old.name if old.name != new.name else f"{old.name}, the old"]
-    tasks = {name: fixed_batches(task.probe(base.model.config.context)) for name, task in zip(names, (new, old))}
-    found = measure_surface(origin, ends, ways, tasks, points, workers, {
-        "seed": base.meta["seed"], "labels": ["the body moves", "the adapters move"],
-        "directions": "the plane through the pretrained, the full and the adapter model"})
-    write_arrays(folder / "surface.npz", found.arrays(), {"kind": "surface", "key": key} | found.meta())
-    return found
-
-
-def key_of(files, *settings):
-    """A name for what a result was computed from: a hash of the contents of files, and of settings."""
-    digest = hashlib.sha256(repr(settings).encode())
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -9,7 +9,7 @@
 # %%
 from common import PLOTS, NewOnly, laboratory, mean, options, print_table, shown, trained_share, tuned
 
-from minillm.draw.style import MODEL_COLORS, SAFE_COLORS, figure, save, style
+from minillm.draw.style import LIGHT, figure, save, style
 
 args = options("Experiment 1: how small can an adapter be?")
 lab = laboratory("01_adapter_size", args, kind=NewOnly)
@@ -45,18 +45,18 @@ with style():
     fig.subplots_adjust(left=0.1, right=0.97, bottom=0.13, top=0.8)
     fig.suptitle(f"How small can an adapter be? ({lab.task_facts['documents']} novels, {args.seeds} seeds)", x=0.02, ha="left",
                  weight="bold", size=15)
-    for (name, kind), color, marker in zip(KINDS.items(), (MODEL_COLORS["adapter"], SAFE_COLORS[7]), "os"):
+    for (name, kind), color, marker in zip(KINDS.items(), (LIGHT.models["adapter"], LIGHT.others[7]), "os"):
         cells = [results[kind.format(width)][1] for width in widths]
         x, y = [trained_share(found[0]) for found in cells], [list(map(closed, found)) for found in cells]
         for share, values in zip(x, y):
             ax.plot([share] * len(values), values, marker, color=color, ms=5, alpha=0.5)
         ax.plot(x, list(map(mean, y)), f"{marker}-", color=color, ms=9, mec="white", label=name)
     norms = results["norms"][1]
-    ax.plot([trained_share(norms[0])] * len(norms), list(map(closed, norms)), "D", color=SAFE_COLORS[1], ms=8, mec="white",
+    ax.plot([trained_share(norms[0])] * len(norms), list(map(closed, norms)), "D", color=LIGHT.others[1], ms=8, mec="white",
             label="norms alone")
     full = list(map(closed, results["full"][1]))
-    ax.axhspan(min(full), max(full), color=MODEL_COLORS["full"], alpha=0.2, lw=0)
-    ax.axhline(mean(full), color=MODEL_COLORS["full"], label="full fine-tuning")
+    ax.axhspan(min(full), max(full), color=LIGHT.models["full"], alpha=0.2, lw=0)
+    ax.axhline(mean(full), color=LIGHT.models["full"], label="full fine-tuning")
     ax.set(xscale="log", xlabel="parameters that train, % of all", ylabel="gap closed, %")
     ax.set_xticks([0.2, 0.5, 1, 2, 5, 10, 20], ["0.2", "0.5", "1", "2", "5", "10", "20"])
     ax.minorticks_off()

@@ -10,7 +10,7 @@
 # %%
 from common import PLOTS, NewOnly, laboratory, mean, options, print_table, shown, trained_share, tuned
 
-from minillm.draw.style import SAFE_COLORS, figure, save, style
+from minillm.draw.style import LIGHT, figure, save, style
 
 args = options("Experiment 2: where should an adapter go?")
 lab = laboratory("02_where_to_insert", args, kind=NewOnly)
@@ -63,7 +63,7 @@ with style():
     fig.suptitle(f"Where should an adapter go? ({lab.task_facts['documents']} novels, {args.seeds} seeds)", x=0.02, ha="left",
                  weight="bold", size=15)
     for ax, width in zip(axes, BUDGETS):
-        for (form, name), color, marker, shift in zip(FORMS.items(), SAFE_COLORS, "os", (-0.07, 0.07)):
+        for (form, name), color, marker, shift in zip(FORMS.items(), LIGHT.others, "os", (-0.07, 0.07)):
             at = [i + shift for i in range(len(PLACES))]
             found = [list(map(excess, results[width, form, place])) for place in PLACES]
             for x, values in zip(at, found):

@@ -10,7 +10,7 @@
 # %%
 from common import PLOTS, NewOnly, count_trained, laboratory, mean, options, print_table, shown, trained_share, tuned
 
-from minillm.draw.style import SAFE_COLORS, figure, save, style
+from minillm.draw.style import LIGHT, figure, save, style
 
 args = options("Experiment 3: which matrices should LoRA adapt?")
 lab = laboratory("03_lora_targets", args, kind=NewOnly)
@@ -39,7 +39,7 @@ with style():
     fig.subplots_adjust(left=0.26, right=0.97, bottom=0.14, top=0.9)
     for row, (targets, (_, cells)) in enumerate(results.items()):
         values = list(map(excess, cells))
-        color = SAFE_COLORS[0] if "fc" not in targets else SAFE_COLORS[1] if "q" not in targets else SAFE_COLORS[2]
+        color = LIGHT.others[0] if "fc" not in targets else LIGHT.others[1] if "q" not in targets else LIGHT.others[2]
         ax.hlines(row, 0, mean(values), color=color, lw=3, alpha=0.35)
         ax.plot(values, [row] * len(values), "o", color=color, ms=6, alpha=0.45)
         ax.plot(mean(values), row, "o", color=color, ms=11, mec="white")

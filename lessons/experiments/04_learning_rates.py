@@ -14,7 +14,7 @@ import numpy as np
 from common import PLOTS, NewOnly, count_trained, laboratory, mean, options, print_table, shown, trained_share
 
 from minillm.draw.curves import plain_ticks
-from minillm.draw.style import MODEL_COLORS, SAFE_COLORS, figure, save, style
+from minillm.draw.style import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, search, usual_rate
 
 args = options("Experiment 4: which learning rate does LoRA want?", seeds=2)
@@ -77,8 +77,8 @@ print_table(["method", "% trained", "best lr", "times that of full", "at most 1/
 
 # %%
 picture = PLOTS / "experiment04_learning_rates.png"
-LOOKS = dict(zip(METHODS, [(MODEL_COLORS["full"], "o-"), (SAFE_COLORS[7], "v-"), (SAFE_COLORS[0], "s-"), (SAFE_COLORS[1], "^-"),
-                           (SAFE_COLORS[2], "D--")]))
+LOOKS = dict(zip(METHODS, [(LIGHT.models["full"], "o-"), (LIGHT.others[7], "v-"), (LIGHT.others[0], "s-"), (LIGHT.others[1], "^-"),
+                           (LIGHT.others[2], "D--")]))
 with style():
     fig = figure(9, 6)
     ax = fig.subplots()

@@ -12,7 +12,7 @@
 import numpy as np
 from common import PLOTS, kept, laboratory, mean, options, print_table, shown, trained, validation_excess
 
-from minillm.draw.style import FAINT, MODEL_COLORS, figure, save, style
+from minillm.draw.style import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, best_rate
 from minillm.finetune.merge import merge
 from minillm.finetune.table import Comparison, Row
@@ -96,7 +96,7 @@ print(f"for comparison, the directions of the pretrained matrices themselves: {m
 
 # %%
 picture = PLOTS / "experiment05_learns_less_forgets_less.png"
-COLORS = dict(zip(NAMES, (MODEL_COLORS["full"], "#222222", "#332288", "#4477AA", "#4DB6AC")))
+COLORS = dict(zip(NAMES, (LIGHT.models["full"], "#222222", "#332288", "#4477AA", "#4DB6AC")))
 MARKS = dict(zip(NAMES, "ovD^s"))
 with style():
     fig = figure(10.5, 5.6)
@@ -111,9 +111,9 @@ with style():
                       ms=3.5, alpha=0.5)
         shares = np.mean([cell["spectrum"] for cell in cells[method]], axis=0)
         right.plot(range(1, len(shares) + 1), 100 * shares, "--" if method == MATRICES else "-", color=COLORS[method])
-    right.plot(range(1, len(chance[0]) + 1), 100 * np.mean(chance, axis=0), ":", color=FAINT)
-    right.text(17, 22, "noise", color=FAINT)
-    right.axhline(100 * SHARE, color=FAINT, lw=1)
+    right.plot(range(1, len(chance[0]) + 1), 100 * np.mean(chance, axis=0), ":", color=LIGHT.faint)
+    right.text(17, 22, "noise", color=LIGHT.faint)
+    right.axhline(100 * SHARE, color=LIGHT.faint, lw=1)
     left.set(xscale="log", yscale="log", xlabel="excess on novels: less is more learned", ylabel="excess on the old: forgotten",
              title="Learned and forgotten")
     right.set(xscale="log", xlabel="directions", ylabel="share of the squared length, %", title="The change of a matrix")

@@ -26,7 +26,7 @@ from common import (
     validation_excess,
 )
 
-from minillm.draw.style import FAINT, figure, save, style
+from minillm.draw.style import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, usual_rate
 from minillm.finetune.report import size
 from minillm.train.optimizers import Optimizer
@@ -126,7 +126,7 @@ with style():
         for d, shares in curve.items():
             ax.plot([d] * len(shares), [100 * share for share in shares], mark, ms=4, alpha=0.5, color=color)
         ax.plot([mean(needed[width])] * 2, [0, 100 * BRIGHT], ":", lw=1.6, color=color)
-    ax.axhline(100 * BRIGHT, color=FAINT, lw=1)
+    ax.axhline(100 * BRIGHT, color=LIGHT.faint, lw=1)
     ax.set(xscale="log", ylim=(0, 104), xlabel="directions that train, d (dotted: where 90 % are reached)",
            ylabel="of what full fine-tuning closes, %", title=f"How many directions are enough? ({args.seeds} seeds)")
     ax.set_xticks(DIRECTIONS, [f"{d:,d}" for d in DIRECTIONS])

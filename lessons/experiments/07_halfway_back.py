@@ -12,7 +12,7 @@
 import numpy as np
 from common import PLOTS, at_best_rate, kept, laboratory, mean, options, print_table, shown, trained
 
-from minillm.draw.style import FAINT, MODEL_COLORS, figure, save, style
+from minillm.draw.style import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, usual_rate
 from minillm.finetune.remedies import interpolate
 from minillm.finetune.table import Comparison, Row
@@ -77,7 +77,7 @@ print_table(["method", "best lr", "novels, a = 1", "old, a = 1", f"a keeping {KE
 
 # %%
 picture = PLOTS / "experiment07_halfway_back.png"
-COLORS = {"full": MODEL_COLORS["full"], "lora": "#4477AA", "adapter": MODEL_COLORS["adapter"]}
+COLORS = {"full": LIGHT.models["full"], "lora": "#4477AA", "adapter": LIGHT.models["adapter"]}
 with style():
     fig = figure(10.5, 4.9)
     axes = fig.subplots(1, 3, sharey=True)
@@ -88,7 +88,7 @@ with style():
             values = np.array([pair[i] for pair in both])
             ax.fill_between(ways, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, lw=0)
             ax.plot(ways, values.mean(axis=0), line, color=color, label=label)
-        ax.axvline(mean(p["a"] for p in points[method]), color=FAINT, lw=1.2, ls=":")
+        ax.axvline(mean(p["a"] for p in points[method]), color=LIGHT.faint, lw=1.2, ls=":")
         ax.set(title=name, yscale="log")
         ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "¼", "½", "¾", "1"])
         ax.set_yticks([0.01, 0.03, 0.1, 0.3, 1], ["0.01", "0.03", "0.1", "0.3", "1"])

@@ -29,7 +29,7 @@ from common import (
 )
 
 from minillm import SGD
-from minillm.draw.style import MODEL_COLORS, figure, save, style
+from minillm.draw.style import LIGHT, figure, save, style
 from minillm.finetune.compare import SCRATCH, Cell, usual_rate
 from minillm.surface.measure import Space, each_point, fixed_batches
 from minillm.train.evaluate import evaluate_documents
@@ -128,7 +128,7 @@ print_table(["|change| / |weights before|, %", *(RULES[kind] for kind in movemen
 
 # %%
 picture = PLOTS / "experiment08_one_basin.png"
-COLORS = {"fine-tuned": MODEL_COLORS["full"], "scratch": "#332288", "same start": "#2A9D8F", "SGD": "#4477AA"}
+COLORS = {"fine-tuned": LIGHT.models["full"], "scratch": "#332288", "same start": "#2A9D8F", "SGD": "#4477AA"}
 with style():
     fig = figure(10.5, 5.2)
     left, right = fig.subplots(1, 2, width_ratios=[1.15, 1])

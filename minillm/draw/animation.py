@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
 
 from ..train.checkpoint import written_whole
-from .style import HALO, colors, figure, style
+from .style import colors, figure, look, style
 from .surface import contours, dot_every, dotted, hollow, landscape, map_size, mark, trail
 
 HOLD = 1.0                     # seconds that the last frame stays before the loop starts again
@@ -12,7 +12,7 @@ SIDE, TOP, FOOT = 0.8, 1.35, 0.75                                 # inches aroun
 COLUMN = 5.4
 
 
-def animate(surface, path, frames=40, fps=10):
+def animate(surface, path, frames=40, fps=10, dark=False):
     """A GIF of the twin maps on which the paths grow, equal times for equal steps, with the true losses above.
 
     Between two recorded points the path is straight. The heads are projections, the numbers are not: where a number does not suit
@@ -24,7 +24,7 @@ def animate(surface, path, frames=40, fps=10):
     color = colors([*surface.points, *surface.paths])
     last = max(int(way.steps[-1]) for way in surface.paths.values())
     steps = np.r_[np.linspace(0, last, frames), np.full(round(HOLD * fps), last)]
-    with style():
+    with style(dark):
         fig, maps = _stage(surface, color)
         clock = fig.text(SIDE / fig.get_figwidth(), 0.975, "", va="top", size=16, weight="bold")
         walkers = [Walker(ax, k, name, way, way.loss[task], color[name], dot_every(surface)) for task, ax in maps.items()
@@ -69,7 +69,7 @@ class Walker:
         self.name, self.way, self.loss, self.color = name, way, loss, color
         self.line, self.dots = trail(ax, way, color, every)
         self.places, self.dot_steps = self.dots.get_offsets(), way.steps[dotted(way, every)]
-        self.head, = ax.plot([], [], "o", ms=13, mec=color, mew=2, path_effects=HALO, zorder=8)
+        self.head, = ax.plot([], [], "o", ms=13, mec=color, mew=2, path_effects=look().halo, zorder=8)
         self.text = ax.annotate("", (0, 1), (108 * k, 21), "axes fraction", "offset points", color=color, size=13, weight="bold")
 
     def go(self, step):
@@ -77,6 +77,6 @@ class Walker:
         head = [np.interp(step, way.steps, way.ab[:, axis]) for axis in (0, 1)]
         self.line.set_data(*np.vstack([way.ab[way.steps < step], head]).T)
         self.head.set_data(*np.array([head]).T)
-        self.head.set_markerfacecolor(hollow(self.color, np.interp(step, way.steps, np.nan_to_num(way.residual))))
+        self.head.set_markerfacecolor(hollow(self.color, np.interp(step, way.steps, way.residual)))
         self.dots.set_offsets(self.places[self.dot_steps <= step])
         self.text.set_text(f"{self.name} {np.interp(step, way.steps, self.loss):.2f}")

@@ -4,12 +4,12 @@ import numpy as np
 
 from .curves import RESOLVED, log_limits, plain_ticks
 from .labels import place
-from .style import FAINT, INK, colors, display, figure, save, style
+from .style import colors, display, figure, look, save, style
 
 UNITS = {"excess": "nats per token above the floor", "loss": "nats per token"}
 
 
-def comparison(found, path):
+def comparison(found, path, dark=False):
     """Left, learning against forgetting: each method's mean and intervals over seeds, on the line that its learning rates draw.
     Right, the methods from best to worst, with the share of the weights that each trains.
 
@@ -18,7 +18,7 @@ def comparison(found, path):
     rows = [(row, found.entries(row)) for row in found.rows]
     rows = [(row, entries) for row, entries in rows if "new" in entries]
     color = colors(dict.fromkeys(row.name for row, _ in rows))
-    with style():
+    with style(dark):
         fig = figure(14.4, 6.6)
         left, right = fig.subplots(1, 2, width_ratios=(1.5, 1))
         fig.subplots_adjust(left=0.06, right=0.985, bottom=0.115, top=0.92, wspace=0.38)
@@ -43,20 +43,20 @@ def _trade_off(ax, found, rows, all_rows, color):
     for row, entries in rows:
         bars = {f"{axis}err": [[min(entries[f"{what}_interval"] or 0, at - RESOLVED / 2)], [entries[f"{what}_interval"] or 0]]
                 for axis, what, at in zip("xy", ("new", "old"), points[row.name])}
-        ax.errorbar(*points[row.name], **bars, fmt="o", ms=11, color=color[row.name], mec="white", mew=1.3, elinewidth=2,
+        ax.errorbar(*points[row.name], **bars, fmt="o", ms=11, color=color[row.name], mec=look().paper, mew=1.3, elinewidth=2,
                     zorder=5)
-    ax.plot(*start, "o", ms=11, color=INK, mec="white", mew=1.3, zorder=5)
+    ax.plot(*start, "o", ms=11, color=look().ink, mec=look().paper, mew=1.3, zorder=5)
     for row, entries in all_rows:
         if row.method == "scratch" and ax.get_xlim()[0] < entries["new"] < ax.get_xlim()[1]:
-            ax.axvline(entries["new"], color=FAINT, ls=":", lw=2)
+            ax.axvline(entries["new"], color=look().faint, ls=":", lw=2)
             ax.annotate("from scratch", (entries["new"], 0.99), (4, 0), xycoords=ax.get_xaxis_transform(),
-                        textcoords="offset points", rotation=90, va="top", color=FAINT, size=11)
-    ax.annotate("better", (0.012, 0.015), (0.1, 0.1), xycoords="axes fraction", ha="center", va="center", color=FAINT, size=13,
-                arrowprops=dict(arrowstyle="-|>", color=FAINT, lw=2.5, mutation_scale=20))
+                        textcoords="offset points", rotation=90, va="top", color=look().faint, size=11)
+    ax.annotate("better", (0.012, 0.015), (0.1, 0.1), xycoords="axes fraction", ha="center", va="center", color=look().faint, size=13,
+                arrowprops=dict(arrowstyle="-|>", color=look().faint, lw=2.5, mutation_scale=20))
     ax.set(xlabel=f"new task ({found.new}): {UNITS[found.measures[0]]}",
            ylabel=f"old domains (mean): {UNITS[found.measures[1]]}", title="Learned, and forgotten")
     ax.grid()
-    place(ax, [(start, "untouched", INK), *((xy, display(name), color[name]) for name, xy in points.items())],
+    place(ax, [(start, "untouched", look().ink), *((xy, display(name), color[name]) for name, xy in points.items())],
           list(sweeps.values()), distance=10, size=11.5)
 
 
@@ -69,10 +69,10 @@ def _ranking(ax, found, rows, color):
     for i, ((row, entries), value) in enumerate(zip(rows, values)):
         interval = entries["new_interval"] or 0
         ax.errorbar(value, i, xerr=[[min(interval, value - RESOLVED / 2)], [interval]], fmt="o", ms=9, color=color[row.name],
-                    mec="white", mew=1, elinewidth=2)
-    ax.axvline(max(found.base_entries()["new"], RESOLVED), color=INK, ls="--", lw=1.5)
+                    mec=look().paper, mew=1, elinewidth=2)
+    ax.axvline(max(found.base_entries()["new"], RESOLVED), color=look().ink, ls="--", lw=1.5)
     ax.annotate("untouched", (max(found.base_entries()["new"], RESOLVED), 0.01), (-4, 0), xycoords=ax.get_xaxis_transform(),
-                textcoords="offset points", rotation=90, ha="right", va="bottom", color=INK, size=11)
+                textcoords="offset points", rotation=90, ha="right", va="bottom", color=look().ink, size=11)
     ax.set_yticks(at, [f"{display(row.name)}\n{entries['trainable_percent']:.3g} % trained" for row, entries in rows], size=10.5)
     ax.set(ylim=(max(len(rows), 1) - 0.5, -0.5), xlabel=UNITS[found.measures[0]], title=f"The new task: {found.new}")
     ax.tick_params(axis="y", length=0)

@@ -4,13 +4,13 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
 from .labels import line_ends, place
-from .style import FAINT, INK, MODEL_COLORS, colors, display, figure, save, style
+from .style import colors, display, figure, look, save, style
 
 RESOLVED = 1e-3                # nats a token: an excess below this is noise of the test texts, and a log axis needs an end
-TRAINED, VALIDATED = MODEL_COLORS["frozen"], MODEL_COLORS["full"]
+TRAINED, VALIDATED = "frozen", "full"      # models whose colours these lines have
 
 
-def pretraining(history, path):
+def pretraining(history, path, dark=False):
     """Learning curves, against the best that any model could do.
 
     Left: the loss in training, raw and smoothed, in validation, and the floor. A loss by itself says little; what a learner still
@@ -22,7 +22,7 @@ def pretraining(history, path):
     """
     checks = history["validation"]
     floor = checks[-1]["floor"] if checks else None
-    with style():
+    with style(dark):
         fig = figure(12.8 if floor is not None else 8, 5.2)
         axes = fig.subplots(1, 2 if floor is not None else 1, squeeze=False)[0]
         if floor is not None:
@@ -38,15 +38,15 @@ def _losses(ax, loss, checks, floor, steps):
     loss = np.asarray(loss, float)
     window = max(1, len(loss) // 50)
     smooth = np.convolve(loss, np.full(window, 1 / window), "valid") if len(loss) else loss
-    ax.plot(np.arange(1, len(loss) + 1), loss, color=TRAINED, lw=0.7, alpha=0.35)
-    ax.plot(np.arange(len(smooth)) + (window + 1) / 2, smooth, color=TRAINED, label="training (each step, and smoothed)")
+    ax.plot(np.arange(1, len(loss) + 1), loss, color=look().models[TRAINED], lw=0.7, alpha=0.35)
+    ax.plot(np.arange(len(smooth)) + (window + 1) / 2, smooth, color=look().models[TRAINED], label="training (each step, and smoothed)")
     if checks:
-        ax.plot([check["step"] for check in checks], [check["loss"] for check in checks], "o-", color=VALIDATED, ms=5,
-                mec="white", mew=0.8, clip_on=False, zorder=3, label="validation")
+        ax.plot([check["step"] for check in checks], [check["loss"] for check in checks], "o-", color=look().models[VALIDATED], ms=5,
+                mec=look().paper, mew=0.8, clip_on=False, zorder=3, label="validation")
     ax.set(title="Loss", xlabel="step", ylabel="nats per token", xlim=(0, 1.02 * steps))
     if floor is not None:
         ax.set_ylim(bottom=min(0.8 * floor, floor - 0.09 * (ax.get_ylim()[1] - floor)))
-        ax.axhline(floor, color=INK, ls="--", lw=1.8)
+        ax.axhline(floor, color=look().ink, ls="--", lw=1.8)
         ax.annotate("floor: the best possible loss", (0.985, floor), (0, -6), xycoords=ax.get_yaxis_transform(),
                     textcoords="offset points", ha="right", va="top")
     ax.grid(axis="y")
@@ -58,7 +58,7 @@ def _excess(ax, checks, steps):
     curves = {domain: [max(check["excess"][domain], RESOLVED) for check in checks] for domain in checks[-1]["excess"]}
     color = colors(curves)
     for domain, excess in curves.items():
-        ax.semilogy(x, excess, "o-", color=color[domain], ms=4, mec="white", mew=0.6, clip_on=False)
+        ax.semilogy(x, excess, "o-", color=color[domain], ms=4, mec=look().paper, mew=0.6, clip_on=False)
     ax.margins(y=0.08)
     ax.set(title="Loss above the floor, by domain", xlabel="step", xlim=(0, 1.02 * steps))
     plain_ticks(ax.yaxis)
@@ -66,7 +66,7 @@ def _excess(ax, checks, steps):
     line_ends(ax, {domain: (x[-1], excess[-1], color[domain]) for domain, excess in curves.items()})
 
 
-def learning_and_forgetting(models, general, special, path):
+def learning_and_forgetting(models, general, special, path, dark=False):
     """Every model as one point: how well it does the new task, and how well it still does the old ones.
 
     Left: excess over the floor on the new task against its mean over the old domains, both on log axes; the arrows lead from the
@@ -76,7 +76,7 @@ def learning_and_forgetting(models, general, special, path):
     models      {name: {"excess": {domain: float}, "trainable_parameters": int, "total_parameters": int}}
     general     names of the old domains; special: of the new one
     """
-    with style():
+    with style(dark):
         fig = figure(13.6, 6)
         left, right = fig.subplots(1, 2, width_ratios=(1.45, 1))
         fig.subplots_adjust(left=0.065, right=0.985, bottom=0.125, top=0.915, wspace=0.27)
@@ -95,14 +95,14 @@ def _trade_off(ax, models, general, special):
     plain_ticks(ax.xaxis)
     plain_ticks(ax.yaxis)
     for name, xy in at.items():
-        ax.plot(*xy, "o", ms=14, color=color[name], mec="white", mew=1.5, zorder=5)
+        ax.plot(*xy, "o", ms=14, color=color[name], mec=look().paper, mew=1.5, zorder=5)
     arrows = [name for name in at if "pretrained" in at and name not in ("pretrained", "scratch")]
     for name in arrows:
         ax.annotate("", at[name], at["pretrained"], zorder=3,
                     arrowprops=dict(arrowstyle="-|>", color=color[name], lw=2, alpha=0.55, shrinkA=9, shrinkB=9,
                                     mutation_scale=18))
-    ax.annotate("better", (0.015, 0.02), (0.13, 0.125), xycoords="axes fraction", ha="center", va="center", color=FAINT, size=14,
-                arrowprops=dict(arrowstyle="-|>", color=FAINT, lw=2.5, mutation_scale=22))
+    ax.annotate("better", (0.015, 0.02), (0.13, 0.125), xycoords="axes fraction", ha="center", va="center", color=look().faint, size=14,
+                arrowprops=dict(arrowstyle="-|>", color=look().faint, lw=2.5, mutation_scale=22))
     ax.set(xlabel=f"new task ({special}): nats per token above the floor", ylabel="old domains (mean): nats above the floor",
            title="Learned, and forgotten")
     ax.grid()
@@ -121,7 +121,7 @@ def _by_domain(ax, models, general):
     color = colors(models)
     dodge = np.linspace(-0.26, 0.26, len(models)) if len(models) > 1 else [0]
     rows = np.arange(len(general))
-    ax.hlines(rows[1:] - 0.5, 0, 1, color="#E4E4E4", lw=1, transform=ax.get_yaxis_transform())
+    ax.hlines(rows[1:] - 0.5, 0, 1, color=look().rule, lw=1, transform=ax.get_yaxis_transform())
     for (name, model), shift in zip(models.items(), dodge):
         excess = np.maximum([model["excess"][domain] for domain in general], RESOLVED)
         if name == "pretrained":
@@ -130,7 +130,7 @@ def _by_domain(ax, models, general):
         if "pretrained" in models and name != "scratch":
             before = np.maximum([models["pretrained"]["excess"][domain] for domain in general], RESOLVED)
             ax.hlines(rows + shift, before, excess, color=color[name], lw=2, alpha=0.45)
-        ax.plot(excess, rows + shift, "o", ms=9, color=color[name], mec="white", mew=0.8)
+        ax.plot(excess, rows + shift, "o", ms=9, color=color[name], mec=look().paper, mew=0.8)
     ax.set(xscale="log", ylim=(len(general) - 0.5, -0.5), title="Old domains, one by one",
            xlabel="nats per token above the floor")
     ax.set_yticks(rows, general)

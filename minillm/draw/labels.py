@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .style import HALO
+from .style import look
 
 CORNERS = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
 HORIZONTAL, VERTICAL = {1: "left", 0: "center", -1: "right"}, {1: "bottom", 0: "center", -1: "top"}
@@ -59,7 +59,7 @@ def place(ax, points, avoid=(), distance=9, size=12.5):
 
     for xy, text, color in points:
         label = ax.annotate(text, xy, textcoords="offset points", xytext=(0, 0), color=color, size=size, weight="bold",
-                            path_effects=HALO, zorder=9)
+                            path_effects=look().halo, zorder=9)
         taken.append(put(label, min(CORNERS, key=lambda corner: cost(put(label, corner)))))
 
 

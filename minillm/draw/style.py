@@ -6,39 +6,86 @@ a global list. So it works without a screen and in a thread.
 
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import cycle
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from ..train.checkpoint import written_whole
 
-INK, FAINT = "#222222", "#777777"
-# Safe for the colour-blind, after Okabe & Ito and Paul Tol, and dark enough for text on white.
-MODEL_COLORS = {"pretrained": INK, "full": "#D55E00", "frozen": "#0072B2", "adapter": "#B0359A", "scratch": "#707070"}
-SAFE_COLORS = ["#332288", "#117733", "#C27A00", "#CC6677", "#2A9D8F", "#8A7A12", "#882255", "#4477AA"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """The colours of a picture, but for those of models.
+
+    paper, ink, faint, rule     the ground, what is written on it, what is written less loudly, and thin lines
+    ground                      of a map, from its lowest places to its highest: grey, so that colour belongs to the models alone
+    models, others              colours of known models, and a cycle for all others
+    """
+
+    paper: str
+    ink: str
+    faint: str
+    rule: str
+    ground: LinearSegmentedColormap
+    models: dict
+    others: tuple
+
+    @property
+    def halo(self):
+        """Keeps text and lines legible on any ground."""
+        return [withStroke(linewidth=3, foreground=self.paper)]
+
+
+# Safe for the colour-blind, after Okabe & Ito and Paul Tol; dark enough for text on white, or bright enough on black.
+LIGHT = Look(
+    paper="#FFFFFF", ink="#222222", faint="#777777", rule="#E4E4E4",
+    ground=LinearSegmentedColormap.from_list("ground", ["#FFFFFA", "#E6EAEE", "#CAD2DA", "#A9B4C1", "#8492A3", "#5F6E81", "#3C485A"]),
+    models={"pretrained": "#222222", "full": "#D55E00", "frozen": "#0072B2", "adapter": "#B0359A", "scratch": "#707070"},
+    others=("#332288", "#117733", "#C27A00", "#CC6677", "#2A9D8F", "#8A7A12", "#882255", "#4477AA"))
+DARK = Look(
+    paper="#14171C", ink="#EDEDED", faint="#9AA0A8", rule="#333A44",
+    ground=LinearSegmentedColormap.from_list("ground", ["#0E1116", "#1B222B", "#2A3440", "#3D4A59", "#556576", "#738496", "#98A8B8"]),
+    models={"pretrained": "#F2F2F2", "full": "#F28C38", "frozen": "#56B4E9", "adapter": "#E284D2", "scratch": "#A8A8A8"},
+    others=("#9C8CF0", "#57C785", "#E6B450", "#F29CA3", "#5FD0C5", "#C9BC55", "#D77FB0", "#8DB4E2"))
 DISPLAY = {"full": "full fine-tuning", "frozen": "partly frozen", "scratch": "from scratch"}
-HALO = [withStroke(linewidth=3, foreground="white")]             # keeps text and lines legible on any ground
 
 RC = {
     "font.family": "DejaVu Sans", "font.size": 13,
     "axes.titlesize": 14.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
     "axes.labelsize": 13, "xtick.labelsize": 12, "ytick.labelsize": 12, "legend.fontsize": 12, "legend.frameon": False,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": FAINT, "axes.titlepad": 10,
-    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-    "grid.color": "#E4E4E4", "axes.axisbelow": True, "lines.linewidth": 2.2, "lines.solid_capstyle": "round",
-    "figure.facecolor": "white", "figure.dpi": 120, "savefig.dpi": "figure",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titlepad": 10,
+    "axes.axisbelow": True, "lines.linewidth": 2.2, "lines.solid_capstyle": "round",
+    "figure.dpi": 120, "savefig.dpi": "figure",
 }
 _settings = threading.RLock()                                    # matplotlib's settings are global: one picture at a time
+_look = LIGHT
 
 
 @contextmanager
-def style():
+def style(dark=False):
     """Inside, everything that is drawn looks like this project; afterwards matplotlib is as it was."""
-    with _settings, mpl.rc_context(RC):
-        yield
+    global _look
+    with _settings:
+        before, _look = _look, DARK if dark else LIGHT
+        colours = {"figure.facecolor": _look.paper, "axes.facecolor": _look.paper, "text.color": _look.ink,
+                   "axes.labelcolor": _look.ink, "xtick.color": _look.ink, "ytick.color": _look.ink, "axes.edgecolor": _look.faint,
+                   "grid.color": _look.rule}
+        try:
+            with mpl.rc_context(RC | colours):
+                yield
+        finally:
+            _look = before
+
+
+def look():
+    """The colours of the picture that is being drawn."""
+    return _look
 
 
 def figure(width, height, dpi=120):
@@ -50,8 +97,8 @@ def figure(width, height, dpi=120):
 
 def colors(names):
     """{name: colour}: a model has the same colour in all pictures; other names get those of a safe cycle, in turn."""
-    others = cycle(SAFE_COLORS)
-    return {name: MODEL_COLORS.get(name) or next(others) for name in names}
+    others = cycle(_look.others)
+    return {name: _look.models.get(name) or next(others) for name in names}
 
 
 def display(name):

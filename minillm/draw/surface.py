@@ -4,20 +4,18 @@ import textwrap
 from dataclasses import replace
 
 import numpy as np
-from matplotlib.colors import BoundaryNorm, LinearSegmentedColormap, to_rgb
+from matplotlib.colors import BoundaryNorm, to_rgb
 
 from .labels import line_ends, place
-from .style import HALO, colors, figure, save, style
+from .style import colors, figure, look, save, style
 
 HEADINGS = ("New task", "Old domains")
 LETTERS = {"pretrained": "P", "full": "F", "adapter": "A"}
-GROUND = LinearSegmentedColormap.from_list(                   # grey, so that colour belongs to the models alone
-    "ground", ["#FFFFFA", "#E6EAEE", "#CAD2DA", "#A9B4C1", "#8492A3", "#5F6E81", "#3C485A"])
 MAP, COLUMN = 5.05, 6.65                       # inches: the greatest width of a map, and from one map to the next
 EXTREME = 2                                    # one axis more than so many times as long: equal units would show a thin strip
 
 
-def surface(surface, path):
+def surface(surface, path, dark=False):
     """Twin maps of one plane of weight space, and under each the check of its truth.
 
     Above: the loss on the new task (left) and on the old domains (right) at the same weights, so that forgetting is seen:
@@ -30,7 +28,7 @@ def surface(surface, path):
     """
     surface = landscape(surface)
     color = colors([*surface.points, *surface.paths])
-    with style():
+    with style(dark):
         across, up = map_size(surface, MAP, 4.6)
         caption = textwrap.wrap(_caption(surface), 74 * len(surface.loss))
         foot = 0.15 + 0.22 * len(caption)
@@ -47,7 +45,7 @@ def surface(surface, path):
             if surface.paths:
                 below = fig.add_axes([left / width, (foot + 0.65) / height, MAP / width, 1.7 / height])
                 _true_and_shown(below, surface, task, color)
-        fig.text(0.85 / width, (foot - 0.05) / height, "\n".join(caption), va="top", size=11, color="#555555", linespacing=1.3)
+        fig.text(0.85 / width, (foot - 0.05) / height, "\n".join(caption), va="top", size=11, color=look().faint, linespacing=1.3)
         save(fig, path)
 
 
@@ -80,16 +78,16 @@ def levels(S, top, n=14):
 def contours(ax, surface, task, k, title_pad=10):
     """The k-th map: filled contours, a colour bar in nats, and the level of chance dashed."""
     S, chance = surface.loss[task], surface.facts["chance"]
-    S = np.where(np.isfinite(S), S, 10 * chance)
+    S = np.ma.masked_invalid(S)
     met = [point[task] for point in surface.point_loss.values()] + [path.loss[task].max() for path in surface.paths.values()]
     top = min(S.max(), 1.3 * max(chance, *met))                  # far above chance, all is equally lost
     heights = levels(S, top)
     clipped = S.max() > top
-    filled = ax.contourf(surface.a, surface.b, S, heights, cmap=GROUND, norm=BoundaryNorm(heights, GROUND.N, extend="max"),
-                         extend="max" if clipped else "neither")
-    ax.contour(surface.a, surface.b, S, heights[1:], colors="#24364B", linewidths=0.5, alpha=0.45)
+    filled = ax.contourf(surface.a, surface.b, S, heights, cmap=look().ground, extend="max" if clipped else "neither",
+                         norm=BoundaryNorm(heights, look().ground.N, extend="max"))
+    ax.contour(surface.a, surface.b, S, heights[1:], colors=[look().ink], linewidths=0.5, alpha=0.45)
     if S.min() < chance < S.max():
-        line = ax.contour(surface.a, surface.b, S, [chance], colors="white", linestyles="--", linewidths=2)
+        line = ax.contour(surface.a, surface.b, S, [chance], colors=[look().paper], linestyles="--", linewidths=2)
         ax.clabel(line, fmt=f"chance: {chance:.1f}", fontsize=11)
     ax.set(xlim=surface.a[[0, -1]], ylim=surface.b[[0, -1]], aspect="auto" if extreme(surface) else "equal")
     ax.set_xlabel(surface.facts["labels"][0])
@@ -97,6 +95,8 @@ def contours(ax, surface, task, k, title_pad=10):
     if k == 0:
         ax.set_ylabel(surface.facts["labels"][1])
     ax.spines[:].set_visible(False)
+    if surface.facts["not_numbers"]:                             # seen through what is left blank
+        ax.patch.set(facecolor=look().paper, edgecolor=look().faint, hatch="xx", lw=0)
     bar = ax.figure.colorbar(filled, cax=ax.inset_axes([1.03, 0, 0.03, 1]), ticks=heights[::2])
     bar.ax.set_yticklabels([f"{tick:.2f}" for tick in heights[:-1:2]] + [f"{'≥ ' if clipped else ''}{top:.2f}"])
     bar.ax.tick_params(labelsize=11, length=2)
@@ -123,42 +123,30 @@ def trail(ax, path, color, every):
     """A path as a line with dots, equal in steps: full where the point lies in the plane, hollow where the plane shows little of
     the way to it. Returns the line and the dots."""
     at = dotted(path, every)
-    line, = ax.plot(*path.ab.T, color=color, path_effects=HALO, zorder=4)
+    line, = ax.plot(*path.ab.T, color=color, path_effects=look().halo, zorder=4)
     return line, ax.scatter(*path.ab[at].T, s=44, c=[hollow(color, r) for r in path.residual[at]], edgecolors=color,
                             linewidths=1.4, zorder=5)
 
 
 def hollow(color, residual):
-    """The colour, mixed with white as far as the point lies off the plane. At the origin the residual is 0/0: that lies in it."""
-    residual = np.nan_to_num(residual)
-    return tuple((1 - residual) * np.array(to_rgb(color)) + residual)
+    """The colour, mixed with the paper's as far as the point lies off the plane."""
+    return tuple((1 - residual) * np.array(to_rgb(color)) + residual * np.array(to_rgb(look().paper)))
 
 
 def mark(ax, surface, color, size=12.5):
     """Every model by a disc and its name: those that span the plane, and the ends of paths that only project into it."""
     ends = {name: path.ab[-1] for name, path in surface.paths.items()} | surface.points
     for name, ab in ends.items():
-        residual = surface.paths[name].residual[-1] if name in surface.paths else 0
-        ax.plot(*ab, "o", ms=11, mfc=hollow(color[name], residual), mec=color[name], mew=1.8, path_effects=HALO, zorder=7)
+        residual = surface.residuals.get(name, 0)
+        ax.plot(*ab, "o", ms=11, mfc=hollow(color[name], residual), mec=color[name], mew=1.8, path_effects=look().halo, zorder=7)
     place(ax, [(ab, f"{LETTERS[name]} {name}" if name in LETTERS else name, color[name]) for name, ab in ends.items()],
           [path.ab for path in surface.paths.values()], size=size)
-
-
-def shown(surface, task, ab):
-    """The map at the points ab (n, 2): bilinear between the four grid points around each; nan beyond the grid."""
-    S, (x, y) = surface.loss[task], np.asarray(ab).T
-    i = np.clip(np.searchsorted(surface.a, x) - 1, 0, len(surface.a) - 2)
-    j = np.clip(np.searchsorted(surface.b, y) - 1, 0, len(surface.b) - 2)
-    s = (x - surface.a[i]) / (surface.a[i + 1] - surface.a[i])
-    t = (y - surface.b[j]) / (surface.b[j + 1] - surface.b[j])
-    value = (1 - t) * ((1 - s) * S[j, i] + s * S[j, i + 1]) + t * ((1 - s) * S[j + 1, i] + s * S[j + 1, i + 1])
-    return np.where((s >= 0) & (s <= 1) & (t >= 0) & (t <= 1), value, np.nan)
 
 
 def _true_and_shown(ax, surface, task, color):
     for name, path in surface.paths.items():
         ax.plot(path.steps, path.loss[task], color=color[name])
-        ax.plot(path.steps, shown(surface, task, path.ab), color=color[name], ls=(0, (3, 2)), lw=1.8)
+        ax.plot(path.steps, path.shown[task], color=color[name], ls=(0, (3, 2)), lw=1.8)
     ax.set(xlabel="step", ylabel="nats per token", xlim=(0, None))
     ax.margins(y=0.12)
     ax.set_title("true loss (solid), and as the map shows it (dashed)", size=12, weight="normal")
@@ -172,7 +160,8 @@ def _caption(surface):
                      for name, d in surface.distances.items() if d)
     errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.paths.items())
     tokens = ", ".join(f"{n} of {task}" for task, n in facts["tokens"].items())
-    parts = [f"Axes in units of weight distance{', not to the same scale' if extreme(surface) else ''}; "
+    unit = "units of weight distance" if facts["unit"] else "parts of the weights themselves, filter by filter"
+    parts = [f"Axes in {unit}{', not to the same scale' if extreme(surface) else ''}; "
              f"directions: {facts['directions']}{'; ' * bool(ways)}{ways}.",
              f"Loss on fixed tokens ({tokens}), seed {facts['seed']}."]
     if surface.paths:

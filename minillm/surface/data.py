@@ -1,9 +1,11 @@
 """A loss surface as data: all that a picture of it needs, and nothing of how it is drawn."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
+
+IN_PLANE = 1e-6      # a point lies in the plane if no more than this part of the way to it is missing there
 
 
 @dataclass
@@ -14,33 +16,40 @@ class Path:
     ab          (T, 2) coordinates of the projection onto the plane
     residual    (T,) the part of the way from the origin that the plane does not show: |delta - projection| / |delta|, 0 to 1
     loss        {task: (T,)} the true loss of the recorded weights, on the tokens of the surface
+    shown       {task: (T,)} the loss of the plane where they project to, measured there and not read off the grid
+    texts       [T texts] what the recorded weights write, or nothing
     """
 
     steps: np.ndarray
     ab: np.ndarray
     residual: np.ndarray
     loss: dict
+    shown: dict
+    texts: list = field(default_factory=list)
 
 
 @dataclass
 class Surface:
     """S_task(a, b) = loss of the model with weights  origin + a u + b v,  on fixed tokens.
 
-    a, b        coordinates of the grid (n_a,), (n_b,), in units of weight distance (u and v have length 1)
-    loss        {task: (n_b, n_a)} in nats a token; the first task is the new one, the second the old
-    points      {model: (a, b)}; "pretrained" is (0, 0)
-    point_loss  {model: {task: loss}}, measured apart from the grid
+    a, b        coordinates of the grid (n_a,), (n_b,), in units of u and v
+    loss        {task: (n_b, n_a)} in nats a token, nan where it is no number; the first task is the new one, the second the old
+    points      {model: (a, b)} where models project to
+    residuals   {model: the part of the way from the origin that the plane does not show}
+    point_loss  {model: {task: loss}}, the true ones
     paths       {model: Path}
     distances   {model: |theta - origin|}
     cosines     {"model,model": cosine between their ways from the origin}
-    facts       what a caption says: norm (|origin|), tokens {task: n}, seed, chance (ln V), directions, labels [a, b], and
-                gap, the largest difference between S at the three models and their losses measured apart
+    facts       what a caption says: view, directions, labels [a, b], notes [sentences], origin (its name), norm (|origin|), unit
+                (do a and b have length 1?), tokens {task: n}, seed, chance (ln V), in_plane [names], gap (see `checks`),
+                not_numbers (grid points without a loss), away [names of paths that leave the map]
     """
 
     a: np.ndarray
     b: np.ndarray
     loss: dict
     points: dict
+    residuals: dict
     point_loss: dict
     paths: dict
     distances: dict
@@ -54,27 +63,35 @@ class Surface:
 
     def checks(self):
         """"Is my picture right?", in sentences."""
-        spanned = " and ".join(self.facts["spanned_by"])
-        return [f"S at pretrained, {spanned} differs from their losses, measured apart, by at most {self.facts['gap']:.1e} nats",
-                *(f"|{name} - pretrained| = {distance:.2f}, {100 * distance / self.facts['norm']:.1f} % of |pretrained|"
+        facts, origin = self.facts, self.facts["origin"]
+        bad, n = facts["not_numbers"], sum(S.size for S in self.loss.values())
+        return [*facts["notes"],
+                f"what lies in the plane ({', '.join(facts['in_plane'])}): the surface there differs from the loss of the model, "
+                f"measured apart, by at most {facts['gap']:.1e} nats",
+                *(f"|{name} - {origin}| = {distance:.2f}, {100 * distance / facts['norm']:.1f} % of |{origin}|"
                   for name, distance in self.distances.items()),
                 *(f"cosine of the ways of {pair.replace(',', ' and ')}: {value:.3f}" for pair, value in self.cosines.items()),
-                *(f"projection error along the way of {name}: up to {path.residual.max():.2f}, at its end {path.residual[-1]:.2f}"
-                  for name, path in self.paths.items())]
+                *(f"projection error along the way of {name}: up to {np.nanmax(path.residual):.2f}, at its end "
+                  f"{path.residual[-1]:.2f}" for name, path in self.paths.items()),
+                *(f"the way of {name} leaves the map" for name in facts["away"]),
+                f"losses that are no numbers: {bad} of {n}{', left blank in the picture' if bad else ''}"]
+
+    # As a file: all arrays by dotted name, and everything else as JSON.
+
+    META = ("points", "residuals", "point_loss", "distances", "cosines", "facts")
 
     def arrays(self):
-        """All arrays by dotted name, and everything else as JSON text: for an .npz file."""
         arrays = {"a": self.a, "b": self.b} | {f"loss.{task}": S for task, S in self.loss.items()}
         for model, path in self.paths.items():
-            arrays |= {f"paths.{model}.steps": path.steps, f"paths.{model}.ab": path.ab,
-                       f"paths.{model}.residual": path.residual}
-            arrays |= {f"paths.{model}.loss.{task}": loss for task, loss in path.loss.items()}
+            parts = {"steps": path.steps, "ab": path.ab, "residual": path.residual}
+            arrays |= {f"paths.{model}.{part}": array for part, array in parts.items()}
+            arrays |= {f"paths.{model}.{kind}.{task}": loss for kind in ("loss", "shown")
+                       for task, loss in getattr(path, kind).items()}
         return arrays
 
-    META = ("points", "point_loss", "distances", "cosines", "facts")
-
     def meta(self):
-        return {part: getattr(self, part) for part in self.META}
+        return {part: getattr(self, part) for part in self.META} | {
+            "texts": {name: path.texts for name, path in self.paths.items()}}
 
     @classmethod
     def of(cls, arrays, meta):
@@ -82,8 +99,43 @@ class Surface:
         def below(prefix):
             return {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
 
-        models = dict.fromkeys(name.split(".")[0] for name in below("paths."))
         paths = {model: Path(*(arrays[f"paths.{model}.{part}"] for part in ("steps", "ab", "residual")),
-                             loss=below(f"paths.{model}.loss.")) for model in models}
+                             below(f"paths.{model}.loss."), below(f"paths.{model}.shown."), texts)
+                 for model, texts in meta["texts"].items()}
         return cls(arrays["a"], arrays["b"], below("loss."), paths=paths,
-                   **json.loads(json.dumps(meta)))
+                   **json.loads(json.dumps({part: meta[part] for part in cls.META})))
+
+
+@dataclass
+class Profile:
+    """The loss along curves between two models, t from 0 (the first) to 1 (the second), and a little beyond if wanted.
+
+    ends        the names of the two
+    t           (n,) with 0 and 1 among them
+    loss        {curve: {task: (n,)}}; "straight line" is one
+    barrier     {curve: {task: nats}}, see `barrier` in line.py
+    facts       tokens {task: n}, seed, notes [sentences]
+    """
+
+    ends: tuple
+    t: np.ndarray
+    loss: dict
+    barrier: dict
+    facts: dict = field(default_factory=dict)
+
+    def checks(self):
+        return [*self.facts["notes"],
+                *(f"barrier on {task} from {self.ends[0]} to {self.ends[1]} along the {curve}: {height:.4f} nats"
+                  for curve, tasks in self.barrier.items() for task, height in tasks.items())]
+
+    def arrays(self):
+        return {"t": self.t} | {f"loss.{curve}.{task}": loss for curve, tasks in self.loss.items() for task, loss in tasks.items()}
+
+    def meta(self):
+        facts = asdict(self)
+        return {part: facts[part] for part in ("ends", "barrier", "facts")}
+
+    @classmethod
+    def of(cls, arrays, meta):
+        loss = {curve: {task: arrays[f"loss.{curve}.{task}"] for task in tasks} for curve, tasks in meta["barrier"].items()}
+        return cls(tuple(meta["ends"]), arrays["t"], loss, meta["barrier"], meta["facts"])

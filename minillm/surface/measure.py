@@ -1,70 +1,58 @@
 """Measure a loss surface: the loss of every model of a plane, on the same few tokens."""
 
-import copy
+import time
 
 import numpy as np
 
-from ..nn import IGNORE
 from ..processes import parallel_map
-from ..text.batches import pad
-from ..train.evaluate import log_softmax_at
-from ..train.flat import Flat
-from .data import Path, Surface
-from .plane import Plane, cosine
+from ..train.checkpoint import read_arrays, write_arrays
+from .data import IN_PLANE, Path, Surface
+from .plane import cosine
+
+SAVE_EVERY = 5.0     # seconds
 
 
-def fixed_batches(documents, rows=6):
-    """Documents (lists of ids) -> [(tokens, targets)], short with short; the tag is given, not counted, as in every score."""
-    ordered = sorted(documents, key=len)
-    batches = [pad(ordered[i:i + rows]) for i in range(0, len(ordered), rows)]
-    for _, targets in batches:
-        targets[:, 0] = IGNORE
-    return batches
+def each_point(space, points, probe, workers=None):
+    """{task: loss} at each of some weights, in order. `points` are functions that make a vector, so that few exist at a time."""
+    return list(parallel_map(lambda point: space.losses(point(), probe), points, workers))
 
 
-def count(batches):
-    return sum(int(np.count_nonzero(targets != IGNORE)) for _, targets in batches)
+def measure_grid(space, plane, a, b, probe, workers=None, title="surface", keep=None):
+    """{task: S (n_b, n_a)}: S[j, i] is the loss at theta(a_i, b_j). Row by row, in several processes.
 
-
-def mean_loss(model, batches):
-    """Mean of -log p(target) over the targets that count, in nats."""
-    total = sum(log_softmax_at(model.logits(tokens), targets)[targets != IGNORE].sum() for tokens, targets in batches)
-    return float(-total / count(batches))
-
-
-class Space:
-    """All weights of one model as a vector: the space in which every method's weights are points.
-
-    The model is the *adapted* one, with weights (theta, phi): the body and the inserted adapters. Full fine-tuning is then
-    (theta', phi_0), an adapter (theta, phi'), and since phi_0 is the identity, every point in between is a working model.
+    keep        a file for the rows that are done: written now and then and when interrupted, read at the start, removed at the
+                end. Its name must say what is measured (views.py)
     """
-
-    def __init__(self, model):
-        self.model = copy.deepcopy(model)
-        self.flat = Flat(self.model.parameters(), gradients=False)
-        self.start = self.flat.data.copy()
-
-    def vector(self, arrays):
-        """The starting weights with some arrays {name: array} in their place. KeyError for a name that the model lacks."""
-        theta = self.start.copy()
-        views = self.flat.views(theta)
-        for name, array in arrays.items():
-            views[name][...] = array
-        return theta
-
-    def losses(self, theta, tasks):
-        """{task: loss} of the model with these weights, which it then has. No copy if theta was written into flat.data."""
-        if theta is not self.flat.data:
-            self.flat.data[...] = theta
-        return {task: mean_loss(self.model, batches) for task, batches in tasks.items()}
-
-
-def each_point(space, points, tasks, workers=None, title=None):
-    """{task: loss} at each of many weights, in order. `points` are functions that make a vector, so that few exist at a time."""
     from tqdm import tqdm
 
-    found = parallel_map(lambda point: space.losses(point(), tasks), points, workers)
-    return list(tqdm(found, total=len(points), desc=title, unit="point", disable=None if title else True))
+    def row(j):
+        base = plane.at_b(b[j])
+        found = [space.losses(plane.along(x, base, out=space.flat.data), probe) for x in a]
+        return [[losses[task] for losses in found] for task in probe.tasks]
+
+    done = list(read_arrays(keep)[0]["rows"]) if keep and keep.exists() else []
+
+    def save():
+        if keep and done:
+            write_arrays(keep, {"rows": np.array(done)}, {"kind": "unfinished grid"})
+
+    bar = tqdm(total=len(b) * len(a), initial=len(done) * len(a), desc=title, unit="point", disable=None if title else True)
+    saved = time.monotonic()
+    try:
+        for losses in parallel_map(row, range(len(done), len(b)), workers):
+            done.append(losses)
+            bar.update(len(a))
+            if time.monotonic() - saved > SAVE_EVERY:
+                save()
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        save()
+        raise
+    finally:
+        bar.close()
+    if keep:
+        keep.unlink(missing_ok=True)
+    return {task: np.array([losses[k] for losses in done]) for k, task in enumerate(probe.tasks)}
 
 
 def grid_axis(ends, points, margin=0.3):
@@ -74,50 +62,60 @@ def grid_axis(ends, points, margin=0.3):
     return np.linspace(low - room, high + room, points)
 
 
-def measure_surface(model, ends, ways, tasks, points=21, workers=None, facts=None):
-    """The surface through the model's own weights (the origin) and two end points, with the recorded ways on it.
+def measure_surface(space, plane, models, ways, probe, points=21, workers=None, extent=None, within=(), facts=None,
+                    keep=None):
+    """The surface on a plane, with models and the recorded ways of their weights on it.
 
-    model    the adapted model, at the starting weights
-    ends     {name: {parameter: array}}; the first two span the plane, further ones are projected onto it
-    ways     {name: (steps, [{parameter: array}])} as a `Recorder` keeps them
-    tasks    {task: batches} from `fixed_batches`
-    points   of the grid, along each axis
+    space       its starting weights need not lie in the plane
+    models      {name: vector}, projected onto the plane; one at the plane's origin gives that its name
+    ways        {name: (steps, [{parameter: array}])}; what an array is missing for is as at the start of the space
+    probe       the texts
+    points      of the grid, along each axis
+    extent      ((from, to) of a, (from, to) of b), or None: so that all models and ways fit with a margin, but for ways that end
+                above the loss of a blind guess, which would stretch the map
+    within      further points (a, b) that must fit
+    facts       further ones
     """
-    space = Space(model)
-    P = space.start
-    theta = {name: space.vector(arrays) for name, arrays in ends.items()}
-    first, second = list(ends)[:2]
-    plane = Plane(P, theta[first], theta[second])
-    ab = {"pretrained": (0.0, 0.0)} | {name: plane.project(vector)[0] for name, vector in theta.items()}
-    a = grid_axis([point[0] for point in ab.values()], points)
-    b = grid_axis([point[1] for point in ab.values()], points)
+    origin = plane.origin
+    chance = float(np.log(space.model.config.vocab_size))
+    delta = {name: np.subtract(theta, origin, dtype=np.float64) for name, theta in models.items()}
+    distances = {name: float(np.linalg.norm(way)) for name, way in delta.items()}
+    origin_name = next((name for name, distance in distances.items() if distance == 0), "the origin")
+    moved = [name for name in models if distances[name]]
+    projected = {name: plane.project(theta) for name, theta in models.items()}
+    paths = {name: project_way(space, plane, *way, probe, workers) for name, way in ways.items()}
+    away = [name for name, path in paths.items() if not path.loss[probe.tasks[0]][-1] < chance]
 
-    grid = [(lambda x=x, y=y: plane.at(x, y, out=space.flat.data)) for y in b for x in a]
-    found = each_point(space, grid, tasks, workers, title="surface")
-    losses = {task: np.array([f[task] for f in found]).reshape(len(b), len(a)) for task in tasks}
+    true = each_point(space, [lambda theta=theta: theta for theta in models.values()], probe, workers)
+    shown = each_point(space, [lambda ab=ab: plane.at(*ab) for ab, _ in projected.values()], probe, workers)
+    in_plane = [name for name, (_, residual) in projected.items() if residual < IN_PLANE]
+    gaps = [abs(apart[task] - there[task]) for name, apart, there in zip(models, true, shown) if name in in_plane
+            for task in probe.tasks]
+    gaps += [abs(path.loss[task] - path.shown[task])[path.residual < IN_PLANE].max(initial=0)
+             for path in paths.values() for task in probe.tasks]
 
-    named = {"pretrained": {}} | ends
-    true = each_point(space, [lambda arrays=arrays: space.vector(arrays) for arrays in named.values()], tasks, workers)
-    spanning = [lambda name=name: plane.at(*ab[name]) for name in ("pretrained", first, second)]
-    at_points = each_point(space, spanning, tasks, workers)
-    gap = max(abs(shown[task] - apart[task]) for shown, apart in zip(at_points, true) for task in tasks)
-    delta = {name: vector.astype(np.float64) - P for name, vector in theta.items()}
-    names = list(delta)
+    if extent is None:
+        fit = [ab for ab, _ in projected.values()] + [ab for name in paths if name not in away for ab in paths[name].ab]
+        a, b = (grid_axis(ends, points) for ends in np.array([*fit, *within]).T)
+    else:
+        a, b = (np.linspace(*ends, points) for ends in extent)
+    losses = measure_grid(space, plane, a, b, probe, workers, keep=keep)
     return Surface(
-        a=a, b=b, loss=losses, points=ab, point_loss=dict(zip(named, true)),
-        paths={name: project_way(space, plane, *way, tasks, workers) for name, way in ways.items()},
-        distances={name: float(np.linalg.norm(way)) for name, way in delta.items()},
-        cosines={f"{x},{y}": cosine(delta[x], delta[y]) for i, x in enumerate(names) for y in names[i + 1:]},
-        facts={"norm": float(np.linalg.norm(P.astype(np.float64))), "chance": float(np.log(model.config.vocab_size)),
-               "tokens": {task: count(batches) for task, batches in tasks.items()},
-               "spanned_by": [first, second], "gap": gap} | (facts or {}))
+        a=a, b=b, loss=losses, points={name: ab for name, (ab, _) in projected.items()},
+        residuals={name: residual for name, (_, residual) in projected.items()}, point_loss=dict(zip(models, true)), paths=paths,
+        distances={name: distances[name] for name in moved},
+        cosines={f"{x},{y}": cosine(delta[x], delta[y]) for i, x in enumerate(moved) for y in moved[i + 1:]},
+        facts={"norm": float(np.linalg.norm(origin)), "chance": chance, "tokens": probe.count, "origin": origin_name,
+               "unit": bool(np.allclose(np.diag(plane.gram), 1)), "labels": list(plane.labels), "directions": plane.directions,
+               "notes": list(plane.notes), "in_plane": in_plane, "gap": float(max(gaps, default=0)), "away": away,
+               "not_numbers": int(sum((~np.isfinite(S)).sum() for S in losses.values()))} | (facts or {}))
 
 
-def project_way(space, plane, steps, snapshots, tasks, workers=None):
-    """A recorded way as a Path: where it is in the plane, how far beside it, and its true loss."""
-    shown = [plane.project(space.vector(arrays)) for arrays in snapshots]
-    makers = [lambda arrays=arrays: space.vector(arrays) for arrays in snapshots]
-    true = each_point(space, makers, tasks, workers)
-    return Path(steps=np.array(steps), ab=np.array([point for point, _ in shown]),
-                residual=np.array([residual for _, residual in shown]),
-                loss={task: np.array([losses[task] for losses in true]) for task in tasks})
+def project_way(space, plane, steps, snapshots, probe, workers=None):
+    """A recorded way as a Path: where it is in the plane, how far beside it, and its true loss beside that of the plane."""
+    where = [plane.project(space.vector(arrays)) for arrays in snapshots]
+    true = each_point(space, [lambda arrays=arrays: space.vector(arrays) for arrays in snapshots], probe, workers)
+    shown = each_point(space, [lambda ab=ab: plane.at(*ab) for ab, _ in where], probe, workers)
+    return Path(steps=np.array(steps), ab=np.array([ab for ab, _ in where]), residual=np.array([rho for _, rho in where]),
+                loss={task: np.array([losses[task] for losses in true]) for task in probe.tasks},
+                shown={task: np.array([losses[task] for losses in shown]) for task in probe.tasks})

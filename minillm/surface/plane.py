@@ -1,56 +1,89 @@
-"""A plane in the space of all weights, through three models (Garipov et al. 2018)."""
+"""A plane in the space of all weights: theta(a, b) = origin + a u + b v."""
+
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..nn.pieces import pieces
 
 
+@dataclass
 class Plane:
-    """theta(a, b) = origin + a u + b v with u, v of length 1 and at right angles.
+    """Any origin and any two directions that are not one.
 
-    u points from the origin to the first model; v is what is left of the way to the second when its part along u is taken away
-    (Gram-Schmidt). So all three models lie exactly in the plane, and a and b are distances between weights.
+    labels      what moving along u, and along v, means: of the axes of a picture
+    directions  how they were chosen, for a caption
+    notes       what else has to be known of them, in sentences
     """
 
-    def __init__(self, origin, first, second):
-        """Three vectors. ValueError if they lie on one line, which no plane is defined by."""
-        self.origin = np.asarray(origin, np.float64)
-        self.u = unit(np.subtract(first, self.origin, dtype=np.float64))
-        way = np.subtract(second, self.origin, dtype=np.float64)
-        along_u = np.dot(way, self.u)
-        left = way - along_u * self.u
-        if np.linalg.norm(left) <= 1e-9 * np.linalg.norm(way):
-            raise ValueError("the three models lie on one line, so they do not define a plane")
-        self.v = unit(left)
+    origin: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    labels: tuple = ("a", "b")
+    directions: str = ""
+    notes: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.origin, self.u, self.v = (np.asarray(vector, np.float64) for vector in (self.origin, self.u, self.v))
+        self.gram = np.array([[self.u @ self.u, self.u @ self.v], [self.v @ self.u, self.v @ self.v]])
+        if not np.linalg.det(self.gram) > 1e-18 * self.gram[0, 0] * self.gram[1, 1]:
+            raise ValueError("the two directions are one, so they do not define a plane")
 
     def at(self, a, b, out=None):
-        """theta(a, b), written into `out` if given: piece by piece, so that no long vector is written only to be read again."""
+        """theta(a, b), made anew from the origin each time, and written into `out` if given."""
+        return self.along(a, self.at_b(b), out)
+
+    def at_b(self, b):
+        """origin + b v: what a whole row of a grid has in common."""
+        return self.origin + b * self.v
+
+    def along(self, a, row, out=None):
+        """row + a u, piece by piece, so that no long vector is written only to be read again."""
         out = np.empty_like(self.origin) if out is None else out
         for piece in pieces(out.size):
             theta = a * self.u[piece]
-            theta += self.origin[piece]
-            theta += b * self.v[piece]
+            theta += row[piece]
             out[piece] = theta
         return out
 
     def project(self, theta):
         """(a, b) of the nearest point of the plane, and which part of the way from the origin the plane does not show.
 
-        For orthonormal u and v least squares are two dot products. The residual is |delta - a u - b v| / |delta|, in 0 .. 1.
+        With delta = theta - origin, least squares asks that delta - a u - b v is at right angles to u and v:
+            | u.u  u.v | |a|   | u.delta |
+            | v.u  v.v | |b| = | v.delta |
+        The residual is |delta - a u - b v| / |delta|, in 0 .. 1.
         """
         delta = np.subtract(theta, self.origin, dtype=np.float64)
         length = np.linalg.norm(delta)
-        a, b = np.dot(delta, self.u), np.dot(delta, self.v)
         if length == 0:
             return (0.0, 0.0), 0.0
-        return (float(a), float(b)), float(np.linalg.norm(delta - a * self.u - b * self.v) / length)
+        if not np.isfinite(length):
+            return (float("nan"), float("nan")), 1.0
+        a, b = np.linalg.solve(self.gram, [self.u @ delta, self.v @ delta])
+        delta -= a * self.u
+        delta -= b * self.v
+        return (float(a), float(b)), float(np.linalg.norm(delta) / length)
 
 
-def unit(vector):
-    length = np.linalg.norm(vector)
-    if length == 0:
-        raise ValueError("two of the three models are the same, so they do not define a plane")
-    return vector / length
+def through(origin, first, second, names=("the origin", "the first model", "the second model"), **facts):
+    """The plane through three models (Garipov et al. 2018), a and b being distances between weights.
+
+    u points from the origin to the first model; v is what is left of the way to the second when its part along u is taken away
+    (Gram-Schmidt). So all three lie exactly in the plane. ValueError, with their `names`, if they lie on one line or coincide.
+    """
+    origin = np.asarray(origin, np.float64)
+    ways = [np.subtract(point, origin, dtype=np.float64) for point in (first, second)]
+    for way, name in zip(ways, names[1:]):
+        if not np.linalg.norm(way):
+            raise ValueError(f"{names[0]} and {name} are the same weights, so there is no plane through {' and '.join(names[1:])}")
+    if np.array_equal(first, second):
+        raise ValueError(f"{names[1]} and {names[2]} are the same weights, so there is no plane through them and {names[0]}")
+    u = ways[0] / np.linalg.norm(ways[0])
+    left = ways[1] - (ways[1] @ u) * u
+    if np.linalg.norm(left) <= 1e-9 * np.linalg.norm(ways[1]):
+        raise ValueError(f"{names[0]}, {names[1]} and {names[2]} lie on one line, so they do not define a plane")
+    return Plane(origin, u, left / np.linalg.norm(left), **facts)
 
 
 def cosine(x, y):

@@ -1,6 +1,10 @@
 """The way that weights take during training."""
 
+from pathlib import Path
+
 import numpy as np
+
+from ..train.checkpoint import CheckpointError, read_arrays, write_arrays
 
 
 class Recorder:
@@ -23,14 +27,15 @@ class Recorder:
             self.steps.append(trainer.steps_done)
             self.thetas.append(trainer.flat.data.copy())
 
-    def arrays(self):
-        """{"steps": (T,), and each parameter by name: (T, ...)}"""
-        steps, snapshots = self.way()
-        return {"steps": np.array(steps)} | {name: np.stack([s[name] for s in snapshots]) for name in self.flat.parameters}
-
     def way(self):
-        """steps, and {name: array} at each of them: as `measure_surface` takes it."""
+        """steps, and {name: array} at each of them."""
         return self.steps, [self.flat.views(theta) for theta in self.thetas]
+
+    def save(self, path, **facts):
+        """steps (T,), and each parameter by name (T, ...), in an .npz; `read_trajectory` reads it."""
+        steps, snapshots = self.way()
+        arrays = {name: np.stack([s[name] for s in snapshots]) for name in self.flat.parameters}
+        write_arrays(path, {"steps": np.array(steps)} | arrays, {"kind": "trajectory"} | facts)
 
     def state(self):
         """For the file of a run in progress, so that a resumed run has its whole way."""
@@ -38,3 +43,17 @@ class Recorder:
 
     def load_state(self, state):
         self.steps, self.thetas = state["steps"].tolist(), list(state["thetas"])
+
+
+def trajectory_of(out):
+    """Where the way to the model in a file is kept: beside it."""
+    return Path(out).with_suffix(".trajectory.npz")
+
+
+def read_trajectory(path):
+    """steps, [{name: array} at each of them], and the facts saved with them. CheckpointError if it holds something else."""
+    arrays, meta = read_arrays(path)
+    if meta["kind"] != "trajectory":
+        raise CheckpointError(f"{path} holds a {meta['kind']}, not a recorded trajectory")
+    steps = arrays.pop("steps").tolist()
+    return steps, [{name: array[i] for name, array in arrays.items()} for i in range(len(steps))], meta

@@ -1,0 +1,40 @@
+"""The straight line between two models, and what stands in its way (Goodfellow et al. 2015; Frankle et al. 2020)."""
+
+import numpy as np
+
+from .data import Profile
+from .measure import each_point
+
+
+def stations(points=21, beyond=0.0):
+    """t from -beyond to 1 + beyond, about `points` of them between 0 and 1, both of which are among them exactly."""
+    step = 1 / (points - 1)
+    outside = step * np.arange(1, round(beyond / step) + 1)
+    return np.concatenate([-outside[::-1], np.linspace(0, 1, points), 1 + outside])
+
+
+def barrier(t, loss):
+    """How high the curve rises above the straight line between its two end *losses*, at most: 0 if nowhere.
+
+    max over 0 <= t <= 1 of  L(t) - ((1 - t) L(0) + t L(1)).   nan if a loss on the way is no number.
+    """
+    t, loss = np.asarray(t), np.asarray(loss)
+    inside = (t >= 0) & (t <= 1)
+    start, end = loss[t == 0][0], loss[t == 1][0]
+    return float(np.max((loss - ((1 - t) * start + t * end))[inside]))
+
+
+def profile(space, names, curves, probe, t, workers=None, facts=None):
+    """Losses along curves between two models.   curves: {name: function t -> vector}"""
+    loss = {}
+    for name, curve in curves.items():
+        found = each_point(space, [lambda x=x: curve(x) for x in t], probe, workers)
+        loss[name] = {task: np.array([losses[task] for losses in found]) for task in probe.tasks}
+    heights = {name: {task: barrier(t, along) for task, along in tasks.items()} for name, tasks in loss.items()}
+    return Profile(tuple(names), np.asarray(t), loss, heights, {"tokens": probe.count, "notes": []} | (facts or {}))
+
+
+def straight(x, y):
+    """t -> (1 - t) x + t y; exactly x at 0 and exactly y at 1."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    return lambda t: (1 - t) * x + t * y

@@ -1,0 +1,194 @@
+"""Fine-tunings on disk, as points and ways of one space: whatever their method, they become comparable.
+
+    full, frozen, scratch       theta, the weights of the body; what is frozen has not moved
+    LoRA, DoRA, (IA)^3          theta as well, after merging. The factors themselves would not do: A -> cA, B -> B/c changes them
+                                as far as one likes, and the model not at all
+    adapters, prefixes, heads   (theta, phi): the body's weights and those inserted, which at first, phi_0, do nothing. Runs that
+                                lack what another has are at phi_0 there, so all remain the models that they are
+    prompts, prefixes without   cannot be put before a text without changing it, so there is no phi_0, and only runs of that very
+    a gate                      method have a space in common; its origin is where they began
+"""
+
+import copy
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..finetune.adapters import base_of
+from ..finetune.insert import inserted, slots
+from ..finetune.merge import merge
+from ..finetune.methods.head import Untied
+from ..finetune.store import Loaded, load
+from ..train.checkpoint import CheckpointError, fingerprint, read_arrays
+from .recorder import read_trajectory, trajectory_of
+from .space import Space
+
+ORIGIN = "pretrained"
+
+
+@dataclass
+class Run:
+    """One fine-tuning in a space that it shares with others: {parameter: array} of all that is not as at the space's start.
+
+    end         of the saved model
+    steps       and snapshots: its recorded way
+    facts       what its file says: recipe, task, seed; and history, the losses of its training
+    """
+
+    end: dict
+    steps: list
+    snapshots: list
+    facts: dict = field(default_factory=dict)
+
+
+@dataclass
+class Family:
+    """A base and its specialists, in one space.
+
+    space       starts at the base, with whatever is inserted doing nothing
+    origin      the name of that point
+    body        names of the base's own parameters
+    """
+
+    folder: Path
+    base: Loaded
+    runs: dict
+    space: Space
+    origin: str
+    body: set
+
+    @property
+    def start(self):
+        return self.space.start
+
+    def end(self, name):
+        """The weights of a model by name, a vector."""
+        return self.start if name == self.origin else self.space.vector(self.runs[name].end)
+
+    def ways(self, names):
+        return {name: (self.runs[name].steps, self.runs[name].snapshots) for name in names if name != self.origin}
+
+
+def runs_in(folder):
+    """Names of the fine-tunings in a folder whose way was recorded: full and adapter first, a start from scratch last."""
+    first = ["full", "adapter"]
+    found = [path.name.removesuffix(".trajectory.npz") for path in sorted(Path(folder).glob("[!.]*.trajectory.npz"))]
+    found = [name for name in found if (Path(folder) / f"{name}.npz").exists()]
+    return sorted(found, key=lambda name: (first.index(name) if name in first else len(first), name == "scratch"))
+
+
+def files_of(folder, names):
+    """The files of some runs, and of their base. CheckpointError says which is missing."""
+    folder = Path(folder)
+    there = runs_in(folder)
+    for name in names:
+        if name not in there:
+            if not folder.is_dir():
+                raise CheckpointError(f"there is no folder {folder}")
+            listed = f"it has {', '.join(there)}" if there else "it has none; make some with minillm finetune"
+            raise CheckpointError(f"{folder} has no fine-tuning {name!r} with its recorded way ({name}.npz and "
+                                  f"{name}.trajectory.npz); {listed}")
+    base = folder / f"{ORIGIN}.npz"
+    if not base.exists():
+        base = folder / base_of(read_arrays(folder / f"{names[0]}.npz")[1], names[0])["path"]
+    return base, [path for name in names for path in (folder / f"{name}.npz", trajectory_of(folder / f"{name}.npz"))]
+
+
+def read_family(folder, names):
+    """The base in a folder and its fine-tunings of these names, in one space.
+
+    CheckpointError for what is missing, broken or of another base; ValueError if they have no space in common.
+    """
+    base_path, _ = files_of(folder, names)
+    base = load(base_path)
+    print_of_base = fingerprint(base.model)
+    found = {}
+    for name in names:
+        path = Path(folder) / f"{name}.npz"
+        loaded = load(path, base_path)
+        if loaded.meta.get("base", {}).get("fingerprint") != print_of_base:
+            raise CheckpointError(f"{path} was trained on another base than {base_path}")
+        found[name] = loaded, *read_trajectory(trajectory_of(path))
+    joint, origin = common_model(base.model, found)
+    space = Space(joint)
+    body = set(base.model.parameters())
+    runs = {}
+    for name, (loaded, steps, snapshots, meta) in found.items():
+        facts = {part: loaded.meta.get(part) for part in ("recipe", "task", "seed")} | {"history": meta.get("history")}
+        points = [embed(loaded.model, arrays, body, space) for arrays in [loaded.model.state(), *snapshots]]
+        runs[name] = Run(points[0], steps, points[1:], facts)
+    return Family(Path(folder), base, runs, space, origin, body)
+
+
+def common_model(base, found):
+    """A model that each of the fine-tunings is a setting of, at the weights from which they all began; and the name of those.
+
+    found: {name: (Loaded, steps, snapshots, meta)}
+    """
+    lost = [name for name, (loaded, *_) in found.items() if not begins_as_base(loaded.model)]
+    if lost:
+        recipes = [loaded.meta["recipe"] for loaded, *_ in found.values()]
+        if any(recipe != recipes[0] for recipe in recipes):
+            raise ValueError(f"{lost[0]} begins with vectors before every text, and no values of these leave the base as it was; "
+                             "so it has a surface of its own, and none in common with other methods")
+        loaded, _, snapshots, _ = found[lost[0]]
+        model = copy.deepcopy(loaded.model)
+        model.load_state(base.state() | {k: v for k, v in model.state().items() if k not in base.state()} | snapshots[0])
+        return model, "the start"
+    model = copy.deepcopy(base)
+    ordered = sorted(found.items(), key=lambda item: not any(slot.module.label == "prefix" for slot in inserted(item[1][0].model)))
+    for name, (loaded, _, snapshots, _) in ordered:
+        graft(model, loaded.model, snapshots[0], name)
+    return model, ORIGIN
+
+
+def begins_as_base(model):
+    """Is there a setting of what was inserted that changes nothing?"""
+    return not any(slot.module.label == "prompt" or slot.module.label == "prefix" and slot.module.prefix.gate is None
+                   for slot in inserted(model))
+
+
+def mergeable(model):
+    return bool(inserted(model)) and all(hasattr(slot.module, "merged") for slot in inserted(model))
+
+
+def graft(model, specialist, first, name):
+    """Insert into a model, at the values `first` {parameter: array}, what a specialist has inserted and cannot be merged."""
+    if mergeable(specialist):
+        return
+    own = specialist.parameters().keys()
+    there = model.parameters()
+    shared = {key: p for key, p in there.items() if key in own and key in first}
+    for key, p in shared.items():
+        if p.shape != first[key].shape:
+            raise ValueError(f"{name} has {key} of shape {first[key].shape}, and another run has it of shape {p.shape}: two "
+                             "different things in one place have no space in common; leave one of them out")
+    if own <= there.keys():
+        return
+    for slot in reversed(inserted(specialist)):
+        module = copy.deepcopy(slot.module)
+        place = next(place for place in slots(model) if place.path == slot.path)
+        module.inner = place.module
+        place.put(module)
+    parameters = model.parameters()
+    for key in own - there.keys():
+        parameters[key].data[...] = first.get(key, specialist.parameters()[key].data)
+
+
+def embed(model, arrays, body, space):
+    """{parameter: array}, of a specialist with these weights, in a space: merged where that can be, and a head set that follows
+    the table of words where the specialist has none of its own."""
+    if mergeable(model):
+        before = {name: p.data.copy() for name, p in model.parameters().items()}
+        for name, array in arrays.items():
+            model.parameters()[name].data[...] = array
+        merged = merge(model)
+        at = {name: array.copy() for name, array in model.state().items()}
+        merged.undo()
+        model.load_state(before)
+        start = space.arrays(space.start)
+        arrays = {name: array for name, array in at.items() if (array != start[name]).any()}
+    arrays = dict(arrays)
+    for slot in inserted(space.model):
+        if isinstance(slot.module, Untied) and f"{slot.path}.head.weight" not in arrays and f"{slot.path}.weight" in arrays:
+            arrays[f"{slot.path}.head.weight"] = arrays[f"{slot.path}.weight"]
+    return arrays

@@ -1,0 +1,102 @@
+"""How steeply do the walls of the valley rise? Eigenvalues of the Hessian, which nobody could write down, from gradients."""
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+
+from ..train.flat import Flat
+from ..train.workers import Workers
+
+EPSILON = 1e-5       # of central differences, as a step of this length; the error of H v is then some 1e-9 of it
+
+
+class Eigen(NamedTuple):
+    """An eigenvalue, its eigenvector of length 1, and a bound: an exact eigenvalue lies within `error` of `value`."""
+
+    value: float
+    vector: np.ndarray
+    error: float
+
+
+class Curvature:
+    """The Hessian H of a loss, the matrix of all second derivatives, as a function v -> H v.
+
+    It has as many rows as there are parameters, so nobody writes it down. But its product with a direction is how the gradient
+    changes along it:   H v = (g(theta + eps v) - g(theta - eps v)) / (2 eps) + O(eps^2),   |v| = 1.
+    In float64: gradients of float32 carry 1e-7 of noise, which a division by eps makes larger than H v itself.
+
+    theta       (n,) the parameters that it is about, in float64
+    names       which those are
+    """
+
+    def __init__(self, model, batches, trainable=False, workers=None):
+        """batches: [(tokens, targets)]. trainable: only of the parameters that train, instead of all."""
+        self.model = copy.deepcopy(model)
+        for p in self.model.parameters().values():
+            p.trainable = p.trainable or not trainable
+            p.data = p.data.astype(np.float64)
+        self.flat = Flat(self.model.trainable_parameters())
+        self.names = list(self.flat.parameters)
+        self.theta = self.flat.data.copy()
+        self.batches = batches
+        self.total = sum(int((targets >= 0).sum()) for _, targets in batches)
+        self.workers = Workers(self.model, self.flat, None, workers)
+
+    @property
+    def n(self):
+        return self.theta.size
+
+    def gradient(self, theta):
+        """dLoss/dtheta, (n,)"""
+        self.flat.data[...] = theta
+        g = np.zeros(self.n)
+        for tokens, targets in self.batches:
+            self.workers.forward_backward(tokens, targets, self.total)
+            g += self.flat.grad
+        return g
+
+    def product(self, v):
+        """H v, (n,) -> (n,)"""
+        eps = EPSILON / np.linalg.norm(v)
+        difference = self.gradient(self.theta + eps * v) - self.gradient(self.theta - eps * v)
+        return difference / (2 * eps)
+
+
+def extremes(product, n, rng, top=1, bottom=1, tolerance=0.003, most=120, progress=None):
+    """The `top` largest and `bottom` smallest eigenvalues of a symmetric matrix that is known only by its products (Lanczos 1950).
+
+    Power iteration, v <- H v / |H v|, turns any v towards the eigenvector of the largest |eigenvalue|, but forgets all that it has
+    seen on the way. Lanczos keeps each v, made orthogonal to those before: of the m-dimensional space they span, the small matrix
+    T = V' H V (m, m), which is tridiagonal, has the best approximations. So the same products yield both ends of the spectrum,
+    and sooner. With (lambda, s) an eigenpair of T, the error is known:   |H V s - lambda V s| = beta_m |s_m|,   and some
+    exact eigenvalue is no farther from lambda than that.
+
+    Ends when all errors are below `tolerance` times the largest |eigenvalue| found, or after `most` products; then `error` tells.
+    Returns two lists of Eigen: the largest, falling; and the smallest, rising. ValueError if a product is not a number.
+    """
+    most = min(most, n)
+    V, alpha, beta = np.empty((most, n)), [], []
+    v = rng.standard_normal(n)
+    v /= np.linalg.norm(v)
+    for m in range(most):
+        V[m] = v
+        w = product(v)
+        if not np.isfinite(w).all():
+            raise ValueError("the gradient is not a number here, so there is no curvature to measure")
+        alpha.append(w @ v)
+        for _ in range(2):                                  # twice: once leaves rounding errors that grow
+            w -= V[:m + 1].T @ (V[:m + 1] @ w)
+        beta.append(np.linalg.norm(w))
+        values, S = np.linalg.eigh(np.diag(alpha) + np.diag(beta[:-1], 1) + np.diag(beta[:-1], -1))
+        errors = beta[-1] * np.abs(S[-1])
+        wanted = [*range(m, m - top, -1)], [*range(bottom)]
+        if progress:
+            progress(m + 1, float(values[-1]))
+        scale = np.abs(values).max()
+        known = m + 1 >= top + bottom and max(errors[i] for kind in wanted for i in kind) <= tolerance * scale
+        if known or beta[-1] <= 1e-12 * scale:              # or the space that v spans is exhausted
+            break
+        v = w / beta[-1]
+    return tuple([Eigen(float(values[i]), V[:m + 1].T @ S[:, i], float(errors[i])) for i in kind if 0 <= i <= m]
+                 for kind in wanted)

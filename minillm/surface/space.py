@@ -1,0 +1,93 @@
+"""One space for all: the weights of a model, end to end, as a point; and the loss there, on the same few texts."""
+
+import copy
+
+import numpy as np
+
+from ..nn import IGNORE
+from ..text.batches import pad
+from ..train.evaluate import log_softmax_at
+from ..train.flat import Flat
+
+
+class Probe:
+    """The texts on which a surface is measured: the same at every point, or differences would be those of the texts.
+
+    tasks       their names; count {task: tokens that count}
+    batches     [(tokens, targets, task of each row)], short texts with short ones, whichever their task
+    """
+
+    def __init__(self, documents, rows=8):
+        """documents: {task: lists of ids}. The first token is given and the second, the tag, not counted, as in every score."""
+        self.tasks = list(documents)
+        texts = sorted(((ids, k) for k, task in enumerate(self.tasks) for ids in documents[task]), key=lambda text: len(text[0]))
+        self.batches = []
+        for i in range(0, len(texts), rows):
+            tokens, targets = pad([ids for ids, _ in texts[i:i + rows]])
+            targets[:, 0] = IGNORE
+            self.batches.append((tokens, targets, np.array([k for _, k in texts[i:i + rows]])))
+        self.count = {task: sum(int((targets[of == k] != IGNORE).sum()) for _, targets, of in self.batches)
+                      for k, task in enumerate(self.tasks)}
+        for task, n in self.count.items():
+            if not n:
+                raise ValueError(f"the texts of {task} are too short to measure a loss on")
+
+    def losses(self, model):
+        """{task: mean of -log p(target)}, in nats a token; nan or infinite where the model is ruined."""
+        total = np.zeros(len(self.tasks))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for tokens, targets, of in self.batches:
+                surprise = np.where(targets == IGNORE, 0, -log_softmax_at(model.logits(tokens), targets)).sum(axis=1)
+                total += np.bincount(of, surprise, len(total))
+        return {task: float(sum_ / self.count[task]) for task, sum_ in zip(self.tasks, total)}
+
+    def only(self, task):
+        """[(tokens, targets)] of one task, for a gradient (sharpness.py, curve.py)."""
+        k = self.tasks.index(task)
+        return [(tokens[of == k], targets[of == k]) for tokens, targets, of in self.batches if (of == k).any()]
+
+
+class Space:
+    """All weights of one model as a vector: the space in which every method's weights are points.
+
+    The model is the *adapted* one, with weights (theta, phi): the body and what was inserted. Full fine-tuning is then
+    (theta', phi_0), an adapter (theta, phi'), and since phi_0 does nothing, every point in between is a working model. What can
+    be merged into the body (LoRA) is a point of theta (runs.py).
+
+    start       the weights of the model as it was given
+    """
+
+    def __init__(self, model):
+        self.model = copy.deepcopy(model)
+        self.flat = Flat(self.model.parameters(), gradients=False)
+        self.start = self.flat.data.copy()
+
+    @property
+    def size(self):
+        return self.start.size
+
+    def vector(self, arrays):
+        """The starting weights with some arrays {name: array} in their place. ValueError for one that the model has no place for."""
+        theta = self.start.copy()
+        views = self.flat.views(theta)
+        for name, array in arrays.items():
+            if name not in views or views[name].shape != np.shape(array):
+                here = f"shape {views[name].shape}" if name in views else "no such weights"
+                raise ValueError(f"models of different shapes have no plane in common: one has {name} of shape {np.shape(array)}, "
+                                 f"another {here}")
+            views[name][...] = array
+        return theta
+
+    def arrays(self, theta):
+        """{name: view} of a vector."""
+        return self.flat.views(theta)
+
+    def put(self, theta):
+        """The model, with these weights. No copy if theta was written into flat.data."""
+        if theta is not self.flat.data:
+            self.flat.data[...] = theta
+        return self.model
+
+    def losses(self, theta, probe):
+        """{task: loss} of the model with these weights, which it then has."""
+        return probe.losses(self.put(theta))

@@ -1,0 +1,228 @@
+"""From a folder of fine-tunings to a surface: which plane, which texts, and what has been measured already.
+
+All that is measured is kept in `surfaces/` in that folder, under a name that holds a hash of what it was measured from: models,
+ways, settings. So nothing is measured twice, nothing outdated is ever shown, and to draw in another style computes nothing.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..processes import parallel_map
+from ..text.generate import generate
+from ..text.tokenizer import BEGIN, END
+from ..train.checkpoint import CheckpointError, read_arrays, write_arrays
+from ..train.tasks import task_of
+from .curve import bezier, train_curve
+from .data import Profile, Surface
+from .directions import curvature_plane, pca_plane, random_plane
+from .line import profile, stations, straight
+from .measure import measure_surface
+from .plane import Plane, through
+from .runs import ORIGIN, files_of, read_family, runs_in
+from .sharpness import Curvature, extremes
+from .space import Probe
+
+RISE = 1.0           # nats: as high would the walls rise at the edge of a map along eigenvectors, if they were parabolas
+SAMPLE = 60          # tokens of a text that recorded weights write
+CURVE_STEPS = 200
+STRAIGHT, BENT = "straight line", "trained curve"
+
+
+class Layout(NamedTuple):
+    """A plane, and what is to be seen on it; as `measure_surface` takes it."""
+
+    plane: Plane
+    models: dict
+    ways: list = ()
+    extent: tuple | None = None
+    within: list = ()
+    facts: dict = {}
+
+
+def surface(folder, view="three", names=None, points=21, workers=None, seed=1):
+    """The surface of a view of fine-tunings in a folder, measured or read.
+
+    view        one of VIEWS
+    names       of fine-tunings; by default all that are there, a start from scratch left out. `three` and `curve` are spanned by
+                the first two, `random` and `hessian` lie around the first, which may also be "pretrained"
+    points      of the grid, along each axis
+    CheckpointError or ValueError, in a sentence, for what is missing or has no plane.
+    """
+    lay, needed = VIEWS[view]
+    names = chosen(folder, names, needed)
+    key, keep = kept_as(folder, view, names, points, seed)
+    if keep.exists():
+        return Surface.of(*read_kept(keep, key))
+    family = read_family(folder, [name for name in names if name != ORIGIN] or runs_in(folder)[:1])
+    probe = probe_of(family)
+    layout = lay(family, names, probe, np.random.default_rng([seed, 5]), workers)
+    found = measure_surface(family.space, layout.plane, layout.models, family.ways(layout.ways), probe, points, workers,
+                            layout.extent, layout.within, {"view": view, "seed": seed} | layout.facts,
+                            keep.with_suffix(".part.npz"))
+    for name, path in found.paths.items():
+        path.texts = texts_on_the_way(family, name, workers)
+    write_arrays(keep, found.arrays(), {"kind": "surface", "key": key} | found.meta())
+    return found
+
+
+def line(folder, names=None, curve=False, points=41, workers=None, seed=1):
+    """A Profile of the straight line between two models, and of a trained curve beside it; measured, or read.
+
+    names       of two fine-tunings, or of one and "pretrained"; by default that and the first there
+    """
+    x, y = names[:2] if names and len(names) > 1 else (ORIGIN, *chosen(folder, names, 1)[:1])
+    key, keep = kept_as(folder, "curve-line" if curve else "line", [x, y], points, seed)
+    if keep.exists():
+        return Profile.of(*read_kept(keep, key))
+    family = read_family(folder, [name for name in (x, y) if name != ORIGIN])
+    probe = probe_of(family)
+    ends = family.end(x), family.end(y)
+    curves = {STRAIGHT: straight(*ends)}
+    if curve:
+        curves[BENT] = bezier(ends[0], bend(family, [x, y], np.random.default_rng([seed, 5]), workers), ends[1])
+    found = profile(family.space, (x, y), curves, probe, stations(points, 0 if curve else 0.5), workers, {"seed": seed})
+    write_arrays(keep, found.arrays(), {"kind": "surface", "key": key} | found.meta())
+    return found
+
+
+# The views.
+
+def three(family, names, probe, rng, workers):
+    """The plane through the base and two fine-tunings; further ones are projected onto it."""
+    models = {family.origin: family.start} | {name: family.end(name) for name in names}
+    first, second = names[:2]
+    labels = (f"the way to {first}", f"the way to {second}")
+    inserted = [name for name in (first, second) if not family.runs[name].end.keys() <= family.body]
+    if len(inserted) == 1 and max(family.runs[name].end.keys() <= family.body for name in (first, second)):
+        labels = tuple("what was inserted moves" if name in inserted else "the body moves" for name in (first, second))
+    plane = through(family.start, *(models[name] for name in (first, second)), (family.origin, first, second), labels=labels,
+                    directions=f"the plane through {family.origin}, {first} and {second}")
+    return Layout(plane, models, names)
+
+
+def pca(family, names, probe, rng, workers):
+    """The plane that shows most of the recorded ways."""
+    runs = [family.runs[name] for name in names]
+    plane = pca_plane([[family.space.vector(arrays) for arrays in run.snapshots] for run in runs], [run.steps for run in runs],
+                      "end" if len(runs) == 1 else "start")
+    return Layout(plane, {family.origin: family.start} | {name: family.end(name) for name in names}, names)
+
+
+def random(family, names, probe, rng, workers):
+    """Two random directions around a model, each filter as long as in the model."""
+    centre = family.end(names[0])
+    plane = random_plane(family.space, centre, rng)
+    for name in family.runs:
+        other = family.start if name == names[0] else family.end(name)
+        rho = plane.project(other)[1]
+        plane.notes.append(f"of the way from {name} to {family.origin}, this plane shows {1 - rho ** 2:.1e} of the squared length")
+    return Layout(plane, {names[0]: centre}, extent=((-1, 1), (-1, 1)))
+
+
+def hessian(family, names, probe, rng, workers):
+    """Along the two directions of largest curvature around a model."""
+    from tqdm import tqdm
+
+    centre, task = family.end(names[0]), probe.tasks[0]
+    with tqdm(desc="curvature", unit="product", disable=None) as bar:
+        curvature = Curvature(family.space.put(centre), probe.only(task), workers=workers)
+        top, bottom = extremes(curvature.product, curvature.n, rng, top=2, progress=lambda m, value: bar.update())
+    plane = curvature_plane(centre, top)
+    plane.notes.append(f"the smallest eigenvalue is {bottom[0].value:.4g} (± {bottom[0].error:.1g})")
+    reach = [np.sqrt(2 * RISE / max(pair.value, 1e-12)) for pair in top]
+    return Layout(plane, {names[0]: centre}, [name for name in names[:1] if name in family.runs],
+                  tuple((-r, r) for r in reach), {"eigenvalues": [pair.value for pair in (*top, *bottom)]})
+
+
+def curve(family, names, probe, rng, workers):
+    """The plane of a trained curve between two models, around what may stand between them."""
+    x, y = (family.end(name) for name in names[:2])
+    m = bend(family, names, rng, workers)
+    plane = through(x, y, m, (*names[:2], "the middle of the curve"), labels=(f"from {names[0]} to {names[1]}", "the curve bends"),
+                    directions=f"the plane of a quadratic Bezier curve from {names[0]} to {names[1]}")
+    ts = np.linspace(0, 1, 51)
+    along = [plane.project(bezier(x, m, y)(t))[0] for t in ts]
+    return Layout(plane, {names[0]: x, names[1]: y}, within=along, facts={"curve": along, "t": ts.tolist()})
+
+
+VIEWS = {"three": (three, 2), "pca": (pca, 1), "random": (random, 1), "hessian": (hessian, 1), "curve": (curve, 2)}
+
+
+def bend(family, names, rng, workers):
+    """The trained middle of a curve between two models; kept, for it takes a while."""
+    key, keep = kept_as(family.folder, "bend", names[:2], rng.bit_generator.state["state"])
+    if keep.exists():
+        return read_kept(keep, key)[0]["m"]
+    batches = new_task(family).batches(16, family.space.model.config.context)
+    m = train_curve(family.space, family.end(names[0]), family.end(names[1]), batches, CURVE_STEPS, rng, workers=workers)
+    write_arrays(keep, {"m": m}, {"kind": "surface", "key": key})
+    return m
+
+
+# What they share.
+
+def chosen(folder, names, needed):
+    """The names asked for, or those there are; ValueError if they are too few."""
+    there = runs_in(folder)
+    names = list(names or [name for name in there if name != "scratch"] or there)
+    if len(set(names)) < len(names):
+        raise ValueError(f"{', '.join(names)}: each can be named once")
+    if len(names) < needed or not there:
+        folder = Path(folder)
+        what = f"takes {needed} fine-tunings" if needed > 1 else "takes a fine-tuning"
+        raise CheckpointError(f"this view {what}, and {folder} has {', '.join(there) or 'none'}; make more with   minillm finetune "
+                              f"--base {folder / ORIGIN}.npz --method METHOD")
+    return names
+
+
+def new_task(family):
+    """What the first fine-tuning has learned."""
+    return task_of(next(iter(family.runs.values())).facts["task"], family.base.tokenizer)
+
+
+def probe_of(family):
+    """A few texts of what was learned, and a few of what the base knew."""
+    new, old = new_task(family), task_of(family.base.meta["task"], family.base.tokenizer)
+    names = [new.name, old.name if old.name != new.name else f"{old.name}, the old"]
+    return Probe({name: task.probe(family.base.model.config.context) for name, task in zip(names, (new, old))})
+
+
+def texts_on_the_way(family, name, workers=None):
+    """What the recorded weights write, always with the same random numbers: so that a change is one of the weights."""
+    tokenizer, run = family.base.tokenizer, family.runs[name]
+    first = new_task(family).probe(family.base.model.config.context)[0]
+    prompt = first[:2] if BEGIN in tokenizer.ids else first[:12]
+
+    def write(arrays):
+        model = family.space.put(family.space.vector(arrays))
+        try:
+            ids = generate(model, prompt, SAMPLE, np.random.default_rng(3), temperature=0.7, stop=tokenizer.ids.get(END))
+        except ValueError:                                  # weights that are ruined write nothing
+            return ""
+        given = len(prompt) if BEGIN in tokenizer.ids else 0
+        return tokenizer.decode([i for i in ids[given:] if i != tokenizer.ids.get(END)])
+
+    return list(parallel_map(write, run.snapshots, workers))
+
+
+def kept_as(folder, what, names, *settings):
+    """(key, file): the name for what is measured from these models."""
+    runs = [name for name in names if name != ORIGIN] or runs_in(folder)[:1]
+    base, files = files_of(folder, runs)
+    digest = hashlib.sha256(repr((what, names, settings)).encode())
+    for path in (base, *files):
+        digest.update(path.read_bytes())
+    key = digest.hexdigest()[:12]
+    return key, Path(folder) / "surfaces" / f"{what}-{key}.npz"
+
+
+def read_kept(path, key):
+    """arrays, meta. CheckpointError if the file is one of other models, put there under this name."""
+    arrays, meta = read_arrays(path)
+    if meta["kind"] != "surface" or meta.get("key") != key:
+        raise CheckpointError(f"{path} was measured from other models or settings than its name says; remove it, and it is "
+                              "measured anew")
+    return arrays, meta
