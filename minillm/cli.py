@@ -12,14 +12,17 @@ import numpy as np
 from .finetune.compare import compare
 from .finetune.insert import inserted
 from .finetune.merge import merge
-from .finetune.methods import recipe_of
+from .finetune.methods import from_json, recipe_of
 from .finetune.remedies import remedy_of
 from .finetune.report import announcement, parameter_table, size
 from .finetune.specialist import prepare
 from .finetune.store import load
 from .options import parser
 from .phases import OPTIMIZERS, finetune, pretrain, unfinished
-from .surface.views import surface
+from .processes import parallel_map
+from .surface.sharpness import Curvature, extremes
+from .surface.space import Probe
+from .surface.views import line, surface
 from .text.generate import generate
 from .text.specialities import CONTRADICTION
 from .text.tokenizer import BEGIN, END
@@ -178,17 +181,66 @@ def run_generate(args):
 def run_surface(args):
     from . import draw
 
-    start = time.perf_counter()
-    found = surface(args.folder, points=args.grid, workers=args.workers)
-    pictures = [Path(args.plots) / "surface.png", Path(args.plots) / "weights_moving.gif"]
-    draw.surface(found, pictures[0])
-    draw.animate(found, pictures[1])
-    print("Is the picture right?")
-    for line in found.checks():
-        print(f"  {line}")
-    print(*pictures, Path(args.folder) / "surface.npz", sep="\n")
-    answer(args, {"distances": found.distances, "cosines": found.cosines, "max_residual": found.max_residual,
-                  "seconds": time.perf_counter() - start})
+    start, plots = time.perf_counter(), Path(args.plots)
+    named = "" if args.view == "three" else f"-{args.view}"
+    if args.view == "line":
+        found = line(args.folder, args.models, workers=args.workers, seed=args.seed)
+        drawn = [(draw.profile, "line.png")]
+    else:
+        found = surface(args.folder, args.view, args.models, args.grid, args.workers, args.seed)
+        drawn = [(draw.surface, f"surface{named}.png"), (draw.relief, f"relief{named}.png")]
+        if found.paths:
+            drawn += [(draw.animate, f"weights_moving{named}.gif"), (draw.player, f"weights_moving{named}.html")]
+    measured = time.perf_counter() - start
+    jobs = [(lambda make=make, name=name: make(found, plots / name, dark=args.dark) and None) for make, name in reversed(drawn)]
+    list(parallel_map(lambda job: job(), jobs, args.workers))
+    pictures = [plots / name for _, name in drawn]
+    if args.view == "curve":
+        along = line(args.folder, args.models, True, workers=args.workers, seed=args.seed)
+        pictures.append(plots / "curve_profile.png")
+        draw.profile(along, pictures[-1], dark=args.dark)
+    print_checks(found)
+    print(*pictures, sep="\n")
+    result = {"view": args.view, "seconds": measured}
+    if args.view != "line":
+        result |= {"distances": found.distances, "cosines": found.cosines, "max_residual": found.max_residual,
+                   "gap": found.facts["gap"], "not_numbers": found.facts["not_numbers"]}
+    answer(args, result | ({"barrier": found.barrier} if args.view == "line" else {}))
+
+
+def run_sharpness(args):
+    from tqdm import tqdm
+
+    loaded = load(args.checkpoint, args.base)
+    task = task_of(loaded.meta["task"], loaded.tokenizer)
+    probe = Probe({task.name: task.probe(loaded.model.config.context)})
+    if args.trainable and "recipe" in loaded.meta and from_json(loaded.meta["recipe"]).stands_alone:
+        loaded.model.trainable = True
+    curvature = Curvature(loaded.model, probe.only(task.name), args.trainable, args.workers)
+    with tqdm(desc="curvature", unit="product", disable=None) as bar:
+        top, bottom = extremes(curvature.product, curvature.n, np.random.default_rng(args.seed), args.top,
+                               progress=lambda m, value: bar.update())
+    print(f"the Hessian of the loss on {probe.count[task.name]} tokens of {task.name}, {curvature.n:,d} x {curvature.n:,d}")
+    for title, found in (("largest", top), ("smallest", bottom)):
+        for eigen in found:
+            print(f"  {title:9s}{eigen.value:12.5g}   ± {eigen.error:.1g}")
+    print(f"plain gradient descent is stable here up to a learning rate of 2 / {top[0].value:.4g} = {2 / top[0].value:.3g}\n"
+          "sharpness says little about how well a transformer does on new texts")
+    answer(args, {"top": [eigen.value for eigen in top], "bottom": [eigen.value for eigen in bottom], "parameters": curvature.n,
+                  "errors": [eigen.error for eigen in (*top, *bottom)]})
+
+
+def run_report(args):
+    from .report import report
+
+    print(report(args.folder, args.out, args.models, args.documents, args.grid, args.seed, args.workers, args.dark,
+                 announce=lambda line: print(f"{line} ...", flush=True)))
+
+
+def run_gallery(args):
+    from .gallery import gallery
+
+    print(*gallery(args.folder, args.plots, args.grid, args.seed, args.workers, args.dark), sep="\n")
 
 
 def run_gradcheck(args):
@@ -218,6 +270,11 @@ def run_bench(args):
 
 
 # What they share.
+
+def print_checks(found):
+    print("Is the picture right?")
+    print("\n".join(f"  {sentence}" for sentence in found.checks()))
+
 
 def answer(args, result):
     """With --json, the last line of standard output is one JSON object."""

@@ -47,7 +47,6 @@ class Plan:
     finetuning_steps: int = 100
     bottleneck: int = 20
     lr_factor: float = 1.0             # on the learning rate of each recipe
-    lr_adapter: float = 1e-2           # twice its best for novels: so one sees what eagerness costs the old domains
     lr_scratch: float = 8e-3
     test_documents: int = 100
     grid: int = 21
@@ -89,8 +88,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
     say(f"2. It becomes a novelist, from {plan.documents} novels, in three ways; a fourth model starts from nothing.")
     recipes = {"full": Full(), "frozen": Partial(), "adapter": BottleneckAdapter(plan.bottleneck), "scratch": Full()}
     for name, recipe in recipes.items():
-        rates = {"scratch": plan.lr_scratch, "adapter": plan.lr_factor * plan.lr_adapter}
-        lr = rates.get(name, plan.lr_factor * recipe.lr)
+        lr = plan.lr_scratch if name == "scratch" else plan.lr_factor * recipe.lr
         own = out / f"{name}.npz"
         with clock(seconds, f"finetune_{name}"):
             loaded[name] = load(own) if own.exists() else finetune(

@@ -10,10 +10,12 @@ from .finetune.methods.partial import PARTS
 from .finetune.remedies import REMEDIES, remedy_of
 from .finetune.spec import options_of
 from .phases import OPTIMIZERS
+from .surface.views import VIEWS
 from .train.tasks import CONTEXT, SPECIALITIES
 
 MODEL_HELP = "a model or an adapter, an .npz"
 BASE_HELP = "an adapter's base, if it is not where it was"
+VIEWS_HELP = {name: lay.__doc__ for name, (lay, _) in VIEWS.items()} | {"line": "The straight line between two models."}
 BENCH_SIZES = ("lesson", "nano", "medium", "large")      # those of bench.py
 
 
@@ -109,12 +111,15 @@ def parser(runs):
         sub.add_argument("--lr", type=number(float, above=0), help=f"learning rate (default: that {whose})")
 
     sub = command("demo", "The whole story: pretrain, fine-tune in three ways, compare, draw the loss surface.",
-                  "", "--quick", "--seed 2 --out runs/second")
+                  "", "--quick", "--seed 2 --out runs/second", "--live --dark")
     common(sub)
     sub.add_argument("--quick", action="store_true", help="a smaller model; half a minute")
     sub.add_argument("--out", default="runs/demo", metavar="FOLDER", help="for models and metrics.json")
     sub.add_argument("--plots", default="plots", metavar="FOLDER", help="for pictures")
     sub.add_argument("--resume", action="store_true", help="keep what an interrupted demo has finished, and go on")
+    sub.add_argument("--live", action="store_true",
+                     help="a window in which a class watches the weights move; uses the demo in --out, makes it first if need be")
+    sub.add_argument("--dark", action="store_true", help="that window light on dark")
 
     sub = command("pretrain", "Train a generalist from nothing.",
                   "", "--layers 2 --width 64 --heads 2 --steps 300 --out runs/small",
@@ -212,12 +217,49 @@ def parser(runs):
     sub.add_argument("--top-p", type=number(float, above=0, high=1), help="draw only from the likeliest that hold this share")
     sub.add_argument("--count", type=COUNT, default=1, help="how many texts")
 
-    sub = command("surface", "Measure and draw the loss surface through three models, their weights moving on it.",
-                  "runs/demo", "runs/demo --grid 51 --plots /tmp/plots")
-    common(sub, seed=False)
-    sub.add_argument("folder", help="with pretrained.npz, full.npz, adapter.npz and what was recorded beside them")
-    sub.add_argument("--grid", type=number(int, 3, 501), default=21, help="points along each axis")
-    sub.add_argument("--plots", default="plots", metavar="FOLDER", help="for pictures")
+    def pictures(sub, plots="plots"):
+        sub.add_argument("--plots", default=plots, metavar="FOLDER", help="for pictures")
+        sub.add_argument("--dark", action="store_true", help="light on dark, for a projector in a dark room")
+
+    def grid(sub, points):
+        sub.add_argument("--grid", type=number(int, 3, 501), default=points, help="points along each axis of a surface")
+
+    sub = command("surface", "Measure and draw the loss surface on which the weights moved.",
+                  "runs/demo", "runs/demo --grid 51 --dark", "runs/demo --view pca --models full", "runs/demo --view hessian",
+                  "runs/demo --view curve --models full scratch", "runs/demo --view line --models pretrained full",
+                  notes="views, and what they show\n" + "\n".join(f"  {name:9s}{summary}" for name, summary in VIEWS_HELP.items()))
+    common(sub)
+    sub.add_argument("folder", help="with pretrained.npz, fine-tunings of it, and what was recorded beside them")
+    sub.add_argument("--view", choices=VIEWS_HELP, default="three", help="along what to look (see below)")
+    sub.add_argument("--models", nargs="+", metavar="NAME",
+                     help="fine-tunings in the folder; the first, or the first two, choose the directions (default: all but scratch)")
+    grid(sub, 21)
+    pictures(sub)
+
+    sub = command("sharpness", "How steep are the walls around a model? The largest and smallest eigenvalues of its Hessian.",
+                  "runs/demo/full.npz", "runs/demo/adapter.npz --trainable")
+    common(sub)
+    sub.add_argument("checkpoint", help=MODEL_HELP)
+    sub.add_argument("--base", metavar="FILE", help=BASE_HELP)
+    sub.add_argument("--trainable", action="store_true", help="only along the parameters that its method trains")
+    sub.add_argument("--top", type=number(int, 1, 20), default=2, help="how many of the largest")
+
+    sub = command("report", "One page about a run, with all pictures inside: open it anywhere, mail it to a class.",
+                  "runs/demo", "runs/demo --models full lora --out lora.html")
+    common(sub)
+    sub.add_argument("folder", help="with pretrained.npz, fine-tunings of it, and what was recorded beside them")
+    sub.add_argument("--models", nargs="+", metavar="NAME", help="fine-tunings in the folder (default: all)")
+    sub.add_argument("--out", metavar="FILE", help="the page (default: report.html in the folder)")
+    sub.add_argument("--documents", type=COUNT, default=100, help="of each kind, to judge the models by")
+    grid(sub, 21)
+    sub.add_argument("--dark", action="store_true", help="light on dark")
+
+    sub = command("gallery", "Every kind of picture, from a finished demo; trains and measures what is missing.",
+                  "runs/demo", "runs/demo --plots plots/dark --dark")
+    common(sub)
+    sub.add_argument("folder", help="of a finished demo")
+    grid(sub, 31)
+    pictures(sub, "plots/gallery")
 
     sub = command("gradcheck", "Check every hand-written gradient against finite differences.", "", "--seed 7")
     sub.add_argument("--seed", type=SEED, default=1, help="of the inputs and upstream gradients")

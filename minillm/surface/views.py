@@ -53,6 +53,8 @@ def surface(folder, view="three", names=None, points=21, workers=None, seed=1):
     """
     lay, needed = VIEWS[view]
     names = chosen(folder, names, needed)
+    if ORIGIN in names and view in ("three", "pca"):
+        raise ValueError(f"{ORIGIN} is where all ways begin, and on this view in any case; name fine-tunings")
     key, keep = kept_as(folder, view, names, points, seed)
     if keep.exists():
         return Surface.of(*read_kept(keep, key))
@@ -104,10 +106,13 @@ def three(family, names, probe, rng, workers):
 
 
 def pca(family, names, probe, rng, workers):
-    """The plane that shows most of the recorded ways."""
-    runs = [family.runs[name] for name in names]
+    """The plane that shows most of the recorded ways; of those that led to nothing it may show little."""
+    chance = np.log(family.base.model.config.vocab_size)
+    lost = [name for name in names if not family.runs[name].facts["history"]["loss"][-1] < chance]
+    runs = [family.runs[name] for name in names if name not in lost or len(lost) == len(names)]
     plane = pca_plane([[family.space.vector(arrays) for arrays in run.snapshots] for run in runs], [run.steps for run in runs],
                       "end" if len(runs) == 1 else "start")
+    plane.notes += [f"{name} ended above the loss of a blind guess and has not chosen the directions" for name in lost]
     return Layout(plane, {family.origin: family.start} | {name: family.end(name) for name in names}, names)
 
 

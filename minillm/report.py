@@ -1,0 +1,169 @@
+"""One page that tells a whole run: figures, pictures, the moving surface, settings. It needs no network, and can be mailed."""
+
+import base64
+import json
+import platform
+import tempfile
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__, draw
+from .finetune.store import load
+from .gallery import moved
+from .surface.runs import ORIGIN, files_of, runs_in
+from .surface.views import line, surface
+from .text.generate import generate
+from .text.tokenizer import BEGIN, END
+from .train.checkpoint import CheckpointError, written_whole
+from .train.tasks import WorldTask, task_of
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #222; --paper: #fff; --faint: #777; --rule: #ddd }
+@media (prefers-color-scheme: dark) { :root.auto { --ink: #ededed; --paper: #14171c; --faint: #9aa0a8; --rule: #333a44 } }
+:root.dark { --ink: #ededed; --paper: #14171c; --faint: #9aa0a8; --rule: #333a44 }
+body { font: 17px/1.5 "DejaVu Sans", Verdana, sans-serif; color: var(--ink); background: var(--paper); max-width: 1100px;
+       margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.9rem } h2 { margin-top: 2.5rem; border-bottom: 2px solid var(--rule) }
+img { max-width: 100%; height: auto } figure { margin: 1.5rem 0 } figcaption, .faint { color: var(--faint); font-size: .9rem }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
+th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--rule); text-align: right } th:first-child, td:first-child { text-align: left }
+blockquote { margin: .5rem 0 1rem; padding-left: 1rem; border-left: 4px solid var(--rule) }
+pre { overflow-x: auto; font-size: .8rem }
+@media print { body { max-width: none } }
+"""
+
+
+def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers=None, dark=False, announce=print):
+    """Write a page about the fine-tunings in a folder and their base; returns its path, by default report.html in there.
+
+    documents   of each kind to judge by, from texts that no model has seen
+    announce    called with a line about each part as it begins
+    CheckpointError says what is missing or broken.
+    """
+    folder = Path(folder)
+    out = Path(out) if out else folder / "report.html"
+    names = list(names or runs_in(folder))
+    if not names:
+        raise CheckpointError(f"{folder} has no fine-tunings with their recorded ways; make one with   minillm finetune --base "
+                              f"{folder / ORIGIN}.npz")
+    base_path, _ = files_of(folder, names)
+    models = {ORIGIN: load(base_path)} | {name: load(folder / f"{name}.npz", base_path) for name in names}
+    announce("judging the models")
+    task, scores = judge(models, names, documents, workers)
+    announce("measuring surfaces")
+    shown = [name for name in names if name != "scratch"] or names
+    plane = surface(folder, "three" if len(shown) > 1 else "pca", shown, grid, workers, seed)
+    straight = line(folder, [ORIGIN, shown[0]], workers=workers, seed=seed)
+    announce("drawing")
+    history = models[ORIGIN].meta.get("history")
+    world = isinstance(task, WorldTask)
+    parts = [
+        heading(folder, models, names, task),
+        section("What came of it", table(models, scores, task),
+                picture(lambda path: draw.learning_and_forgetting(figures(models, scores), task.world.general, task.name, path,
+                                                                  dark=dark)) if world else ""),
+        section("What they write", *samples(models, task, seed)),
+        section("The weights, moving", draw.player_html(plane, dark=dark)),
+        section("The loss surface", picture(lambda path: draw.surface(plane, path, dark=dark)),
+                picture(lambda path: draw.relief(plane, path, dark=dark))),
+        section("The straight line", picture(lambda path: draw.profile(straight, path, dark=dark))),
+        section("Where the weights moved", picture(lambda path: draw.movement(moved(folder, shown), path, dark=dark))),
+        section("How the base was trained", picture(lambda path: draw.pretraining(history, path, dark=dark))) if history else "",
+        section("Are the pictures right?", listing([*plane.checks(), *straight.checks()])),
+        section("Settings", settings(folder, models)),
+    ]
+    page = (f'<!doctype html>\n<html lang="en" class="{"dark" if dark else "light"}">\n<head>\n<meta charset="utf-8">\n'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>minillm: {escape(folder.name)}</title>\n'
+            f"<style>{STYLE}</style>\n</head>\n<body>\n{''.join(parts)}\n</body>\n</html>\n")
+    with written_whole(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return out
+
+
+def judge(models, names, documents, workers):
+    """The task of the first fine-tuning, and {model: {domain: Score}} on its test texts and on what the base knew."""
+    from tqdm import tqdm
+
+    task = task_of(models[names[0]].meta["task"], models[ORIGIN].tokenizer, workers)
+    return task, {name: task.score(loaded.model, documents=documents)
+                  for name, loaded in tqdm(models.items(), desc="judging", unit="model", disable=None)}
+
+
+def figures(models, scores):
+    """As `draw.learning_and_forgetting` takes them."""
+    return {name: {"excess": {domain: score.excess for domain, score in scores[name].items()},
+                   "trainable_parameters": loaded.meta.get("trainable_parameters", 0),
+                   "total_parameters": loaded.meta.get("total_parameters", 1)} for name, loaded in models.items()}
+
+
+# The parts of the page.
+
+def section(title, *contents):
+    return f"<section>\n<h2>{escape(title)}</h2>\n" + "\n".join(contents) + "\n</section>\n"
+
+
+def heading(folder, models, names, task):
+    base = models[ORIGIN]
+    config, total = base.model.config, sum(p.size for p in base.model.parameters().values())
+    return (f"<h1>A generalist becomes a specialist</h1>\n<p>A GPT of {config.n_layer} blocks, {config.n_head} heads and width "
+            f"{config.n_embd}, {total:,d} parameters, was pretrained and then fine-tuned on <i>{escape(task.name)}</i> in "
+            f"{len(names)} way{'s' * (len(names) > 1)}: {escape(', '.join(names))}. From {escape(folder.name)}, seed "
+            f"{escape(str(base.meta.get('seed')))}.</p>\n")
+
+
+def table(models, scores, task):
+    """What each model cost, learned and forgot."""
+    floors = all(score.floor is not None for found in scores.values() for score in found.values())
+    figure = "excess" if floors else "loss"
+    domains = list(scores[ORIGIN])
+    new = [domain for domain in domains if domain in task.learned]
+    old = [domain for domain in domains if domain not in new]
+    head = ["", "parameters that train", "seconds", *new, *(["old kinds, mean"] if old else []), *old]
+    rows = []
+    for name, loaded in models.items():
+        meta, found = loaded.meta, scores[name]
+        trains, total = meta.get("trainable_parameters", 0), meta.get("total_parameters", 1)
+        cost = ["", ""] if name == ORIGIN else [f"{trains:,d} ({100 * trains / total:.3g} %)", f"{meta.get('seconds', 0):.1f}"]
+        mean = [f"{np.mean([getattr(found[domain], figure) for domain in old]):.3f}"] if old else []
+        rows.append([name, *cost, *(f"{getattr(found[domain], figure):.3f}" for domain in new), *mean,
+                     *(f"{getattr(found[domain], figure):.3f}" for domain in old)])
+    unit = "Nats a token above the floor, the best possible loss: 0 is perfect." if floors else "Loss in nats a token."
+    cells = [f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>",
+             *(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)]
+    return ('<div class="wide"><table>\n' + "\n".join(cells)
+            + f'\n</table></div>\n<p class="faint">{unit} On texts that no model has seen.</p>')
+
+
+def samples(models, task, seed):
+    """What each model writes, from the same beginning and with the same random numbers."""
+    for name, loaded in models.items():
+        tokenizer = loaded.tokenizer
+        prompt = task.probe(loaded.model.config.context)[0][:2 if BEGIN in tokenizer.ids else 12]
+        ids = generate(loaded.model, prompt, loaded.model.config.context - len(prompt), np.random.default_rng([seed, 3]), 0.7,
+                       stop=tokenizer.ids.get(END))
+        text = tokenizer.decode([i for i in ids if tokenizer.tokens[i] not in (BEGIN, END)])
+        yield f"<p><b>{escape(name)}</b></p><blockquote>{escape(text)}</blockquote>"
+
+
+def picture(draw_into):
+    """A picture inside the page. `draw_into` gets a path to write to."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "picture.png"
+        draw_into(path)
+        return f'<figure><img alt="" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"></figure>'
+
+
+def listing(sentences):
+    return "<ul>\n" + "\n".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "\n</ul>"
+
+
+def settings(folder, models):
+    """All that one would need to make the same models again."""
+    found = {"versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()}}
+    if (folder / "demo.json").exists():
+        found["demo"] = json.loads((folder / "demo.json").read_text(encoding="utf-8"))
+    wanted = ("task", "seed", "recipe", "seconds", "config", "base")
+    found |= {name: {part: loaded.meta[part] for part in wanted if part in loaded.meta} for name, loaded in models.items()}
+    return f"<pre>{escape(json.dumps(found, indent=1))}</pre>"
