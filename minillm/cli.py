@@ -45,8 +45,8 @@ def main(argv=None):
         print(f"\nminillm: {stop}. Saved in {stop.saved}; the same command with --resume goes on from there.", file=sys.stderr)
         sys.exit(130)
     except KeyboardInterrupt:
-        hints = {"demo": "; --resume goes on with what is finished",
-                 "compare": "; what is finished is kept, and the same command goes on from there"}
+        hints = {"demo": "; --resume goes on with what is finished"} | dict.fromkeys(
+            ("compare", "surface", "report", "gallery"), "; what is finished is kept, and the same command goes on from there")
         print(f"\nminillm: interrupted{hints.get(args.command, '')}.", file=sys.stderr)
         sys.exit(130)
     except (ValueError, OSError, MemoryError, Diverged) as error:

@@ -28,7 +28,8 @@ from .train.tasks import CONTEXT, SpecialTask, WorldTask
 
 SHOWN = ["full", "adapter", "frozen"]      # on the surface; the first two span its plane
 MODELS = ("pretrained", "full", "frozen", "adapter", "scratch")
-PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "weights_moving.gif")
+PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "relief.png", "weights_moving.gif",
+            "weights_moving.html")
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,12 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
                      "stderr": {domain: score.stderr for domain, score in scores[name].items()}}
               | sizes(loaded[name]) for name in MODELS}
     with clock(seconds, "draw"):
-        pictures = [plots / name for name in PICTURES]
-        jobs = [lambda: draw.animate(found, pictures[3]), lambda: draw.surface(found, pictures[2]),      # the longest first
-                lambda: draw.learning_and_forgetting(models, general, special, pictures[1]),
-                lambda: draw.pretraining(base.meta["history"], pictures[0])]
+        pictures = {name: plots / name for name in PICTURES}
+        jobs = [lambda: draw.player(found, pictures["weights_moving.html"]),                             # the longest first
+                lambda: draw.animate(found, pictures["weights_moving.gif"]),
+                lambda: draw.relief(found, pictures["relief.png"]), lambda: draw.surface(found, pictures["surface.png"]),
+                lambda: draw.learning_and_forgetting(models, general, special, pictures["learning_and_forgetting.png"]),
+                lambda: draw.pretraining(base.meta["history"], pictures["pretraining.png"])]
         list(parallel_map(lambda job: job() and None, jobs, workers))
 
     seconds["total"] = round(time.perf_counter() - start, 2)
@@ -134,7 +137,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
     }
     write_json(out / "metrics.json", metrics)
     say(f"Done in {seconds['total']:.0f} seconds.")
-    for what in [*pictures, out / "metrics.json", *(out / f"{name}.npz" for name in MODELS)]:
+    for what in [*pictures.values(), out / "metrics.json", *(out / f"{name}.npz" for name in MODELS)]:
         print(f"  {what}")
     return metrics
 

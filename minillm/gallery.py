@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from . import draw
 from .demo import Plan
 from .finetune.methods import LoRA, recipe_of
@@ -13,9 +15,7 @@ from .surface.recorder import trajectory_of
 from .surface.runs import ORIGIN, read_family
 from .surface.views import line, surface
 from .train.optimizers import AdamW
-from .train.tasks import task_of
-
-import numpy as np
+from .train.tasks import SpecialTask
 
 RATES = (6.25e-4, 2.5e-3, 1e-2, 4e-2, 0.16, 0.64)      # of the adapter: from too small to far too large
 MATRICES = ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")
@@ -37,7 +37,8 @@ def gallery(folder, plots, grid=31, seed=1, workers=None, dark=False):
     views = {view: surface(folder, view, names, grid, workers, seed)
              for view, names in (("pca", ["full"]), ("random", ["full"]), ("hessian", ["full"]), ("curve", ["full", "scratch"]))}
     paths = surface(fan, "pca", list(rates), grid, workers, seed)
-    straight, around = line(folder, workers=workers, seed=seed), line(folder, ["full", "scratch"], True, workers=workers, seed=seed)
+    straight = line(folder, [ORIGIN, "full"], workers=workers, seed=seed)
+    around = line(folder, ["full", "scratch"], True, workers=workers, seed=seed)
     moves, spectra = moved(folder, ["full", "frozen", "adapter"]), directions(folder, ["full", "lora"], seed)
 
     jobs = {
@@ -64,10 +65,9 @@ def train_missing(folder, recipes, seed, workers, base_folder=None):
         if out.exists() and trajectory_of(out).exists():
             continue
         base = load(base_path)
-        task = task_of({"kind": "novel", "seed": base.meta["task"]["seed"], "documents": plan.documents, "draw": 0}, base.tokenizer,
-                       workers)
-        finetune(base, base_path, task, recipe, out, optimizer=AdamW(lr), steps=plan.finetuning_steps, batch=plan.finetuning_batch,
-                 seed=seed, workers=workers)
+        task = SpecialTask("novel", base.meta["task"]["seed"], plan.documents, workers=workers)
+        finetune(base, base_path, task, recipe, out, optimizer=AdamW(lr), steps=plan.finetuning_steps,
+                 batch=plan.finetuning_batch, seed=seed, workers=workers)
 
 
 def moved(folder, names):

@@ -227,12 +227,12 @@ def parser(runs):
     sub = command("surface", "Measure and draw the loss surface on which the weights moved.",
                   "runs/demo", "runs/demo --grid 51 --dark", "runs/demo --view pca --models full", "runs/demo --view hessian",
                   "runs/demo --view curve --models full scratch", "runs/demo --view line --models pretrained full",
-                  notes="views, and what they show\n" + "\n".join(f"  {name:9s}{summary}" for name, summary in VIEWS_HELP.items()))
+                  notes="\n".join(["views, and what they show", *(f"  {name:9s}{text}" for name, text in VIEWS_HELP.items())]))
     common(sub)
     sub.add_argument("folder", help="with pretrained.npz, fine-tunings of it, and what was recorded beside them")
     sub.add_argument("--view", choices=VIEWS_HELP, default="three", help="along what to look (see below)")
     sub.add_argument("--models", nargs="+", metavar="NAME",
-                     help="fine-tunings in the folder; the first, or the first two, choose the directions (default: all but scratch)")
+                     help="fine-tunings in the folder; the first one or two choose the directions (default: all but scratch)")
     grid(sub, 21)
     pictures(sub)
 

@@ -8,7 +8,7 @@ import numpy as np
 from .finetune.methods import to_json
 from .finetune.report import announcement, size
 from .finetune.specialist import prepare, specialise
-from .finetune.store import Loaded, load, save_specialist
+from .finetune.store import Loaded, save_specialist
 from .nn import GPT, Config
 from .runtime import memory
 from .surface.recorder import Recorder, trajectory_of

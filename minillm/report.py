@@ -28,7 +28,8 @@ body { font: 17px/1.5 "DejaVu Sans", Verdana, sans-serif; color: var(--ink); bac
 h1 { font-size: 1.9rem } h2 { margin-top: 2.5rem; border-bottom: 2px solid var(--rule) }
 img { max-width: 100%; height: auto } figure { margin: 1.5rem 0 } figcaption, .faint { color: var(--faint); font-size: .9rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums } .wide { overflow-x: auto }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--rule); text-align: right } th:first-child, td:first-child { text-align: left }
+th, td { padding: .3rem .8rem; border-bottom: 1px solid var(--rule); text-align: right }
+th:first-child, td:first-child { text-align: left }
 blockquote { margin: .5rem 0 1rem; padding-left: 1rem; border-left: 4px solid var(--rule) }
 pre { overflow-x: auto; font-size: .8rem }
 @media print { body { max-width: none } }
@@ -75,8 +76,9 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
         section("Settings", settings(folder, models)),
     ]
     page = (f'<!doctype html>\n<html lang="en" class="{"dark" if dark else "light"}">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>minillm: {escape(folder.name)}</title>\n'
-            f"<style>{STYLE}</style>\n</head>\n<body>\n{''.join(parts)}\n</body>\n</html>\n")
+            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<title>minillm: {escape(folder.name)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{''.join(parts)}\n"
+            "</body>\n</html>\n")
     with written_whole(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out

@@ -51,8 +51,8 @@ def _trade_off(ax, found, rows, all_rows, color):
             ax.axvline(entries["new"], color=look().faint, ls=":", lw=2)
             ax.annotate("from scratch", (entries["new"], 0.99), (4, 0), xycoords=ax.get_xaxis_transform(),
                         textcoords="offset points", rotation=90, va="top", color=look().faint, size=11)
-    ax.annotate("better", (0.012, 0.015), (0.1, 0.1), xycoords="axes fraction", ha="center", va="center", color=look().faint, size=13,
-                arrowprops=dict(arrowstyle="-|>", color=look().faint, lw=2.5, mutation_scale=20))
+    ax.annotate("better", (0.012, 0.015), (0.1, 0.1), xycoords="axes fraction", ha="center", va="center",
+                color=look().faint, size=13, arrowprops=dict(arrowstyle="-|>", color=look().faint, lw=2.5, mutation_scale=20))
     ax.set(xlabel=f"new task ({found.new}): {UNITS[found.measures[0]]}",
            ylabel=f"old domains (mean): {UNITS[found.measures[1]]}", title="Learned, and forgotten")
     ax.grid()

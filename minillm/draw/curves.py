@@ -39,10 +39,11 @@ def _losses(ax, loss, checks, floor, steps):
     window = max(1, len(loss) // 50)
     smooth = np.convolve(loss, np.full(window, 1 / window), "valid") if len(loss) else loss
     ax.plot(np.arange(1, len(loss) + 1), loss, color=look().models[TRAINED], lw=0.7, alpha=0.35)
-    ax.plot(np.arange(len(smooth)) + (window + 1) / 2, smooth, color=look().models[TRAINED], label="training (each step, and smoothed)")
+    ax.plot(np.arange(len(smooth)) + (window + 1) / 2, smooth, color=look().models[TRAINED],
+            label="training (each step, and smoothed)")
     if checks:
-        ax.plot([check["step"] for check in checks], [check["loss"] for check in checks], "o-", color=look().models[VALIDATED], ms=5,
-                mec=look().paper, mew=0.8, clip_on=False, zorder=3, label="validation")
+        ax.plot([check["step"] for check in checks], [check["loss"] for check in checks], "o-", ms=5,
+                color=look().models[VALIDATED], mec=look().paper, mew=0.8, clip_on=False, zorder=3, label="validation")
     ax.set(title="Loss", xlabel="step", ylabel="nats per token", xlim=(0, 1.02 * steps))
     if floor is not None:
         ax.set_ylim(bottom=min(0.8 * floor, floor - 0.09 * (ax.get_ylim()[1] - floor)))
@@ -101,8 +102,8 @@ def _trade_off(ax, models, general, special):
         ax.annotate("", at[name], at["pretrained"], zorder=3,
                     arrowprops=dict(arrowstyle="-|>", color=color[name], lw=2, alpha=0.55, shrinkA=9, shrinkB=9,
                                     mutation_scale=18))
-    ax.annotate("better", (0.015, 0.02), (0.13, 0.125), xycoords="axes fraction", ha="center", va="center", color=look().faint, size=14,
-                arrowprops=dict(arrowstyle="-|>", color=look().faint, lw=2.5, mutation_scale=22))
+    ax.annotate("better", (0.015, 0.02), (0.13, 0.125), xycoords="axes fraction", ha="center", va="center",
+                color=look().faint, size=14, arrowprops=dict(arrowstyle="-|>", color=look().faint, lw=2.5, mutation_scale=22))
     ax.set(xlabel=f"new task ({special}): nats per token above the floor", ylabel="old domains (mean): nats above the floor",
            title="Learned, and forgotten")
     ax.grid()

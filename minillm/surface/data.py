@@ -129,7 +129,8 @@ class Profile:
                   for curve, tasks in self.barrier.items() for task, height in tasks.items())]
 
     def arrays(self):
-        return {"t": self.t} | {f"loss.{curve}.{task}": loss for curve, tasks in self.loss.items() for task, loss in tasks.items()}
+        return {"t": self.t} | {f"loss.{curve}.{task}": loss for curve, tasks in self.loss.items()
+                                for task, loss in tasks.items()}
 
     def meta(self):
         facts = asdict(self)

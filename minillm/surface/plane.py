@@ -76,7 +76,7 @@ def through(origin, first, second, names=("the origin", "the first model", "the 
     ways = [np.subtract(point, origin, dtype=np.float64) for point in (first, second)]
     for way, name in zip(ways, names[1:]):
         if not np.linalg.norm(way):
-            raise ValueError(f"{names[0]} and {name} are the same weights, so there is no plane through {' and '.join(names[1:])}")
+            raise ValueError(f"{names[0]} and {name} are the same weights, so there is no plane through {' and '.join(names)}")
     if np.array_equal(first, second):
         raise ValueError(f"{names[1]} and {names[2]} are the same weights, so there is no plane through them and {names[0]}")
     u = ways[0] / np.linalg.norm(ways[0])

@@ -135,9 +135,10 @@ def common_model(base, found):
         model.load_state(base.state() | {k: v for k, v in model.state().items() if k not in base.state()} | snapshots[0])
         return model, "the start"
     model = copy.deepcopy(base)
-    ordered = sorted(found.items(), key=lambda item: not any(slot.module.label == "prefix" for slot in inserted(item[1][0].model)))
-    for name, (loaded, _, snapshots, _) in ordered:
-        graft(model, loaded.model, snapshots[0], name)
+    for innermost in (True, False):                     # a prefix goes into attention itself, an adapter behind both
+        for name, (loaded, _, snapshots, _) in found.items():
+            if innermost == any(slot.module.label == "prefix" for slot in inserted(loaded.model)):
+                graft(model, loaded.model, snapshots[0], name)
     return model, ORIGIN
 
 

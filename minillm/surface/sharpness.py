@@ -64,13 +64,13 @@ class Curvature:
 
 
 def extremes(product, n, rng, top=1, bottom=1, tolerance=0.003, most=120, progress=None):
-    """The `top` largest and `bottom` smallest eigenvalues of a symmetric matrix that is known only by its products (Lanczos 1950).
+    """The `top` largest and `bottom` smallest eigenvalues of a symmetric matrix known only by its products (Lanczos 1950).
 
-    Power iteration, v <- H v / |H v|, turns any v towards the eigenvector of the largest |eigenvalue|, but forgets all that it has
-    seen on the way. Lanczos keeps each v, made orthogonal to those before: of the m-dimensional space they span, the small matrix
-    T = V' H V (m, m), which is tridiagonal, has the best approximations. So the same products yield both ends of the spectrum,
-    and sooner. With (lambda, s) an eigenpair of T, the error is known:   |H V s - lambda V s| = beta_m |s_m|,   and some
-    exact eigenvalue is no farther from lambda than that.
+    Power iteration, v <- H v / |H v|, turns any v towards the eigenvector of the largest |eigenvalue|, but forgets all that it
+    has seen on the way. Lanczos keeps each v, made orthogonal to those before: of the m-dimensional space they span, the small
+    matrix T = V' H V (m, m), which is tridiagonal, has the best approximations. So the same products yield both ends of the
+    spectrum, and sooner. With (lambda, s) an eigenpair of T, the error is known:   |H V s - lambda V s| = beta_m |s_m|,   and
+    some exact eigenvalue is no farther from lambda than that.
 
     Ends when all errors are below `tolerance` times the largest |eigenvalue| found, or after `most` products; then `error` tells.
     Returns two lists of Eigen: the largest, falling; and the smallest, rising. ValueError if a product is not a number.

@@ -67,14 +67,14 @@ class Space:
         return self.start.size
 
     def vector(self, arrays):
-        """The starting weights with some arrays {name: array} in their place. ValueError for one that the model has no place for."""
+        """The starting weights with some arrays {name: array} in their place. ValueError for one that has no place there."""
         theta = self.start.copy()
         views = self.flat.views(theta)
         for name, array in arrays.items():
             if name not in views or views[name].shape != np.shape(array):
                 here = f"shape {views[name].shape}" if name in views else "no such weights"
-                raise ValueError(f"models of different shapes have no plane in common: one has {name} of shape {np.shape(array)}, "
-                                 f"another {here}")
+                raise ValueError(f"models of different shapes have no plane in common: one has {name} of shape "
+                                 f"{np.shape(array)}, another {here}")
             views[name][...] = array
         return theta
 

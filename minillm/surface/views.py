@@ -66,7 +66,7 @@ def surface(folder, view="three", names=None, points=21, workers=None, seed=1):
                             keep.with_suffix(".part.npz"))
     for name, path in found.paths.items():
         path.texts = texts_on_the_way(family, name, workers)
-    write_arrays(keep, found.arrays(), {"kind": "surface", "key": key} | found.meta())
+    write_arrays(keep, found.arrays(), {"kind": "surface", "key": key, "checks": found.checks()} | found.meta())
     return found
 
 
@@ -86,7 +86,7 @@ def line(folder, names=None, curve=False, points=41, workers=None, seed=1):
     if curve:
         curves[BENT] = bezier(ends[0], bend(family, [x, y], np.random.default_rng([seed, 5]), workers), ends[1])
     found = profile(family.space, (x, y), curves, probe, stations(points, 0 if curve else 0.5), workers, {"seed": seed})
-    write_arrays(keep, found.arrays(), {"kind": "surface", "key": key} | found.meta())
+    write_arrays(keep, found.arrays(), {"kind": "surface", "key": key, "checks": found.checks()} | found.meta())
     return found
 
 
@@ -123,7 +123,7 @@ def random(family, names, probe, rng, workers):
     for name in family.runs:
         other = family.start if name == names[0] else family.end(name)
         rho = plane.project(other)[1]
-        plane.notes.append(f"of the way from {name} to {family.origin}, this plane shows {1 - rho ** 2:.1e} of the squared length")
+        plane.notes.append(f"of the way between {name} and {family.origin}, this plane shows {1 - rho ** 2:.1e} of the square")
     return Layout(plane, {names[0]: centre}, extent=((-1, 1), (-1, 1)))
 
 
@@ -146,7 +146,8 @@ def curve(family, names, probe, rng, workers):
     """The plane of a trained curve between two models, around what may stand between them."""
     x, y = (family.end(name) for name in names[:2])
     m = bend(family, names, rng, workers)
-    plane = through(x, y, m, (*names[:2], "the middle of the curve"), labels=(f"from {names[0]} to {names[1]}", "the curve bends"),
+    plane = through(x, y, m, (*names[:2], "the middle of the curve"),
+                    labels=(f"from {names[0]} to {names[1]}", "the curve bends"),
                     directions=f"the plane of a quadratic Bezier curve from {names[0]} to {names[1]}")
     ts = np.linspace(0, 1, 51)
     along = [plane.project(bezier(x, m, y)(t))[0] for t in ts]
@@ -178,8 +179,8 @@ def chosen(folder, names, needed):
     if len(names) < needed or not there:
         folder = Path(folder)
         what = f"takes {needed} fine-tunings" if needed > 1 else "takes a fine-tuning"
-        raise CheckpointError(f"this view {what}, and {folder} has {', '.join(there) or 'none'}; make more with   minillm finetune "
-                              f"--base {folder / ORIGIN}.npz --method METHOD")
+        raise CheckpointError(f"this view {what}, and {folder} has {', '.join(there) or 'none'}; make more with   minillm "
+                              f"finetune --base {folder / ORIGIN}.npz --method METHOD")
     return names
 
 
