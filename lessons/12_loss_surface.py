@@ -10,7 +10,7 @@
 # **Expect.** Two maps of one plane, the new task and the old: downhill on one is uphill on the other. Three models that lie
 # exactly in the plane, and recorded weights that do not; each lie of the picture measured.
 #
-# **Read beside it.** `minillm/surface/plane.py` (fifty lines, the whole geometry), `surface/measure.py`,
+# **Read beside it.** `minillm/surface/plane.py` (a hundred lines, the whole geometry), `surface/measure.py`,
 # `surface/recorder.py`.
 
 # %%
@@ -31,9 +31,10 @@ from minillm import (
     warmup_linear,
 )
 from minillm.draw.style import LIGHT, figure, save, style
-from minillm.surface.measure import Space, fixed_batches, measure_surface
-from minillm.surface.plane import Plane, cosine
+from minillm.surface.measure import measure_surface
+from minillm.surface.plane import cosine, through
 from minillm.surface.recorder import Recorder
+from minillm.surface.space import Probe, Space
 from minillm.train.evaluate import mean_excess
 from minillm.train.fit import fit
 
@@ -96,14 +97,15 @@ print(f"cosine of F - P and Z - P: {cosine(F - P, Z - P):.3f}")
 # losses.
 
 # %%
-plane = Plane(P, F, A)
-tasks = {"novel": fixed_batches([document.ids for document in world.documents("novel", 6)]),
-         "general": fixed_batches([document.ids for name in world.general for document in world.documents(name, 2)])}
+plane = through(P, F, A, labels=("the body moves", "the adapters move"),
+                directions="the plane through the pretrained, the full and the adapter model")
+probe = Probe({"novel": [document.ids for document in world.documents("novel", 6)],
+               "general": [document.ids for name in world.general for document in world.documents(name, 2)]})
 print(f"{'':11s}{'a':>7s}{'b':>7s}{'error':>8s}{'true loss: novel, general':>29s}{'loss in the plane':>22s}{'gap':>9s}")
 for name, theta in {"pretrained": P, "full": F, "adapter": A, "frozen": Z}.items():
     (a, b), error = plane.project(theta)
-    true, flat = space.losses(theta, tasks), space.losses(plane.at(a, b), tasks)
-    gap = max(abs(true[task] - flat[task]) for task in tasks)
+    true, flat = space.losses(theta, probe), space.losses(plane.at(a, b), probe)
+    gap = max(abs(true[task] - flat[task]) for task in probe.tasks)
     print(f"{name:11s}{a:7.2f}{b:7.2f}{error:8.3f}{true['novel']:21.3f}{true['general']:8.3f}"
           f"{flat['novel']:14.3f}{flat['general']:8.3f}{gap:9.0e}")
 
@@ -117,10 +119,8 @@ for name, theta in {"pretrained": P, "full": F, "adapter": A, "frozen": Z}.items
 # At each point of a grid: the loss of the model with those weights, on the same few texts. Left the new task, right the old.
 
 # %%
-found = measure_surface(
-    origin, {name: model.state() for name, model in models.items()}, ways, tasks, GRID,
-    facts={"seed": args.seed, "labels": ["the body moves", "the adapters move"],
-           "directions": "the plane through the pretrained, the full and the adapter model"})
+found = measure_surface(space, plane, {"pretrained": P, "full": F, "adapter": A, "frozen": Z}, ways, probe, GRID,
+                        facts={"view": "three", "seed": args.seed})
 pictures = [PLOTS / "lesson12_surface.png", PLOTS / "lesson12_weights_moving.gif"]
 draw.surface(found, pictures[0])
 draw.animate(found, pictures[1], frames=FRAMES)
@@ -142,8 +142,7 @@ for line in found.checks():
 way = found.paths["full"]
 print(f"{'step':>5s}{'error':>8s}{'true loss':>11s}{'on the map':>12s}   (novels)")
 for i in range(0, len(way.steps), 4):
-    on_map = space.losses(plane.at(*way.ab[i]), tasks)["novel"]
-    print(f"{way.steps[i]:5d}{way.residual[i]:8.2f}{way.loss['novel'][i]:11.3f}{on_map:12.3f}")
+    print(f"{way.steps[i]:5d}{way.residual[i]:8.2f}{way.loss['novel'][i]:11.3f}{way.shown['novel'][i]:12.3f}")
 
 # %% [markdown]
 # The error is largest early on (0.84 at its worst with seed 1, and still 0.54 at step 20): the weights first went elsewhere
@@ -158,9 +157,9 @@ for i in range(0, len(way.steps), 4):
 rng = np.random.default_rng(args.seed)
 for i in range(3):
     step = rng.standard_normal(len(P))
-    losses = space.losses(P + np.linalg.norm(F - P) * step / np.linalg.norm(step), tasks)
+    losses = space.losses(P + np.linalg.norm(F - P) * step / np.linalg.norm(step), probe)
     print(f"random direction {i + 1}: novel {losses['novel']:.3f}, general {losses['general']:.3f}")
-here, there = space.losses(P, tasks), space.losses(F, tasks)
+here, there = space.losses(P, probe), space.losses(F, probe)
 print(f"at P:               novel {here['novel']:.3f}, general {here['general']:.3f}")
 print(f"at F:               novel {there['novel']:.3f}, general {there['general']:.3f}")
 

@@ -31,7 +31,9 @@ from common import (
 from minillm import SGD
 from minillm.draw.style import LIGHT, figure, save, style
 from minillm.finetune.compare import SCRATCH, Cell, usual_rate
-from minillm.surface.measure import Space, each_point, fixed_batches
+from minillm.surface.line import barrier, straight
+from minillm.surface.measure import each_point
+from minillm.surface.space import Probe, Space
 from minillm.train.evaluate import evaluate_documents
 from minillm.train.trainer import Diverged
 
@@ -44,7 +46,7 @@ KINDS = {"fine-tuned": "fine-tuned", "scratch": "from scratch", "same start": "f
 RULES = {"fine-tuned": "AdamW", "SGD": "SGD"}
 SGD_LR = 0.1
 line = np.linspace(0, 1, 3 if args.quick else 21)
-space = Space(lab.base.model)
+space, probe = Space(lab.base.model), Probe({"novel": [document.ids for document in test]})
 
 
 def with_sgd(lr):
@@ -83,17 +85,11 @@ def way(kind, one, other):
     """Between two models: the excess on novels along the line, and how far apart they are, in per cent of their length."""
     def make():
         x, y = (ends(kind, seed)[1] for seed in (one, other))
-        found = each_point(space, [lambda t=t: (1 - t) * x + t * y for t in line.tolist()],
-                           {"novel": fixed_batches([document.ids for document in test])})
+        between = straight(x, y)
+        found = each_point(space, [lambda t=t: between(t) for t in line], probe)
         return {"excess": [losses["novel"] - floor for losses in found],
                 "apart": float(np.linalg.norm(x - y) / np.sqrt(np.linalg.norm(x) * np.linalg.norm(y)))}
     return kept(lab, lab.facts(cell(kind, one)) | {"kind": kind, "other": other, "line": line.tolist()}, make)
-
-
-def barrier(way):
-    """With both ends on the line it cannot be less than 0."""
-    loss = np.array(way["excess"])
-    return float((loss - (1 - line) * loss[0] - line * loss[-1]).max())
 
 
 def layer(name):
@@ -118,7 +114,7 @@ pairs = list(combinations(range(1, max(2, args.seeds) + 1), 2))
 ways = {kind: [way(kind, *pair) for pair in pairs] for kind in KINDS}
 print_table([f"between two models ({len(pairs)} pairs)", "excess at the ends", "at the middle", "barrier, nats", "apart, %"],
             [[name, shown(end for found in ways[kind] for end in (found["excess"][0], found["excess"][-1])),
-              shown(found["excess"][len(line) // 2] for found in ways[kind]), shown(map(barrier, ways[kind])),
+              shown(found["excess"][len(line) // 2] for found in ways[kind]), shown(barrier(line, found["excess"]) for found in ways[kind]),
               shown((100 * found["apart"] for found in ways[kind]), 1)] for kind, name in KINDS.items()])
 movement = {kind: [moved(kind, seed) for seed in range(1, args.seeds + 1)] for kind in ("fine-tuned", "SGD")}
 names = sorted(movement["SGD"][0], key=lambda name: (name == "ln_f", name not in ("wte", "wpe")))     # from the tables up

@@ -17,7 +17,9 @@ from minillm.demo import Plan
 from minillm.finetune.methods import BottleneckAdapter
 from minillm.nn import GPT
 from minillm.processes import default_workers
-from minillm.surface.measure import count, fixed_batches, measure_surface
+from minillm.surface.measure import measure_surface
+from minillm.surface.plane import through
+from minillm.surface.space import Probe, Space
 from minillm.train.tasks import CONTEXT
 
 QUICK = dict(rounds=1, points=7)
@@ -41,15 +43,17 @@ def moved(model, rng):
 def measure(rounds=3, points=51):
     rng = np.random.default_rng(0)
     model = demo_model(rng)
-    ends = {name: moved(model, rng) for name in ("full", "adapter")}
-    tasks = {name: fixed_batches(rng.integers(0, 199, (DOCUMENTS, DOCUMENT)).tolist()) for name in ("new", "old")}
+    space = Space(model)
+    ends = {name: space.vector(moved(model, rng)) for name in ("full", "adapter")}
+    plane = through(space.start, *ends.values())
+    probe = Probe({name: rng.integers(0, 199, (DOCUMENTS, DOCUMENT)).tolist() for name in ("new", "old")})
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
-        measure_surface(model, ends, {}, tasks, points)
+        measure_surface(space, plane, ends, {}, probe, points)
         seconds.append(time.perf_counter() - start)
     median = statistics.median(seconds)
-    return [{"grid": f"{points} x {points}", "tokens": sum(map(count, tasks.values())), "processes": default_workers(),
+    return [{"grid": f"{points} x {points}", "tokens": sum(probe.count.values()), "processes": default_workers(),
              "median s": median, "least s": min(seconds), "points/s": points ** 2 / median}]
 
 
