@@ -14,8 +14,7 @@ from .finetune.store import load
 from .gallery import moved
 from .surface.runs import ORIGIN, files_of, runs_in
 from .surface.views import line, surface
-from .text.generate import generate
-from .text.tokenizer import BEGIN, END
+from .text.generate import tell
 from .train.checkpoint import CheckpointError, written_whole
 from .train.tasks import WorldTask, task_of
 
@@ -141,11 +140,8 @@ def table(models, scores, task):
 def samples(models, task, seed):
     """What each model writes, from the same beginning and with the same random numbers."""
     for name, loaded in models.items():
-        tokenizer = loaded.tokenizer
-        prompt = task.probe(loaded.model.config.context)[0][:2 if BEGIN in tokenizer.ids else 12]
-        ids = generate(loaded.model, prompt, loaded.model.config.context - len(prompt), np.random.default_rng([seed, 3]), 0.7,
-                       stop=tokenizer.ids.get(END))
-        text = tokenizer.decode([i for i in ids if tokenizer.tokens[i] not in (BEGIN, END)])
+        context = loaded.model.config.context
+        text = tell(loaded.model, loaded.tokenizer, task.probe(context)[0].beginning, context, np.random.default_rng([seed, 3]))
         yield f"<p><b>{escape(name)}</b></p><blockquote>{escape(text)}</blockquote>"
 
 

@@ -491,7 +491,7 @@ def test_the_last_tenth_and_at_least_one_is_kept_to_judge_by(n, learned, tmp_pat
     task = PairTask(jsonl(tmp_path / FILE, RIDDLES[:n]), TOKENIZER)
     assert len(task.train) == learned and len(task.validation) == n - learned
     assert [said for _, said in decoded(task.train + task.validation)] == [f"{place}. <end>" for place in PLACES[:n]]
-    assert task.probe() == [ids for ids, _ in task.validation]
+    assert task.probe() == task.validation
 
 
 def test_blank_lines_and_further_keys_do_no_harm(tmp_path):

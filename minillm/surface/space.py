@@ -5,7 +5,7 @@ import copy
 import numpy as np
 
 from ..nn import IGNORE
-from ..text.batches import pad
+from ..text.batches import Text, pad
 from ..train.evaluate import log_softmax_at
 from ..train.flat import Flat
 
@@ -18,14 +18,15 @@ class Probe:
     """
 
     def __init__(self, documents, rows=8):
-        """documents: {task: lists of ids}. The first token is given and the second, the tag, not counted, as in every score."""
+        """documents: {task: [Text, or a list of ids of which the tag is given]}. ValueError if nothing of a task counts."""
         self.tasks = list(documents)
-        texts = sorted(((ids, k) for k, task in enumerate(self.tasks) for ids in documents[task]), key=lambda text: len(text[0]))
+        texts = [(text if isinstance(text, Text) else Text(text), k) for k, task in enumerate(self.tasks)
+                 for text in documents[task]]
+        texts.sort(key=lambda text: len(text[0].ids))
         self.batches = []
-        for i in range(0, len(texts), rows):
-            tokens, targets = pad([ids for ids, _ in texts[i:i + rows]])
-            targets[:, 0] = IGNORE
-            self.batches.append((tokens, targets, np.array([k for _, k in texts[i:i + rows]])))
+        for some in (texts[i:i + rows] for i in range(0, len(texts), rows)):
+            tokens, targets = pad([text.ids for text, _ in some], [text.given for text, _ in some])
+            self.batches.append((tokens, targets, np.array([k for _, k in some])))
         self.count = {task: sum(int((targets[of == k] != IGNORE).sum()) for _, targets, of in self.batches)
                       for k, task in enumerate(self.tasks)}
         for task, n in self.count.items():

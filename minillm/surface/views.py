@@ -11,8 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..processes import parallel_map
-from ..text.generate import generate
-from ..text.tokenizer import BEGIN, END
+from ..text.generate import tell
 from ..train.checkpoint import CheckpointError, read_arrays, write_arrays
 from ..train.tasks import task_of
 from .curve import bezier, train_curve
@@ -26,7 +25,7 @@ from .sharpness import Curvature, extremes
 from .space import Probe
 
 RISE = 1.0           # nats: as high would the walls rise at the edge of a map along eigenvectors, if they were parabolas
-SAMPLE = 60          # tokens of a text that recorded weights write
+SAMPLE, SAMPLE_SEED = 60, 3      # tokens of a text that recorded weights write, and of its random numbers
 CURVE_STEPS = 200
 STRAIGHT, BENT = "straight line", "trained curve"
 
@@ -198,20 +197,13 @@ def probe_of(family):
 
 def texts_on_the_way(family, name, workers=None):
     """What the recorded weights write, always with the same random numbers: so that a change is one of the weights."""
-    tokenizer, run = family.base.tokenizer, family.runs[name]
-    first = new_task(family).probe(family.base.model.config.context)[0]
-    prompt = first[:2] if BEGIN in tokenizer.ids else first[:12]
+    space, tokenizer = family.space, family.base.tokenizer
+    beginning = new_task(family).probe(family.base.model.config.context)[0].beginning
 
     def write(arrays):
-        model = family.space.put(family.space.vector(arrays))
-        try:
-            ids = generate(model, prompt, SAMPLE, np.random.default_rng(3), temperature=0.7, stop=tokenizer.ids.get(END))
-        except ValueError:                                  # weights that are ruined write nothing
-            return ""
-        given = len(prompt) if BEGIN in tokenizer.ids else 0
-        return tokenizer.decode([i for i in ids[given:] if i != tokenizer.ids.get(END)])
+        return tell(space.put(space.vector(arrays)), tokenizer, beginning, SAMPLE, np.random.default_rng(SAMPLE_SEED))
 
-    return list(parallel_map(write, run.snapshots, workers))
+    return list(parallel_map(write, family.runs[name].snapshots, workers))
 
 
 def kept_as(folder, what, names, *settings):

@@ -4,9 +4,23 @@ Every source has `at(step) -> tokens, targets`, a pure function of its seed and 
 step's number, and a run that was interrupted goes on with the very batch that would have come.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..nn import IGNORE
+
+
+class Text(NamedTuple):
+    """ids, of which the first is given in any case, and then `given` more: the tag of a document, or a whole question."""
+
+    ids: list
+    given: int = 1
+
+    @property
+    def beginning(self):
+        """What is given; of a plain text, in which nothing is, a few characters."""
+        return self.ids[:self.given + 1] if self.given else self.ids[:12]
 
 
 def pad(documents, given=None):

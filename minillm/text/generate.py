@@ -9,6 +9,7 @@ token at another position than before: nothing that is remembered holds any long
 import numpy as np
 
 from .decoder import stepper
+from .tokenizer import BEGIN, END
 
 
 def sample(logits, rng, temperature=1.0, top_k=None, top_p=None):
@@ -43,6 +44,16 @@ def generate(model, ids, n, rng, temperature=1.0, top_k=None, top_p=None, stop=N
     The model sees at most its context, so of a longer text only the end. ValueError if there is nothing to continue.
     """
     return write(model, [ids], n, [rng], temperature, top_k, top_p, stop)[0]
+
+
+def tell(model, tokenizer, beginning, n, rng, temperature=0.7):
+    """What a model writes after the ids of `beginning`, as a text, up to its end; nothing if the model is ruined."""
+    try:
+        ids = generate(model, beginning, min(n, model.config.context - len(beginning)), rng, temperature,
+                       stop=tokenizer.ids.get(END))
+    except ValueError:
+        return ""
+    return tokenizer.decode([i for i in ids if tokenizer.tokens[i] not in (BEGIN, END)])
 
 
 def generate_batch(model, prompts, n, rng, temperature=1.0, top_k=None, top_p=None, stop=None):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..text.batches import DocumentBatches, StreamBatches
+from ..text.batches import DocumentBatches, StreamBatches, Text
 from ..text.tokenizer import BEGIN, END, CharTokenizer
 from .evaluate import Score, evaluate_text, token_log_p
 
@@ -43,7 +43,7 @@ class TextTask:
     def probe(self, context=64):
         context = min(64, context)
         starts = range(0, min(8 * context, len(self.validation) - 1), context)
-        return [self.validation[i:i + context + 1].tolist() for i in starts]
+        return [Text(self.validation[i:i + context + 1].tolist(), given=0) for i in starts]
 
     def score(self, model, split="test", documents=None):
         """{name: Score}; a text has one split that is not trained on, and is judged by all of it."""
@@ -135,7 +135,7 @@ class PairTask:
         return DocumentBatches(ids, batch, seed, given)
 
     def probe(self, context=64):
-        return [ids for ids, _ in self.validation[:4]]
+        return [Text(*pair) for pair in self.validation[:4]]
 
     def score(self, model, split="test", documents=None):
         """{name: Score}, with the share of completions that are right from the first word to the end."""

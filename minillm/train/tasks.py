@@ -5,12 +5,12 @@ A task has
     learned                          the domains of which it teaches
     facts()                          what a checkpoint has to remember of it, for `task_of`
     batches(batch, context, seed)    a source of batches (text/batches.py)
-    probe(context)                   a few texts, for a loss surface
+    probe(context)                   a few texts (text/batches.py, Text), for a loss surface
     score(model, split, documents)   {domain: Score}, of what it teaches and of what was known before
     validate(model)                  a short look, for the history of a run
 """
 
-from ..text.batches import DocumentBatches, WorldBatches
+from ..text.batches import DocumentBatches, Text, WorldBatches
 from ..text.specialities import CONTRADICTION, PAIRS
 from ..text.world import World
 from .evaluate import evaluate_documents, evaluate_world, mean_excess, pooled
@@ -45,7 +45,8 @@ class WorldTask:
 
     def probe(self, context=CONTEXT):
         """A few documents, none longer than the context, that a loss surface is measured on."""
-        return [document.ids for name in self.world.general for document in self.world.documents(name, 1, "test")]
+        return [Text(document.ids, document.given) for name in self.world.general
+                for document in self.world.documents(name, 1, "test")]
 
     def score(self, model, split="test", documents=200):
         """{domain: Score}"""
@@ -89,7 +90,7 @@ class SpecialTask(WorldTask):
         return {"kind": self.name, "seed": self.world.seed, "documents": self.documents, "draw": self.draw}
 
     def probe(self, context=CONTEXT):
-        return [document.ids for document in self.special("test", 4)]
+        return [Text(document.ids, document.given) for document in self.special("test", 4)]
 
     def special(self, split, n):
         """n documents of what is learned. What is to be known by heart are the very facts that were taught, and no more."""
