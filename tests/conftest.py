@@ -7,3 +7,22 @@ import pytest
 def rng():
     """Random numbers, the same ones in every run."""
     return np.random.default_rng(1234)
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory):
+    """A folder with a tiny pretrained model and three specialists, as a demo leaves it: to be read, and its surfaces kept, but
+    nothing in it changed."""
+    from minillm.finetune.methods import BottleneckAdapter, Full, Partial
+    from minillm.phases import finetune, pretrain
+    from minillm.train.muon import Muon
+    from minillm.train.optimizers import AdamW
+    from minillm.train.tasks import CONTEXT, SpecialTask, WorldTask
+
+    folder = tmp_path_factory.mktemp("story")
+    config = {"context": CONTEXT, "n_layer": 2, "n_head": 2, "n_embd": 12}
+    base = pretrain(WorldTask(2), config, folder / "pretrained.npz", optimizer=Muon(), steps=15, batch=4, seed=2)
+    for recipe, lr in ((Full(), 3e-3), (Partial(), 5e-3), (BottleneckAdapter(4), 1e-2)):
+        finetune(base, folder / "pretrained.npz", SpecialTask("novel", 2, 8), recipe, folder / f"{recipe.method}.npz",
+                 optimizer=AdamW(lr), steps=12, batch=4, seed=2)
+    return folder
