@@ -1,76 +1,201 @@
-"""The weights on their way, as a moving picture."""
+"""The weights on their way, as a moving picture: where they are, what they lose there, and what they write."""
+
+import textwrap
+from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.animation import PillowWriter
+from matplotlib.artist import Artist
 
 from ..train.checkpoint import written_whole
+from .labels import spread
 from .style import colors, figure, look, style
-from .surface import contours, dot_every, dotted, hollow, landscape, map_size, mark, trail
+from .surface import contours, dot_every, dotted, hollow, landscape, map_size, mark, title, trail
 
-HOLD = 1.0                     # seconds that the last frame stays before the loop starts again
-SIDE, TOP, FOOT = 0.8, 1.35, 0.75                                 # inches around a map
-COLUMN = 5.4
+HOLD = 1.5                     # seconds that the last frame stays before a loop starts again
+LINES = 2                      # of a text that is being written
+CHARACTER = 0.602              # width of a letter of DejaVu Sans Mono, in its size
+COLUMN, SIDE, BAR = 5.6, 0.85, 0.85                              # inches: a map with all around it; left of it; right of it
+CURVE, TEXT, ROW = 1.45, 11.5, 0.19                              # height of the loss curves; size of texts; height of their lines
 
 
 def animate(surface, path, frames=40, fps=10, dark=False):
-    """A GIF of the twin maps on which the paths grow, equal times for equal steps, with the true losses above.
+    """A GIF: the weights move over the twin maps, equal times for equal steps, and below them grow their true losses.
 
-    Between two recorded points the path is straight. The heads are projections, the numbers are not: where a number does not suit
-    the ground under its head, the weights are off the plane (`surface` draws by how much). ValueError without paths.
+    Between two recorded points the path is straight. The heads are projections, the losses are not: where the dashed loss, of the
+    map under the head, parts from the solid one, the weights are off the plane. What they write is drawn with the same random
+    numbers at every step, so that only the weights change it. ValueError without paths.
     """
-    if not surface.paths:
-        raise ValueError("this surface has no recorded paths: nothing moves")
-    surface = landscape(surface)
-    color = colors([*surface.points, *surface.paths])
-    last = max(int(way.steps[-1]) for way in surface.paths.values())
-    steps = np.r_[np.linspace(0, last, frames), np.full(round(HOLD * fps), last)]
-    with style(dark):
-        fig, maps = _stage(surface, color)
-        clock = fig.text(SIDE / fig.get_figwidth(), 0.975, "", va="top", size=16, weight="bold")
-        walkers = [Walker(ax, k, name, way, way.loss[task], color[name], dot_every(surface)) for task, ax in maps.items()
-                   for k, (name, way) in enumerate(surface.paths.items())]
-
-        def show(step):
-            clock.set_text(f"step {step:.0f} of {last}")
-            for walker in walkers:
-                walker.go(step)
-
-        with written_whole(path) as part:
-            FuncAnimation(fig, show, steps, init_func=lambda: None).save(part, PillowWriter(fps))
+    with style(dark), written_whole(path) as part:
+        film = Film(surface, frames)
+        film.fig.add_artist(Still(film.still))
+        film.record(Gif(fps), part)
 
 
-def _stage(surface, color):
-    """A figure with the maps as one still image, and over each an empty see-through axes: all that a frame has to draw is what
-    moves. Returns the figure and {task: axes}."""
-    across, up = map_size(surface, COLUMN - SIDE - 0.85, 3.6)
-    width, height = COLUMN * len(surface.loss), FOOT + up + TOP
-    fig = figure(width, height, dpi=84)
-    places = {task: [(COLUMN * k + SIDE) / width, FOOT / height, across / width, up / height]
-              for k, task in enumerate(surface.loss)}
-    for k, (task, place) in enumerate(places.items()):
-        ax = fig.add_axes(place)
-        contours(ax, surface, task, k, title_pad=42)
-        mark(ax, surface, color)
-    fig.canvas.draw()
-    still = np.array(fig.canvas.buffer_rgba())
-    fig.clear()
-    fig.figimage(still)
-    maps = {task: fig.add_axes(place, xlim=surface.a[[0, -1]], ylim=surface.b[[0, -1]], zorder=1)
-            for task, place in places.items()}
-    for ax in maps.values():
-        ax.set_axis_off()
-    return fig, maps
+class Gif(PillowWriter):
+    """All frames in the colours of the last, in which every path is whole: so nothing that stands still flickers. The last stays."""
 
+    def finish(self):
+        palette = self._frames[-1].quantize(256)
+        first, *others = (frame.quantize(palette=palette, dither=0) for frame in self._frames)
+        each = 1000 / self.fps
+        first.save(self.outfile, save_all=True, append_images=others, loop=0,
+                   duration=[each] * len(others) + [each + 1000 * HOLD])
+
+
+class Still(Artist):
+    """Pixels under all else of a figure, as they are: `figimage` would resample them for every frame."""
+
+    def __init__(self, pixels):
+        super().__init__()
+        self.pixels = np.flipud(pixels)
+        self.set_zorder(-1)
+
+    def draw(self, renderer):
+        renderer.draw_image(renderer.new_gc(), 0, 0, self.pixels)
+
+
+class Film:
+    """What moves, as the artists of a see-through figure, and what does not, as one image: all that a frame draws is what moves.
+
+    steps       (frames,) the step that each frame shows
+    still       (height, width, 4) pixels, what lies under every frame
+    fig         the figure; `show(step)` brings it to a step
+    """
+
+    def __init__(self, surface, frames, dpi=84):
+        if not surface.paths:
+            raise ValueError("this surface has no recorded paths: nothing moves")
+        surface = landscape(surface)
+        color = colors([*surface.points, *surface.paths])
+        self.last = max(int(way.steps[-1]) for way in surface.paths.values())
+        self.steps = np.linspace(0, self.last, frames)
+        room = Room.for_(surface)
+        self.fig = figure(room.width, room.height, dpi)
+        _set(self.fig, room, surface, color, self.last)
+        self.fig.canvas.draw()
+        self.still = np.array(self.fig.canvas.buffer_rgba())
+        self.fig.clear()
+        self.fig.patch.set_visible(False)
+        self.clock = room.write(self.fig, SIDE, room.height - 0.12, "", va="top", size=17, weight="bold")
+        self.actors = []
+        for k, task in enumerate(surface.loss):
+            above, below = room.axes(self.fig, k, surface)
+            below.set(xlim=(0, self.last), ylim=reach(surface, task))
+            for ax in (above, below):
+                ax.set_axis_off()
+            self.actors += [Walker(above, way, color[name], dot_every(surface)) for name, way in surface.paths.items()]
+            self.actors.append(Losses(below, surface.paths, task, color))
+        self.actors += [Writing(self.fig, room, k, way) for k, way in enumerate(surface.paths.values()) if room.rows]
+
+    def show(self, step):
+        self.clock.set_text(f"step {step:.0f} of {self.last}")
+        for actor in self.actors:
+            actor.go(step)
+
+    def record(self, writer, path):
+        with writer.saving(self.fig, path, self.fig.dpi):
+            for step in self.steps:
+                self.show(step)
+                writer.grab_frame()
+
+
+# The stage.
+
+@dataclass
+class Room:
+    """Where everything stands, in inches from the lower left.
+
+    across, up  size of a map
+    rows        runs that write texts, below the curves
+    names       room to the right of the curves
+    """
+
+    across: float
+    up: float
+    rows: int
+    names: float
+    columns: int
+
+    @classmethod
+    def for_(cls, surface):
+        across, up = map_size(surface, COLUMN - SIDE - BAR, 3.0)
+        rows = len(surface.paths) if any(way.texts for way in surface.paths.values()) else 0
+        longest = max(map(len, surface.paths)) + len(" 0.00")
+        return cls(across, up, rows, min(0.2 + 0.1 * longest, 2.2), len(surface.loss))
+
+    @property
+    def width(self):
+        return COLUMN * self.columns
+
+    @property
+    def texts(self):
+        """Height of the texts."""
+        return self.rows * (LINES * ROW + 0.13) + 0.5 if self.rows else 0.1
+
+    @property
+    def map(self):
+        """Lower edge of the maps."""
+        return self.texts + 0.55 + CURVE + 1.05
+
+    @property
+    def height(self):
+        return self.map + self.up + 0.95
+
+    def axes(self, fig, k, surface):
+        """The k-th map and the axes of the curves below it."""
+        left = SIDE + COLUMN * k
+        curve = COLUMN - SIDE - self.names
+
+        def add(x, y, w, h, **kwargs):
+            return fig.add_axes([x / self.width, y / self.height, w / self.width, h / self.height], **kwargs)
+
+        return (add(left, self.map, self.across, self.up, xlim=surface.a[[0, -1]], ylim=surface.b[[0, -1]]),
+                add(left, self.texts + 0.55, curve, CURVE))
+
+    def row(self, k):
+        """Upper edge of the k-th text."""
+        return self.texts - 0.42 - k * (LINES * ROW + 0.13)
+
+    def write(self, fig, x, y, text, **kwargs):
+        return fig.text(x / self.width, y / self.height, text, parse_math=False, **kwargs)
+
+
+def _set(fig, room, surface, color, last):
+    """All that does not move."""
+    for k, task in enumerate(surface.loss):
+        above, below = room.axes(fig, k, surface)
+        contours(above, surface, task, k)
+        mark(above, surface, color)
+        below.set(xlim=(0, last), ylim=reach(surface, task), xlabel="step", ylabel="nats per token")
+        below.set_title("true loss (solid), and as the map shows it (dashed)", size=12, weight="normal")
+        below.grid(axis="y")
+    if room.rows:
+        room.write(fig, SIDE, room.texts - 0.12, "What they write, with the same random numbers at every step", va="top", size=12,
+                   color=look().faint)
+        for k, name in enumerate(surface.paths):
+            room.write(fig, SIDE, room.row(k), name, va="top", size=13, weight="bold", color=color[name])
+
+
+def reach(surface, task):
+    """Lower and upper end of an axis for the losses of a task: what is far above chance is cut off."""
+    met = np.concatenate([way.loss[task] for way in surface.paths.values()] + [way.shown[task] for way in surface.paths.values()])
+    met = met[met < 1.3 * surface.facts["chance"]]
+    low, high = (met.min(), met.max()) if met.size else (0, surface.facts["chance"])
+    room = 0.1 * (high - low) or 0.1
+    return low - room, high + room
+
+
+# The actors.
 
 class Walker:
-    """One model on one map: its path so far, its head, and its true loss above the map, in the k-th place."""
+    """One model on one map: its path so far, and its head."""
 
-    def __init__(self, ax, k, name, way, loss, color, every):
-        self.name, self.way, self.loss, self.color = name, way, loss, color
+    def __init__(self, ax, way, color, every):
+        self.way, self.color = way, color
         self.line, self.dots = trail(ax, way, color, every)
         self.places, self.dot_steps = self.dots.get_offsets(), way.steps[dotted(way, every)]
         self.head, = ax.plot([], [], "o", ms=13, mec=color, mew=2, path_effects=look().halo, zorder=8)
-        self.text = ax.annotate("", (0, 1), (108 * k, 21), "axes fraction", "offset points", color=color, size=13, weight="bold")
 
     def go(self, step):
         way = self.way
@@ -79,4 +204,48 @@ class Walker:
         self.head.set_data(*np.array([head]).T)
         self.head.set_markerfacecolor(hollow(self.color, np.interp(step, way.steps, way.residual)))
         self.dots.set_offsets(self.places[self.dot_steps <= step])
-        self.text.set_text(f"{self.name} {np.interp(step, way.steps, self.loss):.2f}")
+
+
+class Losses:
+    """The losses of all runs on one task, so far, each with its value at the right."""
+
+    def __init__(self, ax, paths, task, color):
+        self.ax, self.paths, self.task = ax, paths, task
+        self.now = ax.axvline(0, color=look().faint, lw=1.2)
+        self.lines = {}
+        for name in paths:
+            dashed, = ax.plot([], [], color=color[name], ls=(0, (3, 2)), lw=1.6)
+            solid, = ax.plot([], [], color=color[name])
+            head, = ax.plot([], [], "o", color=color[name], ms=8, mec=look().paper, mew=1.2, clip_on=False)
+            label = ax.annotate("", (1, 0), (9, 0), "axes fraction", "offset points", va="center", color=color[name], size=12,
+                                weight="bold", parse_math=False)
+            self.lines[name] = solid, dashed, head, label
+
+    def go(self, step):
+        self.now.set_xdata([step, step])
+        low, high = self.ax.get_ylim()
+        values = [np.interp(step, way.steps, way.loss[self.task]) for way in self.paths.values()]
+        heights = np.clip(np.nan_to_num((np.array(values) - low) / (high - low), nan=1), 0, 1)
+        for (name, way), value, place in zip(self.paths.items(), values, spread(heights, 0.2 / CURVE)):
+            solid, dashed, head, label = self.lines[name]
+            for line, losses in ((solid, way.loss), (dashed, way.shown)):
+                until = way.steps < step
+                line.set_data([*way.steps[until], step], [*losses[self.task][until], np.interp(step, way.steps, losses[self.task])])
+            head.set_data([step], [value if low <= value <= high else np.nan])
+            label.xy = (1, place)
+            label.set_text(f"{name} {value:.2f}")
+
+
+class Writing:
+    """What the weights of one run wrote when they were last recorded."""
+
+    def __init__(self, fig, room, k, way):
+        left = 2.2
+        columns = int((room.width - left - 0.3) * 72 / (CHARACTER * TEXT))
+        self.steps = way.steps
+        self.texts = ["\n".join(textwrap.wrap(text, columns, max_lines=LINES, placeholder=" …")) for text in way.texts]
+        self.text = room.write(fig, left, room.row(k), "", va="top", size=TEXT, family="DejaVu Sans Mono", linespacing=1.15)
+
+    def go(self, step):
+        if self.texts:
+            self.text.set_text(self.texts[np.searchsorted(self.steps, step + 1e-9, "right") - 1])
