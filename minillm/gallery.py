@@ -18,20 +18,21 @@ from .train.optimizers import AdamW
 from .train.tasks import SpecialTask
 
 RATES = (6.25e-4, 2.5e-3, 1e-2, 4e-2, 0.16, 0.64)      # of the adapter: from too small to far too large
+PLAN = Plan()
 MATRICES = ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")
 
 
-def gallery(folder, plots, grid=31, seed=1, workers=None, dark=False):
+def gallery(folder, plots, grid=31, seed=1, workers=None, dark=False, plan=PLAN):
     """Draw all pictures that there are into `plots`, from the models of a finished demo in `folder`; returns their paths.
 
     What more they need is trained (LoRA, and one adapter at several learning rates) or measured, and kept in the folder, so that
-    a second time only draws. CheckpointError if something of the demo is missing.
+    a second time only draws. `plan` is that of the demo. CheckpointError if something of the demo is missing.
     """
     folder, plots = Path(folder), Path(plots)
-    train_missing(folder, {"lora": (LoRA(), LoRA.lr)}, seed, workers)
+    train_missing(folder, {"lora": (LoRA(), LoRA.lr)}, plan, seed, workers)
     fan = folder / "fan"
     rates = {f"lr-{rate:g}": rate for rate in RATES}
-    train_missing(fan, {name: (recipe_of("adapter"), rate) for name, rate in rates.items()}, seed, workers, folder)
+    train_missing(fan, {name: (recipe_of("adapter"), rate) for name, rate in rates.items()}, plan, seed, workers, folder)
 
     three = surface(folder, "three", ["full", "adapter", "frozen"], grid, workers, seed)
     views = {view: surface(folder, view, names, grid, workers, seed)
@@ -56,10 +57,9 @@ def gallery(folder, plots, grid=31, seed=1, workers=None, dark=False):
     return [plots / name for name in jobs]
 
 
-def train_missing(folder, recipes, seed, workers, base_folder=None):
-    """Fine-tune, as the demo does, what a folder does not have yet.   recipes: {name: (recipe, learning rate)}"""
+def train_missing(folder, recipes, plan, seed, workers, base_folder=None):
+    """Fine-tune, as the plan of a demo says, what a folder does not have yet.   recipes: {name: (recipe, learning rate)}"""
     base_path = (base_folder or folder) / f"{ORIGIN}.npz"
-    plan = Plan()
     for name, (recipe, lr) in recipes.items():
         out = folder / f"{name}.npz"
         if out.exists() and trajectory_of(out).exists():
