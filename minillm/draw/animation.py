@@ -37,6 +37,10 @@ class Gif(PillowWriter):
 
     def finish(self):
         palette = self._frames[-1].quantize(256)
+        tones = np.array(palette.getpalette()).reshape(-1, 3)
+        paper = self._frames[-1].getpixel((0, 0))
+        tones[np.abs(tones - paper).max(axis=1) < 9] = paper          # Pillow looks colours up in steps of 4: white would be grey
+        palette.putpalette(tones.astype(np.uint8).tobytes())
         first, *others = (frame.quantize(palette=palette, dither=0) for frame in self._frames)
         each = 1000 / self.fps
         first.save(self.outfile, save_all=True, append_images=others, loop=0,
