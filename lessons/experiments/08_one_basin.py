@@ -114,7 +114,8 @@ pairs = list(combinations(range(1, max(2, args.seeds) + 1), 2))
 ways = {kind: [way(kind, *pair) for pair in pairs] for kind in KINDS}
 print_table([f"between two models ({len(pairs)} pairs)", "excess at the ends", "at the middle", "barrier, nats", "apart, %"],
             [[name, shown(end for found in ways[kind] for end in (found["excess"][0], found["excess"][-1])),
-              shown(found["excess"][len(line) // 2] for found in ways[kind]), shown(barrier(line, found["excess"]) for found in ways[kind]),
+              shown(found["excess"][len(line) // 2] for found in ways[kind]),
+              shown(barrier(line, found["excess"]) for found in ways[kind]),
               shown((100 * found["apart"] for found in ways[kind]), 1)] for kind, name in KINDS.items()])
 movement = {kind: [moved(kind, seed) for seed in range(1, args.seeds + 1)] for kind in ("fine-tuned", "SGD")}
 names = sorted(movement["SGD"][0], key=lambda name: (name == "ln_f", name not in ("wte", "wpe")))     # from the tables up

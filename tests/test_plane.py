@@ -1,0 +1,151 @@
+"""The plane: the models that span it lie in it, coordinates are honest, and what is beside it is told."""
+
+import numpy as np
+import pytest
+
+from minillm.nn.pieces import PIECE
+from minillm.surface.plane import Plane, cosine, through
+
+
+@pytest.fixture
+def three(rng):
+    """Three points of a space of 300 dimensions, far from its origin."""
+    return 10 * rng.normal(size=300) + rng.normal(size=(3, 300))
+
+
+def beside(plane, rng):
+    """A direction of length 1 at right angles to a plane."""
+    off = rng.normal(size=plane.u.size)
+    axes, _ = np.linalg.qr(np.stack([plane.u, plane.v], axis=1))
+    off -= axes @ (axes.T @ off)
+    return off / np.linalg.norm(off)
+
+
+# ---- through three models
+
+def test_the_axes_are_of_length_one_and_at_right_angles(three):
+    plane = through(*three)
+    assert [plane.u @ plane.u, plane.v @ plane.v, plane.u @ plane.v] == pytest.approx([1, 1, 0], abs=1e-12)
+    np.testing.assert_allclose(plane.gram, np.eye(2), atol=1e-12)
+
+
+def test_the_three_points_lie_in_the_plane(three):
+    plane = through(*three)
+    for point in three:
+        (a, b), residual = plane.project(point)
+        assert residual < 1e-12
+        np.testing.assert_allclose(plane.at(a, b), point, rtol=0, atol=1e-12)
+    assert plane.project(three[0]) == ((0.0, 0.0), 0.0)
+    (a, b), _ = plane.project(three[1])
+    assert a == pytest.approx(np.linalg.norm(three[1] - three[0])) and b == pytest.approx(0, abs=1e-12)
+    (a, b), _ = plane.project(three[2])
+    assert b > 0 and np.hypot(a, b) == pytest.approx(np.linalg.norm(three[2] - three[0]))
+
+
+def test_coordinates_are_distances_between_weights(three):
+    plane = through(*three)
+    assert np.linalg.norm(plane.at(3, 4) - plane.at(0, 0)) == pytest.approx(5)
+    assert np.linalg.norm(plane.at(1, 2) - plane.at(4, -2)) == pytest.approx(5)
+
+
+def test_models_in_float32_are_as_good(three):
+    plane = through(*three.astype(np.float32))
+    assert abs(plane.u @ plane.v) < 1e-12 and plane.origin.dtype == plane.u.dtype == plane.v.dtype == np.float64
+    assert plane.project(three[2].astype(np.float32))[1] < 1e-7
+
+
+@pytest.mark.parametrize("first, second, told", [
+    (0, 2, "P and F are the same"), (1, 0, "P and A are the same"), (1, 1, "F and A are the same"), ("half", 1, "one line"),
+    ("back", 1, "one line")])
+def test_three_models_on_one_line_are_refused_and_those_that_coincide_are_named(first, second, told, three):
+    points = {0: three[0], 1: three[1], 2: three[2], "half": (three[0] + three[1]) / 2, "back": 2 * three[0] - three[1]}
+    with pytest.raises(ValueError, match=told):
+        through(three[0], points[first], points[second], "PFA")
+
+
+# ---- any two directions
+
+@pytest.fixture
+def skew(three):
+    """Directions that are neither of length 1 nor at right angles."""
+    return Plane(three[0], 3 * (three[1] - three[0]), 0.1 * (three[2] - three[0]) + 2 * (three[1] - three[0]))
+
+
+@pytest.mark.parametrize("ab", [(0.3, -2.0), (-5.0, 0.0), (1e-3, 4.0), (0.0, 0.0)])
+@pytest.mark.parametrize("kind", ["straight", "skew"])
+def test_coordinates_survive_the_round_trip(kind, ab, three, skew):
+    plane = skew if kind == "skew" else through(*three)
+    found, residual = plane.project(plane.at(*ab))
+    assert found == pytest.approx(ab, abs=1e-9) and residual < 1e-10
+
+
+def test_the_projection_is_that_of_least_squares(skew, rng):
+    delta = rng.normal(size=300)
+    wanted, squares, *_ = np.linalg.lstsq(np.stack([skew.u, skew.v], axis=1), delta, rcond=None)
+    found, residual = skew.project(skew.origin + delta)
+    assert found == pytest.approx(wanted, abs=1e-6)
+    assert residual == pytest.approx(np.sqrt(squares[0]) / np.linalg.norm(delta), abs=1e-9)
+
+
+@pytest.mark.parametrize("length", [0.0, 0.5, 3.0, 100.0])
+def test_the_residual_is_the_part_that_the_plane_does_not_show(length, three, rng):
+    plane = through(*three)
+    ab, residual = plane.project(plane.at(1.5, -2.0) + length * beside(plane, rng))
+    assert ab == pytest.approx((1.5, -2.0), abs=1e-10)
+    assert residual == pytest.approx(length / np.hypot(2.5, length), abs=1e-10)
+
+
+def test_the_residual_is_a_share_whatever_the_length_of_the_way(three, rng):
+    plane, off = through(*three), rng.normal(size=300)
+    residuals = [plane.project(three[0] + length * (plane.u + off))[1] for length in (1e-3, 1.0, 1e3)]
+    assert residuals == pytest.approx([residuals[1]] * 3, rel=1e-6) and 0.5 < residuals[1] < 1
+
+
+def test_a_point_straight_above_the_origin_is_not_shown_at_all(skew, rng):
+    ab, residual = skew.project(skew.origin + beside(skew, rng))
+    assert ab == pytest.approx((0, 0), abs=1e-10) and residual == pytest.approx(1)
+
+
+def test_weights_that_are_no_numbers_have_no_place(skew):
+    theta = skew.origin.copy()
+    theta[7] = np.nan
+    (a, b), residual = skew.project(theta)
+    assert np.isnan([a, b]).all() and residual == 1
+
+
+@pytest.mark.parametrize("v", [1.0, -2.0, 0.0])
+def test_two_directions_that_are_one_are_refused(v, rng):
+    u = rng.normal(size=50)
+    with pytest.raises(ValueError, match="directions are one"):
+        Plane(np.zeros(50), u, v * u)
+
+
+# ---- the points of it
+
+def test_a_row_and_a_step_along_it_are_the_point(skew):
+    row = skew.at_b(-0.7)
+    np.testing.assert_array_equal(skew.along(0.3, row), skew.at(0.3, -0.7))
+    np.testing.assert_allclose(skew.at(0.3, -0.7), skew.origin + 0.3 * skew.u - 0.7 * skew.v, rtol=0, atol=1e-13)
+
+
+def test_long_vectors_are_written_whole_and_into_any_array(rng):
+    """Longer than the pieces in which they are worked on, and no multiple of them."""
+    origin, u, v = rng.normal(size=(3, 2 * PIECE + 17))
+    plane, out = Plane(origin, u, v), np.full(origin.size, np.nan, np.float32)
+    assert plane.at(0.5, 2.0, out=out) is out
+    np.testing.assert_array_equal(out, (origin + 2.0 * v + 0.5 * u).astype(np.float32))
+
+
+def test_a_point_is_made_anew_and_changes_nothing(skew):
+    before = [vector.copy() for vector in (skew.origin, skew.u, skew.v)]
+    skew.at(3.0, 4.0)[...] = 0
+    skew.at_b(2.0)[...] = 0
+    for vector, as_before in zip((skew.origin, skew.u, skew.v), before):
+        np.testing.assert_array_equal(vector, as_before)
+
+
+def test_cosine(rng):
+    x = rng.normal(size=20)
+    assert cosine(x, 3 * x) == pytest.approx(1) and cosine(x, -x) == pytest.approx(-1)
+    assert cosine(np.array([1.0, 0]), np.array([1.0, 1])) == pytest.approx(2 ** -0.5)
+    assert np.isnan(cosine(x, 0 * x))
