@@ -3,7 +3,12 @@
 from .animation import animate
 from .comparison import comparison
 from .curves import learning_and_forgetting, pretraining
+from .fan import fan
+from .movement import movement, spectrum
+from .profile import profile
+from .relief import relief
 from .style import save, style
 from .surface import surface
 
-__all__ = ["animate", "comparison", "learning_and_forgetting", "pretraining", "save", "style", "surface"]
+__all__ = ["animate", "comparison", "fan", "learning_and_forgetting", "movement", "pretraining", "profile", "relief", "save",
+           "spectrum", "style", "surface"]

@@ -1,11 +1,15 @@
 """Labels that stand beside what they name, and not on each other."""
 
+import textwrap
+
 import numpy as np
 
 from .style import look
 
 CORNERS = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
 HORIZONTAL, VERTICAL = {1: "left", 0: "center", -1: "right"}, {1: "bottom", 0: "center", -1: "top"}
+LETTER, BOLD = 0.52, 0.65      # mean width of a letter, in units of the size of its font
+ARROW = 24                     # points
 
 
 def spread(positions, gap):
@@ -28,43 +32,111 @@ def spread(positions, gap):
 
 
 def line_ends(ax, ends, size=12):
-    """Names each line at its right end. ends: {text: (x, y, colour)}. The limits of the axes must be final."""
+    """Names each line at its right end, above the foot of the axes. ends: {text: (x, y, colour)}. The limits must be final."""
+    if not ends:
+        return
     pixels = np.array([ax.transData.transform((x, y)) for x, y, _ in ends.values()])
     points = 72 / ax.figure.dpi
-    heights = spread(pixels[:, 1], 1.2 * size / points)
+    foot = ax.bbox.y0 + 0.5 * size / points
+    heights = spread(np.maximum(pixels[:, 1], foot), 1.2 * size / points)
+    heights += max(0, foot - heights.min())
     for (text, (x, y, color)), shift in zip(ends.items(), heights - pixels[:, 1]):
         ax.annotate(text, (x, y), (8, shift * points), textcoords="offset points", va="center", color=color, size=size,
                     annotation_clip=False)
 
 
+def name_lines(ax, lines, color, size=12):
+    """Names each line at its right end, or, if it leaves the axes, at an arrow there. The limits must be final.
+
+    lines       {text: (x, y)}, arrays; a y that is no number counts as far above the axes
+    """
+    far = ax.get_ylim()[1] + 1e3 * np.ptp(ax.get_ylim())
+    curves = {text: np.stack([x, np.nan_to_num(y, nan=far, posinf=far)], axis=1) for text, (x, y) in lines.items()}
+    gone = [(leave(ax, curve, color[text]), text, color[text]) for text, curve in curves.items()]
+    gone = [(xy, text, shade) for xy, text, shade in gone if xy is not None]
+    left = [text for _, text, _ in gone]
+    line_ends(ax, {text: (*curve[-1], color[text]) for text, curve in curves.items() if text not in left}, size)
+    place(ax, gone, curves.values(), size=size)
+
+
+def leave(ax, curve, color):
+    """An arrow where a curve (n, 2) leaves the axes for good. Returns where its name may stand, or None if it ends inside."""
+    found = way_out(ax.transData.transform(curve[np.isfinite(curve).all(1)]), ax.bbox)
+    if found is None:
+        return None
+    out, direction = found
+    tip, tail, middle = ax.transData.inverted().transform([out - ARROW * part * ax.figure.dpi / 72 * direction
+                                                           for part in (0, 1, 0.5)])
+    ax.annotate("", tip, tail, zorder=8, annotation_clip=False, arrowprops=dict(
+        arrowstyle="-|>", color=color, lw=2.4, mutation_scale=20, shrinkA=0, shrinkB=0, path_effects=look().halo))
+    return middle
+
+
+def way_out(curve, box):
+    """(point, direction) where a curve (n, 2) crosses the border of a box for the last time; None if it ends inside it, or was
+    never there."""
+    inside = ((curve >= box.min) & (curve <= box.max)).all(1)
+    if not len(curve) or inside[-1] or not inside.any():
+        return None
+    last = np.flatnonzero(inside)[-1]
+    step = curve[last + 1] - curve[last]
+    room = np.where(step > 0, box.max, box.min) - curve[last]
+    part = min(room[k] / step[k] for k in (0, 1) if step[k])
+    return curve[last] + part * step, step / np.linalg.norm(step)
+
+
 def place(ax, points, avoid=(), distance=9, size=12.5):
-    """A label beside each point, on that side where it covers least. The limits of the axes must be final.
+    """A label beside each point, on that side where it covers least, and farther away if it must. The limits must be final.
 
     points      [(xy, text, colour)]
     avoid       curves (n, 2) that should stay visible
     """
+    if not points:
+        return
     renderer = ax.figure.canvas.get_renderer()
-    seen = np.concatenate([_dots(ax.transData.transform(curve)) for curve in [*avoid, *([xy] for xy, _, _ in points)]])
-    frame, taken = ax.get_window_extent(renderer), []
+    curves = [np.asarray(curve, float) for curve in [*avoid, *([xy] for xy, _, _ in points)]]
+    seen = np.concatenate([_dots(ax.transData.transform(curve[np.isfinite(curve).all(1)])) for curve in curves])
+    frame = ax.get_window_extent(renderer)
+    taken = [text.get_window_extent(renderer).padded(3) for text in ax.texts if text.get_text()]
+    places = [(dx, dy, far) for far in (1, 2, 3.2) for dx, dy in CORNERS]
 
-    def put(label, corner):
-        dx, dy = corner
-        label.set(position=(dx * distance, dy * distance), ha=HORIZONTAL[dx], va=VERTICAL[dy])
+    def put(label, where):
+        dx, dy, far = where
+        label.set(position=(dx * far * distance, dy * far * distance), ha=HORIZONTAL[dx], va=VERTICAL[dy])
         return label.get_window_extent(renderer).padded(3)
 
-    def cost(box):
+    def cost(box, far):
         covered = ((seen > box.min) & (seen < box.max)).all(1).sum()
         outside = not (frame.contains(*box.min) and frame.contains(*box.max))
-        return covered + 1000 * (outside + sum(box.overlaps(other) for other in taken))
+        return covered + 4 * far + 1000 * (outside + sum(box.overlaps(other) for other in taken))
 
     for xy, text, color in points:
         label = ax.annotate(text, xy, textcoords="offset points", xytext=(0, 0), color=color, size=size, weight="bold",
                             path_effects=look().halo, zorder=9)
-        taken.append(put(label, min(CORNERS, key=lambda corner: cost(put(label, corner)))))
+        taken.append(put(label, min(places, key=lambda where: cost(put(label, where), where[2]))))
 
 
 def _dots(curve, every=4):
     """Pixels along a curve (n, 2), about `every` pixels apart."""
+    if not len(curve):
+        return np.empty((0, 2))
     length = np.r_[0, np.hypot(*np.diff(curve, axis=0).T).cumsum()]
-    at = np.linspace(0, length[-1], 2 + int(length[-1] / every))
+    at = np.linspace(0, length[-1], 2 + int(min(length[-1], 1e5) / every))
     return np.stack([np.interp(at, length, curve[:, k]) for k in (0, 1)], axis=1)
+
+
+def wrapped(text, inches, size):
+    """The text in lines of about this width."""
+    return textwrap.wrap(text, max(8, int(72 * inches / (LETTER * size))))
+
+
+def foot(lines):
+    """Inches that a caption takes."""
+    return 0.2 + 0.19 * len(lines) if lines else 0
+
+
+def caption(fig, lines, left=0.35, size=11):
+    """Lines at the foot of a figure."""
+    width, height = fig.get_size_inches()
+    fig.text(left / width, (foot(lines) - 0.08) / height, "\n".join(lines), va="top", size=size, color=look().faint,
+             linespacing=1.25)

@@ -8,8 +8,10 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -17,6 +19,7 @@ from matplotlib.patheffects import withStroke
 
 from ..train.checkpoint import written_whole
 
+WIDTH = 1280 / 120             # inches: at half that width, as on a page, text of 13 points can still be read
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Look:
     paper, ink, faint, rule     the ground, what is written on it, what is written less loudly, and thin lines
     ground                      of a map, from its lowest places to its highest: grey, so that colour belongs to the models alone
     models, others              colours of known models, and a cycle for all others
+    scale                       for what has an order, from its least to its most
     """
 
     paper: str
@@ -35,6 +39,7 @@ class Look:
     ground: LinearSegmentedColormap
     models: dict
     others: tuple
+    scale: LinearSegmentedColormap
 
     @property
     def halo(self):
@@ -47,12 +52,14 @@ LIGHT = Look(
     paper="#FFFFFF", ink="#222222", faint="#777777", rule="#E4E4E4",
     ground=LinearSegmentedColormap.from_list("ground", ["#FFFFFA", "#E6EAEE", "#CAD2DA", "#A9B4C1", "#8492A3", "#5F6E81", "#3C485A"]),
     models={"pretrained": "#222222", "full": "#D55E00", "frozen": "#0072B2", "adapter": "#B0359A", "scratch": "#707070"},
-    others=("#332288", "#117733", "#C27A00", "#CC6677", "#2A9D8F", "#8A7A12", "#882255", "#4477AA"))
+    others=("#332288", "#117733", "#C27A00", "#CC6677", "#2A9D8F", "#8A7A12", "#882255", "#4477AA"),
+    scale=LinearSegmentedColormap.from_list("scale", ["#E69F00", "#D1495B", "#8E2C8C", "#2D1E6B"]))
 DARK = Look(
     paper="#14171C", ink="#EDEDED", faint="#9AA0A8", rule="#333A44",
     ground=LinearSegmentedColormap.from_list("ground", ["#0E1116", "#1B222B", "#2A3440", "#3D4A59", "#556576", "#738496", "#98A8B8"]),
     models={"pretrained": "#F2F2F2", "full": "#F28C38", "frozen": "#56B4E9", "adapter": "#E284D2", "scratch": "#A8A8A8"},
-    others=("#9C8CF0", "#57C785", "#E6B450", "#F29CA3", "#5FD0C5", "#C9BC55", "#D77FB0", "#8DB4E2"))
+    others=("#9C8CF0", "#57C785", "#E6B450", "#F29CA3", "#5FD0C5", "#C9BC55", "#D77FB0", "#8DB4E2"),
+    scale=LinearSegmentedColormap.from_list("scale", ["#6C6CE0", "#C765C4", "#FF8F6B", "#FFE37A"]))
 DISPLAY = {"full": "full fine-tuning", "frozen": "partly frozen", "scratch": "from scratch"}
 
 RC = {
@@ -61,8 +68,10 @@ RC = {
     "axes.labelsize": 13, "xtick.labelsize": 12, "ytick.labelsize": 12, "legend.fontsize": 12, "legend.frameon": False,
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlepad": 10,
     "axes.axisbelow": True, "lines.linewidth": 2.2, "lines.solid_capstyle": "round",
-    "figure.dpi": 120, "savefig.dpi": "figure",
+    "figure.dpi": 120, "savefig.dpi": "figure", "svg.hashsalt": "minillm",
+    "text.parse_math": False,                                    # names are names, also those with a dollar sign
 }
+UNDATED = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}    # same numbers, same file
 _settings = threading.RLock()                                    # matplotlib's settings are global: one picture at a time
 _look = LIGHT
 
@@ -101,6 +110,11 @@ def colors(names):
     return {name: _look.models.get(name) or next(others) for name in names}
 
 
+def shades(names):
+    """{name: colour} along a scale, for names in an order: evenly, so that neighbours are told apart."""
+    return {name: _look.scale(at) for name, at in zip(names, np.linspace(0, 1, len(names)))}
+
+
 def display(name):
     return DISPLAY.get(name, name)
 
@@ -108,5 +122,5 @@ def display(name):
 def save(fig, path):
     """Writes the figure, whole or not at all, in the format that the suffix names, and empties it."""
     with written_whole(path) as part:
-        fig.savefig(part)
+        fig.savefig(part, metadata=UNDATED.get(Path(path).suffix))
     fig.clear()

@@ -1,18 +1,19 @@
 """The loss surface from above, with the weights moving over it, and beside it how far that picture can be believed."""
 
-import textwrap
 from dataclasses import replace
 
 import numpy as np
 from matplotlib.colors import BoundaryNorm, to_rgb
+from matplotlib.ticker import MaxNLocator
 
-from .labels import line_ends, place
-from .style import colors, figure, look, save, style
+from .labels import BOLD, caption, foot, leave, name_lines, place, wrapped
+from .style import WIDTH, colors, figure, look, save, style
 
 HEADINGS = ("New task", "Old domains")
 LETTERS = {"pretrained": "P", "full": "F", "adapter": "A"}
-MAP, COLUMN = 5.05, 6.65                       # inches: the greatest width of a map, and from one map to the next
+COLUMN, LEFT, MAP, HIGH = WIDTH / 2, 1.15, 3.3, 3.3       # inches: a column, room for its axis, greatest width, height of a map
 EXTREME = 2                                    # one axis more than so many times as long: equal units would show a thin strip
+NOTES = 3                                      # of the surface's own remarks, as many go into a caption
 
 
 def surface(surface, path, dark=False):
@@ -27,25 +28,25 @@ def surface(surface, path, dark=False):
     part, the map does not show what the model went through.
     """
     surface = landscape(surface)
-    color = colors([*surface.points, *surface.paths])
     with style(dark):
-        across, up = map_size(surface, MAP, 4.6)
-        caption = textwrap.wrap(_caption(surface), 74 * len(surface.loss))
-        foot = 0.15 + 0.22 * len(caption)
-        maps = foot + (3.35 if surface.paths else 0.75)
-        width, height = COLUMN * len(surface.loss) + 0.15, maps + up + 0.55
+        color = colors([*surface.points, *surface.paths])
+        lines = wrapped(_caption(surface), WIDTH - 0.7, 11)
+        across, up = map_size(surface, MAP, HIGH)
+        maps = foot(lines) + (2.95 if surface.paths else 0.7)
+        width, height = COLUMN * len(surface.loss), maps + up + 0.5
         fig = figure(width, height)
         for k, task in enumerate(surface.loss):
-            left = 0.85 + COLUMN * k
+            left = COLUMN * k + LEFT
             ax = fig.add_axes([(left + (MAP - across) / 2) / width, maps / height, across / width, up / height])
             contours(ax, surface, task, k)
             for name, way in surface.paths.items():
                 trail(ax, way, color[name], dot_every(surface))
             mark(ax, surface, color)
             if surface.paths:
-                below = fig.add_axes([left / width, (foot + 0.65) / height, MAP / width, 1.7 / height])
+                room = COLUMN - LEFT - 0.2 - BOLD * 12 / 72 * max(map(len, surface.paths))
+                below = fig.add_axes([left / width, (foot(lines) + 0.6) / height, min(MAP, room) / width, 1.4 / height])
                 _true_and_shown(below, surface, task, color)
-        fig.text(0.85 / width, (foot - 0.05) / height, "\n".join(caption), va="top", size=11, color=look().faint, linespacing=1.3)
+        caption(fig, lines)
         save(fig, path)
 
 
@@ -57,7 +58,8 @@ def landscape(surface):
         surface, a=surface.b, b=surface.a, loss={task: S.T for task, S in surface.loss.items()},
         points={name: ab[::-1] for name, ab in surface.points.items()},
         paths={name: replace(path, ab=path.ab[:, ::-1]) for name, path in surface.paths.items()},
-        facts=surface.facts | {"labels": surface.facts["labels"][::-1]})
+        facts=surface.facts | {"labels": surface.facts["labels"][::-1],
+                               "curve": [ab[::-1] for ab in surface.facts.get("curve", ())]})
 
 
 def extreme(surface):
@@ -66,47 +68,82 @@ def extreme(surface):
 
 def map_size(surface, across, up):
     """The largest width and height within these bounds at which both axes have the same unit."""
-    ratio = np.ptp(surface.b) / np.ptp(surface.a) if not extreme(surface) else 0.65
+    ratio = np.ptp(surface.b) / np.ptp(surface.a) if not extreme(surface) else 0.7
     return min(across, up / ratio), min(up, across * ratio)
+
+
+# The ground.
+
+def top_of(surface, task, room=1.3):
+    """The loss up to which a map tells heights apart: above chance, and above all models and ways but those that were lost."""
+    met = [point[task] for point in surface.point_loss.values()]
+    met += [loss for name, path in surface.paths.items() if name not in surface.facts["away"] for loss in path.loss[task]]
+    return min(np.ma.masked_invalid(surface.loss[task]).max(), room * max([surface.facts["chance"], *filter(np.isfinite, met)]))
 
 
 def levels(S, top, n=14):
     """Contour levels at geometric distances above the lowest point: from 1 % of the way to the top, n of them."""
-    return S.min() + (top - S.min()) * np.r_[0, np.geomspace(0.01, 1, n)]
+    low = S.min()
+    return low + max(top - low, 1e-9) * np.r_[0, np.geomspace(0.01, 1, n)]
 
 
 def contours(ax, surface, task, k, title_pad=10):
-    """The k-th map: filled contours, a colour bar in nats, and the level of chance dashed."""
-    S, chance = surface.loss[task], surface.facts["chance"]
-    S = np.ma.masked_invalid(S)
-    met = [point[task] for point in surface.point_loss.values()] + [path.loss[task].max() for path in surface.paths.values()]
-    top = min(S.max(), 1.3 * max(chance, *met))                  # far above chance, all is equally lost
+    """The k-th map: filled contours, a colour bar in nats, and the level of chance dashed. Hatched: losses that are no numbers."""
+    S, chance, ink = np.ma.masked_invalid(surface.loss[task]), surface.facts["chance"], look().ink
+    top = top_of(surface, task)
     heights = levels(S, top)
     clipped = S.max() > top
-    filled = ax.contourf(surface.a, surface.b, S, heights, cmap=look().ground, extend="max" if clipped else "neither",
-                         norm=BoundaryNorm(heights, look().ground.N, extend="max"))
-    ax.contour(surface.a, surface.b, S, heights[1:], colors=[look().ink], linewidths=0.5, alpha=0.45)
-    if S.min() < chance < S.max():
-        line = ax.contour(surface.a, surface.b, S, [chance], colors=[look().paper], linestyles="--", linewidths=2)
-        ax.clabel(line, fmt=f"chance: {chance:.1f}", fontsize=11)
     ax.set(xlim=surface.a[[0, -1]], ylim=surface.b[[0, -1]], aspect="auto" if extreme(surface) else "equal")
-    ax.set_xlabel(surface.facts["labels"][0])
+    filled = ax.contourf(surface.a, surface.b, S, heights, cmap=look().ground, extend="max" if clipped else "neither",
+                         norm=BoundaryNorm(heights, look().ground.N, extend="max"), corner_mask=False)
+    ax.contour(surface.a, surface.b, S, heights[1:], colors=[ink], linewidths=0.7, alpha=0.5, corner_mask=False)
+    if S.min() < chance < S.max():
+        line = ax.contour(surface.a, surface.b, S, [chance], colors=[look().paper], linestyles="--", linewidths=2.2,
+                          corner_mask=False)
+        _name_level(ax, surface, line, f"chance {chance:.1f}")
+    for axis, axis_label, length in ((ax.xaxis, surface.facts["labels"][0], ax.bbox.width),
+                                     (ax.yaxis, surface.facts["labels"][1], ax.bbox.height)):
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        if axis is ax.xaxis or k == 0:
+            axis.set_label_text("\n".join(wrapped(axis_label, length / ax.figure.dpi, 13)))
     ax.set_title(title(task, k), pad=title_pad)
-    if k == 0:
-        ax.set_ylabel(surface.facts["labels"][1])
     ax.spines[:].set_visible(False)
-    if surface.facts["not_numbers"]:                             # seen through what is left blank
+    if not np.isfinite(surface.loss[task]).all():                # seen through what is left blank
         ax.patch.set(facecolor=look().paper, edgecolor=look().faint, hatch="xx", lw=0)
-    bar = ax.figure.colorbar(filled, cax=ax.inset_axes([1.03, 0, 0.03, 1]), ticks=heights[::2])
-    bar.ax.set_yticklabels([f"{tick:.2f}" for tick in heights[:-1:2]] + [f"{'≥ ' if clipped else ''}{top:.2f}"])
+    bar = ax.figure.colorbar(filled, cax=ax.inset_axes([1.03, 0, 0.035, 1]), ticks=heights[::2])
+    bar.ax.set_yticklabels(numbers([*heights[:-1:2], top], clipped))
     bar.ax.tick_params(labelsize=11, length=2)
     bar.ax.set_title("nats", size=11, weight="normal", loc="left", pad=8)
     bar.outline.set_visible(False)
 
 
 def title(task, k):
-    return HEADINGS[k] if task in HEADINGS[k].lower() else f"{HEADINGS[k]}: {task}"
+    return HEADINGS[k] if task in HEADINGS[k].lower() else f"{HEADINGS[k]}: {task if len(task) < 20 else task[:18] + '…'}"
 
+
+def numbers(values, clipped=False):
+    """Rising values as text, with 2 to 4 decimals, as many as tell them apart, and none told twice; the last says if it stands
+    for more."""
+    texts = next(texts for n in (2, 3, 4) if len(set(texts := [f"{value:.{n}f}" for value in values])) == len(values) or n == 4)
+    texts = ["" if text == before else text for text, before in zip(texts, ["", *texts])]
+    return [*texts[:-1], f"≥ {texts[-1]}" if clipped else texts[-1]]
+
+
+def _name_level(ax, surface, line, text):
+    """The name of a contour where there is room: as far as may be from models, ways and the frame."""
+    spots = np.concatenate([ax.transData.transform(path.vertices) for path in line.get_paths()])
+    shy = np.concatenate([ax.transData.transform(np.reshape(ab, (-1, 2))) for ab in
+                          [*surface.points.values(), *(path.ab for path in surface.paths.values())]])
+    shy = shy[np.isfinite(shy).all(1)]
+    half = ax.figure.dpi / 72 * np.array([BOLD * 11 * len(text) / 2 + 4, 10])
+    spots = spots[((spots > ax.bbox.min + half) & (spots < ax.bbox.max - half)).all(1)]
+    if len(spots):
+        away = np.abs(spots[:, None] - shy).max(2).min(1)
+        ax.annotate(text, ax.transData.inverted().transform(spots[away.argmax()]), ha="center", va="center", size=11,
+                    path_effects=look().halo, zorder=6)
+
+
+# What stands and moves on it.
 
 def dot_every(surface, n=10):
     """Steps between two dots, the same on all paths, n of them on the longest: where dots lie close, the weights moved slowly."""
@@ -124,7 +161,7 @@ def trail(ax, path, color, every):
     the way to it. Returns the line and the dots."""
     at = dotted(path, every)
     line, = ax.plot(*path.ab.T, color=color, path_effects=look().halo, zorder=4)
-    return line, ax.scatter(*path.ab[at].T, s=44, c=[hollow(color, r) for r in path.residual[at]], edgecolors=color,
+    return line, ax.scatter(*path.ab[at].T, s=44, c=[hollow(color, r) for r in path.residual[at]], edgecolors=[color],
                             linewidths=1.4, zorder=5)
 
 
@@ -133,38 +170,94 @@ def hollow(color, residual):
     return tuple((1 - residual) * np.array(to_rgb(color)) + residual * np.array(to_rgb(look().paper)))
 
 
-def mark(ax, surface, color, size=12.5):
-    """Every model by a disc and its name: those that span the plane, and the ends of paths that only project into it."""
-    ends = {name: path.ab[-1] for name, path in surface.paths.items()} | surface.points
-    for name, ab in ends.items():
-        residual = surface.residuals.get(name, 0)
-        ax.plot(*ab, "o", ms=11, mfc=hollow(color[name], residual), mec=color[name], mew=1.8, path_effects=look().halo, zorder=7)
-    place(ax, [(ab, f"{LETTERS[name]} {name}" if name in LETTERS else name, color[name]) for name, ab in ends.items()],
-          [path.ab for path in surface.paths.values()], size=size)
+def mark(ax, surface, color, size=12.5, names=None):
+    """Every model by a disc and its name: those that span the plane, and the ends of paths that only project into it. A path that
+    leaves the map gets an arrow where it does. `names` {model: text} if they are to be called otherwise.
 
+    A trained curve between two models is drawn too, and the straight line that it goes around.
+    """
+    box = np.array([ax.get_xlim(), ax.get_ylim()]).T
+    labels, lines = [], [path.ab for path in surface.paths.values()]
+    for name, ab in ({name: _end(path) for name, path in surface.paths.items()} | surface.points).items():
+        if not ((box[0] <= ab) & (ab <= box[1])).all():
+            ab = leave(ax, surface.paths[name].ab, color[name]) if name in surface.paths else None
+            if ab is None:                                       # neither it nor the way to it is on this map
+                continue
+        else:
+            ax.plot(*ab, "o", ms=11, mfc=hollow(color[name], surface.residuals.get(name, 0)), mec=color[name], mew=1.8,
+                    path_effects=look().halo, zorder=7)
+        labels.append((ab, (names or {}).get(name) or (f"{LETTERS[name]} {name}" if name in LETTERS else name), color[name]))
+    if surface.facts.get("curve"):
+        curve = np.array(surface.facts["curve"])
+        straight = curve[0] + np.linspace(0, 1, len(curve))[:, None] * (curve[-1] - curve[0])
+        for line, dashes, text in ((straight, (0, (3, 2)), "straight line"), (curve, "-", "trained curve")):
+            ax.plot(*line.T, ls=dashes, color=look().ink, lw=2.4, path_effects=look().halo, zorder=4)
+            lines.append(line)
+            labels.append((line[len(line) // 2], text, look().ink))
+    place(ax, labels, lines, size=size)
+
+
+def _end(path):
+    """The last point of a path that has a place; weights that are no numbers have none."""
+    there = path.ab[np.isfinite(path.ab).all(1)]
+    return there[-1] if len(there) else np.full(2, np.nan)
+
+
+# How far it can be believed.
 
 def _true_and_shown(ax, surface, task, color):
     for name, path in surface.paths.items():
         ax.plot(path.steps, path.loss[task], color=color[name])
         ax.plot(path.steps, path.shown[task], color=color[name], ls=(0, (3, 2)), lw=1.8)
-    ax.set(xlabel="step", ylabel="nats per token", xlim=(0, None))
-    ax.margins(y=0.12)
+    frame_losses(ax, [loss for path in surface.paths.values() for loss in (path.loss[task], path.shown[task])],
+                 surface.facts["chance"])
     ax.set_title("true loss (solid), and as the map shows it (dashed)", size=12, weight="normal")
+    name_lines(ax, {name: (path.steps, path.loss[task]) for name, path in surface.paths.items()}, color)
+
+
+def frame_losses(ax, losses, chance):
+    """Axes for losses over steps. What rises far above chance leaves at the top, and lets the others be seen."""
+    losses = np.concatenate(losses)
+    losses = losses[np.isfinite(losses)]
+    low, high = losses.min(), losses.max()
+    calm = losses[losses <= 1.1 * chance]
+    if high > 1.5 * chance and len(calm):
+        high = max(1.15 * calm.max(), calm.max() + 0.1)
+    room = 0.1 * max(high - low, 1e-3)
+    ax.set(xlabel="step", ylabel="nats per token", xlim=(0, None), ylim=(low - room, high + room))
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.grid(axis="y")
-    line_ends(ax, {name: (path.steps[-1], path.loss[task][-1], color[name]) for name, path in surface.paths.items()})
+
+
+def percent(share):
+    return f"{100 * share:.{0 if share >= 0.0995 else 1}f} %"
+
+
+def symbol(name):
+    return LETTERS.get(name, name)
 
 
 def _caption(surface):
     facts = surface.facts
-    ways = ", ".join(f"‖{LETTERS.get(name, name)}−P‖ = {d:.1f} ({100 * d / facts['norm']:.2g} % of ‖P‖)".replace(" ", "\u00a0")
+    origin = symbol(facts["origin"])
+    ways = ", ".join(f"‖{symbol(name)} − {origin}‖ = {d:.3g} ({percent(d / facts['norm'])} of ‖{origin}‖)".replace(" ", "\u00a0")
                      for name, d in surface.distances.items() if d)
-    errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.paths.items())
-    tokens = ", ".join(f"{n} of {task}" for task, n in facts["tokens"].items())
     unit = "units of weight distance" if facts["unit"] else "parts of the weights themselves, filter by filter"
-    parts = [f"Axes in {unit}{', not to the same scale' if extreme(surface) else ''}; "
-             f"directions: {facts['directions']}{'; ' * bool(ways)}{ways}.",
-             f"Loss on fixed tokens ({tokens}), seed {facts['seed']}."]
+    parts = [f"Axes in {unit}{', not to the same scale' if extreme(surface) else ''}; directions: {facts['directions']}.",
+             f"{ways}." if ways else "",
+             f"Loss on the same tokens everywhere ({tokens_of(facts)}), seed {facts['seed']}."]
+    parts += [f"{note[0].upper()}{note[1:]}." for note in facts["notes"][:NOTES]]
     if surface.paths:
-        parts.append(f"A dot every {dot_every(surface)} steps, hollow where the plane shows little of the way from P; "
+        errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.paths.items())
+        parts.append(f"A dot every {dot_every(surface)} steps, hollow where the plane shows little of the way from {origin}; "
                      f"largest projection error: {errors}.")
-    return " ".join(parts)
+    if facts["away"]:
+        parts.append(f"Lost, and not fitted into the map: {', '.join(facts['away'])}.")
+    if facts["not_numbers"]:
+        parts.append(f"Hatched: {facts['not_numbers']} of {sum(S.size for S in surface.loss.values())} losses are no numbers.")
+    return " ".join(filter(None, parts))
+
+
+def tokens_of(facts):
+    return ", ".join(f"{n} of {task}" for task, n in facts["tokens"].items())

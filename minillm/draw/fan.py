@@ -1,0 +1,56 @@
+"""One start, several learning rates: too small a rate does not arrive, too large a one does not stay."""
+
+import numpy as np
+
+from .labels import BOLD, caption, foot, name_lines, wrapped
+from .style import WIDTH, figure, look, save, shades, style
+from .surface import COLUMN, LEFT, contours, dot_every, frame_losses, landscape, map_size, mark, tokens_of, trail
+
+MAP = 3.3                      # inches
+
+
+def fan(surface, rates, path, dark=False):
+    """Left, the paths of runs that differ in their learning rate alone, over the new task; right, their true losses.
+
+    rates       {run: learning rate}; colours follow its order. A run that diverges leaves the map, and the axes at their top
+    """
+    surface = landscape(surface)
+    task = next(iter(surface.loss))
+    with style(dark):
+        runs = [name for name in sorted(rates, key=rates.get) if name in surface.paths]
+        color = {name: look().ink for name in [*surface.points, *surface.paths]} | shades(runs)
+        names = {name: f"{rates[name]:g}" for name in runs}
+        lines = wrapped(_caption(surface, task, runs), WIDTH - 0.7, 11)
+        across, up = map_size(surface, MAP, MAP)
+        height = foot(lines) + MAP + 1.3
+        fig = figure(WIDTH, height)
+        ax = fig.add_axes([(LEFT + (MAP - across) / 2) / WIDTH, (foot(lines) + 0.75 + MAP - up) / height,
+                           across / WIDTH, up / height])
+        contours(ax, surface, task, 0)
+        for name in runs:
+            trail(ax, surface.paths[name], color[name], dot_every(surface))
+        mark(ax, surface, color, size=12, names=names)
+        room = COLUMN - 1.0 - BOLD * 12 / 72 * (2 + max(map(len, names.values())))
+        ax = fig.add_axes([(COLUMN + 0.9) / WIDTH, (foot(lines) + 0.75) / height, room / WIDTH, MAP / height])
+        _losses(ax, surface, task, {names[name]: surface.paths[name] for name in runs},
+                {names[name]: color[name] for name in runs})
+        caption(fig, lines)
+        save(fig, path)
+
+
+def _losses(ax, surface, task, paths, color):
+    for name, path in paths.items():
+        ax.plot(path.steps, path.loss[task], color=color[name])
+    frame_losses(ax, [path.loss[task] for path in paths.values()], surface.facts["chance"])
+    ax.set_title("True loss, by learning rate")
+    name_lines(ax, {name: (path.steps, path.loss[task]) for name, path in paths.items()}, color)
+
+
+def _caption(surface, task, runs):
+    facts = surface.facts
+    worst = max(float(np.nanmax(surface.paths[name].residual)) for name in runs)
+    gone = f" Lost, and not fitted into the map: {', '.join(facts['away'])}." if facts["away"] else ""
+    return (f"{len(runs)} runs from the same start on the same batches, named by their learning rates. Left: {facts['directions']}; "
+            f"a dot every {dot_every(surface)} steps; largest projection error {worst:.2f}.{gone} Right: the losses of the recorded "
+            f"weights themselves. Both on the same tokens ({tokens_of({'tokens': {task: facts['tokens'][task]}})}), "
+            f"seed {facts['seed']}.")
