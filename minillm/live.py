@@ -8,15 +8,14 @@ import numpy as np
 from .finetune.methods import from_json, recipe_of
 from .finetune.specialist import prepare, specialise
 from .surface.runs import embed, read_family
-from .surface.views import SAMPLE, new_task, probe_of, three
-from .text.generate import generate
-from .text.tokenizer import BEGIN, END
+from .surface.views import SAMPLE, SAMPLE_SEED, new_task, probe_of, three
+from .text.generate import tell
 from .train.optimizers import AdamW
 from .train.trainer import Diverged
 
 METHODS = ("full", "frozen", "adapter", "lora")
 FACTORS = (0.25, 0.5, 1, 2, 4, 16)      # on a method's usual learning rate; at the last, not every method survives
-LOSSES_EVERY, TEXT_EVERY = 5, 20        # steps: from one measurement, and from one text, to the next
+LOSSES_EVERY, TEXT_EVERY = 5, 10        # steps: from one measurement, and from one text, to the next
 
 TRAINING, FINISHED, DIVERGED = "training", "finished", "diverged"
 
@@ -62,6 +61,7 @@ class Live:
         self.surface, self.family = surface, read_family(Path(folder), names)
         first, *_ = runs = list(self.family.runs.values())
         self.probe, self.task = probe_of(self.family), new_task(self.family)
+        self.beginning = self.task.probe(self.family.base.model.config.context)[0].beginning
         self.plane = three(self.family, names, self.probe, None, workers).plane
         own = {run.facts["recipe"]["method"]: from_json(run.facts["recipe"]) for run in runs}
         self.methods = {name: own.get(name) or recipe_of(name) for name in methods}
@@ -113,16 +113,8 @@ class Live:
         return self.family.space.vector(embed(self.model, flat.views(flat.data), self.family.body, self.family.space))
 
     def write(self):
-        """What the model writes now, as the texts of a surface are written (surface/views.py): always with the same random
-        numbers, so that a change is one of the weights. Nothing, if it is ruined."""
-        tokenizer = self.family.base.tokenizer
-        end, tagged = tokenizer.ids.get(END), BEGIN in tokenizer.ids
-        prompt = self.task.probe(self.model.config.context)[0][:2 if tagged else 12]
-        try:
-            ids = generate(self.model, prompt, SAMPLE, np.random.default_rng(3), temperature=0.7, stop=end)
-        except ValueError:
-            return ""
-        return tokenizer.decode([i for i in ids[len(prompt) if tagged else 0:] if i != end])
+        """What the model writes now, always with the same random numbers: so that a change is one of the weights."""
+        return tell(self.model, self.family.base.tokenizer, self.beginning, SAMPLE, np.random.default_rng(SAMPLE_SEED))
 
     @property
     def chance(self):

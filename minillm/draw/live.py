@@ -70,13 +70,13 @@ class Window:
         if self.live.state == "training" and not self.playing:
             self.playing = True
             self.times.clear()
-            self._label_play()
+            self._say_what_goes_on()
             self.timer.start()
 
     def pause(self, *event):
         if self.playing:
             self.playing = False
-            self._label_play()
+            self._say_what_goes_on()
             self.timer.stop()
 
     def play_or_pause(self, *event):
@@ -98,7 +98,7 @@ class Window:
         self.play()
 
     def choose_factor(self, label):
-        self.live.reset(factor=self.live.factors[[*map(times, self.live.factors)].index(label)])
+        self.live.reset(factor=next(factor for factor in self.live.factors if spelt(factor) == label))
         self._begin()
         self.play()
 
@@ -146,7 +146,8 @@ class Window:
         self.method_radio = self._radio("Method", 0.975, list(live.methods), live.method, self.choose_method)
         for label in self.method_radio.labels:
             label.set(color=self.color[label.get_text()], weight="bold")
-        self.factor_radio = self._radio("Learning rate", 0.675, [*map(times, live.factors)], times(live.factor), self.choose_factor)
+        self.factor_radio = self._radio("Learning rate", 0.675, [*map(spelt, live.factors)], spelt(live.factor),
+                                        self.choose_factor)
         self.buttons = {}
         for k, (label, answer) in enumerate(zip(KEYS, (self.play_or_pause, self.step, self.reset))):
             ax = fig.add_axes([0.016, 0.215 - 0.078 * k, PANEL - 0.036, 0.064])
@@ -165,10 +166,6 @@ class Window:
         radio.set_radio_props({"s": 100, "edgecolor": look().faint, "facecolor": look().ink})
         radio.on_clicked(answer)
         return radio
-
-    def _label_play(self):
-        self.buttons["Play"].label.set_text(labelled("Play", "Pause" if self.playing else "Play"))
-        self.fig.canvas.draw_idle()
 
     # What moves.
 
@@ -196,6 +193,15 @@ class Window:
                 track.follow(moment)
             if moment.text is not None:
                 self._tell(moment)
+        self._report()
+
+    def _say_what_goes_on(self):
+        self.buttons["Play"].label.set_text(labelled("Play", "Pause" if self.playing else "Play"))
+        self._report()
+        self.fig.canvas.draw_idle()
+
+    def _report(self):
+        """The two lines at the top."""
         live, last = self.live, self.live.moments[-1]
         self.head_line.set(text=f"{display(live.method)}, learning rate {live.lr:.2g}: step {last.step} of {live.steps}",
                            color=self.color[live.method])
@@ -270,7 +276,7 @@ class Window:
         self.timer.stop()
 
     def _key(self, event):
-        answer = {" ": self.play_or_pause, "right": self.step, "r": self.reset}.get(event.key)
+        answer = {" ": self.play_or_pause, "right": self.step, "r": self.reset}.get((event.key or "").lower())
         if answer:
             answer()
 
@@ -325,7 +331,7 @@ class Track:
             self.outgrown = False
 
 
-def times(factor):
+def spelt(factor):
     """0.25 -> 1/4 ×"""
     return "1 ×  (usual)" if factor == 1 else f"{factor:g} ×" if factor > 1 else f"1/{1 / factor:g} ×"
 
@@ -352,5 +358,6 @@ def run(live, dark=False):
 
     with style(dark), mpl.rc_context({"toolbar": "None", "figure.dpi": DPI}):      # its toolbar would take our keys for its own
         fig = plt.figure("minillm, live", figsize=SIZE)
-        Window(live, fig).play()
+        window = Window(live, fig)          # named, for matplotlib itself holds its listeners only weakly
+        window.play()
         plt.show(block=True)
