@@ -10,13 +10,16 @@ from matplotlib.artist import Artist
 from ..train.checkpoint import written_whole
 from .labels import spread
 from .style import colors, figure, look, style
-from .surface import contours, dot_every, dotted, hollow, landscape, map_size, mark, title, trail
+from .surface import contours, dot_every, dotted, hollow, landscape, map_size, mark, trail
 
 HOLD = 1.5                     # seconds that the last frame stays before a loop starts again
 LINES = 2                      # of a text that is being written
+NAME = 0.11                    # inches: mean width of a bold letter
 CHARACTER = 0.602              # width of a letter of DejaVu Sans Mono, in its size
 COLUMN, SIDE, BAR = 5.6, 0.85, 0.85                              # inches: a map with all around it; left of it; right of it
 CURVE, TEXT, ROW = 1.45, 11.5, 0.19                              # height of the loss curves; size of texts; height of their lines
+FOOT, HEAD, GAP = 0.06, 0.97, 0.2 / CURVE                        # lowest, highest place of names beside curves; from one to the next
+NOTE = "the hollower a dot, the farther the weights are off this plane"
 
 
 def animate(surface, path, frames=40, fps=10, dark=False):
@@ -33,15 +36,15 @@ def animate(surface, path, frames=40, fps=10, dark=False):
 
 
 class Gif(PillowWriter):
-    """All frames in the colours of the last, in which every path is whole: so nothing that stands still flickers. The last stays."""
+    """All frames in the colours of the last, which has whole paths: so nothing that stands still flickers. The last one stays."""
 
     def finish(self):
         palette = self._frames[-1].quantize(256)
-        tones = np.array(palette.getpalette()).reshape(-1, 3)
-        paper = self._frames[-1].getpixel((0, 0))
-        tones[np.abs(tones - paper).max(axis=1) < 9] = paper          # Pillow looks colours up in steps of 4: white would be grey
-        palette.putpalette(tones.astype(np.uint8).tobytes())
-        first, *others = (frame.quantize(palette=palette, dither=0) for frame in self._frames)
+        tones = palette.getpalette()
+        palette.putpalette([tone & ~3 for tone in tones])              # Pillow looks colours up in steps of 4
+        first, *others = frames = [frame.quantize(palette=palette, dither=0) for frame in self._frames]
+        for frame in frames:
+            frame.putpalette(tones)
         each = 1000 / self.fps
         first.save(self.outfile, save_all=True, append_images=others, loop=0,
                    duration=[each] * len(others) + [each + 1000 * HOLD])
@@ -112,21 +115,21 @@ class Room:
 
     across, up  size of a map
     rows        runs that write texts, below the curves
-    names       room to the right of the curves
+    letters     of the longest name, which stands right of the curves and left of the texts
+    columns     maps
     """
 
     across: float
     up: float
     rows: int
-    names: float
+    letters: int
     columns: int
 
     @classmethod
     def for_(cls, surface):
         across, up = map_size(surface, COLUMN - SIDE - BAR, 3.0)
         rows = len(surface.paths) if any(way.texts for way in surface.paths.values()) else 0
-        longest = max(map(len, surface.paths)) + len(" 0.00")
-        return cls(across, up, rows, min(0.2 + 0.1 * longest, 2.2), len(surface.loss))
+        return cls(across, up, rows, max(map(len, surface.paths)), len(surface.loss))
 
     @property
     def width(self):
@@ -149,7 +152,7 @@ class Room:
     def axes(self, fig, k, surface):
         """The k-th map and the axes of the curves below it."""
         left = SIDE + COLUMN * k
-        curve = COLUMN - SIDE - self.names
+        curve = max(1.0, COLUMN - SIDE - 0.2 - NAME * (self.letters + len(" 0.00")))
 
         def add(x, y, w, h, **kwargs):
             return fig.add_axes([x / self.width, y / self.height, w / self.width, h / self.height], **kwargs)
@@ -167,6 +170,7 @@ class Room:
 
 def _set(fig, room, surface, color, last):
     """All that does not move."""
+    room.write(fig, room.width - 0.15, room.height - 0.17, NOTE, va="top", ha="right", size=11.5, color=look().faint)
     for k, task in enumerate(surface.loss):
         above, below = room.axes(fig, k, surface)
         contours(above, surface, task, k)
@@ -178,7 +182,7 @@ def _set(fig, room, surface, color, last):
         room.write(fig, SIDE, room.texts - 0.12, "What they write, with the same random numbers at every step", va="top", size=12,
                    color=look().faint)
         for k, name in enumerate(surface.paths):
-            room.write(fig, SIDE, room.row(k), name, va="top", size=13, weight="bold", color=color[name])
+            room.write(fig, SIDE, room.row(k), name, va="top", size=12, weight="bold", color=color[name])
 
 
 def reach(surface, task):
@@ -211,43 +215,56 @@ class Walker:
 
 
 class Losses:
-    """The losses of all runs on one task, so far, each with its value at the right."""
+    """The losses of all runs on one task, so far, and at the right their names and values."""
 
     def __init__(self, ax, paths, task, color):
         self.ax, self.paths, self.task = ax, paths, task
         self.now = ax.axvline(0, color=look().faint, lw=1.2)
-        self.lines = {}
-        for name in paths:
-            dashed, = ax.plot([], [], color=color[name], ls=(0, (3, 2)), lw=1.6)
-            solid, = ax.plot([], [], color=color[name])
-            head, = ax.plot([], [], "o", color=color[name], ms=8, mec=look().paper, mew=1.2, clip_on=False)
-            label = ax.annotate("", (1, 0), (9, 0), "axes fraction", "offset points", va="center", color=color[name], size=12,
-                                weight="bold", parse_math=False)
-            self.lines[name] = solid, dashed, head, label
+        self.lines = [self._line(color[name]) for name in paths]
+        self.labels = [ax.annotate("", (1, 0), (9, 0), "axes fraction", "offset points", va="center", color=color[name], size=12,
+                                   weight="bold", parse_math=False) for name in paths]
+
+    def _line(self, color):
+        """What the map shows, the truth, and its head."""
+        return (*self.ax.plot([], [], color=color, ls=(0, (3, 2)), lw=1.6), *self.ax.plot([], [], color=color),
+                *self.ax.plot([], [], "o", color=color, ms=8, mec=look().paper, mew=1.2, clip_on=False))
 
     def go(self, step):
         self.now.set_xdata([step, step])
+        now = [self._grow(way, lines, step) for way, lines in zip(self.paths.values(), self.lines)]
         low, high = self.ax.get_ylim()
-        values = [np.interp(step, way.steps, way.loss[self.task]) for way in self.paths.values()]
-        heights = np.clip(np.nan_to_num((np.array(values) - low) / (high - low), nan=1), 0, 1)
-        for (name, way), value, place in zip(self.paths.items(), values, spread(heights, 0.2 / CURVE)):
-            solid, dashed, head, label = self.lines[name]
-            for line, losses in ((solid, way.loss), (dashed, way.shown)):
-                until = way.steps < step
-                line.set_data([*way.steps[until], step], [*losses[self.task][until], np.interp(step, way.steps, losses[self.task])])
-            head.set_data([step], [value if low <= value <= high else np.nan])
-            label.xy = (1, place)
-            label.set_text(f"{name} {value:.2f}")
+        heights = spread(np.clip((self._within(now) - low) / (high - low), FOOT, 1), GAP)
+        heights -= max(0, heights.max() - HEAD)
+        heights += max(0, FOOT - heights.min())
+        for name, loss, height, label in zip(self.paths, now, heights, self.labels):
+            label.xy = 1, height
+            label.set_text(f"{name} {loss:.2f}" if abs(loss) < 100 else f"{name} {loss:.0e}")
+
+    def _grow(self, way, lines, step):
+        """Draw a run up to a step, or to its end; its loss there."""
+        shown, true, head = lines
+        at = np.clip(step, *way.steps[[0, -1]])
+        until = way.steps < at
+        for line, losses in ((shown, way.shown[self.task]), (true, way.loss[self.task])):
+            now = np.interp(at, way.steps, losses)
+            line.set_data([*way.steps[until], at], [*losses[until], now])
+        head.set_data([at], self._within([now]))
+        return now
+
+    def _within(self, losses):
+        """Losses that leave the axes at their top; so does what is no number."""
+        low, high = self.ax.get_ylim()
+        return np.clip(np.nan_to_num(losses, nan=high, posinf=high), low, high)
 
 
 class Writing:
     """What the weights of one run wrote when they were last recorded."""
 
     def __init__(self, fig, room, k, way):
-        left = 2.2
+        left = SIDE + 0.2 + NAME * max(room.letters, len("adapter"))
         columns = int((room.width - left - 0.3) * 72 / (CHARACTER * TEXT))
         self.steps = way.steps
-        self.texts = ["\n".join(textwrap.wrap(text, columns, max_lines=LINES, placeholder=" …")) for text in way.texts]
+        self.texts = ["\n".join(textwrap.wrap(text, columns, max_lines=LINES, placeholder=" …")) or "(nothing)" for text in way.texts]
         self.text = room.write(fig, left, room.row(k), "", va="top", size=TEXT, family="DejaVu Sans Mono", linespacing=1.15)
 
     def go(self, step):
