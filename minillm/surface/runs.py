@@ -156,23 +156,29 @@ def graft(model, specialist, first, name):
     """Insert into a model, at the values `first` {parameter: array}, what a specialist has inserted and cannot be merged."""
     if mergeable(specialist):
         return
-    own = specialist.parameters().keys()
-    there = model.parameters()
-    shared = {key: p for key, p in there.items() if key in own and key in first}
-    for key, p in shared.items():
-        if p.shape != first[key].shape:
-            raise ValueError(f"{name} has {key} of shape {first[key].shape}, and another run has it of shape {p.shape}: two "
-                             "different things in one place have no space in common; leave one of them out")
-    if own <= there.keys():
-        return
+    there = model.parameters().keys()
     for slot in reversed(inserted(specialist)):
-        module = copy.deepcopy(slot.module)
         place = next(place for place in slots(model) if place.path == slot.path)
-        module.inner = place.module
-        place.put(module)
-    parameters = model.parameters()
-    for key in own - there.keys():
-        parameters[key].data[...] = first.get(key, specialist.parameters()[key].data)
+        twin = next((other.module for other in inserted(model)
+                     if other.path == slot.path and other.module.label == slot.module.label), None)
+        if twin is None:
+            module = copy.deepcopy(slot.module)
+            module.inner = place.module
+            place.put(module)
+        elif make(twin) != make(slot.module):
+            raise ValueError(f"{name} has another {twin.label} at {slot.path} than a run before it, in form or size: two "
+                             "different things in one place have no space in common; leave one of them out")
+    own = specialist.parameters()
+    for key, p in model.parameters().items():
+        if key not in there:
+            p.data[...] = first.get(key, own[key].data)
+
+
+def make(module):
+    """What an inserted module is, whatever its weights: its form, and the sizes and settings of what it has of its own."""
+    body = module.inner.parameters()
+    sizes = {name: p.shape for name, p in module.parameters().items() if name not in body}
+    return type(module), sizes, [vars(part).get("scale") for _, part in module.own()]
 
 
 def embed(model, arrays, body, space):
