@@ -18,7 +18,7 @@ NAME = 0.11                    # inches: mean width of a bold letter
 CHARACTER = 0.602              # width of a letter of DejaVu Sans Mono, in its size
 COLUMN, SIDE, BAR = 5.6, 0.85, 0.85                              # inches: a map with all around it; left of it; right of it
 CURVE, TEXT, ROW = 1.45, 11.5, 0.19                              # height of the loss curves; size of texts; height of their lines
-FOOT, HEAD, GAP = 0.06, 0.97, 0.2 / CURVE                        # lowest, highest place of names beside curves; from one to the next
+FOOT, HEAD, GAP = 0.06, 0.97, 0.2 / CURVE                        # of names beside curves: lowest, highest place; to the next
 NOTE = "the hollower a dot, the farther the weights are off this plane"
 
 
@@ -264,7 +264,8 @@ class Writing:
         left = SIDE + 0.2 + NAME * max(room.letters, len("adapter"))
         columns = int((room.width - left - 0.3) * 72 / (CHARACTER * TEXT))
         self.steps = way.steps
-        self.texts = ["\n".join(textwrap.wrap(text, columns, max_lines=LINES, placeholder=" …")) or "(nothing)" for text in way.texts]
+        self.texts = ["\n".join(textwrap.wrap(text or "(nothing)", columns, max_lines=LINES, placeholder=" …"))
+                      for text in way.texts]
         self.text = room.write(fig, left, room.row(k), "", va="top", size=TEXT, family="DejaVu Sans Mono", linespacing=1.15)
 
     def go(self, step):

@@ -1,0 +1,161 @@
+"""The moving picture as a page with a scrub bar: one file, which asks the network for nothing."""
+
+import base64
+import re
+from hashlib import sha256
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from string import Template
+from tempfile import TemporaryDirectory
+
+from matplotlib.animation import HTMLWriter, PillowWriter
+from matplotlib.image import imsave
+
+from ..train.checkpoint import written_whole
+from .animation import Film
+from .style import look, style
+
+DPI = 150                      # sharp on a projector
+NO_LIMIT = float("inf")        # of bytes, above which matplotlib would leave out frames
+CAPTION = ("The weights move over the loss on the new task and on the old domains, equal times for equal steps. Space plays and "
+           "pauses, the arrow keys go frame by frame. Is the picture right?")
+BUTTONS = {"minus": "slower", "fast-backward": "first", "step-backward": "◂ step", "play fa-flip-horizontal": "◂ play",
+           "pause": "pause", "play": "play ▸", "step-forward": "step ▸", "fast-forward": "last", "plus": "faster"}
+
+
+def player(surface, path, frames=51, fps=10, dark=False):
+    """A page with the picture that `animate` makes, to be played, scrubbed and stepped through. ValueError without paths."""
+    with style(dark):
+        page = PAGE.substitute(title=title(surface), scheme="dark" if dark else "light", ink=look().ink, paper=look().paper,
+                               player=player_html(surface, frames, fps, dark))
+    with written_whole(path) as part:
+        part.write_text(page, encoding="utf-8")
+
+
+def player_html(surface, frames=51, fps=10, dark=False):
+    """The player alone, to be put into a page, which may hold several. The same surface gives the same bytes."""
+    with style(dark):
+        film = Film(surface, frames, DPI)
+        shots = offline(film_html(film, fps))
+        still = BytesIO()
+        imsave(still, film.still, format="png", metadata={"Software": None})
+    height, width = film.still.shape[:2]
+    return PLAYER.substitute(
+        id=re.search(r"_anim_img(\w+)", shots)[1], title=title(surface), last=film.last, caption=CAPTION,
+        film=shots.replace("<img ", f'<img width="{width}" height="{height}" alt="{title(surface)}" ').replace(
+            'class="anim-slider"', 'class="anim-slider" aria-label="step"'),
+        still="data:image/png;base64," + base64.b64encode(still.getvalue()).decode(),
+        checks="\n".join(f"<li>{escape(check)}</li>" for check in surface.checks()))
+
+
+def title(surface):
+    return escape(f"The weights on their way: {', '.join(surface.paths)}")
+
+
+def film_html(film, fps):
+    """matplotlib's page of a film: a picture, a slider, buttons, and the frames in a script."""
+    with TemporaryDirectory() as folder:
+        page = Path(folder) / "film.html"
+        film.record(Slides(fps), page)
+        return page.read_text()
+
+
+class Slides(HTMLWriter):
+    """Frames that are see-through, so that each holds only what moves, and of 256 colours: a twentieth of the bytes."""
+
+    def __init__(self, fps):
+        super().__init__(fps, embed_frames=True, default_mode="once", embed_limit=NO_LIMIT)
+        self.camera = PillowWriter(fps)
+
+    def setup(self, fig, outfile, dpi=None):
+        super().setup(fig, outfile, dpi)
+        self.camera.setup(fig, outfile, dpi)
+
+    def grab_frame(self, **settings):
+        self.camera.grab_frame(facecolor="none", **settings)
+        png = BytesIO()
+        self.camera._frames.pop().quantize(256).save(png, "png")
+        self._saved_frames.append(base64.b64encode(png.getvalue()).decode())
+
+
+def offline(html):
+    """matplotlib's page without what it fetches from the network, a font of icons, and with the same names in every run."""
+    html = re.sub(r"<link\b[^>]*>\s*", "", html)
+    html = re.sub(r'<i class="fa fa-([^"]+)"></i>', lambda icon: BUTTONS[icon[1]], html)
+    drawn = re.search(r"_anim_img(\w+)", html)[1]                    # a uuid, another one each time
+    return html.replace(drawn, sha256(html.replace(drawn, "").encode()).hexdigest()[:12])
+
+
+PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+      content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<title>$title</title>
+<style>
+:root { color-scheme: $scheme }
+body { font: 17px/1.5 "DejaVu Sans", Verdana, sans-serif; color: $ink; background: $paper; margin: .5rem 1rem }
+.alone .animation img { max-height: max(20rem, 100vh - 7.5rem) }
+</style>
+</head>
+<body>
+<main class="alone">
+$player
+</main>
+</body>
+</html>
+""")
+
+PLAYER = Template("""<figure class="player" id="player$id" tabindex="0" aria-label="$title">
+$film
+<figcaption>
+<p>$caption</p>
+<ul>
+$checks
+</ul>
+</figcaption>
+</figure>
+<style>
+.player { margin: 0 }
+.player .animation { display: block }
+.player .animation img { max-width: 100%; width: auto; height: auto; background-size: 100% 100%;
+                         -webkit-print-color-adjust: exact; print-color-adjust: exact }
+#_anim_img$id { background-image: url($still) }
+.player input[type=range].anim-slider { width: min(100%, 60rem) }
+.player .anim-buttons button { width: auto; padding: .2rem .6rem; margin: .1rem; font: inherit; cursor: pointer }
+.player figcaption { max-width: 60rem; margin: 1rem auto; font-size: .95rem }
+</style>
+<script>
+setTimeout(function () {                        // after matplotlib's own script, which waits as well
+  const film = anim$id, player = document.getElementById("player$id"), slider = player.querySelector(".anim-slider");
+  const end = film.frames.length - 1, play = film.play_animation, show = film.set_frame;
+  film.play_animation = function () {           // at the end: from the beginning
+    if (film.current_frame >= end) film.first_frame();
+    play.call(film);
+  };
+  film.set_frame = function (frame) {
+    show.call(film, frame);
+    slider.setAttribute("aria-valuetext", "step " + Math.round($last * frame / end) + " of $last");
+  };
+  film.set_frame(0);
+  const keys = {
+    " ": function () { if (film.timer) film.pause_animation(); else film.play_animation(); },
+    ArrowRight: function () { film.pause_animation(); film.next_frame(); },
+    ArrowLeft: function () { film.pause_animation(); film.previous_frame(); }
+  };
+  (player.closest(".alone") ? document : player).addEventListener("keydown", function (event) {
+    const theirs = event.target.matches("[type=radio]") || event.key === " " && event.target.matches("button");
+    if (theirs || !(event.key in keys) || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    keys[event.key]();
+  });
+  player.addEventListener("click", function (event) {         // after a click of the mouse, keys go to the player again
+    if (event.detail && event.target.matches("button, [type=radio]")) player.focus({preventScroll: true});
+  });
+  player.querySelector("form").onsubmit = function () { return false; };
+}, 0);
+</script>
+""")
