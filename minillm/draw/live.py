@@ -18,9 +18,10 @@ from .surface import contours, dot_every, extreme, hollow, landscape, map_size, 
 
 SIZE, DPI = (12.8, 7.2), 100                    # inches: 1280 x 720 pixels, what the oldest projector shows
 PANEL = 0.165                                   # the part of the width that belongs to what one can choose
-FAINT = 0.45                                    # how far finished models are mixed with the paper
-TEXT_WIDTH, TEXT_LINES = 98, 3                 # characters; lines
+FAINT = 0.38                                    # how far finished models are mixed with the paper
+TEXT_WIDTH, TEXT_LINES = 102, 3                 # characters; lines
 SPEED_OVER = 10                                 # steps, over which updates per second are counted
+RIM = 0.03                                      # of a map's width, as far inside stands what is off the map
 KEYS = {"Play": "space", "Step": "→", "Reset": "R"}
 SILENT = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}       # backends that open no window
 
@@ -36,7 +37,7 @@ class Window:
 
     def __init__(self, live, fig):
         self.live, self.fig, self.playing = live, fig, False
-        self.blits, self.background, self.told = fig.canvas.supports_blit, None, False
+        self.blits, self.background, self.written = fig.canvas.supports_blit, None, False
         self.surface = landscape(live.surface)
         self.swapped = self.surface is not live.surface
         self.color = colors(dict.fromkeys([*self.surface.points, *live.methods]))
@@ -102,7 +103,7 @@ class Window:
         self._begin()
         self.play()
 
-    # What stands still.
+    # What stands still, or almost.
 
     def _draw_stage(self):
         """The maps with the finished models, faint, and below them the axes of the losses."""
@@ -110,9 +111,12 @@ class Window:
         faint = {name: hollow(color, FAINT) for name, color in self.color.items()}
         self.words = fig.add_axes([PANEL, 0, 1 - PANEL, 1])
         self.words.set_axis_off()
-        self.head_line, self.news_line = self.move(self._line(0.98, 18, weight="bold")), self.move(self._line(0.93, 13.5))
+        self.head_line, self.news_line = self._line(0.98, 18, weight="bold"), self._line(0.93, 13.5)
         self.text_line = self._line(0.112, 13, linespacing=1.25)
-        self.text_line.set_animated(self.blits)
+        self.seldom = [self.head_line, self.news_line, self.text_line]
+        for line in self.seldom:
+            line.set_animated(self.blits)
+        self.step_line = self.move(self.words.text(0.985, 0.98, "", va="top", ha="right", size=18, weight="bold"))
         self.tracks = []
         column = (0.995 - PANEL) * width / len(surface.loss)
         room = column - 1.62
@@ -201,10 +205,13 @@ class Window:
         self.fig.canvas.draw_idle()
 
     def _report(self):
-        """The two lines at the top."""
+        """The lines at the top. While it plays, numbers stand for a few steps, or nobody could read them."""
         live, last = self.live, self.live.moments[-1]
-        self.head_line.set(text=f"{display(live.method)}, learning rate {live.lr:.2g}: step {last.step} of {live.steps}",
-                           color=self.color[live.method])
+        self.step_line.set_text(f"step {last.step} of {live.steps}")
+        if self.playing and last.losses is None:
+            return
+        self.written = False
+        self.head_line.set(text=f"{display(live.method)}, learning rate {live.lr:.2g}", color=self.color[live.method])
         facts = ([f"loss of the batch {last.loss:.2f}"] if last.loss is not None else []) + [
             f"off this plane: {100 * last.residual:.0f} % of the way"] + self._speed()
         alarm = self._alarm()
@@ -229,7 +236,6 @@ class Window:
         if len(lines) > TEXT_LINES:
             lines = [*lines[:TEXT_LINES - 1], lines[TEXT_LINES - 1] + " ..."]
         self.text_line.set_text("\n".join(lines))
-        self.told = True
 
     def place(self, ab):
         """(a, b) as the axes of the maps have it."""
@@ -244,7 +250,7 @@ class Window:
                 track.grow()
             canvas.draw_idle()
             return
-        if self.told:
+        if not self.written:
             self._write_down()
         canvas.restore_region(self.background)
         self._draw_moving()
@@ -255,10 +261,11 @@ class Window:
             self.fig.draw_artist(artist)
 
     def _write_down(self):
-        """Put the text into the background: it is long, and seldom another."""
+        """Put into the background what changes seldom: to draw words takes longer than all the rest of a frame."""
         self.fig.canvas.restore_region(self.bare)
-        self.fig.draw_artist(self.text_line)
-        self.background, self.told = self.fig.canvas.copy_from_bbox(self.stage), False
+        for line in self.seldom:
+            self.fig.draw_artist(line)
+        self.background, self.written = self.fig.canvas.copy_from_bbox(self.stage), True
 
     def _drawn(self, event):
         if self.blits and not event.canvas.is_saving():
@@ -309,9 +316,10 @@ class Track:
         ab, tint = self.window.place(moment.ab), hollow(self.color, moment.residual)
         self.ab.append(ab)
         self.way.set_data(*np.transpose(self.ab))
-        edge = [np.clip(x, *axis[[0, -1]]) for x, axis in zip(ab, (self.window.surface.a, self.window.surface.b))]
-        self.on_map = tuple(edge) == tuple(ab)
-        self.head.set_data(*np.transpose([edge]))
+        low, high = np.transpose([axis[[0, -1]] for axis in (self.window.surface.a, self.window.surface.b)])
+        self.on_map = bool(np.all((low <= ab) & (ab <= high)))
+        edge = RIM * (high - low)
+        self.head.set_data(*np.transpose([ab if self.on_map else np.clip(ab, low + edge, high - edge)]))
         self.head.set_markerfacecolor(tint)
         if moment.step and moment.step % self.every == 0:
             self.dotted.append(ab)
