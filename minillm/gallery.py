@@ -17,7 +17,7 @@ from .surface.views import line, surface
 from .train.optimizers import AdamW
 from .train.tasks import SpecialTask
 
-RATES = (6.25e-4, 2.5e-3, 1e-2, 4e-2, 0.16, 0.64)      # of the adapter: from too small to far too large
+RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 2.56)      # of the adapter, the last far too large
 PLAN = Plan()
 MATRICES = ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")
 

@@ -8,6 +8,11 @@ import numpy as np
 IN_PLANE = 1e-6      # a point lies in the plane if no more than this part of the way to it is missing there
 
 
+def lost(loss):
+    """Has a run ended clearly worse than it began, so that its way leads nowhere and need not be seen to its end?"""
+    return not loss[-1] < 1.1 * loss[0]      # so that a loss that is no number counts, too
+
+
 @dataclass
 class Path:
     """The recorded way of one model's weights, seen in the plane.

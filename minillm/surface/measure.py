@@ -6,7 +6,7 @@ import numpy as np
 
 from ..processes import parallel_map
 from ..train.checkpoint import read_arrays, write_arrays
-from .data import IN_PLANE, Path, Surface
+from .data import IN_PLANE, Path, Surface, lost
 from .plane import cosine
 
 SAVE_EVERY = 5.0     # seconds
@@ -72,7 +72,7 @@ def measure_surface(space, plane, models, ways, probe, points=21, workers=None, 
     probe       the texts
     points      of the grid, along each axis
     extent      ((from, to) of a, (from, to) of b), or None: so that all models and ways fit with a margin, but for ways that end
-                above the loss of a blind guess, which would stretch the map
+                with a higher loss than they began, which would stretch the map; of such a model only what spans the plane
     within      further points (a, b) that must fit
     facts       further ones
     """
@@ -84,7 +84,7 @@ def measure_surface(space, plane, models, ways, probe, points=21, workers=None, 
     moved = [name for name in models if distances[name]]
     projected = {name: plane.project(theta) for name, theta in models.items()}
     paths = {name: project_way(space, plane, *way, probe, workers) for name, way in ways.items()}
-    away = [name for name, path in paths.items() if not path.loss[probe.tasks[0]][-1] < chance]
+    away = [name for name, path in paths.items() if lost(path.loss[probe.tasks[0]])]
 
     true = each_point(space, [lambda theta=theta: theta for theta in models.values()], probe, workers)
     shown = each_point(space, [lambda ab=ab: plane.at(*ab) for ab, _ in projected.values()], probe, workers)
@@ -95,7 +95,8 @@ def measure_surface(space, plane, models, ways, probe, points=21, workers=None, 
              for path in paths.values() for task in probe.tasks]
 
     if extent is None:
-        fit = [ab for ab, _ in projected.values()] + [ab for name in paths if name not in away for ab in paths[name].ab]
+        fit = [ab for name, (ab, _) in projected.items() if name not in away or name in in_plane]
+        fit += [ab for name in paths if name not in away for ab in paths[name].ab]
         a, b = (grid_axis(ends, points) for ends in np.array([*fit, *within]).T)
     else:
         a, b = (np.linspace(*ends, points) for ends in extent)

@@ -60,6 +60,10 @@ class Family:
     def start(self):
         return self.space.start
 
+    def called(self, names):
+        """Names as they are in this space, where the origin may be another model than the base."""
+        return [self.origin if name == ORIGIN else name for name in names]
+
     def end(self, name):
         """The weights of a model by name, a vector."""
         return self.start if name == self.origin else self.space.vector(self.runs[name].end)

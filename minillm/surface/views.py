@@ -15,7 +15,7 @@ from ..text.generate import tell
 from ..train.checkpoint import CheckpointError, read_arrays, write_arrays
 from ..train.tasks import task_of
 from .curve import bezier, train_curve
-from .data import Profile, Surface
+from .data import Profile, Surface, lost
 from .directions import curvature_plane, pca_plane, random_plane
 from .line import profile, stations, straight
 from .measure import measure_surface
@@ -58,7 +58,7 @@ def surface(folder, view="three", names=None, points=21, workers=None, seed=1):
     if keep.exists():
         return Surface.of(*read_kept(keep, key))
     family = read_family(folder, [name for name in names if name != ORIGIN] or runs_in(folder)[:1])
-    probe = probe_of(family)
+    names, probe = family.called(names), probe_of(family)
     layout = lay(family, names, probe, np.random.default_rng([seed, 5]), workers)
     found = measure_surface(family.space, layout.plane, layout.models, family.ways(layout.ways), probe, points, workers,
                             layout.extent, layout.within, {"view": view, "seed": seed} | layout.facts,
@@ -74,17 +74,19 @@ def line(folder, names=None, curve=False, points=41, workers=None, seed=1):
 
     names       of two fine-tunings, or of one and "pretrained"; by default that and the first there
     """
-    x, y = names[:2] if names and len(names) > 1 else (ORIGIN, *chosen(folder, names, 1)[:1])
-    key, keep = kept_as(folder, "curve-line" if curve else "line", [x, y], points, seed)
+    names = chosen(folder, names, 2)[:2] if names and len(names) > 1 else [ORIGIN, chosen(folder, names, 1)[0]]
+    if names == [ORIGIN, ORIGIN]:
+        raise ValueError(f"a line needs two models, and {ORIGIN} is one; name a fine-tuning")
+    key, keep = kept_as(folder, "curve-line" if curve else "line", names, points, seed)
     if keep.exists():
         return Profile.of(*read_kept(keep, key))
-    family = read_family(folder, [name for name in (x, y) if name != ORIGIN])
-    probe = probe_of(family)
-    ends = family.end(x), family.end(y)
+    family = read_family(folder, [name for name in names if name != ORIGIN])
+    names, probe = family.called(names), probe_of(family)
+    ends = [family.end(name) for name in names]
     curves = {STRAIGHT: straight(*ends)}
     if curve:
-        curves[BENT] = bezier(ends[0], bend(family, [x, y], np.random.default_rng([seed, 5]), workers), ends[1])
-    found = profile(family.space, (x, y), curves, probe, stations(points, 0 if curve else 0.5), workers, {"seed": seed})
+        curves[BENT] = bezier(ends[0], bend(family, names, np.random.default_rng([seed, 5]), workers), ends[1])
+    found = profile(family.space, names, curves, probe, stations(points, 0 if curve else 0.5), workers, {"seed": seed})
     write_arrays(keep, found.arrays(), {"kind": "surface", "key": key, "checks": found.checks()} | found.meta())
     return found
 
@@ -106,12 +108,11 @@ def three(family, names, probe, rng, workers):
 
 def pca(family, names, probe, rng, workers):
     """The plane that shows most of the recorded ways; of those that led to nothing it may show little."""
-    chance = np.log(family.base.model.config.vocab_size)
-    lost = [name for name in names if not family.runs[name].facts["history"]["loss"][-1] < chance]
-    runs = [family.runs[name] for name in names if name not in lost or len(lost) == len(names)]
+    astray = [name for name in names if lost(family.runs[name].facts["history"]["loss"])]
+    runs = [family.runs[name] for name in names if name not in astray or len(astray) == len(names)]
     plane = pca_plane([[family.space.vector(arrays) for arrays in run.snapshots] for run in runs], [run.steps for run in runs],
                       "end" if len(runs) == 1 else "start")
-    plane.notes += [f"{name} ended above the loss of a blind guess and has not chosen the directions" for name in lost]
+    plane.notes += [f"{name} ended worse than it began and has not chosen the directions" for name in astray]
     return Layout(plane, {family.origin: family.start} | {name: family.end(name) for name in names}, names)
 
 
@@ -158,7 +159,8 @@ VIEWS = {"three": (three, 2), "pca": (pca, 1), "random": (random, 1), "hessian":
 
 def bend(family, names, rng, workers):
     """The trained middle of a curve between two models; kept, for it takes a while."""
-    key, keep = kept_as(family.folder, "bend", names[:2], rng.bit_generator.state["state"])
+    asked = [ORIGIN if name == family.origin else name for name in names[:2]]
+    key, keep = kept_as(family.folder, "bend", asked, rng.bit_generator.state["state"])
     if keep.exists():
         return read_kept(keep, key)[0]["m"]
     batches = new_task(family).batches(16, family.space.model.config.context)
