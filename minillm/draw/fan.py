@@ -4,9 +4,9 @@ import numpy as np
 
 from .labels import BOLD, caption, foot, name_lines, wrapped
 from .style import WIDTH, figure, look, save, shades, style
-from .surface import COLUMN, LEFT, contours, dot_every, frame_losses, landscape, map_size, mark, tokens_of, trail
+from .surface import COLUMN, LEFT, contours, dot_every, frame_losses, landscape, map_size, mark, trail
 
-MAP = 3.3                      # inches
+MAP, LOWEST = 3.2, 2.7         # inches: the greatest size of the map, the least height of the losses
 
 
 def fan(surface, rates, path, dark=False):
@@ -22,16 +22,17 @@ def fan(surface, rates, path, dark=False):
         names = {name: f"{rates[name]:g}" for name in runs}
         lines = wrapped(_caption(surface, task, runs), WIDTH - 0.7, 11)
         across, up = map_size(surface, MAP, MAP)
-        height = foot(lines) + MAP + 1.3
+        high = max(up, LOWEST)
+        height = foot(lines) + high + 1.3
         fig = figure(WIDTH, height)
-        ax = fig.add_axes([(LEFT + (MAP - across) / 2) / WIDTH, (foot(lines) + 0.75 + MAP - up) / height,
+        ax = fig.add_axes([(LEFT + (MAP - across) / 2) / WIDTH, (foot(lines) + 0.75 + high - up) / height,
                            across / WIDTH, up / height])
         contours(ax, surface, task, 0)
         for name in runs:
             trail(ax, surface.paths[name], color[name], dot_every(surface))
         mark(ax, surface, color, size=12, names=names)
         room = COLUMN - 1.0 - BOLD * 12 / 72 * (2 + max(map(len, names.values())))
-        ax = fig.add_axes([(COLUMN + 0.9) / WIDTH, (foot(lines) + 0.75) / height, room / WIDTH, MAP / height])
+        ax = fig.add_axes([(COLUMN + 0.9) / WIDTH, (foot(lines) + 0.75) / height, room / WIDTH, high / height])
         _losses(ax, surface, task, {names[name]: surface.paths[name] for name in runs},
                 {names[name]: color[name] for name in runs})
         caption(fig, lines)
@@ -50,7 +51,7 @@ def _caption(surface, task, runs):
     facts = surface.facts
     worst = max(float(np.nanmax(surface.paths[name].residual)) for name in runs)
     gone = f" Lost, and not fitted into the map: {', '.join(facts['away'])}." if facts["away"] else ""
-    return (f"{len(runs)} runs from the same start on the same batches, named by their learning rates. Left: {facts['directions']}; "
-            f"a dot every {dot_every(surface)} steps; largest projection error {worst:.2f}.{gone} Right: the losses of the recorded "
-            f"weights themselves. Both on the same tokens ({tokens_of({'tokens': {task: facts['tokens'][task]}})}), "
+    return (f"{len(runs)} runs from the same start on the same batches, named by their learning rates. "
+            f"Left: {facts['directions']}; a dot every {dot_every(surface)} steps; largest projection error {worst:.2f}.{gone} "
+            f"Right: the losses of the recorded weights themselves. Both on the same {facts['tokens'][task]} tokens of {task}, "
             f"seed {facts['seed']}.")

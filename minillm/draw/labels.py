@@ -85,19 +85,20 @@ def way_out(curve, box):
     return curve[last] + part * step, step / np.linalg.norm(step)
 
 
-def place(ax, points, avoid=(), distance=9, size=12.5):
+def place(ax, points, avoid=(), distance=9, size=12.5, taken=()):
     """A label beside each point, on that side where it covers least, and farther away if it must. The limits must be final.
 
     points      [(xy, text, colour)]
     avoid       curves (n, 2) that should stay visible
+    taken       boxes in pixels where something is written already; texts of the axes themselves are known
     """
     if not points:
         return
     renderer = ax.figure.canvas.get_renderer()
     curves = [np.asarray(curve, float) for curve in [*avoid, *([xy] for xy, _, _ in points)]]
-    seen = np.concatenate([_dots(ax.transData.transform(curve[np.isfinite(curve).all(1)])) for curve in curves])
+    seen = np.concatenate([pixels_of(ax, curve) for curve in curves])
     frame = ax.get_window_extent(renderer)
-    taken = [text.get_window_extent(renderer).padded(3) for text in ax.texts if text.get_text()]
+    taken = list(taken) + [text.get_window_extent(renderer).padded(3) for text in ax.texts if text.get_text()]
     places = [(dx, dy, far) for far in (1, 2, 3.2) for dx, dy in CORNERS]
 
     def put(label, where):
@@ -116,10 +117,11 @@ def place(ax, points, avoid=(), distance=9, size=12.5):
         taken.append(put(label, min(places, key=lambda where: cost(put(label, where), where[2]))))
 
 
-def _dots(curve, every=4):
+def pixels_of(ax, curve, every=4):
     """Pixels along a curve (n, 2), about `every` pixels apart."""
+    curve = ax.transData.transform(curve[np.isfinite(curve).all(1)])
     if not len(curve):
-        return np.empty((0, 2))
+        return curve
     length = np.r_[0, np.hypot(*np.diff(curve, axis=0).T).cumsum()]
     at = np.linspace(0, length[-1], 2 + int(min(length[-1], 1e5) / every))
     return np.stack([np.interp(at, length, curve[:, k]) for k in (0, 1)], axis=1)

@@ -19,12 +19,11 @@ def movement(moves, path, dark=False):
     """
     parts = list(dict.fromkeys(part for move in moves.values() for part in move))
     with style(dark):
-        kinds = {kind: shade for kind, shade in zip(dict.fromkeys(kind for _, kind in parts),
-                                                    [look().others[k] for k in (3, 0, 1, 2, 4)])}
+        kinds = dict(zip(dict.fromkeys(kind for _, kind in parts), [look().others[k] for k in (3, 0, 1, 2, 4)]))
         at, layers = layout(parts)
         color = colors(moves)
-        lines = wrapped("How far the weights of each part moved, |moved| in per cent of |weights at the start|. Each row has a scale "
-                        "of its own: compare parts within a row, and read numbers between rows.", WIDTH - 0.7, 11)
+        lines = wrapped("How far the weights of each part moved, |moved| in per cent of |weights at the start|. Each row has a "
+                        "scale of its own: compare parts within a row, and read numbers between rows.", WIDTH - 0.7, 11)
         height = foot(lines) + 0.4 + ROW * len(moves) + 0.5
         fig = figure(WIDTH, height)
         for row, (name, move) in enumerate(moves.items()):
@@ -80,17 +79,19 @@ def brief(value):
 def spectrum(spectra, path, dark=False):
     """Singular values of how matrices moved, one panel for each of the first four.
 
-    spectra     {matrix: {run, or "chance": singular values, falling}}; "chance" is noise of the same length, which moves along all
-                directions alike. Values below a millionth of the first are rounding, and not drawn: there a matrix of low rank
-                ends, at a dot that says its rank
+    spectra     {matrix: {run, or "chance": singular values, falling}}; "chance" is noise of the same length, which moves
+                along all directions alike. Values below a millionth of the first are rounding, and not drawn: there a matrix
+                of low rank ends, at a dot that says its rank
     """
     spectra = dict(list(spectra.items())[:PANELS])
     columns = min(2, len(spectra))
     rows = -(-len(spectra) // columns)
     with style(dark):
-        color = colors(dict.fromkeys(run for runs in spectra.values() for run in runs if run != "chance")) | {"chance": look().faint}
-        lines = wrapped("How a matrix moved, as a sum of directions: the k-th singular value is the length of the k-th. A line that "
-                        "falls early moved along few; noise of the same length (dashed), along all. A dot: there are no more.",
+        names = dict.fromkeys(run for runs in spectra.values() for run in runs if run != "chance")
+        color = colors(names) | {"chance": look().faint}
+        lines = wrapped("How a matrix moved, as a sum of directions: the k-th singular value is the length of the k-th. A line "
+                        "that falls early moved along few; noise of the same length (dashed), along all. A dot: there are no "
+                        "more.",
                         WIDTH * columns / 2 - 0.7, 11)
         width, height = WIDTH * columns / 2, foot(lines) + 3.3 * rows + 0.1
         fig = figure(width, height)

@@ -73,7 +73,7 @@ def _caption(profile):
                for task, height in tasks.items()]
     missing = sum(int((~np.isfinite(loss)).sum()) for tasks in profile.loss.values() for loss in tasks.values())
     parts = [f"Barriers, how far the loss rises above the straight line between the two end losses: {', '.join(heights)}.",
-             f"{len(profile.t)} models on each curve, all measured on the same tokens ({tokens_of(facts)}), seed {facts['seed']}."]
+             f"{len(profile.t)} models on each curve, all on the same tokens ({tokens_of(facts)}), seed {facts['seed']}."]
     parts += [f"{note[0].upper()}{note[1:]}." for note in facts["notes"]]
     if missing:
         parts.append(f"Gaps: {missing} losses are no numbers.")

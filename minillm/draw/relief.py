@@ -7,13 +7,13 @@ from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from mpl_toolkits.mplot3d.proj3d import proj_transform
 
-from .labels import caption, foot, place, wrapped
+from .labels import LETTER, caption, foot, place, wrapped
 from .style import WIDTH, colors, figure, look, save, style
-from .surface import LETTERS, landscape, levels, title, tokens_of
+from .surface import LETTERS, landscape, levels, met, title, tokens_of, top_of
 
 HIGH = 4.9                     # inches of a panel
 ELEVATION, AZIMUTHS = 38, (-115, -65, 65, 115)
-AWAY = 22                      # points from an edge of the floor to its name
+NEAR = 16                      # points from an edge of the floor to the middle of its numbers
 ROOM = 0.22                    # of the heights that the paths take, so much is shown above them
 
 
@@ -45,14 +45,13 @@ def relief(surface, path, dark=False):
 
 
 def height_of(surface, task):
-    """The loss at which the landscape is cut off: a little above all models and ways that were not lost."""
-    met = [point[task] for point in surface.point_loss.values()]
-    met += [loss for name, path in surface.paths.items() if name not in surface.facts["away"] for loss in path.loss[task]]
-    met = [loss for loss in met if np.isfinite(loss)]
+    """The loss at which the landscape is cut off: a little above all that was met; or, where that is at the bottom of a bowl, as
+    on the maps, for then its walls are what there is to see."""
     S = np.ma.masked_invalid(surface.loss[task])
-    if max(met) - S.min() < 0.1 * (S.max() - S.min()):           # models at the bottom of a bowl: show its walls
-        return min(S.max(), 1.3 * max(surface.facts["chance"], *met))
-    return min(S.max(), max(met) + ROOM * (max(met) - S.min()))
+    highest = max(met(surface, task), default=S.min())
+    if highest - S.min() < 0.1 * np.ptp(S):
+        return top_of(surface, task)
+    return min(S.max(), highest + ROOM * (highest - S.min()))
 
 
 def view_of(Z):
@@ -90,8 +89,11 @@ def _ground(ax, surface, task, top):
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_pane_color((*look().ground(0.0)[:3], 0))
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], prune="both" if axis is not ax.zaxis else None))
+        axis.set_major_formatter("{x:g}")
         axis._axinfo["grid"].update(color=look().rule, linewidth=0.8)
     ax.tick_params(labelsize=10.5, pad=1)
+    numbers = ax.zaxis.get_major_formatter().format_ticks(ax.zaxis.get_majorticklocs())
+    ax.tick_params(axis="z", pad=1 + 1.8 * max(0, max(map(len, numbers)) - 3))
 
 
 def _name_axes(ax, labels):
@@ -101,12 +103,14 @@ def _name_axes(ax, labels):
     near = [ends[0][int(np.cos(towards) > 0)], ends[1][int(np.sin(towards) > 0)]]
     middle = ax.transData.transform(flat(ax, [ends[0].mean(), ends[1].mean(), low]))[0]
     edges = [[x, near[1], low] for x in ends[0]], [[near[0], y, low] for y in ends[1]]
-    for text, edge, width in zip(labels, edges, (1.6, 0.95)):
+    for axis, text, edge, width in zip((ax.xaxis, ax.yaxis), labels, edges, (1.6, 0.95)):
+        numbers = axis.get_major_formatter().format_ticks(axis.get_majorticklocs())
+        away = NEAR + LETTER / 2 * 10.5 * max(map(len, numbers))
         start, end = ax.transData.transform(flat(ax, edge))
         out = np.array([start[1] - end[1], end[0] - start[0]]) / np.linalg.norm(end - start)
-        out *= np.sign(out @ (start - middle)) * AWAY
-        ax.annotate("\n".join(wrapped(text, width, 11.5)), ax.transData.inverted().transform((start + end) / 2), out, va="top",
-                    textcoords="offset points", ha="left" if out[0] > 0 else "right", size=11.5)
+        out *= np.sign(out @ (start - middle)) * away
+        ax.annotate("\n".join(wrapped(text, width, 11)), ax.transData.inverted().transform((start + end) / 2), out, va="top",
+                    textcoords="offset points", ha="left" if out[0] > 0 else "right", size=11)
 
 
 def flat(ax, points):
@@ -140,7 +144,9 @@ def _ways(ax, surface, task, top, color):
         if visible(point[None], surface, top)[0]:
             ax.plot(*point[:, None], "o", ms=10, color=color[name], mec=look().paper, mew=1.4, zorder=7)
             labels.append((flat(ax, point)[0], f"{LETTERS[name]} {name}" if name in LETTERS else name, color[name]))
-    place(ax, labels, curves, size=12)
+    ax.figure.draw_without_rendering()                           # only then do the numbers at the axes know where they are
+    numbers = [tick.label1.get_window_extent().padded(2) for axis in (ax.xaxis, ax.yaxis, ax.zaxis) for tick in axis.majorTicks]
+    place(ax, labels, curves, size=12, taken=numbers)
 
 
 def visible(points, surface, top):
@@ -154,8 +160,8 @@ def _caption(surface):
     parts = []
     if surface.paths:
         errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.paths.items())
-        parts.append("Each path runs at the true loss of the recorded weights. A stem leads from there to the surface: it is what "
-                     f"the plane does not tell of them. Largest projection error: {errors}.")
+        parts.append("Each path runs at the true loss of the recorded weights. A stem leads from there to the surface: it is "
+                     f"what the plane does not tell of them. Largest projection error: {errors}.")
     parts += [f"Directions: {facts['directions']}; each landscape is seen from its lower side.",
               f"Loss on the same tokens everywhere ({tokens_of(facts)}), seed {facts['seed']}."]
     if facts["not_numbers"]:

@@ -50,13 +50,15 @@ class Look:
 # Safe for the colour-blind, after Okabe & Ito and Paul Tol; dark enough for text on white, or bright enough on black.
 LIGHT = Look(
     paper="#FFFFFF", ink="#222222", faint="#777777", rule="#E4E4E4",
-    ground=LinearSegmentedColormap.from_list("ground", ["#FFFFFA", "#E6EAEE", "#CAD2DA", "#A9B4C1", "#8492A3", "#5F6E81", "#3C485A"]),
+    ground=LinearSegmentedColormap.from_list(
+        "ground", ["#FFFFFA", "#E6EAEE", "#CAD2DA", "#A9B4C1", "#8492A3", "#5F6E81", "#3C485A"]),
     models={"pretrained": "#222222", "full": "#D55E00", "frozen": "#0072B2", "adapter": "#B0359A", "scratch": "#707070"},
     others=("#332288", "#117733", "#C27A00", "#CC6677", "#2A9D8F", "#8A7A12", "#882255", "#4477AA"),
     scale=LinearSegmentedColormap.from_list("scale", ["#E69F00", "#D1495B", "#8E2C8C", "#2D1E6B"]))
 DARK = Look(
     paper="#14171C", ink="#EDEDED", faint="#9AA0A8", rule="#333A44",
-    ground=LinearSegmentedColormap.from_list("ground", ["#0E1116", "#1B222B", "#2A3440", "#3D4A59", "#556576", "#738496", "#98A8B8"]),
+    ground=LinearSegmentedColormap.from_list(
+        "ground", ["#0E1116", "#1B222B", "#2A3440", "#3D4A59", "#556576", "#738496", "#98A8B8"]),
     models={"pretrained": "#F2F2F2", "full": "#F28C38", "frozen": "#56B4E9", "adapter": "#E284D2", "scratch": "#A8A8A8"},
     others=("#9C8CF0", "#57C785", "#E6B450", "#F29CA3", "#5FD0C5", "#C9BC55", "#D77FB0", "#8DB4E2"),
     scale=LinearSegmentedColormap.from_list("scale", ["#6C6CE0", "#C765C4", "#FF8F6B", "#FFE37A"]))
@@ -83,8 +85,8 @@ def style(dark=False):
     with _settings:
         before, _look = _look, DARK if dark else LIGHT
         colours = {"figure.facecolor": _look.paper, "axes.facecolor": _look.paper, "text.color": _look.ink,
-                   "axes.labelcolor": _look.ink, "xtick.color": _look.ink, "ytick.color": _look.ink, "axes.edgecolor": _look.faint,
-                   "grid.color": _look.rule}
+                   "axes.labelcolor": _look.ink, "xtick.color": _look.ink, "ytick.color": _look.ink,
+                   "axes.edgecolor": _look.faint, "grid.color": _look.rule}
         try:
             with mpl.rc_context(RC | colours):
                 yield

@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib.colors import BoundaryNorm, to_rgb
 from matplotlib.ticker import MaxNLocator
 
-from .labels import BOLD, caption, foot, leave, name_lines, place, wrapped
+from .labels import BOLD, caption, foot, leave, name_lines, pixels_of, place, wrapped
 from .style import WIDTH, colors, figure, look, save, style
 
 HEADINGS = ("New task", "Old domains")
 LETTERS = {"pretrained": "P", "full": "F", "adapter": "A"}
-COLUMN, LEFT, MAP, HIGH = WIDTH / 2, 1.15, 3.3, 3.3       # inches: a column, room for its axis, greatest width, height of a map
+COLUMN, LEFT, MAP, HIGH = WIDTH / 2, 1.25, 3.2, 3.2       # inches: a column, room for its axis, greatest width, height of a map
 EXTREME = 2                                    # one axis more than so many times as long: equal units would show a thin strip
 NOTES = 3                                      # of the surface's own remarks, as many go into a caption
 
@@ -74,11 +74,18 @@ def map_size(surface, across, up):
 
 # The ground.
 
+def met(surface, task):
+    """The finite losses of all models and ways but those that were lost."""
+    losses = [point[task] for point in surface.point_loss.values()]
+    losses += [loss for name, path in surface.paths.items() if name not in surface.facts["away"] for loss in path.loss[task]]
+    return [loss for loss in losses if np.isfinite(loss)]
+
+
 def top_of(surface, task, room=1.3):
-    """The loss up to which a map tells heights apart: above chance, and above all models and ways but those that were lost."""
-    met = [point[task] for point in surface.point_loss.values()]
-    met += [loss for name, path in surface.paths.items() if name not in surface.facts["away"] for loss in path.loss[task]]
-    return min(np.ma.masked_invalid(surface.loss[task]).max(), room * max([surface.facts["chance"], *filter(np.isfinite, met)]))
+    """The loss up to which a map tells heights apart: above chance and all that was met; far above, all is equally lost."""
+    S = np.ma.masked_invalid(surface.loss[task])
+    top = room * max([surface.facts["chance"], *met(surface, task)])
+    return top if S.min() < top < S.max() else S.max()
 
 
 def levels(S, top, n=14):
@@ -88,7 +95,7 @@ def levels(S, top, n=14):
 
 
 def contours(ax, surface, task, k, title_pad=10):
-    """The k-th map: filled contours, a colour bar in nats, and the level of chance dashed. Hatched: losses that are no numbers."""
+    """The k-th map: filled contours, a colour bar in nats, and the level of chance dashed. Hatched: no numbers."""
     S, chance, ink = np.ma.masked_invalid(surface.loss[task]), surface.facts["chance"], look().ink
     top = top_of(surface, task)
     heights = levels(S, top)
@@ -105,7 +112,9 @@ def contours(ax, surface, task, k, title_pad=10):
                                      (ax.yaxis, surface.facts["labels"][1], ax.bbox.height)):
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         if axis is ax.xaxis or k == 0:
-            axis.set_label_text("\n".join(wrapped(axis_label, length / ax.figure.dpi, 13)))
+            axis.set_label_text("\n".join(wrapped(axis_label, length / ax.figure.dpi, 12.5)), size=12.5)
+            axis.labelpad = 3
+    ax.tick_params(labelsize=11.5)
     ax.set_title(title(task, k), pad=title_pad)
     ax.spines[:].set_visible(False)
     if not np.isfinite(surface.loss[task]).all():                # seen through what is left blank
@@ -132,9 +141,8 @@ def numbers(values, clipped=False):
 def _name_level(ax, surface, line, text):
     """The name of a contour where there is room: as far as may be from models, ways and the frame."""
     spots = np.concatenate([ax.transData.transform(path.vertices) for path in line.get_paths()])
-    shy = np.concatenate([ax.transData.transform(np.reshape(ab, (-1, 2))) for ab in
-                          [*surface.points.values(), *(path.ab for path in surface.paths.values())]])
-    shy = shy[np.isfinite(shy).all(1)]
+    others = [*surface.points.values(), *(path.ab for path in surface.paths.values()), surface.facts.get("curve", ())]
+    shy = np.concatenate([pixels_of(ax, np.reshape(curve, (-1, 2))) for curve in others])
     half = ax.figure.dpi / 72 * np.array([BOLD * 11 * len(text) / 2 + 4, 10])
     spots = spots[((spots > ax.bbox.min + half) & (spots < ax.bbox.max - half)).all(1)]
     if len(spots):
@@ -211,7 +219,7 @@ def _true_and_shown(ax, surface, task, color):
         ax.plot(path.steps, path.shown[task], color=color[name], ls=(0, (3, 2)), lw=1.8)
     frame_losses(ax, [loss for path in surface.paths.values() for loss in (path.loss[task], path.shown[task])],
                  surface.facts["chance"])
-    ax.set_title("true loss (solid), and as the map shows it (dashed)", size=12, weight="normal")
+    ax.set_title("true loss (solid), as the map shows it (dashed)", size=12, weight="normal")
     name_lines(ax, {name: (path.steps, path.loss[task]) for name, path in surface.paths.items()}, color)
 
 
@@ -242,7 +250,7 @@ def _caption(surface):
     facts = surface.facts
     origin = symbol(facts["origin"])
     ways = ", ".join(f"‖{symbol(name)} − {origin}‖ = {d:.3g} ({percent(d / facts['norm'])} of ‖{origin}‖)".replace(" ", "\u00a0")
-                     for name, d in surface.distances.items() if d)
+                     for name, d in surface.distances.items() if d and np.isfinite(d))
     unit = "units of weight distance" if facts["unit"] else "parts of the weights themselves, filter by filter"
     parts = [f"Axes in {unit}{', not to the same scale' if extreme(surface) else ''}; directions: {facts['directions']}.",
              f"{ways}." if ways else "",
