@@ -94,6 +94,8 @@ def files_of(folder, names):
     base = folder / f"{ORIGIN}.npz"
     if not base.exists():
         base = folder / base_of(read_arrays(folder / f"{names[0]}.npz")[1], names[0])["path"]
+    if not base.exists():
+        raise CheckpointError(f"the base of {names[0]} is not at {base}")
     return base, [path for name in names for path in (folder / f"{name}.npz", trajectory_of(folder / f"{name}.npz"))]
 
 

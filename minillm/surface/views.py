@@ -139,7 +139,7 @@ def hessian(family, names, probe, rng, workers):
     plane.notes.append(f"the smallest eigenvalue is {bottom[0].value:.4g} (± {bottom[0].error:.1g})")
     reach = [np.sqrt(2 * RISE / max(pair.value, 1e-12)) for pair in top]
     return Layout(plane, {names[0]: centre}, [name for name in names[:1] if name in family.runs],
-                  tuple((-r, r) for r in reach), {"eigenvalues": [pair.value for pair in (*top, *bottom)]})
+                  tuple((-r, r) for r in reach), facts={"eigenvalues": [pair.value for pair in (*top, *bottom)]})
 
 
 def curve(family, names, probe, rng, workers):
