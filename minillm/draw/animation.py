@@ -14,7 +14,7 @@ from .surface import contours, dot_every, dotted, hollow, landscape, map_size, m
 
 HOLD = 1.5                     # seconds that the last frame stays before a loop starts again
 LINES = 2                      # of a text that is being written
-NAME = 0.11                    # inches: mean width of a bold letter
+NAME, LETTERS = 0.11, 18       # inches that a bold letter takes; letters of a name that are shown
 CHARACTER = 0.602              # width of a letter of DejaVu Sans Mono, in its size
 COLUMN, SIDE, BAR = 5.6, 0.85, 0.85                              # inches: a map with all around it; left of it; right of it
 CURVE, TEXT, ROW = 1.45, 11.5, 0.19                              # height of the loss curves; size of texts; height of their lines
@@ -129,7 +129,7 @@ class Room:
     def for_(cls, surface):
         across, up = map_size(surface, COLUMN - SIDE - BAR, 3.0)
         rows = len(surface.paths) if any(way.texts for way in surface.paths.values()) else 0
-        return cls(across, up, rows, max(map(len, surface.paths)), len(surface.loss))
+        return cls(across, up, rows, max(len(short(name)) for name in surface.paths), len(surface.loss))
 
     @property
     def width(self):
@@ -152,7 +152,7 @@ class Room:
     def axes(self, fig, k, surface):
         """The k-th map and the axes of the curves below it."""
         left = SIDE + COLUMN * k
-        curve = max(1.0, COLUMN - SIDE - 0.2 - NAME * (self.letters + len(" 0.00")))
+        curve = COLUMN - SIDE - 0.2 - NAME * (self.letters + len(" 0.00"))
 
         def add(x, y, w, h, **kwargs):
             return fig.add_axes([x / self.width, y / self.height, w / self.width, h / self.height], **kwargs)
@@ -182,7 +182,7 @@ def _set(fig, room, surface, color, last):
         room.write(fig, SIDE, room.texts - 0.12, "What they write, with the same random numbers at every step", va="top", size=12,
                    color=look().faint)
         for k, name in enumerate(surface.paths):
-            room.write(fig, SIDE, room.row(k), name, va="top", size=12, weight="bold", color=color[name])
+            room.write(fig, SIDE, room.row(k), short(name), va="top", size=12, weight="bold", color=color[name])
 
 
 def reach(surface, task):
@@ -233,12 +233,10 @@ class Losses:
         self.now.set_xdata([step, step])
         now = [self._grow(way, lines, step) for way, lines in zip(self.paths.values(), self.lines)]
         low, high = self.ax.get_ylim()
-        heights = spread(np.clip((self._within(now) - low) / (high - low), FOOT, 1), GAP)
-        heights -= max(0, heights.max() - HEAD)
-        heights += max(0, FOOT - heights.min())
+        heights = stacked((self._within(now) - low) / (high - low))
         for name, loss, height, label in zip(self.paths, now, heights, self.labels):
             label.xy = 1, height
-            label.set_text(f"{name} {loss:.2f}" if abs(loss) < 100 else f"{name} {loss:.0e}")
+            label.set_text(f"{short(name)} {loss:.2f}" if abs(loss) < 100 else f"{short(name)} {loss:.0e}")
 
     def _grow(self, way, lines, step):
         """Draw a run up to a step, or to its end; its loss there."""
@@ -257,6 +255,18 @@ class Losses:
         return np.clip(np.nan_to_num(losses, nan=high, posinf=high), low, high)
 
 
+def stacked(heights):
+    """Where names stand beside curves that end at these heights, in parts of the axes: near, GAP apart, from FOOT to HEAD."""
+    places, k = spread(heights, GAP), np.arange(len(heights))
+    order = np.argsort(places)
+    places[order] = np.clip(places[order], FOOT + k * GAP, HEAD - k[::-1] * GAP)       # bounds that are GAP apart, too
+    return places
+
+
+def short(name):
+    return name if len(name) <= LETTERS else name[:LETTERS - 1] + "…"
+
+
 class Writing:
     """What the weights of one run wrote when they were last recorded."""
 
@@ -264,8 +274,8 @@ class Writing:
         left = SIDE + 0.2 + NAME * max(room.letters, len("adapter"))
         columns = int((room.width - left - 0.3) * 72 / (CHARACTER * TEXT))
         self.steps = way.steps
-        self.texts = ["\n".join(textwrap.wrap(text or "(nothing)", columns, max_lines=LINES, placeholder=" …"))
-                      for text in way.texts]
+        self.texts = ["\n".join(textwrap.wrap(" ".join(text.split()) or "(nothing)", columns, max_lines=LINES,
+                                              placeholder=" …")) for text in way.texts]
         self.text = room.write(fig, left, room.row(k), "", va="top", size=TEXT, family="DejaVu Sans Mono", linespacing=1.15)
 
     def go(self, step):

@@ -19,7 +19,7 @@ from .style import look, style
 DPI = 150                      # sharp on a projector
 NO_LIMIT = float("inf")        # of bytes, above which matplotlib would leave out frames
 CAPTION = ("The weights move over the loss on the new task and on the old domains, equal times for equal steps. Space plays and "
-           "pauses, the arrow keys go frame by frame. Is the picture right?")
+           "pauses, the arrow keys go frame by frame.")
 BUTTONS = {"minus": "slower", "fast-backward": "first", "step-backward": "◂ step", "play fa-flip-horizontal": "◂ play",
            "pause": "pause", "play": "play ▸", "step-forward": "step ▸", "fast-forward": "last", "plus": "faster"}
 
@@ -62,7 +62,7 @@ def film_html(film, fps):
 
 
 class Slides(HTMLWriter):
-    """Frames that are see-through, so that each holds only what moves, and of 256 colours: a twentieth of the bytes."""
+    """Frames that are see-through, so that each holds only what moves, and of 256 colours: a tenth of the bytes."""
 
     def __init__(self, fps):
         super().__init__(fps, embed_frames=True, default_mode="once", embed_limit=NO_LIMIT)
@@ -113,6 +113,7 @@ PLAYER = Template("""<figure class="player" id="player$id" tabindex="0" aria-lab
 $film
 <figcaption>
 <p>$caption</p>
+<p>Is the picture right?</p>
 <ul>
 $checks
 </ul>
