@@ -390,11 +390,21 @@ def test_the_axis_of_the_losses_grows_with_them(window):
     for _ in range(STEPS):
         window.update()
     for track in window.tracks:
-        assert max(loss for _, loss in track.losses) < track.below.get_ylim()[1]
+        assert max(loss for _, loss in track.losses) < track.below.get_ylim()[1] <= track.ceiling
     before = track.below.get_ylim()
     window.live.reset("full", 1)
     window._begin()
     assert track.below.get_ylim()[1] < before[1]
+
+
+@pytest.mark.parametrize("loss", [np.inf, np.nan, 1e30])
+def test_a_loss_beyond_all_bounds_is_borne(loss, window, monkeypatch):
+    monkeypatch.setattr(window.live.probe, "losses", lambda model: dict.fromkeys(window.live.surface.loss, loss))
+    for _ in range(STEPS):
+        window.update()
+    window.fig.canvas.draw()
+    track = window.tracks[0]
+    assert track.below.get_ylim()[1] == (track.top if np.isnan(loss) else track.ceiling) and not track.outgrown
 
 
 def test_what_it_writes_is_read_below(window, monkeypatch):
@@ -466,7 +476,12 @@ def test_factors_are_spelt(factor, text):
     assert spelt(factor) == text
 
 
-def test_no_label_stands_on_another_or_outside(window):
+@pytest.mark.parametrize("state, loss", [(TRAINING, 0.5), (TRAINING, 99.99), (DIVERGED, 99.99)])
+def test_no_label_stands_on_another_or_outside(state, loss, window, monkeypatch):
+    window.live.moments[0].loss, window.live.moments[0].residual = loss, 1.0
+    monkeypatch.setattr(window.live, "state", state)
+    monkeypatch.setattr(window, "_speed", lambda: ["10 steps/s"])
+    window._report()
     renderer = window.fig.canvas.get_renderer()
     box = lambda artist: artist.get_window_extent(renderer)
     words = [*window.method_radio.labels, *window.factor_radio.labels, *(b.label for b in window.buttons.values()),

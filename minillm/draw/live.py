@@ -22,6 +22,7 @@ FAINT = 0.38                                    # how far finished models are mi
 TEXT_WIDTH, TEXT_LINES = 102, 3                 # characters; lines
 SPEED_OVER = 10                                 # steps, over which updates per second are counted
 RIM = 0.03                                      # of a map's width, as far inside stands what is off the map
+HIGHEST = 3                                     # times the loss of a blind guess, as high do the axes of losses grow
 KEYS = {"Play": "space", "Step": "→", "Reset": "R"}
 SILENT = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}       # backends that open no window
 
@@ -213,7 +214,7 @@ class Window:
         self.written = False
         self.head_line.set(text=f"{display(live.method)}, learning rate {live.lr:.2g}", color=self.color[live.method])
         facts = ([f"loss of the batch {last.loss:.2f}"] if last.loss is not None else []) + [
-            f"off this plane: {100 * last.residual:.0f} % of the way"] + self._speed()
+            f"off this plane {100 * last.residual:.0f} %"] + self._speed()
         alarm = self._alarm()
         calm = "finished" if live.state == "finished" else "training" if self.playing else "paused"
         self.news_line.set(text="   ·   ".join([alarm or calm, *facts]), weight="bold" if alarm else "normal")
@@ -221,7 +222,7 @@ class Window:
     def _alarm(self):
         """What has gone wrong, if anything."""
         if self.live.state == "diverged":
-            return "DIVERGED: the loss is no number any more"
+            return "DIVERGED: the loss is no number"
         if self.live.worse_than_chance:
             return "WORSE THAN A BLIND GUESS"
         return "" if all(track.on_map for track in self.tracks) else "OFF THE MAP"
@@ -301,7 +302,7 @@ class Track:
         for artist in (self.way, self.dots, self.head, self.curve):
             window.move(artist)
         seen = np.concatenate([path.loss[task] for path in window.surface.paths.values()])
-        self.low, self.top = 0.7 * seen.min(), 1.15 * seen.max()
+        self.low, self.top, self.ceiling = 0.7 * seen.min(), 1.15 * seen.max(), HIGHEST * window.live.chance
 
     def begin(self, color):
         self.color, self.ab, self.colors, self.dotted, self.losses, self.on_map = color, [], [], [], [], True
@@ -329,13 +330,13 @@ class Track:
         if moment.losses:
             loss = moment.losses[self.task]
             self.losses.append((moment.step, loss))
-            self.outgrown = loss > self.below.get_ylim()[1]
+            self.outgrown = min(loss, self.ceiling) > self.below.get_ylim()[1]
         self.curve.set_data(*np.transpose(self.losses))
 
     def grow(self):
-        """Make room for a loss that is higher than the axis."""
+        """Make room for a loss that is higher than the axis; what rises without end leaves it."""
         if self.outgrown:
-            self.below.set_ylim(self.low, 1.25 * self.losses[-1][1])
+            self.below.set_ylim(self.low, min(1.25 * self.losses[-1][1], self.ceiling))
             self.outgrown = False
 
 
