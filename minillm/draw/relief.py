@@ -45,11 +45,11 @@ def relief(surface, path, dark=False):
 
 
 def height_of(surface, task):
-    """The loss at which the landscape is cut off: a little above all that was met; or, where that is at the bottom of a bowl, as
-    on the maps, for then its walls are what there is to see."""
+    """The loss at which the landscape is cut off: a little above all that was met. Where that is at the bottom of a bowl, as high
+    as on the maps, for then its walls are what there is to see."""
     S = np.ma.masked_invalid(surface.loss[task])
     highest = max(met(surface, task), default=S.min())
-    if highest - S.min() < 0.1 * np.ptp(S):
+    if highest - S.min() < 0.1 * np.ptp(S) or surface.facts.get("curve"):     # of a curve, what it goes around
         return top_of(surface, task)
     return min(S.max(), highest + ROOM * (highest - S.min()))
 

@@ -131,9 +131,12 @@ def title(task, k):
 
 
 def numbers(values, clipped=False):
-    """Rising values as text, with 2 to 4 decimals, as many as tell them apart, and none told twice; the last says if it stands
-    for more."""
-    texts = next(texts for n in (2, 3, 4) if len(set(texts := [f"{value:.{n}f}" for value in values])) == len(values) or n == 4)
+    """Rising values as text, with 2 to 4 decimals (from 10 on, one less), as many as tell them apart, and none told twice; the
+    last says if it stands for more."""
+    for n in (2, 3, 4):
+        texts = [f"{value:.{n - (value >= 10)}f}" for value in values]
+        if len(set(texts)) == len(texts):
+            break
     texts = ["" if text == before else text for text, before in zip(texts, ["", *texts])]
     return [*texts[:-1], f"≥ {texts[-1]}" if clipped else texts[-1]]
 
