@@ -232,7 +232,7 @@ def test_an_update_is_one_step_and_its_place_on_both_maps(window, found):
             np.testing.assert_allclose(np.transpose(track.way.get_data()), expected, rtol=0, atol=1e-5)
             np.testing.assert_allclose(np.ravel(track.head.get_data()), expected[-1], rtol=0, atol=1e-5)
     assert f"step 3 of {STEPS}" == window.step_line.get_text()
-    assert f"loss of the batch {window.live.moments[-1].loss:.2f}" in window.news_line.get_text()
+    assert f"batch loss {window.live.moments[-1].loss:.2f}" in window.news_line.get_text()
 
 
 def test_the_curves_are_the_true_losses(window, found):

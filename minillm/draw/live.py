@@ -213,11 +213,11 @@ class Window:
             return
         self.written = False
         self.head_line.set(text=f"{display(live.method)}, learning rate {live.lr:.2g}", color=self.color[live.method])
-        facts = ([f"loss of the batch {last.loss:.2f}"] if last.loss is not None else []) + [
+        facts = ([f"batch loss {last.loss:.2f}"] if last.loss is not None else []) + [
             f"off this plane {100 * last.residual:.0f} %"] + self._speed()
         alarm = self._alarm()
         calm = "finished" if live.state == "finished" else "training" if self.playing else "paused"
-        self.news_line.set(text="   ·   ".join([alarm or calm, *facts]), weight="bold" if alarm else "normal")
+        self.news_line.set(text="  ·  ".join([alarm or calm, *facts]), weight="bold" if alarm else "normal")
 
     def _alarm(self):
         """What has gone wrong, if anything."""
