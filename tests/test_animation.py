@@ -35,8 +35,8 @@ def moving(paths, **facts):
         a, b, losses(*np.meshgrid(a, b)), points, dict.fromkeys(points, 0.0), {name: losses(*ab) for name, ab in points.items()},
         paths, {name: float(np.hypot(*ab)) for name, ab in points.items() if any(ab)}, {}, dict(
             view="three", directions="a plane", labels=["the body moves", "what was inserted moves"], notes=[],
-            origin="pretrained", norm=80.0, unit=True, tokens={"novel": 384, "general": 238}, seed=1, chance=CHANCE, in_plane=["pretrained"], gap=0.0,
-            not_numbers=0, away=[name for name in paths if name not in points]) | facts)
+            origin="pretrained", norm=80.0, unit=True, tokens={"novel": 384, "general": 238}, seed=1, chance=CHANCE,
+            in_plane=["pretrained"], gap=0.0, not_numbers=0, away=[name for name in paths if name not in points]) | facts)
 
 
 def story(texts=True):

@@ -66,6 +66,7 @@ class Slides(HTMLWriter):
 
     def __init__(self, fps):
         super().__init__(fps, embed_frames=True, default_mode="once", embed_limit=NO_LIMIT)
+        self.frame_format = "png"
         self.camera = PillowWriter(fps)
 
     def setup(self, fig, outfile, dpi=None):
