@@ -55,6 +55,7 @@ def row(live, method):
     live.reset(method)
     window = Window(live, figure(*SIZE, DPI))
     window.fig.canvas.draw()
+    window.play()
     whole = clock(window.fig.canvas, "draw")                # also what an axis that grows, and the end of a run, ask for
     train, look, step = clock(live.run.trainer, "step"), clock(live, "look"), clock(live, "step")
     update = clock(window, "update")
