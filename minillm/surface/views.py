@@ -72,9 +72,11 @@ def surface(folder, view="three", names=None, points=21, workers=None, seed=1):
 def line(folder, names=None, curve=False, points=41, workers=None, seed=1):
     """A Profile of the straight line between two models, and of a trained curve beside it; measured, or read.
 
-    names       of two fine-tunings, or of one and "pretrained"; by default that and the first there
+    names       of two fine-tunings, or of one and "pretrained". By default that and the first there; with a curve the first two,
+                as of the view `curve`
     """
-    names = chosen(folder, names, 2)[:2] if names and len(names) > 1 else [ORIGIN, chosen(folder, names, 1)[0]]
+    two = curve or names and len(names) > 1
+    names = chosen(folder, names, 2)[:2] if two else [ORIGIN, chosen(folder, names, 1)[0]]
     if names == [ORIGIN, ORIGIN]:
         raise ValueError(f"a line needs two models, and {ORIGIN} is one; name a fine-tuning")
     key, keep = kept_as(folder, "curve-line" if curve else "line", names, points, seed)
