@@ -199,11 +199,13 @@ def test_generate_answers(shelf):
 
 
 def test_surface_answers(desk, monkeypatch):
-    monkeypatch.setattr(draw, "animate", lambda found, path: path.write_bytes(b"GIF89a"))
+    for name in ("animate", "player", "relief"):
+        monkeypatch.setattr(draw, name, lambda found, path, dark: None)
     found = answer("surface", desk / "world", "--grid", 3, "--plots", desk / "plots")
-    assert found.keys() >= {"distances", "cosines", "max_residual", "seconds"}
+    assert found.keys() >= {"distances", "cosines", "max_residual", "seconds", "gap"}
     assert found["distances"].keys() == {"full", "adapter"} and 0 < found["max_residual"] <= 1
-    assert (desk / "world" / "surface.npz").exists() and (desk / "plots" / "surface.png").read_bytes().startswith(b"\x89PNG")
+    assert list((desk / "world" / "surfaces").glob("three-*.npz"))
+    assert (desk / "plots" / "surface.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_gradcheck_answers_and_finds_a_wrong_gradient(monkeypatch):
@@ -311,7 +313,7 @@ def test_what_is_no_model_is_refused(command, how, told, desk):
 @pytest.mark.parametrize("name", ["pretrained.npz", "full.npz", "adapter.npz"])
 def test_a_surface_of_what_is_no_model_is_refused(name, how, told, desk):
     spoil(desk / "world" / name, how)
-    err = refused(desk, "surface", desk / "world", "--grid", 3, "--plots", desk / "plots")
+    err = refused(desk, "surface", desk / "world", "--models", "full", "adapter", "--grid", 3, "--plots", desk / "plots")
     assert name in err and not (desk / "plots").exists()
 
 

@@ -120,6 +120,7 @@ def test_lines_and_curves(folder):
                 family.space.losses(family.end(name), probe)["novel"], abs=1e-12)
     bent = line(folder, ["full", "frozen"], True, 5)
     assert list(bent.loss) == ["straight line", "trained curve"] and bent.t.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert line(folder, None, True, 5).ends == tuple(surface(folder, "curve", points=3).points) == ("full", "adapter")
     assert min(height for tasks in bent.barrier.values() for height in tasks.values()) >= 0
 
 
