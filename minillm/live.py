@@ -44,7 +44,7 @@ class Live:
     """A specialist that trains from the base of a folder, in the plane of finished fine-tunings.
 
     surface     a Surface of view "three" of that folder
-    methods     those one can choose from: {name: recipe}. A method that the folder has is set as there, so that it lives in the
+    methods     names of those one can choose from; afterwards {name: recipe}. A method that the folder has is set as there, so that it lives in the
                 same space
     seed        of the data's order and of what is inserted; by default that of the folder, with which a run at the folder's
                 learning rate takes the folder's way
@@ -59,22 +59,22 @@ class Live:
     def __init__(self, folder, surface, methods=METHODS, seed=None, steps=None, batch=16, workers=None):
         names = list(surface.points)[1:]
         self.surface, self.family = surface, read_family(Path(folder), names)
-        first, *_ = runs = list(self.family.runs.values())
+        runs = list(self.family.runs.values())
         self.probe, self.task = probe_of(self.family), new_task(self.family)
         self.beginning = self.task.probe(self.family.base.model.config.context)[0].beginning
         self.plane = three(self.family, names, self.probe, None, workers).plane
         own = {run.facts["recipe"]["method"]: from_json(run.facts["recipe"]) for run in runs}
         self.methods = {name: own.get(name) or recipe_of(name) for name in methods}
-        self.factors = FACTORS
-        self.seed = first.facts["seed"] if seed is None else seed
-        self.steps, self.batch, self.workers = steps or first.steps[-1], batch, workers
+        self.factors, self.factor = FACTORS, 1
+        self.seed = runs[0].facts["seed"] if seed is None else seed
+        self.steps, self.batch, self.workers = steps or runs[0].steps[-1], batch, workers
         for name in reversed(self.methods):                     # what has no place is said now, and not when it is chosen
             self.reset(name)
 
     def reset(self, method=None, factor=None):
         """Begin anew from the base; by default with the method and factor as they are."""
         self.method = method or self.method
-        self.factor = factor or getattr(self, "factor", 1)
+        self.factor = factor or self.factor
         recipe = self.methods[self.method]
         self.lr = self.factor * recipe.lr
         self.model = prepare(self.family.base.model, recipe, self.seed)
