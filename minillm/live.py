@@ -44,8 +44,8 @@ class Live:
     """A specialist that trains from the base of a folder, in the plane of finished fine-tunings.
 
     surface     a Surface of view "three" of that folder
-    methods     names of those one can choose from; afterwards {name: recipe}. A method that the folder has is set as there, so that it lives in the
-                same space
+    methods     names of those one can choose from; afterwards {name: recipe}. A method that the folder has is set as there, so
+                that it lives in the same space
     seed        of the data's order and of what is inserted; by default that of the folder, with which a run at the folder's
                 learning rate takes the folder's way
     steps       of a run; by default as many as the folder's
