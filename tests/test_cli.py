@@ -21,8 +21,8 @@ from minillm.nn import GELU
 from minillm.train.checkpoint import read_arrays, write_arrays
 from minillm.train.evaluate import evaluate_text
 
-COMMANDS = ("demo", "pretrain", "finetune", "inspect", "merge", "compare", "evaluate", "generate", "surface", "gradcheck",
-            "bench")
+COMMANDS = ("demo", "pretrain", "finetune", "inspect", "merge", "compare", "evaluate", "generate", "surface", "sharpness",
+            "report", "gallery", "gradcheck", "bench")
 
 
 @pytest.fixture(scope="module")
