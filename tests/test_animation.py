@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from minillm.draw.animation import FOOT, GAP, HEAD, HOLD, LINES, Film, Losses, Walker, Writing, animate, short, stacked
+from minillm.draw.animation import FOOT, GAP, HEAD, HOLD, LINES, Film, Losses, Walker, Writings, animate, short, stacked
 from minillm.draw.style import DARK, LIGHT, style
 from minillm.surface.data import Path, Surface
 
@@ -67,6 +67,11 @@ def actors(film, kind):
     return [actor for actor in film.actors if isinstance(actor, kind)]
 
 
+def written(film):
+    """By the first of the runs."""
+    return actors(film, Writings)[0].rows[0][0].get_text()
+
+
 def pixels(film):
     png = io.BytesIO()
     film.fig.savefig(png, format="rgba", facecolor="none")
@@ -111,10 +116,22 @@ def test_a_run_that_has_ended_stays_where_it_ended(film):
     assert curves.lines[2][1].get_xdata()[-1] == 80 and curves.lines[2][2].get_xdata()[0] == 80
 
 
+def test_texts_are_painted_when_they_change(film):
+    film.show(0)
+    sheet, first = actors(film, Writings)[0], pixels(film)
+    below = len(first) - len(sheet.still.pixels)
+    film.show(4)
+    same, kept = pixels(film), sheet.still.pixels
+    film.show(6)
+    assert sheet.still.pixels is not kept
+    assert (first[below:, :, 3] > 0).any()
+    assert (same[below:] == first[below:]).all() and (pixels(film)[below:] != first[below:]).any()
+
+
 @pytest.mark.parametrize("step, recorded", [(0, 0), (4.9, 0), (5, 1), (99, 19), (100, 20)])
 def test_the_text_is_the_last_that_recorded_weights_wrote(film, step, recorded):
     film.show(step)
-    text = actors(film, Writing)[0].text.get_text()
+    text = written(film)
     full = story().paths["full"].texts[recorded]
     assert text.count("\n") == LINES - 1
     assert full.startswith(text.replace("\n", " ").removesuffix(" …"))
@@ -129,7 +146,7 @@ def test_texts_are_shown_as_they_are_and_in_few_lines():
         for step in (0, 5, 10, 15):
             film.show(step)
             pixels(film)
-            seen.append(actors(film, Writing)[0].text.get_text())
+            seen.append(written(film))
     assert seen[:3] == ["(nothing)", "a b", "it costs $5 or x_1$"] and seen[3].count("\n") == LINES - 1
 
 
@@ -137,7 +154,7 @@ def test_a_surface_without_texts_is_lower_and_else_the_same(film):
     with style():
         silent = Film(story(texts=False), 5)
         silent.show(50)
-    assert not actors(silent, Writing) and len(actors(silent, Walker)) == 6
+    assert not actors(silent, Writings) and len(actors(silent, Walker)) == 6
     assert silent.still.shape[0] < film.still.shape[0] - 100
 
 
@@ -198,4 +215,6 @@ def test_the_gif_holds_its_end_and_keeps_its_ground(dark, look, tmp_path):
     height, width = frames[0].shape[:2]
     scale = np.s_[:height // 2, int(0.45 * width):width // 2]             # the colour bar of the left map
     assert all((frame[scale] == frames[0][scale]).all() for frame in frames) and len(np.unique(frames[0][scale])) > 20
-    assert all((frame != before).any() for frame, before in zip(frames[1:], frames))
+    texts = np.s_[-height // 8:]
+    for what in (np.s_[:height // 8], np.s_[height // 8:height // 2], np.s_[height // 2:-height // 4], texts):
+        assert all((frame[what] != before[what]).any() for frame, before in zip(frames[1:], frames))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.animation import PillowWriter
 from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import RendererAgg
 
 from ..train.checkpoint import written_whole
 from .labels import spread
@@ -31,7 +32,7 @@ def animate(surface, path, frames=40, fps=10, dark=False):
     """
     with style(dark), written_whole(path) as part:
         film = Film(surface, frames)
-        film.fig.add_artist(Still(film.still))
+        film.fig.add_artist(Still(film.still, zorder=-2))
         film.record(Gif(fps), part)
 
 
@@ -39,6 +40,7 @@ class Gif(PillowWriter):
     """All frames in the colours of the last, which has whole paths: so nothing that stands still flickers. The last one stays."""
 
     def finish(self):
+        self._frames = [frame.convert("RGB") for frame in self._frames]          # older matplotlibs hand them over as RGBA
         palette = self._frames[-1].quantize(256)
         tones = palette.getpalette()
         palette.putpalette([tone & ~3 for tone in tones])              # Pillow looks colours up in steps of 4
@@ -51,12 +53,12 @@ class Gif(PillowWriter):
 
 
 class Still(Artist):
-    """Pixels under all else of a figure, as they are: `figimage` would resample them for every frame."""
+    """Pixels at the foot of a figure and under all else, as they are: `figimage` would resample them for every frame."""
 
-    def __init__(self, pixels):
+    def __init__(self, pixels, zorder=-1):
         super().__init__()
         self.pixels = np.flipud(pixels)
-        self.set_zorder(-1)
+        self.set_zorder(zorder)
 
     def draw(self, renderer):
         renderer.draw_image(renderer.new_gc(), 0, 0, self.pixels)
@@ -93,7 +95,8 @@ class Film:
                 ax.set_axis_off()
             self.actors += [Walker(above, way, color[name], dot_every(surface)) for name, way in surface.paths.items()]
             self.actors.append(Losses(below, surface.paths, task, color))
-        self.actors += [Writing(self.fig, room, k, way) for k, way in enumerate(surface.paths.values()) if room.rows]
+        if room.rows:
+            self.actors.append(Writings(self.fig, room, surface.paths))
 
     def show(self, step):
         self.clock.set_text(f"step {step:.0f} of {self.last}")
@@ -267,17 +270,32 @@ def short(name):
     return name if len(name) <= LETTERS else name[:LETTERS - 1] + "…"
 
 
-class Writing:
-    """What the weights of one run wrote when they were last recorded."""
+class Writings:
+    """What the weights of all runs wrote when they were last recorded. So many letters, so seldom others: they are painted only
+    when they change, and lie in the figure as pixels."""
 
-    def __init__(self, fig, room, k, way):
+    def __init__(self, fig, room, paths):
         left = SIDE + 0.2 + NAME * max(room.letters, len("adapter"))
         columns = int((room.width - left - 0.3) * 72 / (CHARACTER * TEXT))
-        self.steps = way.steps
-        self.texts = ["\n".join(textwrap.wrap(" ".join(text.split()) or "(nothing)", columns, max_lines=LINES,
-                                              placeholder=" …")) for text in way.texts]
-        self.text = room.write(fig, left, room.row(k), "", va="top", size=TEXT, family="DejaVu Sans Mono", linespacing=1.15)
+        self.sheet = int(fig.bbox.width), int(room.texts * fig.dpi), fig.dpi
+        self.still = fig.add_artist(Still(np.zeros((1, 1, 4), np.uint8)))
+        self.rows = []
+        for k, way in enumerate(paths.values()):
+            text = room.write(fig, left, room.row(k), "", va="top", size=TEXT, family="DejaVu Sans Mono", linespacing=1.15,
+                              animated=True)                     # left out when the figure is drawn
+            self.rows.append((text, way.steps, [lines(written, columns) for written in way.texts] or [""] * len(way.steps)))
 
     def go(self, step):
-        if self.texts:
-            self.text.set_text(self.texts[np.searchsorted(self.steps, step + 1e-9, "right") - 1])
+        before = [text.get_text() for text, *_ in self.rows]
+        for text, steps, texts in self.rows:
+            text.set_text(texts[np.searchsorted(steps, step + 1e-9, "right") - 1])
+        if before != [text.get_text() for text, *_ in self.rows]:
+            sheet = RendererAgg(*self.sheet)
+            for text, *_ in self.rows:
+                text.draw(sheet)
+            self.still.pixels = np.flipud(sheet.buffer_rgba())
+
+
+def lines(text, columns):
+    """A text as it is shown: in few lines of equal width."""
+    return "\n".join(textwrap.wrap(" ".join(text.split()) or "(nothing)", columns, max_lines=LINES, placeholder=" …"))
