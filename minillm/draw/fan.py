@@ -33,16 +33,16 @@ def fan(surface, rates, path, dark=False):
         mark(ax, surface, color, size=12, names=names)
         room = COLUMN - 1.0 - BOLD * 12 / 72 * (2 + max(map(len, names.values())))
         ax = fig.add_axes([(COLUMN + 0.9) / WIDTH, (foot(lines) + 0.75) / height, room / WIDTH, high / height])
-        _losses(ax, surface, task, {names[name]: surface.paths[name] for name in runs},
-                {names[name]: color[name] for name in runs})
+        _losses(ax, task, {names[name]: surface.paths[name] for name in runs},
+                {names[name]: color[name] for name in runs}, [names.get(name) for name in surface.facts["away"]])
         caption(fig, lines)
         save(fig, path)
 
 
-def _losses(ax, surface, task, paths, color):
+def _losses(ax, task, paths, color, away):
     for name, path in paths.items():
         ax.plot(path.steps, path.loss[task], color=color[name])
-    frame_losses(ax, [path.loss[task] for path in paths.values()], surface.facts["chance"])
+    frame_losses(ax, {name: path.loss[task] for name, path in paths.items()}, away)
     ax.set_title("True loss, by learning rate")
     name_lines(ax, {name: (path.steps, path.loss[task]) for name, path in paths.items()}, color)
 

@@ -10,6 +10,7 @@ CORNERS = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
 HORIZONTAL, VERTICAL = {1: "left", 0: "center", -1: "right"}, {1: "bottom", 0: "center", -1: "top"}
 LETTER, BOLD = 0.52, 0.65      # mean width of a letter, in units of the size of its font
 ARROW = 24                     # points
+DISTANT = 10                   # to stand once more as far away is as bad as to cover so many dots of a line
 
 
 def spread(positions, gap):
@@ -86,7 +87,8 @@ def way_out(curve, box):
 
 
 def place(ax, points, avoid=(), distance=9, size=12.5, taken=()):
-    """A label beside each point, on that side where it covers least, and farther away if it must. The limits must be final.
+    """A label beside each point, on that side where it covers least; if it must, farther away, and then a line leads to it. The
+    limits must be final.
 
     points      [(xy, text, colour)]
     avoid       curves (n, 2) that should stay visible
@@ -109,12 +111,16 @@ def place(ax, points, avoid=(), distance=9, size=12.5, taken=()):
     def cost(box, far):
         covered = ((seen > box.min) & (seen < box.max)).all(1).sum()
         outside = not (frame.contains(*box.min) and frame.contains(*box.max))
-        return covered + 4 * far + 1000 * (outside + sum(box.overlaps(other) for other in taken))
+        return covered + DISTANT * far + 1000 * (outside + sum(box.overlaps(other) for other in taken))
 
     for xy, text, color in points:
         label = ax.annotate(text, xy, textcoords="offset points", xytext=(0, 0), color=color, size=size, weight="bold",
                             path_effects=look().halo, zorder=9)
-        taken.append(put(label, min(places, key=lambda where: cost(put(label, where), where[2]))))
+        best = min(places, key=lambda where: cost(put(label, where), where[2]))
+        taken.append(put(label, best))
+        if best[2] > 1:
+            ax.annotate("", xy, label.get_position(), textcoords="offset points", zorder=6,
+                        arrowprops=dict(arrowstyle="-", color=color, lw=1.2, shrinkA=0, shrinkB=5))
 
 
 def pixels_of(ax, curve, every=4):

@@ -3,9 +3,6 @@
 import numpy as np
 from matplotlib.colors import BoundaryNorm
 from matplotlib.ticker import MaxNLocator
-from mpl_toolkits.mplot3d import Axes3D
-from mpl_toolkits.mplot3d.art3d import Line3DCollection
-from mpl_toolkits.mplot3d.proj3d import proj_transform
 
 from .labels import LETTER, caption, foot, place, wrapped
 from .style import WIDTH, colors, figure, look, save, style
@@ -13,8 +10,9 @@ from .surface import LETTERS, landscape, levels, met, title, tokens_of, top_of
 
 HIGH = 4.9                     # inches of a panel
 ELEVATION, AZIMUTHS = 38, (-115, -65, 65, 115)
+BOX = 1.25, 1, 0.72            # proportions
 NEAR = 16                      # points from an edge of the floor to the middle of its numbers
-ROOM = 0.22                    # of the heights that the paths take, so much is shown above them
+ROOM, LEAST = 0.22, 0.15       # shown above the paths, of the heights that they take; shown at least, of those of the maps
 
 
 def relief(surface, path, dark=False):
@@ -31,9 +29,8 @@ def relief(surface, path, dark=False):
         width, height = WIDTH * len(surface.loss) / 2, HIGH + foot(lines)
         fig = figure(width, height)
         for k, task in enumerate(surface.loss):
-            ax = Axes3D(fig, [k / len(surface.loss), foot(lines) / height, 1 / len(surface.loss), (HIGH - 0.4) / height],
-                        computed_zorder=False)
-            fig.add_axes(ax)
+            ax = fig.add_axes([k / len(surface.loss), foot(lines) / height, 1 / len(surface.loss), (HIGH - 0.4) / height],
+                              projection="3d", computed_zorder=False)
             _head(fig, surface, task, k, tops[task])
             _ground(ax, surface, task, tops[task])
             _name_axes(ax, surface.facts["labels"])
@@ -45,21 +42,41 @@ def relief(surface, path, dark=False):
 
 
 def height_of(surface, task):
-    """The loss at which the landscape is cut off: a little above all that was met. Where that is at the bottom of a bowl, as high
-    as on the maps, for then its walls are what there is to see."""
+    """The loss at which the landscape is cut off. With paths on it, a little above all that was met, so that they are seen to
+    climb and fall; without, or for a curve, whose worth is what it goes around, as high as on the maps."""
     S = np.ma.masked_invalid(surface.loss[task])
-    highest = max(met(surface, task), default=S.min())
-    if highest - S.min() < 0.1 * np.ptp(S) or surface.facts.get("curve"):     # of a curve, what it goes around
-        return top_of(surface, task)
-    return min(S.max(), highest + ROOM * (highest - S.min()))
+    low, top = S.min(), top_of(surface, task)
+    if not surface.paths or surface.facts.get("curve"):
+        return top
+    highest = max(met(surface, task), default=top)
+    return min(S.max(), max(highest + ROOM * (highest - low), low + LEAST * (top - low)))
 
 
-def view_of(Z):
-    """The azimuth from which the near side is lowest, so that one looks into the valley."""
+def view_of(surface, task, Z):
+    """The azimuth from which the least of all paths and models is hidden by the landscape, and of such the one whose near side is
+    lowest, so that one looks into the valley.   Z: the heights, cut off"""
     b, a = (np.linspace(-1, 1, n) for n in Z.shape)
     known = np.nan_to_num(Z - np.nanmean(Z))
     near = {angle: np.cos(np.radians(angle)) * a + np.sin(np.radians(angle)) * b[:, None] for angle in AZIMUTHS}
-    return min(AZIMUTHS, key=lambda angle: round(float(np.sum(known * near[angle])), 6))
+    points = [[*ab, surface.point_loss[name][task]] for name, ab in surface.points.items()]
+    points = np.concatenate([points, *(np.column_stack([path.ab, path.loss[task]]) for path in surface.paths.values())])
+    points = points[visible(points, surface, np.nanmax(Z))]
+    return min(AZIMUTHS, key=lambda angle: (round(hidden(points, surface, Z, angle), 1),
+                                            round(float(np.sum(known * near[angle])), 6)))
+
+
+def hidden(points, surface, Z, azimuth):
+    """The share of points (n, 3) between which and the onlooker the landscape rises."""
+    if not len(points):
+        return 0.0
+    towards, up = np.radians(azimuth), np.radians(ELEVATION)
+    size = np.array([np.ptp(surface.a), np.ptp(surface.b), max(np.nanmax(Z) - np.nanmin(Z), 1e-9)])
+    sight = size / BOX * [np.cos(up) * np.cos(towards), np.cos(up) * np.sin(towards), np.sin(up)]
+    ray = points[:, None] + np.linspace(0.05, 1.5, 40)[:, None] * sight                 # (n, 40, 3)
+    i, j = (np.rint((ray[..., k] - axis[0]) / (axis[1] - axis[0])).astype(int) for k, axis in enumerate((surface.a, surface.b)))
+    over = (i >= 0) & (i < len(surface.a)) & (j >= 0) & (j < len(surface.b))
+    ground = Z[np.where(over, j, 0), np.where(over, i, 0)]
+    return float((over & (ground > ray[..., 2])).any(1).mean())
 
 
 def _head(fig, surface, task, k, top):
@@ -73,19 +90,20 @@ def _head(fig, surface, task, k, top):
 def _ground(ax, surface, task, top):
     """The surface below its top, in the colours of the maps; losses that are no numbers leave holes."""
     S = surface.loss[task]
-    low = np.nanmin(np.where(np.isfinite(S), S, np.nan))
+    low = min([S[np.isfinite(S)].min(), *met(surface, task)])    # a path may run below all that the plane shows
     Z = np.where(np.isfinite(S), np.minimum(S, top), np.nan)
     heights = levels(np.ma.masked_invalid(Z), top)
-    tint = look().ground(BoundaryNorm(heights, look().ground.N, extend="max")(np.nan_to_num(_patches(Z), nan=top)))
+    cells = _cells(Z)
+    tint = look().ground(BoundaryNorm(heights, look().ground.N, extend="max")(np.nan_to_num(cells, nan=top)))
+    tint[..., 3] = np.where(np.isfinite(cells), 0.8, 0)          # of a cell that lacks a corner, mplot3d would draw the rest
     A, B = np.meshgrid(surface.a, surface.b)
-    ax.plot_surface(A, B, Z, rcount=len(A), ccount=len(A[0]), facecolors=tint, shade=False, edgecolor=(*tint[0, 0, :3], 0),
-                    linewidth=0, antialiased=False, alpha=0.8, zorder=1)
-    rows = [np.stack([x, y, z], axis=1) for x, y, z in (*zip(A, B, Z), *zip(A.T, B.T, Z.T))]
-    ax.add_collection3d(Line3DCollection(rows, colors=look().ink, linewidths=0.4, alpha=0.45, zorder=2), autolim=False)
+    ax.plot_surface(A, B, Z, rcount=len(A), ccount=len(A[0]), facecolors=tint, shade=False, linewidth=0, antialiased=False,
+                    zorder=1)
+    ax.plot_wireframe(A, B, Z, rcount=len(A), ccount=len(A[0]), color=look().ink, linewidth=0.4, alpha=0.45, zorder=2)
     room = 0.06 * (top - low)
     ax.set(xlim=surface.a[[0, -1]], ylim=surface.b[[0, -1]], zlim=(low - room, top))
-    ax.set_box_aspect((1.25, 1, 0.72), zoom=0.98)
-    ax.view_init(ELEVATION, view_of(Z))
+    ax.set_box_aspect(BOX, zoom=0.98)
+    ax.view_init(ELEVATION, view_of(surface, task, Z))
     for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
         axis.set_pane_color((*look().ground(0.0)[:3], 0))
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], prune="both" if axis is not ax.zaxis else None))
@@ -103,22 +121,24 @@ def _name_axes(ax, labels):
     near = [ends[0][int(np.cos(towards) > 0)], ends[1][int(np.sin(towards) > 0)]]
     middle = ax.transData.transform(flat(ax, [ends[0].mean(), ends[1].mean(), low]))[0]
     edges = [[x, near[1], low] for x in ends[0]], [[near[0], y, low] for y in ends[1]]
-    for axis, text, edge, width in zip((ax.xaxis, ax.yaxis), labels, edges, (1.6, 0.95)):
+    for axis, text, edge, width in zip((ax.xaxis, ax.yaxis), labels, edges, (1.6, 0.85)):
         numbers = axis.get_major_formatter().format_ticks(axis.get_majorticklocs())
         away = NEAR + LETTER / 2 * 10.5 * max(map(len, numbers))
         start, end = ax.transData.transform(flat(ax, edge))
         out = np.array([start[1] - end[1], end[0] - start[0]]) / np.linalg.norm(end - start)
         out *= np.sign(out @ (start - middle)) * away
-        ax.annotate("\n".join(wrapped(text, width, 11)), ax.transData.inverted().transform((start + end) / 2), out, va="top",
-                    textcoords="offset points", ha="left" if out[0] > 0 else "right", size=11)
+        ax.annotate("\n".join(wrapped(text, width, 10.5)), ax.transData.inverted().transform((start + end) / 2), out, va="top",
+                    textcoords="offset points", ha="left" if out[0] > 0 else "right", size=10.5)
 
 
 def flat(ax, points):
     """Points (n, 3) as they appear in the axes' own two coordinates."""
-    return np.stack(proj_transform(*np.reshape(points, (-1, 3)).T, ax.get_proj())[:2], axis=1)
+    points = np.reshape(points, (-1, 3))
+    seen = np.column_stack([points, np.ones(len(points))]) @ ax.get_proj().T            # homogeneous coordinates
+    return seen[:, :2] / seen[:, 3:]
 
 
-def _patches(Z):
+def _cells(Z):
     """The mean height of each cell of a grid: one less each way."""
     return (Z[1:, 1:] + Z[:-1, 1:] + Z[1:, :-1] + Z[:-1, :-1]) / 4
 
@@ -130,8 +150,8 @@ def _ways(ax, surface, task, top, color):
         points = np.column_stack([way.ab, way.loss[task]])
         shown = np.minimum(way.shown[task], top)
         seen = visible(points, surface, top)
-        ax.add_collection3d(Line3DCollection([[point, [*point[:2], ground]] for point, ground in zip(points[seen], shown[seen])],
-                                             colors=color[name], linewidths=1.3, alpha=0.8, zorder=3), autolim=False)
+        for (a, b, loss), ground in zip(points[seen], shown[seen]):
+            ax.plot([a, a], [b, b], [loss, ground], color=color[name], lw=1.3, alpha=0.8, zorder=3)
         line = np.where(seen[:, None], points, np.nan)
         ax.plot(*line.T, color=color[name], lw=2.6, path_effects=look().halo, zorder=5)
         ax.plot(*points[seen].T, "o", color=color[name], ms=4, mec=look().paper, mew=0.7, zorder=6)
@@ -162,7 +182,7 @@ def _caption(surface):
         errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.paths.items())
         parts.append("Each path runs at the true loss of the recorded weights. A stem leads from there to the surface: it is "
                      f"what the plane does not tell of them. Largest projection error: {errors}.")
-    parts += [f"Directions: {facts['directions']}; each landscape is seen from its lower side.",
+    parts += [f"Directions: {facts['directions']}; each landscape is seen from where least of it is hidden.",
               f"Loss on the same tokens everywhere ({tokens_of(facts)}), seed {facts['seed']}."]
     if facts["not_numbers"]:
         parts.append(f"Holes: {facts['not_numbers']} of {sum(S.size for S in surface.loss.values())} losses are no numbers.")

@@ -142,14 +142,14 @@ def numbers(values, clipped=False):
 
 
 def _name_level(ax, surface, line, text):
-    """The name of a contour where there is room: as far as may be from models, ways and the frame."""
+    """The name of a contour, as far as may be from models and ways; if there is no room for it, only the caption has it."""
     spots = np.concatenate([ax.transData.transform(path.vertices) for path in line.get_paths()])
     others = [*surface.points.values(), *(path.ab for path in surface.paths.values()), surface.facts.get("curve", ())]
     shy = np.concatenate([pixels_of(ax, np.reshape(curve, (-1, 2))) for curve in others])
     half = ax.figure.dpi / 72 * np.array([BOLD * 11 * len(text) / 2 + 4, 10])
     spots = spots[((spots > ax.bbox.min + half) & (spots < ax.bbox.max - half)).all(1)]
-    if len(spots):
-        away = np.abs(spots[:, None] - shy).max(2).min(1)
+    away = (np.abs(spots[:, None] - shy) / half).max(2).min(1)                # below 1 it would cover something
+    if away.max(initial=0) > 1:
         ax.annotate(text, ax.transData.inverted().transform(spots[away.argmax()]), ha="center", va="center", size=11,
                     path_effects=look().halo, zorder=6)
 
@@ -220,20 +220,17 @@ def _true_and_shown(ax, surface, task, color):
     for name, path in surface.paths.items():
         ax.plot(path.steps, path.loss[task], color=color[name])
         ax.plot(path.steps, path.shown[task], color=color[name], ls=(0, (3, 2)), lw=1.8)
-    frame_losses(ax, [loss for path in surface.paths.values() for loss in (path.loss[task], path.shown[task])],
-                 surface.facts["chance"])
+    frame_losses(ax, {name: np.r_[path.loss[task], path.shown[task]] for name, path in surface.paths.items()},
+                 surface.facts["away"])
     ax.set_title("true loss (solid), as the map shows it (dashed)", size=12, weight="normal")
     name_lines(ax, {name: (path.steps, path.loss[task]) for name, path in surface.paths.items()}, color)
 
 
-def frame_losses(ax, losses, chance):
-    """Axes for losses over steps. What rises far above chance leaves at the top, and lets the others be seen."""
-    losses = np.concatenate(losses)
-    losses = losses[np.isfinite(losses)]
-    low, high = losses.min(), losses.max()
-    calm = losses[losses <= 1.1 * chance]
-    if high > 1.5 * chance and len(calm):
-        high = max(1.15 * calm.max(), calm.max() + 0.1)
+def frame_losses(ax, losses, away):
+    """Axes for losses over steps, {run: losses}. Runs that were lost leave at the top, and let the others be seen."""
+    seen = np.concatenate([loss for name, loss in losses.items() if name not in away] or list(losses.values()))
+    seen = seen[np.isfinite(seen)]
+    low, high = seen.min(), seen.max()
     room = 0.1 * max(high - low, 1e-3)
     ax.set(xlabel="step", ylabel="nats per token", xlim=(0, None), ylim=(low - room, high + room))
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -258,6 +255,8 @@ def _caption(surface):
     parts = [f"Axes in {unit}{', not to the same scale' if extreme(surface) else ''}; directions: {facts['directions']}.",
              f"{ways}." if ways else "",
              f"Loss on the same tokens everywhere ({tokens_of(facts)}), seed {facts['seed']}."]
+    if any(np.nanmin(S) < facts["chance"] < np.nanmax(S) for S in surface.loss.values()):
+        parts.append(f"Dashed: the loss of a blind guess, {facts['chance']:.1f} nats.")
     parts += [f"{note[0].upper()}{note[1:]}." for note in facts["notes"][:NOTES]]
     if surface.paths:
         errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.paths.items())
