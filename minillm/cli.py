@@ -22,7 +22,7 @@ from .phases import OPTIMIZERS, finetune, pretrain, unfinished
 from .processes import parallel_map
 from .surface.sharpness import Curvature, extremes
 from .surface.space import Probe
-from .surface.views import line, surface
+from .surface.views import learned_from, line, surface
 from .text.generate import generate
 from .text.specialities import CONTRADICTION
 from .text.tokenizer import BEGIN, END
@@ -62,8 +62,32 @@ def main(argv=None):
 def run_demo(args):
     from .demo import QUICK, demo
 
-    metrics = demo(args.out, args.plots, args.seed, QUICK if args.quick else None, args.workers, args.resume)
-    answer(args, metrics)
+    if args.live:
+        watch(args)
+    else:
+        answer(args, demo(args.out, args.plots, args.seed, QUICK if args.quick else None, args.workers, args.resume))
+
+
+def watch(args):
+    """demo --live: a window in which one more specialist trains, over the surface of a finished demo."""
+    from . import draw
+    from .demo import QUICK, SHOWN, Plan, demo
+    from .draw import live as window
+    from .live import Live
+
+    plan, folder = QUICK if args.quick else Plan(), Path(args.out)
+    if not (folder / "metrics.json").exists():
+        print(f"There is no finished demo in {folder}, so that comes first.", flush=True)
+        demo(args.out, args.plots, args.seed, plan, args.workers, resume=True)
+    found = surface(folder, "three", SHOWN, plan.grid, args.workers, args.seed)
+    if window.has_display():
+        print("Close the window to end.", flush=True)
+        window.run(Live(folder, found, batch=plan.finetuning_batch, workers=args.workers), dark=args.dark)
+    else:
+        page = Path(args.plots) / "weights_moving.html"
+        draw.player(found, page, dark=args.dark)
+        print("No window can be opened here (is there a screen, and Tk or Qt for Python?). Instead, open this page in any "
+              f"browser:\n{page}")
 
 
 def run_pretrain(args):
@@ -213,14 +237,15 @@ def run_sharpness(args):
 
     loaded = load(args.checkpoint, args.base)
     task = task_of(loaded.meta["task"], loaded.tokenizer)
-    probe = Probe({task.name: task.probe(loaded.model.config.context)})
+    probe = Probe({task.name: learned_from(task, loaded.model.config.context)})
     if args.trainable and "recipe" in loaded.meta and from_json(loaded.meta["recipe"]).stands_alone:
         loaded.model.trainable = True
     curvature = Curvature(loaded.model, probe.only(task.name), args.trainable, args.workers)
     with tqdm(desc="curvature", unit="product", disable=None) as bar:
         top, bottom = extremes(curvature.product, curvature.n, np.random.default_rng(args.seed), args.top,
                                progress=lambda m, value: bar.update())
-    print(f"the Hessian of the loss on {probe.count[task.name]} tokens of {task.name}, {curvature.n:,d} x {curvature.n:,d}")
+    print(f"the Hessian ({curvature.n:,d} x {curvature.n:,d}) of the loss on {probe.count[task.name]} tokens of {task.name} "
+          "that it was trained on")
     for title, found in (("largest", top), ("smallest", bottom)):
         for eigen in found:
             print(f"  {title:9s}{eigen.value:12.5g}   ± {eigen.error:.1g}")

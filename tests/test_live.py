@@ -494,12 +494,9 @@ def test_no_label_stands_on_another_or_outside(state, loss, window, monkeypatch)
         assert not any(first.overlaps(second) for second in boxes[i + 1:])
 
 
-def test_without_a_screen_there_is_no_window(monkeypatch):
-    from matplotlib import pyplot as plt
-
-    before = plt.get_backend()
-    try:
-        plt.switch_backend("agg")
-        assert not has_display()
-    finally:
-        plt.switch_backend(before)
+@pytest.mark.parametrize("variable, value", [("MPLBACKEND", "agg"), ("MPLBACKEND", "no such backend"), ("DISPLAY", "")])
+def test_without_a_screen_there_is_no_window(variable, value, monkeypatch):
+    for screen in ("DISPLAY", "WAYLAND_DISPLAY", "MPLBACKEND"):
+        monkeypatch.delenv(screen, raising=False)
+    monkeypatch.setenv(variable, value)
+    assert not has_display()

@@ -102,8 +102,8 @@ def test_models_of_a_persons_own_text(tmp_path):
     task = TextTask(book)
     config = {"context": 16, "n_layer": 1, "n_head": 2, "n_embd": 12}
     base = pretrain(task, config, tmp_path / "pretrained.npz", optimizer=Muon(), steps=6, batch=4)
-    finetune(base, tmp_path / "pretrained.npz", TextTask(book, base.tokenizer), Full(), tmp_path / "a<b.npz", optimizer=AdamW(1e-3),
-             steps=6, batch=4)
+    finetune(base, tmp_path / "pretrained.npz", TextTask(book, base.tokenizer), Full(), tmp_path / "a<b.npz",
+             optimizer=AdamW(1e-3), steps=6, batch=4)
     text = report(tmp_path, documents=2, grid=3, announce=lambda line: None).read_text(encoding="utf-8")
     found = Page(text)
     assert "a<b" in found.text and "Loss in nats a token." in found.text and "a<b" not in text

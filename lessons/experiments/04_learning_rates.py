@@ -77,8 +77,8 @@ print_table(["method", "% trained", "best lr", "times that of full", "at most 1/
 
 # %%
 picture = PLOTS / "experiment04_learning_rates.png"
-LOOKS = dict(zip(METHODS, [(LIGHT.models["full"], "o-"), (LIGHT.others[7], "v-"), (LIGHT.others[0], "s-"), (LIGHT.others[1], "^-"),
-                           (LIGHT.others[2], "D--")]))
+LOOKS = dict(zip(METHODS, [(LIGHT.models["full"], "o-"), (LIGHT.others[7], "v-"), (LIGHT.others[0], "s-"),
+                           (LIGHT.others[1], "^-"), (LIGHT.others[2], "D--")]))
 with style():
     fig = figure(9, 6)
     ax = fig.subplots()

@@ -4,6 +4,8 @@ What stands still is drawn once and kept as an image. A step puts that image bac
 takes a tenth of the time of drawing everything.
 """
 
+import subprocess
+import sys
 import textwrap
 import time
 from collections import deque
@@ -351,14 +353,14 @@ def labelled(name, shown=None):
 
 
 def has_display():
-    """Can a window be opened here? Takes matplotlib's own word for it, which looks for a toolkit and a screen."""
-    from matplotlib import pyplot as plt
-
+    """Can a window be opened here? Tried in another process, for a toolkit that finds no screen may end the one that it is in."""
+    trial = "from matplotlib import pyplot as plt; plt.figure().canvas; print(plt.get_backend())"
     try:
-        plt.switch_backend(plt.get_backend())
-    except ImportError:
+        done = subprocess.run([sys.executable, "-c", trial], capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
         return False
-    return plt.get_backend().lower() not in SILENT and "inline" not in plt.get_backend()
+    backend = done.stdout.strip().lower()
+    return done.returncode == 0 and backend not in SILENT and "inline" not in backend
 
 
 def run(live, dark=False):

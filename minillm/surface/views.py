@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..processes import parallel_map
+from ..text.batches import texts_of
 from ..text.generate import tell
 from ..train.checkpoint import CheckpointError, read_arrays, write_arrays
 from ..train.tasks import task_of
@@ -24,9 +25,10 @@ from .runs import ORIGIN, files_of, read_family, runs_in
 from .sharpness import Curvature, extremes
 from .space import Probe
 
-RISE = 1.0           # nats: as high would the walls rise at the edge of a map along eigenvectors, if they were parabolas
+RISE = 1.0           # nats: as high may the walls rise at the edge of a map along eigenvectors
 SAMPLE, SAMPLE_SEED = 60, 3      # tokens of a text that recorded weights write, and of its random numbers
 CURVE_STEPS = 200
+LEARNED = 8          # texts of training for curvature, which depends on single tokens if they are few
 STRAIGHT, BENT = "straight line", "trained curve"
 
 
@@ -58,7 +60,7 @@ def surface(folder, view="three", names=None, points=21, workers=None, seed=1):
     if keep.exists():
         return Surface.of(*read_kept(keep, key))
     family = read_family(folder, [name for name in names if name != ORIGIN] or runs_in(folder)[:1])
-    names, probe = family.called(names), probe_of(family)
+    names, probe = family.called(names), probe_of(family, trained=view == "hessian")
     layout = lay(family, names, probe, np.random.default_rng([seed, 5]), workers)
     found = measure_surface(family.space, layout.plane, layout.models, family.ways(layout.ways), probe, points, workers,
                             layout.extent, layout.within, {"view": view, "seed": seed} | layout.facts,
@@ -130,7 +132,7 @@ def random(family, names, probe, rng, workers):
 
 
 def hessian(family, names, probe, rng, workers):
-    """Along the two directions of largest curvature around a model."""
+    """Along the two directions of largest curvature around a model, on texts it was trained on."""
     from tqdm import tqdm
 
     centre, task = family.end(names[0]), probe.tasks[0]
@@ -139,9 +141,21 @@ def hessian(family, names, probe, rng, workers):
         top, bottom = extremes(curvature.product, curvature.n, rng, top=2, progress=lambda m, value: bar.update())
     plane = curvature_plane(centre, top)
     plane.notes.append(f"the smallest eigenvalue is {bottom[0].value:.4g} (± {bottom[0].error:.1g})")
-    reach = [np.sqrt(2 * RISE / max(pair.value, 1e-12)) for pair in top]
+    reach = [reach_of_parabola(lambda theta: family.space.losses(theta, probe)[task], centre, pair) for pair in top]
+    plane.notes.append(f"the loss follows these parabolas no farther than about {reach[0]:.2g} and {reach[1]:.2g}")
     return Layout(plane, {names[0]: centre}, [name for name in names[:1] if name in family.runs],
                   tuple((-r, r) for r in reach), facts={"eigenvalues": [pair.value for pair in (*top, *bottom)]})
+
+
+def reach_of_parabola(loss, theta, eigen):
+    """How far along an eigenvector the loss still rises half as high as its curvature says; but no farther than RISE nats."""
+    reach, here = np.sqrt(2 * RISE / max(eigen.value, 1e-12)), loss(theta)
+    for _ in range(12):
+        rise = (loss(theta + reach * eigen.vector) + loss(theta - reach * eigen.vector)) / 2 - here
+        if rise >= 0.5 * (eigen.value * reach ** 2 / 2):
+            break
+        reach /= np.sqrt(2)
+    return float(reach)
 
 
 def curve(family, names, probe, rng, workers):
@@ -192,11 +206,18 @@ def new_task(family):
     return task_of(next(iter(family.runs.values())).facts["task"], family.base.tokenizer)
 
 
-def probe_of(family):
-    """A few texts of what was learned, and a few of what the base knew."""
+def probe_of(family, trained=False):
+    """A few texts of what was learned, and a few of what the base knew: such as no model has seen, or, of what was learned, such
+    as it was learned from."""
     new, old = new_task(family), task_of(family.base.meta["task"], family.base.tokenizer)
+    context = family.base.model.config.context
     names = [new.name, old.name if old.name != new.name else f"{old.name}, the old"]
-    return Probe({name: task.probe(family.base.model.config.context) for name, task in zip(names, (new, old))})
+    return Probe({names[0]: learned_from(new, context) if trained else new.probe(context), names[1]: old.probe(context)})
+
+
+def learned_from(task, context):
+    """A few texts that a task teaches with: only on these is training likely to have found the bottom of a valley."""
+    return texts_of(*task.batches(LEARNED, context).at(0))
 
 
 def texts_on_the_way(family, name, workers=None):

@@ -37,6 +37,15 @@ def pad(documents, given=None):
     return tokens, targets
 
 
+def texts_of(tokens, targets):
+    """The inverse of `pad`: tokens, targets (B, T) -> a list of Text."""
+    found = []
+    for row, counts in zip(range(len(tokens)), targets != IGNORE):
+        first, last = np.flatnonzero(counts)[[0, -1]]
+        found.append(Text([*tokens[row, :last + 1].tolist(), int(targets[row, last])], int(first)))
+    return found
+
+
 NOVEL_EVERY = 160      # batches; with none at all, the generalist is so sure of its own style that it finds a novel impossible
 
 

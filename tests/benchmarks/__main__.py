@@ -22,8 +22,8 @@ import report
 from minillm.bench import machine
 
 HERE = Path(__file__).parent
-BENCHMARKS = ("training_step", "forward", "generation", "methods", "memory", "surface_grid", "import_time", "scaling",
-              "time_to_loss")
+BENCHMARKS = ("training_step", "forward", "generation", "methods", "memory", "surface_grid", "live", "import_time",
+              "scaling", "time_to_loss")
 
 
 def main():
