@@ -11,6 +11,7 @@ from minillm.phases import finetune, pretrain
 from minillm.surface import views
 from minillm.surface.plane import Plane
 from minillm.surface.runs import ORIGIN, read_family
+from minillm.surface.sharpness import Eigen
 from minillm.surface.space import Space
 from minillm.surface.views import line, surface
 from minillm.train.checkpoint import CheckpointError, read_arrays, write_arrays
@@ -91,13 +92,24 @@ def test_random_directions(folder):
 
 
 def test_directions_of_curvature(folder):
-    """At the edge, a parabola of these eigenvalues would have risen by one nat."""
+    """At the edge the loss still rises half as high as parabolas of these eigenvalues, and those by a nat at most."""
     found = surface(folder, "hessian", ["full"], 3)
     top, second, bottom = found.facts["eigenvalues"]
     assert top >= second >= bottom
-    assert [found.a[-1], found.b[-1]] == pytest.approx(np.sqrt(2 / np.array([top, second])))
+    S = found.loss["novel"]
+    for value, edge, ends in ((top, found.a[-1], S[1, [0, 2]]), (second, found.b[-1], S[[0, 2], 1])):
+        parabola = value * edge ** 2 / 2
+        assert 0 < parabola <= 1 + 1e-9 and ends.mean() - S[1, 1] >= 0.5 * parabola - 1e-9
     assert found.loss["novel"][1, 1] == pytest.approx(found.point_loss["full"]["novel"], abs=1e-6)
     assert list(found.paths) == ["full"] and list(surface(folder, "hessian", [ORIGIN], 3).paths) == []
+
+
+@pytest.mark.parametrize("bend, reach", [(0.0, 1.0), (0.4, 1.0), (0.9, 2 ** -0.5), (100.0, 2 ** -4)])
+def test_a_parabola_is_followed_as_far_as_it_holds(bend, reach):
+    """Of x^2 - bend x^4, half of x^2 is left at x = (2 bend)^-1/2; looked for in steps of the root of two."""
+    eigen = Eigen(2.0, np.array([0.0, 1.0]), 0.0)
+    found = views.reach_of_parabola(lambda theta: theta[1] ** 2 - bend * theta[1] ** 4, np.zeros(2), eigen)
+    assert found == pytest.approx(reach)
 
 
 def test_the_plane_of_a_curve(folder):
