@@ -68,10 +68,9 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
         section("The weights, moving", draw.player_html(plane, dark=dark)),
         section("The loss surface", picture(lambda path: draw.surface(plane, path, dark=dark)),
                 picture(lambda path: draw.relief(plane, path, dark=dark))),
-        section("The straight line", picture(lambda path: draw.profile(straight, path, dark=dark))),
+        section("The straight line", picture(lambda path: draw.profile(straight, path, dark=dark)), listing(straight.checks())),
         section("Where the weights moved", picture(lambda path: draw.movement(moved(folder, shown), path, dark=dark))),
         section("How the base was trained", picture(lambda path: draw.pretraining(history, path, dark=dark))) if history else "",
-        section("Are the pictures right?", listing([*plane.checks(), *straight.checks()])),
         section("Settings", settings(folder, models)),
     ]
     page = (f'<!doctype html>\n<html lang="en" class="{"dark" if dark else "light"}">\n<head>\n<meta charset="utf-8">\n'

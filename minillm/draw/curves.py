@@ -18,10 +18,10 @@ def pretraining(history, path, dark=False):
     sees which skill comes first. A text of unknown entropy has no floor, and its picture no right half.
 
     history     {"loss": [one for each step], "steps": total,
-                 "validation": [{"step", "loss", "floor": float or None, "excess": {domain: float}}, ...]}
+                 "validation": [{"step", "loss", and where it is known "floor", "excess": {domain: float}}, ...]}
     """
     checks = history["validation"]
-    floor = checks[-1]["floor"] if checks else None
+    floor = checks[-1].get("floor") if checks else None
     with style(dark):
         fig = figure(12.8 if floor is not None else 8, 5.2)
         axes = fig.subplots(1, 2 if floor is not None else 1, squeeze=False)[0]

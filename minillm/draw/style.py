@@ -52,14 +52,16 @@ LIGHT = Look(
     paper="#FFFFFF", ink="#222222", faint="#777777", rule="#E4E4E4",
     ground=LinearSegmentedColormap.from_list(
         "ground", ["#FFFFFA", "#E6EAEE", "#CAD2DA", "#A9B4C1", "#8492A3", "#5F6E81", "#3C485A"]),
-    models={"pretrained": "#222222", "full": "#D55E00", "frozen": "#0072B2", "adapter": "#B0359A", "scratch": "#707070"},
+    models={"pretrained": "#222222", "full": "#D55E00", "frozen": "#0072B2", "adapter": "#B0359A", "lora": "#117733",
+            "scratch": "#707070"},
     others=("#332288", "#117733", "#C27A00", "#CC6677", "#2A9D8F", "#8A7A12", "#882255", "#4477AA"),
     scale=LinearSegmentedColormap.from_list("scale", ["#E69F00", "#D1495B", "#8E2C8C", "#2D1E6B"]))
 DARK = Look(
     paper="#14171C", ink="#EDEDED", faint="#9AA0A8", rule="#333A44",
     ground=LinearSegmentedColormap.from_list(
         "ground", ["#0E1116", "#1B222B", "#2A3440", "#3D4A59", "#556576", "#738496", "#98A8B8"]),
-    models={"pretrained": "#F2F2F2", "full": "#F28C38", "frozen": "#56B4E9", "adapter": "#E284D2", "scratch": "#A8A8A8"},
+    models={"pretrained": "#F2F2F2", "full": "#F28C38", "frozen": "#56B4E9", "adapter": "#E284D2", "lora": "#57C785",
+            "scratch": "#A8A8A8"},
     others=("#9C8CF0", "#57C785", "#E6B450", "#F29CA3", "#5FD0C5", "#C9BC55", "#D77FB0", "#8DB4E2"),
     scale=LinearSegmentedColormap.from_list("scale", ["#6C6CE0", "#C765C4", "#FF8F6B", "#FFE37A"]))
 DISPLAY = {"full": "full fine-tuning", "frozen": "partly frozen", "scratch": "from scratch"}
@@ -108,8 +110,8 @@ def figure(width, height, dpi=120):
 
 def colors(names):
     """{name: colour}: a model has the same colour in all pictures; other names get those of a safe cycle, in turn."""
-    others = cycle(_look.others)
-    return {name: _look.models.get(name) or next(others) for name in names}
+    others = cycle(color for color in _look.others if color not in _look.models.values())
+    return {name: _look.models.get(name) or next(others) for name in dict.fromkeys(names)}
 
 
 def shades(names):

@@ -25,6 +25,7 @@ from .runs import ORIGIN, files_of, read_family, runs_in
 from .sharpness import Curvature, extremes
 from .space import Probe
 
+MEASURED = 1         # goes up when the same models would be measured otherwise, so that what was kept before is left alone
 RISE = 1.0           # nats: as high may the walls rise at the edge of a map along eigenvectors
 SAMPLE, SAMPLE_SEED = 60, 3      # tokens of a text that recorded weights write, and of its random numbers
 CURVE_STEPS = 200
@@ -235,7 +236,7 @@ def kept_as(folder, what, names, *settings):
     """(key, file): the name for what is measured from these models."""
     runs = [name for name in names if name != ORIGIN] or runs_in(folder)[:1]
     base, files = files_of(folder, runs)
-    digest = hashlib.sha256(repr((what, names, settings)).encode())
+    digest = hashlib.sha256(repr((MEASURED, what, names, settings)).encode())
     for path in (base, *files):
         digest.update(path.read_bytes())
     key = digest.hexdigest()[:12]

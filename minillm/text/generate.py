@@ -47,13 +47,16 @@ def generate(model, ids, n, rng, temperature=1.0, top_k=None, top_p=None, stop=N
 
 
 def tell(model, tokenizer, beginning, n, rng, temperature=0.7):
-    """What a model writes after the ids of `beginning`, as a text, up to its end; nothing if the model is ruined."""
+    """What a model writes after the ids of `beginning`, as a text, up to its end; nothing if the model is ruined.
+
+    The beginning is not told again.
+    """
     try:
         ids = generate(model, beginning, min(n, model.config.context - len(beginning)), rng, temperature,
                        stop=tokenizer.ids.get(END))
     except ValueError:
         return ""
-    return tokenizer.decode([i for i in ids if tokenizer.tokens[i] not in (BEGIN, END)])
+    return tokenizer.decode([i for i in ids[len(beginning):] if tokenizer.tokens[i] not in (BEGIN, END)])
 
 
 def generate_batch(model, prompts, n, rng, temperature=1.0, top_k=None, top_p=None, stop=None):
