@@ -99,7 +99,7 @@ class Exact:
         self.model = small_gpt(layers=1, width=4, context=5)
         recipe.apply(self.model, rng)
         shake(self.model, rng)                              # or the factors of LoRA would begin as zero, and hide errors
-        self.batches = Probe({"new": some_texts(rng, 4, 5)}, rows=3).only("new")
+        self.batches = Probe({"new": some_texts(rng, 4, 5)}).only("new")
         self.total = sum((targets >= 0).sum() for _, targets in self.batches)
         self.parameters = self.model.trainable_parameters()
         columns = []

@@ -193,8 +193,8 @@ def test_a_ruined_model_has_a_loss_that_is_no_number(rng):
 
 def test_the_loss_is_that_of_training_without_what_is_given():
     model, documents = small_gpt(), [[1, 2, 3, 4, 5], [5, 6, 7], [1, 9, 10, 3], [8, 8, 8, 8, 8, 8], [2, 4, 6, 8]]
-    probe = Probe({"new": documents, "old": [Text([3, 2, 1, 0, 5, 6], given=3)], "plain": [Text([1, 2, 3], given=0)]}, rows=2)
-    assert [len(tokens) for tokens, *_ in probe.batches] == [2, 2, 2, 1]
+    probe = Probe({"new": documents, "old": [Text([3, 2, 1, 0, 5, 6], given=3)], "plain": [Text([1, 2, 3], given=0)]})
+    assert [tokens.shape for tokens, *_ in probe.batches] == [(2, 2), (2, 3), (3, 5)]      # alike in length, whatever the task
     assert probe.count == {"new": sum(len(ids) - 2 for ids in documents), "old": 2, "plain": 2}
     found = probe.losses(model)
     for task, n in probe.count.items():
@@ -231,7 +231,7 @@ def test_weights_that_have_no_place_in_a_space_are_named(arrays, told):
 
 def test_every_grid_point_is_measured_on_the_same_tokens(rng, monkeypatch):
     model, seen = small_gpt(), []
-    space, probe = Space(model), Probe({"new": some_texts(rng), "old": some_texts(rng)}, rows=4)
+    space, probe = Space(model), Probe({"new": some_texts(rng), "old": some_texts(rng)})
     logits = space.model.logits
     monkeypatch.setattr(space.model, "logits", lambda tokens: seen.append(tokens.tobytes()) or logits(tokens))
     plane = Plane(space.start, *rng.normal(size=(2, space.size)))

@@ -104,12 +104,18 @@ def test_directions_of_curvature(folder):
     assert list(found.paths) == ["full"] and list(surface(folder, "hessian", [ORIGIN], 3).paths) == []
 
 
-@pytest.mark.parametrize("bend, reach", [(0.0, 1.0), (0.4, 1.0), (0.9, 2 ** -0.5), (100.0, 2 ** -4)])
-def test_a_parabola_is_followed_as_far_as_it_holds(bend, reach):
+@pytest.mark.parametrize("bend, length, reach", [(0.0, 50, 1.0), (0.4, 50, 1.0), (0.9, 50, 2 ** -0.5), (100.0, 50, 2 ** -4),
+                                                 (0.0, 5, 0.5)])
+def test_a_parabola_is_followed_as_far_as_it_holds(bend, length, reach):
     """Of x^2 - bend x^4, half of x^2 is left at x = (2 bend)^-1/2; looked for in steps of the root of two."""
     eigen = Eigen(2.0, np.array([0.0, 1.0]), 0.0)
-    found = views.reach_of_parabola(lambda theta: theta[1] ** 2 - bend * theta[1] ** 4, np.zeros(2), eigen)
+    found = views.reach_of_parabola(lambda theta: theta[1] ** 2 - bend * theta[1] ** 4, np.array([length, 0.0]), eigen)
     assert found == pytest.approx(reach)
+
+
+def test_where_nothing_curves_upwards_a_map_still_has_an_end():
+    eigen = Eigen(-2.0, np.array([0.0, 1.0]), 0.0)
+    assert views.reach_of_parabola(lambda theta: -theta[1] ** 2, np.array([50.0, 0.0]), eigen) == pytest.approx(5)
 
 
 def test_the_plane_of_a_curve(folder):

@@ -9,6 +9,8 @@ from ..text.batches import Text, pad
 from ..train.evaluate import log_softmax_at
 from ..train.flat import Flat
 
+ROWS, PADDING = 8, 0.15      # of a batch: at most so many texts, and so much more to read than they have
+
 
 class Probe:
     """The texts on which a surface is measured: the same at every point, or differences would be those of the texts.
@@ -17,14 +19,14 @@ class Probe:
     batches     [(tokens, targets, task of each row)], short texts with short ones, whichever their task
     """
 
-    def __init__(self, documents, rows=8):
+    def __init__(self, documents):
         """documents: {task: [Text, or a list of ids of which the tag is given]}. ValueError if nothing of a task counts."""
         self.tasks = list(documents)
         texts = [(text if isinstance(text, Text) else Text(text), k) for k, task in enumerate(self.tasks)
                  for text in documents[task]]
         texts.sort(key=lambda text: len(text[0].ids))
         self.batches = []
-        for some in (texts[i:i + rows] for i in range(0, len(texts), rows)):
+        for some in alike(texts):
             tokens, targets = pad([text.ids for text, _ in some], [text.given for text, _ in some])
             self.batches.append((tokens, targets, np.array([k for _, k in some])))
         self.count = {task: sum(int((targets[of == k] != IGNORE).sum()) for _, targets, of in self.batches)
@@ -46,6 +48,19 @@ class Probe:
         """[(tokens, targets)] of one task, for a gradient (sharpness.py, curve.py)."""
         k = self.tasks.index(task)
         return [(tokens[of == k], targets[of == k]) for tokens, targets, of in self.batches if (of == k).any()]
+
+
+def alike(texts):
+    """Cut [(Text, ...)], the short before the long, into groups that padding makes only little larger: it is wasted work."""
+    groups, size = [[]], 0
+    for text in texts:
+        length = len(text[0].ids)
+        if len(groups[-1]) == ROWS or (len(groups[-1]) + 1) * length > (1 + PADDING) * (size + length):
+            groups.append([])
+            size = 0
+        groups[-1].append(text)
+        size += length
+    return groups
 
 
 class Space:

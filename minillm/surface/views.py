@@ -152,7 +152,9 @@ def reach_of_parabola(loss, theta, eigen):
     """How far along an eigenvector the loss still rises half as high as its curvature says; but no farther than RISE nats,
     or a tenth of the length of theta."""
     here, far = loss(theta), 0.1 * np.linalg.norm(theta)
-    reach = min(far, np.sqrt(2 * RISE / eigen.value)) if eigen.value > 0 else far
+    if eigen.value <= 0:
+        return float(far)
+    reach = min(far, np.sqrt(2 * RISE / eigen.value))
     for _ in range(12):
         rise = (loss(theta + reach * eigen.vector) + loss(theta - reach * eigen.vector)) / 2 - here
         if rise >= 0.5 * (eigen.value * reach ** 2 / 2):
