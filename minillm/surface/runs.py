@@ -191,13 +191,11 @@ def embed(model, arrays, body, space):
     """{parameter: array}, of a specialist with these weights, in a space: merged where that can be, and a head set that follows
     the table of words where the specialist has none of its own."""
     if mergeable(model):
-        before = {name: p.data.copy() for name, p in model.parameters().items()}
         for name, array in arrays.items():
             model.parameters()[name].data[...] = array
         merged = merge(model)
         at = {name: array.copy() for name, array in model.state().items()}
         merged.undo()
-        model.load_state(before)
         start = space.arrays(space.start)
         arrays = {name: array for name, array in at.items() if (array != start[name]).any()}
     arrays = dict(arrays)
