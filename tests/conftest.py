@@ -9,6 +9,14 @@ def rng():
     return np.random.default_rng(1234)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_worker():
+    """Unless a test asks for more: to fork a process takes longer than all that models as tiny as these have to do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minillm.processes.cores", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def story(tmp_path_factory):
     """A folder with a tiny pretrained model and three specialists, as a demo leaves it: to be read, and its surfaces kept, but

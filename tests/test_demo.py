@@ -30,7 +30,7 @@ class Told:
         self.out, self.plots = folder / "out", folder / "plots"
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            self.metrics = demo(self.out, self.plots, seed=3, plan=TINY, workers=2, **options)
+            self.metrics = demo(self.out, self.plots, seed=3, plan=TINY, **options)
         self.printed = printed.getvalue()
 
 
@@ -231,7 +231,7 @@ def test_resume_does_not_mix_runs_of_two_seeds(told, blind, tmp_path):
     shutil.copytree(told.out, tmp_path / "out")
     out = tmp_path / "out"
     try:
-        metrics = demo(out, tmp_path / "plots", seed=4, plan=TINY, workers=2, resume=True)
+        metrics = demo(out, tmp_path / "plots", seed=4, plan=TINY, resume=True)
     except ValueError:
         return
     assert metrics["seed"] == load(out / "pretrained.npz").meta["seed"] == load(out / "full.npz").meta["seed"]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from surfaces import VOCABULARY, Formulas, bowl, small_gpt, some_texts
 
 from minillm.surface.line import barrier, profile, stations, straight
-from minillm.surface.measure import measure_grid, measure_surface, project_way
+from minillm.surface.measure import measure_grid, measure_surface, project_ways
 from minillm.surface.plane import Plane, through
 from minillm.surface.space import Probe, Space
 
@@ -81,7 +81,8 @@ def check_units(project):
 
 def ours_units(plane, thetas):
     space = Formulas(plane.origin.size, new=bowl(np.eye(15), np.ones(15)))
-    way = project_way(space, plane, range(len(thetas)), [{"theta": theta} for theta in thetas], space, 1)
+    makers = [lambda theta=theta: theta for theta in thetas]
+    way = project_ways(space, plane, {"way": (range(len(thetas)), makers)}, space, 1)["way"]
     np.testing.assert_allclose(way.shown["new"], way.loss["new"], rtol=0, atol=1e-6)
     return way.ab
 

@@ -48,7 +48,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(story):
-    path = report(story, documents=2, grid=4, workers=2, announce=lambda line: None)
+    path = report(story, documents=2, grid=4, announce=lambda line: None)
     return path, path.read_text(encoding="utf-8")
 
 

@@ -82,41 +82,52 @@ def measure_surface(space, plane, models, ways, probe, points=21, workers=None, 
     distances = {name: float(np.linalg.norm(way)) for name, way in delta.items()}
     origin_name = next((name for name, distance in distances.items() if distance == 0), "the origin")
     moved = [name for name in models if distances[name]]
-    projected = {name: plane.project(theta) for name, theta in models.items()}
-    paths = {name: project_way(space, plane, *way, probe, workers) for name, way in ways.items()}
+
+    still = {("model", name): ([0], [lambda theta=theta: theta]) for name, theta in models.items()}
+    moving = {("way", name): (steps, [lambda arrays=arrays: space.vector(arrays) for arrays in snapshots])
+              for name, (steps, snapshots) in ways.items()}
+    projected = project_ways(space, plane, still | moving, probe, workers)
+    at, paths = ({name: projected[kind, name] for name in names} for kind, names in (("model", models), ("way", ways)))
+    gaps = np.concatenate([abs(path.loss[task] - path.shown[task])[path.residual < IN_PLANE]
+                           for path in projected.values() for task in probe.tasks])
+    in_plane = [name for name, point in at.items() if point.residual[0] < IN_PLANE]
     away = [name for name, path in paths.items() if lost(path.loss[probe.tasks[0]])]
 
-    true = each_point(space, [lambda theta=theta: theta for theta in models.values()], probe, workers)
-    shown = each_point(space, [lambda ab=ab: plane.at(*ab) for ab, _ in projected.values()], probe, workers)
-    in_plane = [name for name, (_, residual) in projected.items() if residual < IN_PLANE]
-    gaps = [abs(apart[task] - there[task]) for name, apart, there in zip(models, true, shown) if name in in_plane
-            for task in probe.tasks]
-    gaps += [abs(path.loss[task] - path.shown[task])[path.residual < IN_PLANE].max(initial=0)
-             for path in paths.values() for task in probe.tasks]
-
     if extent is None:
-        fit = [ab for name, (ab, _) in projected.items() if name not in away or name in in_plane]
-        fit += [ab for name in paths if name not in away for ab in paths[name].ab]
-        a, b = (grid_axis(ends, points) for ends in np.array([*fit, *within]).T)
+        fit = [at[name].ab for name in at if name not in away or name in in_plane]
+        fit += [paths[name].ab for name in paths if name not in away]
+        a, b = (grid_axis(ends, points) for ends in np.concatenate([*fit, np.reshape(within, (-1, 2))]).T)
     else:
         a, b = (np.linspace(*ends, points) for ends in extent)
     losses = measure_grid(space, plane, a, b, probe, workers, keep=keep)
     return Surface(
-        a=a, b=b, loss=losses, points={name: ab for name, (ab, _) in projected.items()},
-        residuals={name: residual for name, (_, residual) in projected.items()}, point_loss=dict(zip(models, true)), paths=paths,
+        a=a, b=b, loss=losses, points={name: tuple(point.ab[0].tolist()) for name, point in at.items()},
+        residuals={name: float(point.residual[0]) for name, point in at.items()},
+        point_loss={name: {task: float(point.loss[task][0]) for task in probe.tasks} for name, point in at.items()}, paths=paths,
         distances={name: distances[name] for name in moved},
         cosines={f"{x},{y}": cosine(delta[x], delta[y]) for i, x in enumerate(moved) for y in moved[i + 1:]},
         facts={"norm": float(np.linalg.norm(origin)), "chance": chance, "tokens": probe.count, "origin": origin_name,
                "unit": bool(np.allclose(np.diag(plane.gram), 1)), "labels": list(plane.labels), "directions": plane.directions,
-               "notes": list(plane.notes), "in_plane": in_plane, "gap": float(max(gaps, default=0)), "away": away,
+               "notes": list(plane.notes), "in_plane": in_plane, "away": away,
+               "gap": float(gaps[np.isfinite(gaps)].max(initial=0)),
                "not_numbers": int(sum((~np.isfinite(S)).sum() for S in losses.values()))} | (facts or {}))
 
 
-def project_way(space, plane, steps, snapshots, probe, workers=None):
-    """A recorded way as a Path: where it is in the plane, how far beside it, and its true loss beside that of the plane."""
-    where = [plane.project(space.vector(arrays)) for arrays in snapshots]
-    true = each_point(space, [lambda arrays=arrays: space.vector(arrays) for arrays in snapshots], probe, workers)
-    shown = each_point(space, [lambda ab=ab: plane.at(*ab) for ab, _ in where], probe, workers)
-    return Path(steps=np.array(steps), ab=np.array([ab for ab, _ in where]), residual=np.array([rho for _, rho in where]),
-                loss={task: np.array([losses[task] for losses in true]) for task in probe.tasks},
-                shown={task: np.array([losses[task] for losses in shown]) for task in probe.tasks})
+def project_ways(space, plane, ways, probe, workers=None):
+    """{name: Path} of recorded ways: where they are in the plane, how far beside it, and their true loss beside the plane's.
+
+    ways        {name: (steps, [functions that make a vector])}; all are measured together, which keeps the workers busy
+    """
+    where = {name: [plane.project(theta()) for theta in thetas] for name, (_, thetas) in ways.items()}
+    true = [theta for _, thetas in ways.values() for theta in thetas]
+    flat = [lambda ab=ab: plane.at(*ab) for found in where.values() for ab, _ in found]
+    losses = np.array([[found[task] for task in probe.tasks] for found in each_point(space, true + flat, probe, workers)])
+    measured = losses.reshape(2, -1, len(probe.tasks)).transpose(2, 0, 1)              # (task, true or shown, point)
+    paths, start = {}, 0
+    for name, (steps, _) in ways.items():
+        own = slice(start, start + len(steps))
+        loss, shown = ({task: both[k, own] for task, both in zip(probe.tasks, measured)} for k in range(2))
+        paths[name] = Path(np.array(steps), np.array([ab for ab, _ in where[name]]), np.array([rho for _, rho in where[name]]),
+                           loss, shown)
+        start += len(steps)
+    return paths

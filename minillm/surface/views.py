@@ -66,8 +66,8 @@ def surface(folder, view="three", names=None, points=21, workers=None, seed=1):
     found = measure_surface(family.space, layout.plane, layout.models, family.ways(layout.ways), probe, points, workers,
                             layout.extent, layout.within, {"view": view, "seed": seed} | layout.facts,
                             keep.with_suffix(".part.npz"))
-    for name, path in found.paths.items():
-        path.texts = texts_on_the_way(family, name, workers)
+    for name, texts in texts_on_the_way(family, found.paths, workers).items():
+        found.paths[name].texts = texts
     write_arrays(keep, found.arrays(), {"kind": "surface", "key": key, "checks": found.checks()} | found.meta())
     return found
 
@@ -225,15 +225,17 @@ def learned_from(task, context):
     return texts_of(*task.batches(LEARNED, context).at(0))
 
 
-def texts_on_the_way(family, name, workers=None):
-    """What the recorded weights write, always with the same random numbers: so that a change is one of the weights."""
+def texts_on_the_way(family, names, workers=None):
+    """{run: what its recorded weights write}, always with the same random numbers: so that a change is one of the weights."""
     space, tokenizer = family.space, family.base.tokenizer
     beginning = new_task(family).probe(family.base.model.config.context)[0].beginning
+    snapshots = [(name, arrays) for name in names for arrays in family.runs[name].snapshots]
 
-    def write(arrays):
-        return tell(space.put(space.vector(arrays)), tokenizer, beginning, SAMPLE, np.random.default_rng(SAMPLE_SEED))
+    def write(snapshot):
+        return tell(space.put(space.vector(snapshot[1])), tokenizer, beginning, SAMPLE, np.random.default_rng(SAMPLE_SEED))
 
-    return list(parallel_map(write, family.runs[name].snapshots, workers))
+    texts = list(parallel_map(write, snapshots, workers))
+    return {name: [text for text, (own, _) in zip(texts, snapshots) if own == name] for name in names}
 
 
 def kept_as(folder, what, names, *settings):
