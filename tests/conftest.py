@@ -1,4 +1,6 @@
 import minillm  # noqa: F401, I001  (first: it tunes the process before NumPy loads)
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,17 @@ def one_worker():
     """Unless a test asks for more: to fork a process takes longer than all that models as tiny as these have to do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("minillm.processes.cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_films():
+    """What commands make of films has few frames here; tests of films themselves take them from where they are made."""
+    from minillm import draw
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("animate", "player", "player_html"):
+            patch.setattr(draw, name, partial(getattr(draw, name), frames=3))
         yield
 
 

@@ -147,7 +147,7 @@ def test_the_pictures(told):
             assert min(picture.size) > 200
             assert len(set(picture.convert("RGB").resize((200, 200)).tobytes())) > 20       # something is drawn
             if name.endswith(".gif"):
-                assert picture.n_frames > 10
+                assert picture.n_frames >= 3
                 picture.seek(picture.n_frames // 2)
                 middle = np.array(picture.convert("RGB"))
                 picture.seek(0)

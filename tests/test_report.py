@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from commands import answer, refused, run
 
-from minillm import draw
 from minillm.finetune.methods import Full, recipe_of
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain
@@ -52,14 +51,6 @@ def page(story):
     return path, path.read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def still(monkeypatch):
-    """Nothing moves: films have tests of their own, and take longer than all the rest."""
-    monkeypatch.setattr(draw, "player_html", lambda surface, dark=False: "<p>a film</p>")
-    for name in ("animate", "player"):
-        monkeypatch.setattr(draw, name, lambda surface, path, dark=False: path.write_text("a film"))
-
-
 def test_it_lies_in_the_folder_and_is_whole(page, story):
     path, text = page
     assert path == story / "report.html"
@@ -91,13 +82,12 @@ def test_its_table_holds_the_scores_of_the_models(page, story):
     assert f"<td>{score.excess:.3f}</td>" in row
 
 
-def test_the_same_models_give_the_same_page(story, tmp_path, still):
-    one, two = (report(story, tmp_path / f"{i}.html", ["full", "frozen"], documents=2, grid=3, announce=lambda line: None)
-                for i in range(2))
-    assert one.read_bytes() == two.read_bytes()
+def test_the_same_models_give_the_same_page(page, story, tmp_path):
+    again = report(story, tmp_path / "again.html", documents=2, grid=4, announce=lambda line: None)
+    assert again.read_text(encoding="utf-8") == page[1]
 
 
-def test_a_page_about_some_of_the_models_in_the_dark(story, tmp_path, still):
+def test_a_page_about_some_of_the_models_in_the_dark(story, tmp_path):
     out = tmp_path / "some.html"
     code, printed, err = run("report", story, "--models", "full", "frozen", "--out", out, "--documents", 2, "--grid", 4, "--dark")
     assert code == 0, err
@@ -105,7 +95,7 @@ def test_a_page_about_some_of_the_models_in_the_dark(story, tmp_path, still):
     assert str(out) in printed and 'class="dark"' in text and "<td>adapter</td>" not in text
 
 
-def test_models_of_a_persons_own_text(tmp_path, still):
+def test_models_of_a_persons_own_text(tmp_path):
     """Without a floor, with a single fine-tuning, and under a name that HTML would mistake for a tag."""
     book = tmp_path / "book.txt"
     book.write_text("the quick brown fox jumps over the lazy dog. " * 40)
@@ -129,7 +119,7 @@ def test_without_fine_tunings_it_is_refused(tmp_path, story):
 
 @pytest.mark.parametrize("view, models", [("three", []), ("pca", ["full"]), ("random", ["adapter"]), ("random", ["pretrained"]),
                                           ("hessian", ["frozen"]), ("curve", ["full", "frozen"])])
-def test_every_view_is_measured_and_drawn(view, models, story, tmp_path, still):
+def test_every_view_is_measured_and_drawn(view, models, story, tmp_path):
     options = ["--view", view, *(["--models", *models] if models else []), "--grid", 4, "--plots", tmp_path]
     found = answer("surface", story, *options)
     assert found["gap"] < 1e-6 and found["not_numbers"] == 0
