@@ -110,7 +110,7 @@ class Live:
     def theta(self):
         """The weights as a point of the space, in which LoRA is merged into the body."""
         flat = self.run.trainer.flat
-        return self.family.space.vector(embed(self.model, flat.views(flat.data), self.family.body, self.family.space))
+        return self.family.space.vector(embed(self.model, flat.views(flat.data), self.family.space))
 
     def write(self):
         """What the model writes now, always with the same random numbers: so that a change is one of the weights."""

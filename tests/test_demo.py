@@ -9,10 +9,12 @@ import signal
 
 import numpy as np
 import pytest
+from commands import refused
 
 from minillm import draw
 from minillm.demo import MODELS, PICTURES, Plan, demo
 from minillm.finetune.store import load
+from minillm.gallery import RATES, gallery
 from minillm.text.world import World
 from minillm.train.checkpoint import read_arrays
 from minillm.train.fit import Interrupted
@@ -244,3 +246,22 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_any_work(folder, bl
     with pytest.raises((OSError, ValueError)):
         Told(tmp_path)
     assert (tmp_path / folder).read_text() == "a file where a folder is expected"
+
+
+# ---- the gallery of a finished demo
+
+def test_the_gallery_draws_everything_and_trains_what_is_missing_once(told, tmp_path, monkeypatch):
+    with contextlib.redirect_stdout(io.StringIO()):
+        pictures = gallery(told.out, tmp_path, grid=3, seed=3, plan=TINY)
+    assert len(pictures) == 13 and all(path.stat().st_size > 5_000 for path in pictures)
+    trained = {path: path.stat().st_mtime_ns for path in told.out.rglob("*.npz")}
+    assert {told.out / "lora.npz", *(told.out / "fan" / f"lr-{rate:g}.npz" for rate in RATES)} <= trained.keys()
+    drawn = []
+    for name in draw.__all__:
+        monkeypatch.setattr(draw, name, lambda *args, **options: drawn.append(args[-1]))
+    assert gallery(told.out, tmp_path, grid=3, seed=3, workers=1, plan=TINY) == drawn == pictures
+    assert {path: path.stat().st_mtime_ns for path in told.out.rglob("*.npz")} == trained
+
+
+def test_a_gallery_of_no_demo_is_refused(tmp_path):
+    refused(tmp_path, "gallery", tmp_path, "--plots", tmp_path / "plots", told=["pretrained.npz"])

@@ -120,7 +120,7 @@ def read_family(folder, names):
     runs = {}
     for name, (loaded, steps, snapshots, meta) in found.items():
         facts = {part: loaded.meta.get(part) for part in ("recipe", "task", "seed")} | {"history": meta.get("history")}
-        points = [embed(loaded.model, arrays, body, space) for arrays in [loaded.model.state(), *snapshots]]
+        points = [embed(loaded.model, arrays, space) for arrays in [loaded.model.state(), *snapshots]]
         runs[name] = Run(points[0], steps, points[1:], facts)
     return Family(Path(folder), base, runs, space, origin, body)
 
@@ -187,7 +187,7 @@ def make(module):
     return type(module), sizes, [vars(part).get("scale") for _, part in module.own()]
 
 
-def embed(model, arrays, body, space):
+def embed(model, arrays, space):
     """{parameter: array}, of a specialist with these weights, in a space: merged where that can be, and a head set that follows
     the table of words where the specialist has none of its own."""
     if mergeable(model):
