@@ -12,7 +12,7 @@ import pytest
 
 from minillm.cli import main
 
-TINY = ["--layers", 2, "--heads", 2, "--width", 12, "--batch", 3, "--workers", 2]
+TINY = ["--layers", 2, "--heads", 2, "--width", 12, "--batch", 3]
 
 
 def run(*args):

@@ -16,7 +16,7 @@ from minillm.text.domains import NAMES, PLACES, THINGS
 from minillm.train.checkpoint import read_arrays, write_arrays
 from minillm.train.tasks import SPECIALITIES
 
-FEW = ["--steps", 2, "--batch", 3, "--workers", 2]
+FEW = ["--steps", 2, "--batch", 3]
 QUICK = [*FEW, "--documents", 4]
 
 
@@ -256,7 +256,7 @@ def test_inspect_of_adapters_tells_how_they_were_made(shelf):
 
 @pytest.mark.parametrize("method", ["full", "frozen:train=biases", "lora:rank=3", "adapter:bottleneck=2", "prompt:tokens=4"])
 def test_inspect_tells_before_what_finetune_then_trains(method, base, tmp_path):
-    _, before, _ = run("inspect", base, "--method", method, "--workers", 2, "--batch", 3, "--json")
+    _, before, _ = run("inspect", base, "--method", method, "--batch", 3, "--json")
     _, after, _ = run("finetune", "--base", base, *QUICK, "--method", method, "--out", tmp_path, "--json")
     told, done = (json.loads(out.splitlines()[-1]) for out in (before, after))
     assert {name: done[name] for name in told} == told and told.keys() == {"trainable_parameters", "total_parameters"}
