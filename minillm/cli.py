@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .exercises.commands import run_check, run_hint, run_lesson, run_progress  # noqa: F401  (found by RUNS)
 from .finetune.compare import compare
 from .finetune.insert import inserted
 from .finetune.merge import merge

@@ -4,6 +4,7 @@ import argparse
 import math
 
 from . import __version__
+from .exercises.workbook import FOLDER
 from .finetune.compare import DEFAULT_METHODS
 from .finetune.methods import ALIASES, METHODS, recipe_of
 from .finetune.methods.partial import PARTS
@@ -40,6 +41,13 @@ def number(kind, low=None, high=None, above=None):
             raise argparse.ArgumentTypeError(f"{text} must be at most {high}")
         return value
     return convert
+
+
+def which_lesson(text):
+    """An argparse type: list, next or a number, as a text."""
+    if text not in ("list", "next") and not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither the number of a lesson, nor next, nor list")
+    return text
 
 
 def spec(parse):
@@ -260,6 +268,37 @@ def parser(runs):
     sub.add_argument("folder", help="of a finished demo")
     grid(sub, 31)
     pictures(sub, "plots/gallery")
+
+    def learning(sub):
+        sub.add_argument("--workbook", default=FOLDER, metavar="FOLDER", help="where your exercises and your progress are")
+
+    sub = command("lesson", "The lessons: which there are, what one is about, and its exercises.",
+                  "", "1", "1 --start", "next", "4 --run --show")
+    sub.add_argument("which", nargs="?", default="list", type=which_lesson, metavar="N", help="a number, next, or list")
+    action = sub.add_mutually_exclusive_group()
+    action.add_argument("--start", action="store_true",
+                        help="copy the exercises of the lesson to where you work; what is there already stays as it is")
+    action.add_argument("--run", action="store_true", dest="run_it", help="run the lesson here")
+    sub.add_argument("--quick", action="store_true", help="with --run: in a few seconds, with poor models")
+    sub.add_argument("--show", action="store_true", help="with --run: open each picture as well")
+    sub.add_argument("--seed", type=SEED, default=1, help="with --run: of every random choice")
+    learning(sub)
+
+    sub = command("check", "Is your answer to an exercise right? If not: where, and what may be the cause.",
+                  "1", "softmax --watch", "7 elsewhere/linear.py")
+    sub.add_argument("exercise", metavar="N", help="number or name of the exercise")
+    sub.add_argument("file", nargs="?", metavar="FILE", help="your file (default: the one in the workbook)")
+    sub.add_argument("--watch", action="store_true", help="check again whenever you save it, until it is right")
+    sub.add_argument("--seed", type=SEED, help="of the sizes and numbers to try it with (default: new ones each time)")
+    learning(sub)
+
+    sub = command("hint", "Stuck? The next of three hints for an exercise.", "1", "softmax --level 1")
+    sub.add_argument("exercise", metavar="N", help="number or name of the exercise")
+    sub.add_argument("--level", type=number(int, 1), help="this hint instead of the next")
+    learning(sub)
+
+    sub = command("progress", "What you have solved, and what comes next.", "")
+    learning(sub)
 
     sub = command("gradcheck", "Check every hand-written gradient against finite differences.", "", "--seed 7")
     sub.add_argument("--seed", type=SEED, default=1, help="of the inputs and upstream gradients")

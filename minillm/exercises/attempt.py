@@ -1,0 +1,361 @@
+"""A learner's file, called with care: whatever goes wrong in it is told to the learner, with the line, and never as a traceback."""
+
+import ast
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from .diagnose import difference, same, shape
+
+TRIALS = 5
+SIZES = range(2, 8)
+
+
+class Wrong(Exception):
+    """An attempt is not right yet. Its lines tell the learner why; `line` is where to look, if that is known."""
+
+    def __init__(self, *lines, line=None):
+        super().__init__("\n".join(filter(None, lines)))
+        self.line = line
+
+
+class Attempt:
+    """What the check of an exercise sees of a learner's file: functions to call, and right answers to hold them against.
+
+    path    the file
+    stub    what the learner began with; its signatures are what is asked for
+    rng     draws sizes and numbers, new ones in each check
+    """
+
+    def __init__(self, path, stub, rng):
+        self.path, self.rng = Path(path), rng
+        self.folder = self.path.resolve().parent
+        self.signatures = signatures(stub)
+        self.sizes, self.calls = {}, 0
+        self.module = self.load()
+
+    # The file.
+
+    def load(self):
+        """Run the file from top to bottom. The files beside it, earlier exercises, can be imported by name."""
+        try:
+            source = self.path.read_text(encoding="utf-8")
+            compile(source, str(self.path), "exec")
+        except UnicodeDecodeError as error:
+            raise Wrong(f"{self.path.name} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8.") from None
+        except SyntaxError as error:
+            raise Wrong(f"Line {error.lineno} of {self.path.name} is not Python: {error.msg}.",
+                        *quoted(error.text, error.offset), line=error.lineno) from None
+        except ValueError as error:
+            raise Wrong(f"{self.path.name} is not Python: {error}.") from None
+        sys.path.insert(0, str(self.folder))
+        for name in [name for name in sys.modules if re.fullmatch(r"ex\d\d_\w+", name)]:
+            del sys.modules[name]                                   # as it is now, and from this folder
+        spec = importlib.util.spec_from_file_location(self.path.stem, self.path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[self.path.stem] = module
+        try:
+            with self.told("while it was imported"):
+                spec.loader.exec_module(module)
+        finally:
+            sys.path.remove(str(self.folder))
+        return module
+
+    def get(self, name):
+        """A function or class of the file by its name."""
+        found = getattr(self.module, name, None)
+        if not callable(found):
+            near = [other for other in vars(self.module) if other.lower().strip("_") == name.lower().strip("_")]
+            meant = f" There is {near[0]}; is that it?" if near else ""
+            raise Wrong(f"{self.path.name} has no function {name}: it must keep the name that it had in the exercise.{meant}")
+        return found
+
+    # Calling.
+
+    def trials(self, names, n=TRIALS):
+        """n times new sizes, all different and at least 2, for names such as "N I O"; the first are small ones to read."""
+        names = names.split()
+        for trial in range(n):
+            low = SIZES[:len(names) + 1] if trial == 0 and len(names) < len(SIZES) else SIZES
+            sizes = [int(size) for size in self.rng.permutation(low)[:len(names)]]
+            self.sizes = dict(zip(names, sizes))
+            yield sizes if len(sizes) > 1 else sizes[0]
+
+    def call(self, name, *args, returns="out"):
+        """The function's results, one or, if `returns` has several names, a tuple. Wrong if the call does not go as it should."""
+        function = self.get(name)
+        self.hold_signature(name, function, args)
+        kept = copied(args)
+        with self.told(f"in {described(name, self.signatures.get(name), args)}"):
+            result = function(*args)
+        self.calls += 1
+        if not equal(kept, args):
+            self.find_damage(name, function, kept, args)
+        return self.hold_form(name, result, returns.split())
+
+    def check(self, name, args, right, mistakes=(), note=""):
+        """Call a function and hold its results against the right ones, {name: value}, in the order in which it returns them.
+
+        mistakes    {sentence: {name: value}}: what would come out of a known mistake
+        note        what to say of the inputs, if they are special
+        Returns the results; of several, a tuple.
+        """
+        found = self.call(name, *args, returns=" ".join(right))
+        self.compare(name, args, found, right, mistakes, note)
+        self.hold_dtype(name, args, right)
+        return found
+
+    def compare(self, name, args, found, right, mistakes=(), note=""):
+        """Hold results that are there already against the right ones, as `check` does."""
+        results = dict(zip(right, found if len(right) > 1 else [found]))
+        bad = [output for output in right if not same(right[output], results[output])]
+        if not bad:
+            return
+        fine = [output for output in right if output not in bad]
+        lines = [f"{described(name, self.signatures.get(name), args)} {note}".rstrip(), *inputs(self.signatures.get(name), args),
+                 f"Right so far: {', '.join(fine)}." if fine else ""]
+        self.hold_numbers(results[bad[0]], bad[0], lines)
+        told = difference(bad[0], right[bad[0]], results[bad[0]], self.sizes)
+        known = next((sentence for sentence, wrong in dict(mistakes).items()
+                      if bad[0] in wrong and same(wrong[bad[0]], results[bad[0]])), None)
+        if known:
+            told = [line for line in told if not line.startswith("Likely:")] + [f"Likely: {known}."]
+        raise Wrong(*lines, *told)
+
+    def insist(self, condition, *lines):
+        """Wrong, with these lines, unless the condition holds."""
+        if not condition:
+            raise Wrong(*lines)
+
+    # What must hold of every call.
+
+    @contextmanager
+    def told(self, when):
+        """Whatever the learner's code raises inside becomes a Wrong that names the line."""
+        try:
+            with np.errstate(all="ignore"):
+                yield
+        except Wrong:
+            raise
+        except NotImplementedError as error:
+            where = self.place(error)
+            raise Wrong(f"{where[0]} is not written yet (line {where[1]}).", line=where[1]) from None
+        except SyntaxError as error:                                # in another file, which this one imports
+            raise Wrong(f"Line {error.lineno} of {Path(error.filename or '?').name} is not Python: {error.msg}.",
+                        *quoted(error.text, error.offset)) from None
+        except (Exception, SystemExit) as error:
+            raise self.failed(error, when) from None
+
+    def failed(self, error, when):
+        """What to say of an exception."""
+        place = self.place(error)
+        kind = type(error).__name__
+        what = str(error).splitlines()[0] if str(error) else ""
+        advice = advice_on(error)
+        if place is None:
+            return Wrong(f"{kind} {when}: {what}", advice)
+        name, line, text = place
+        return Wrong(f"Line {line} of {name} stops {when}:", f"    {text}", f"{kind}: {what}" if what else kind, advice, line=line)
+
+    def place(self, error):
+        """(file name, line number, text of the line) of the last frame in the learner's folder; None if there is none."""
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if Path(frame.filename).resolve().parent == self.folder:
+                return Path(frame.filename).name, frame.lineno, (frame.line or "").strip()
+        return None
+
+    def hold_signature(self, name, function, args):
+        expected = self.signatures.get(name)
+        try:
+            signature = inspect.signature(function)
+            signature.bind(*args)
+        except TypeError:
+            line = getattr(getattr(function, "__code__", None), "co_firstlineno", None)
+            raise Wrong(f"{name} must take ({', '.join(expected)}), as in the exercise; in {self.path.name}"
+                        f"{f', line {line},' if line else ''} it takes {signature}.", line=line) from None
+        except ValueError:
+            return
+        own = [p.name for p in signature.parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+        if expected and own != expected and sorted(own) == sorted(expected):
+            raise Wrong(f"{name} must take its arguments in the order ({', '.join(expected)}); yours has ({', '.join(own)}).",
+                        line=function.__code__.co_firstlineno)
+
+    def find_damage(self, name, function, kept, args):
+        """Which input was written into, and in which line: the same again on arrays that refuse to be written."""
+        names = self.signatures.get(name) or [f"argument {i + 1}" for i in range(len(args))]
+        damaged = next(label for label, before, after in zip(names, kept, args) if not equal(before, after))
+        lines = [f"{name} has changed its input {damaged}. Whoever gave it may still need it: make a new array instead "
+                 f"(`y = x - 1`, or `x.copy()` first, where you have `x -= 1` or `x[...] = ...`)."]
+        try:
+            function(*frozen(kept))
+        except Exception as error:
+            place = self.place(error)
+            if place and isinstance(error, ValueError) and "read-only" in str(error):
+                raise Wrong(*lines, f"Line {place[1]} of {place[0]}:", f"    {place[2]}", line=place[1]) from None
+        raise Wrong(*lines)
+
+    def hold_form(self, name, result, returns):
+        """As many results as are asked for, each of them a number or an array."""
+        line = getattr(getattr(self.get(name), "__code__", None), "co_firstlineno", None)
+        if result is None:
+            raise Wrong(f"{name} returns nothing; it must end with `return {', '.join(returns)}`.", line=line)
+        if len(returns) > 1:
+            if not isinstance(result, (tuple, list)) or len(result) != len(returns):
+                n = len(result) if isinstance(result, (tuple, list)) else 1
+                raise Wrong(f"{name} must return {len(returns)} things, ({', '.join(returns)}); yours returns {n}.", line=line)
+        results = list(result) if len(returns) > 1 else [result]
+        for i, (label, value) in enumerate(zip(returns, results)):
+            if label == "cache" or label.endswith("_cache"):
+                continue
+            if isinstance(value, list):
+                value = np.asarray(value)
+            if value is None or not isinstance(value, (np.ndarray, np.generic, int, float, bool)):
+                raise Wrong(f"{name} must return an array as {label}; yours is {article(type(value).__name__)}.", line=line)
+            results[i] = value
+        return tuple(results) if len(returns) > 1 else results[0]
+
+    def hold_numbers(self, value, label, lines):
+        """Said before anything else: where a result is not a number."""
+        value = np.asarray(value)
+        if value.dtype.kind != "f" or np.isfinite(value).all():
+            return
+        first = tuple(map(int, np.argwhere(~np.isfinite(value))[0]))
+        where = f"{label}[{', '.join(map(str, first))}]" if first else label
+        cause = "A division 0/0, a logarithm of 0, or a difference of infinities" if np.isnan(value[first]) else (
+            "An overflow (the exponential of a large number, say), or a division by 0")
+        raise Wrong(*lines, f"{where} is {value[first]}: not a number to go on with. {cause} is on the way to it.")
+
+    def hold_dtype(self, name, args, right):
+        """Of float32 numbers float32 results, or a whole network would silently work at half the speed."""
+        smaller = as_float32(args)
+        if smaller is None:
+            return
+        function = self.get(name)
+        with self.told(f"with float32 numbers in {described(name, self.signatures.get(name), args)}"):
+            result = function(*smaller)
+        for label, value in zip(right, result if len(right) > 1 else [result]):
+            if isinstance(value, (np.ndarray, np.generic)) and value.dtype == np.float64 and np.ndim(value):
+                raise Wrong(f"{name} turns float32 into float64: given float32 arrays, its {label} is float64.",
+                            "Likely: an array that is made without saying of which type (np.zeros(shape); np.zeros_like(x) takes "
+                            "that of x), or a constant that is a NumPy number (np.sqrt(2); math.sqrt(2) is a plain one).")
+
+
+# Signatures, and how a call is written down.
+
+def signatures(stub):
+    """{function: its parameters}, as the exercise has them; classes with those of __init__."""
+    found = {}
+    for node in ast.parse(Path(stub).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            found[node.name] = [arg.arg for arg in node.args.args]
+    return found
+
+
+def described(name, parameters, args):
+    return f"{name}({', '.join(parameters or [shape(arg) for arg in args])})"
+
+
+def inputs(parameters, args):
+    """One line with the shapes of the arrays, or values of the numbers, that went in."""
+    parts = []
+    for label, arg in zip(parameters or (), args):
+        if isinstance(arg, np.ndarray):
+            small = arg.size <= 8 and arg.ndim == 1
+            parts.append(f"{label} = {np.array2string(arg, precision=4, separator=', ')}" if small else f"{label} {shape(arg)}")
+        elif isinstance(arg, (int, float, str)):
+            parts.append(f"{label} = {arg:.4g}" if isinstance(arg, float) else f"{label} = {arg!r}")
+    return ["with " + ",  ".join(parts)] if parts else []
+
+
+def quoted(text, offset):
+    """A line of source with a mark under the place."""
+    if not text:
+        return []
+    line = text.rstrip("\n").split("\n")[0]
+    indent = len(line) - len(line.lstrip())
+    mark = " " * max(0, (offset or 1) - 1 - indent) + "^"
+    return [f"    {line.strip()}", f"    {mark}"]
+
+
+def article(kind):
+    return {"NoneType": "nothing (None)"}.get(kind, f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}")
+
+
+def advice_on(error):
+    """What usually helps."""
+    text = str(error)
+    if isinstance(error, ValueError) and "matmul" in text:
+        return ("In a product x @ y the last length of x must be the last but one of y. Write the shapes beside the line; "
+                "is a transpose (.T) missing, or on the wrong factor?")
+    if isinstance(error, ValueError) and "broadcast" in text:
+        return "These shapes do not fit together. A sum with keepdims=True leaves an axis of length 1, which does."
+    if isinstance(error, ModuleNotFoundError) and re.fullmatch(r"ex\d\d_\w+", error.name or ""):
+        return f"This exercise builds on an earlier one: {error.name}.py must be in the same folder, and solved."
+    if isinstance(error, EOFError):
+        return "An exercise is checked without a keyboard: it must not ask for input."
+    if isinstance(error, SystemExit):
+        return "The file must not end the program: remove exit() or quit()."
+    if isinstance(error, RecursionError):
+        return "The function calls itself without end."
+    if isinstance(error, (NameError, UnboundLocalError)):
+        return "Is it spelled as where it was set, and set on every way to this line?"
+    return ""
+
+
+# Arrays within arguments, which may be tuples of tuples.
+
+def mapped(function, value):
+    if isinstance(value, np.ndarray):
+        return function(value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(mapped(function, part) for part in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(mapped(function, part) for part in value)
+    if isinstance(value, Mapping):
+        return {key: mapped(function, part) for key, part in value.items()}
+    return value
+
+
+def copied(args):
+    return mapped(np.copy, args)
+
+
+def frozen(args):
+    def freeze(array):
+        array = array.copy()
+        array.flags.writeable = False
+        return array
+    return mapped(freeze, args)
+
+
+def as_float32(args):
+    """The arguments with float32 in the place of float64; None if there is no float64 array in them."""
+    seen = []
+
+    def cast(array):
+        if array.dtype == np.float64:
+            seen.append(array)
+            return array.astype(np.float32)
+        return array.copy()
+
+    found = mapped(cast, args)
+    return found if seen else None
+
+
+def equal(x, y):
+    """The same arrays, to the bit, and NaN equal to NaN."""
+    if isinstance(x, np.ndarray):
+        return isinstance(y, np.ndarray) and x.shape == y.shape and x.dtype == y.dtype and x.tobytes() == y.tobytes()
+    if isinstance(x, (tuple, list)):
+        return isinstance(y, (tuple, list)) and len(x) == len(y) and all(map(equal, x, y))
+    if isinstance(x, Mapping):
+        return isinstance(y, Mapping) and x.keys() == y.keys() and all(equal(x[key], y[key]) for key in x)
+    return True
+

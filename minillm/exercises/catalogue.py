@@ -1,0 +1,118 @@
+"""Which exercises there are, and which lesson each belongs to."""
+
+import importlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+LESSONS = Path(__file__).resolve().parents[2] / "lessons"
+STUBS = LESSONS / "exercises"
+
+# The ladder: the exercises of each lesson, in order. They are numbered through from 1.
+LADDER = {
+    1: ["squared_error"],
+    2: ["activations", "softmax", "softmax_backward"],
+    3: ["linear", "two_layers"],
+    4: ["linear_backward", "two_layers_backward"],
+    5: ["momentum", "divergence"],
+    6: ["cross_entropy", "early_stopping"],
+    7: ["embedding", "causal_attention"],
+    8: ["layernorm", "attention_backward", "mlp", "block", "tied_head"],
+    9: ["filter_normalisation"],
+    10: ["freeze"],
+    11: ["adapter"],
+    12: ["plane"],
+    13: ["lora", "merge"],
+    14: ["halfway"],
+    15: ["count", "my_gpt"],
+}
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One rung. What it asks is in its stub, all else in its module of `ladder/`, which bears the same name."""
+
+    number: int
+    name: str
+    lesson: int
+
+    @property
+    def file(self):
+        return f"ex{self.number:02d}_{self.name}.py"
+
+    @property
+    def stub(self):
+        return STUBS / self.file
+
+    @property
+    def module(self):
+        """Its `check(attempt)`, three HINTS, EXPLANATION, and SECONDS, the time that a check may take."""
+        return importlib.import_module(f".ladder.{self.file[:-3]}", __package__)
+
+    @property
+    def title(self):
+        """The first line of the stub, after its number."""
+        first = self.stub.read_text(encoding="utf-8").split("\n", 1)[0]
+        return first.strip('" ').split(": ", 1)[1].rstrip(".")
+
+    @property
+    def seconds(self):
+        return getattr(self.module, "SECONDS", 10)
+
+    def __str__(self):
+        return f"exercise {self.number}, {self.name}"
+
+
+EXERCISES = [Exercise(number, name, lesson) for number, (lesson, name) in enumerate(
+    ((lesson, name) for lesson, names in LADDER.items() for name in names), 1)]
+
+
+def exercise_of(text):
+    """The exercise that a text names: its number, its name, or its file. ValueError if there is none."""
+    word = re.sub(r"\.py$", "", Path(str(text)).name)
+    for exercise in EXERCISES:
+        if word in (str(exercise.number), f"{exercise.number:02d}", exercise.name, exercise.file[:-3]):
+            return exercise
+    raise ValueError(f"there is no exercise {text}; they are numbered 1 to {len(EXERCISES)}, and `minillm lesson` lists them")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One lesson, as the head of its file tells of it."""
+
+    number: int
+    path: Path
+
+    @property
+    def text(self):
+        return self.path.read_text(encoding="utf-8")
+
+    @property
+    def title(self):
+        return re.search(r"^# # Lesson \d+: (.+)$", self.text, re.M)[1]
+
+    def part(self, name):
+        """A paragraph of the head, such as **Question.**"""
+        found = re.search(rf"^# \*\*{name}\.\*\* (.+(?:\n# .+)*)", self.text, re.M)
+        return " ".join(line.removeprefix("# ").strip() for line in found[1].split("\n")) if found else ""
+
+    @property
+    def exercises(self):
+        return [exercise for exercise in EXERCISES if exercise.lesson == self.number]
+
+
+def lessons():
+    """All lessons in order. ValueError where the package is without them."""
+    found = [Lesson(int(path.name[:2]), path) for path in sorted(LESSONS.glob("[0-9][0-9]_*.py"))]
+    if not found:
+        raise ValueError(f"the lessons are not here ({LESSONS}): they come with a clone of the project, installed by "
+                         "`pip install -e .` in it")
+    return found
+
+
+def lesson_of(number):
+    """ValueError if there is none of this number."""
+    there = {lesson.number: lesson for lesson in lessons()}
+    if number not in there:
+        raise ValueError(f"there is no lesson {number}; they are numbered {min(there)} to {max(there)}")
+    return there[number]

@@ -1,0 +1,172 @@
+"""The commands of a learner: lesson, check, hint, progress."""
+
+import os
+import secrets
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+from .catalogue import EXERCISES, exercise_of, lesson_of, lessons
+from .judge import judge
+from .workbook import Workbook
+
+WIDTH = 100
+POLL = 0.3      # seconds between two looks at a file that is being watched
+
+
+def run_lesson(args):
+    """Exit code of the lesson's script with --run, else 0."""
+    workbook = Workbook(args.workbook)
+    if args.which == "list":
+        list_lessons(workbook)
+        return 0
+    if args.which == "next":
+        exercise = workbook.next()
+        if exercise is None:
+            print(f"All {len(EXERCISES)} exercises are solved. What to do now: lessons/experiments/, or a method of your own.")
+            return 0
+        lesson = lesson_of(exercise.lesson)
+    else:
+        lesson = lesson_of(int(args.which))
+    if args.start:
+        start(workbook, lesson.exercises)
+    elif args.run_it:
+        options = [*(["--quick"] if args.quick else []), *(["--show"] if args.show else []), "--seed", str(args.seed)]
+        return subprocess.run([sys.executable, str(lesson.path), *options]).returncode
+    else:
+        tell(workbook, lesson)
+    return 0
+
+
+def list_lessons(workbook):
+    for lesson in lessons():
+        solved = sum(map(workbook.passed, lesson.exercises))
+        print(f"{lesson.number:2d}  {lesson.title:62s}{solved} of {len(lesson.exercises)} exercises solved")
+    print("\nminillm lesson N tells of one, minillm lesson next of the one to go on with.")
+
+
+def tell(workbook, lesson):
+    """What a lesson is about, how to run it, and its exercises."""
+    print(f"Lesson {lesson.number}: {lesson.title}\n")
+    for part in ("Question", "Time", "Read"):
+        if text := lesson.part(part):
+            print(textwrap.fill(f"{part}. {text}", WIDTH))
+    print(f"\nRun it:  python {near(lesson.path)} --show        or:  minillm lesson {lesson.number} --run\n\nExercises:")
+    for exercise in lesson.exercises:
+        print(f"  [{workbook.mark(exercise)}] {exercise.number:2d}  {exercise.title}")
+    missing = [exercise for exercise in lesson.exercises if not workbook.path(exercise).exists()]
+    print(f"\nGet them:  minillm lesson {lesson.number} --start" if missing else
+          f"\nThey are in {workbook.folder}{os.sep}. Check one:  minillm check {lesson.exercises[0].number}")
+
+
+def start(workbook, exercises):
+    for exercise in exercises:
+        fresh = workbook.start(exercise)
+        print(f"{workbook.path(exercise)}{'' if fresh else '   (was there already, and is left as it is)'}")
+    first = exercises[0].number
+    print(f"\nEdit, then check:  minillm check {first}      Stuck?  minillm hint {first}")
+
+
+def run_check(args):
+    exercise, workbook = exercise_of(args.exercise), Workbook(args.workbook)
+    path = Path(args.file) if args.file else workbook.path(exercise)
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "is not there"
+        raise ValueError(f"{path} {what}; minillm lesson {exercise.lesson} --start puts the exercises of lesson "
+                         f"{exercise.lesson} into {workbook.folder}")
+    if args.watch:
+        return watch(exercise, path, workbook, args)
+    return check(exercise, path, workbook, args)
+
+
+def check(exercise, path, workbook, args):
+    """Check a file once, tell, and remember. Exit code 0 if it is right, else 1."""
+    seed = secrets.randbelow(1_000_000) if args.seed is None else args.seed
+    verdict = judge(exercise, path, seed)
+    workbook.tried(exercise, verdict.passed)
+    if verdict.printed.strip():
+        print(textwrap.indent(verdict.printed.rstrip(), "  | "), "\n(printed by your code)\n")
+    if verdict.passed:
+        print(f"Right: {exercise} ({verdict.calls} calls with numbers drawn at random).\n")
+        print(paragraphs(exercise.module.EXPLANATION), "\n")
+        following = workbook.next()
+        print(f"Next: {following}: {following.title}. (minillm lesson {following.lesson})" if following else
+              f"That was the last one: all {len(EXERCISES)} are solved.")
+    else:
+        print(f"Not yet: {exercise}.\n\n{verdict.reason}\n")
+        print(f"Again with the same numbers:  minillm check {exercise.number} --seed {seed}      Stuck?  minillm hint "
+              f"{exercise.number}")
+    if args.json:
+        from ..cli import answer
+        answer(args, {"exercise": exercise.number, "passed": verdict.passed, "line": verdict.line, "reason": verdict.reason,
+                      "seed": seed})
+    return 0 if verdict.passed else 1
+
+
+def watch(exercise, path, workbook, args):
+    """Check at every change of the file, until it is right or Ctrl-C."""
+    print(f"Watching {path}: it is checked each time you save it. Ctrl-C ends.\n", flush=True)
+    seen = None
+    try:
+        while True:
+            changed = path.stat().st_mtime_ns if path.is_file() else seen
+            if changed != seen:
+                seen = changed
+                print(f"--- {time.strftime('%H:%M:%S')} " + "-" * 60, flush=True)
+                if check(exercise, path, workbook, args) == 0:
+                    return 0
+                sys.stdout.flush()
+            time.sleep(POLL)
+    except KeyboardInterrupt:
+        print("\nNo longer watching.")
+        return 1
+
+
+def run_hint(args):
+    """The next hint, or one of those before. They are free; progress only remembers how many were read."""
+    exercise, workbook = exercise_of(args.exercise), Workbook(args.workbook)
+    hints = exercise.module.HINTS
+    number = args.level or min(workbook.of(exercise)["hints"] + 1, len(hints))
+    if number > len(hints):
+        raise ValueError(f"{exercise} has {len(hints)} hints; choose --level 1 to {len(hints)}")
+    print(f"Hint {number} of {len(hints)} for {exercise}:\n\n{paragraphs(hints[number - 1])}")
+    if number == len(hints):
+        print(f"\nThis was the last one. What the check says may help more:  minillm check {exercise.number}")
+    workbook.hinted(exercise, number)
+    return 0
+
+
+def run_progress(args):
+    workbook = Workbook(args.workbook)
+    for lesson in lessons():
+        print(f"Lesson {lesson.number}: {lesson.title}")
+        for exercise in lesson.exercises:
+            entry = workbook.of(exercise)
+            facts = [f"solved {entry['passed']}" if entry["passed"] else "",
+                     f"{entry['tries']} {'try' if entry['tries'] == 1 else 'tries'}" if entry["tries"] else "",
+                     f"{entry['hints']} {'hint' if entry['hints'] == 1 else 'hints'}" if entry["hints"] else ""]
+            print(f"  [{workbook.mark(exercise)}] {exercise.number:2d}  {exercise.title:58s}{', '.join(filter(None, facts))}".rstrip())
+    solved, following = sum(map(workbook.passed, EXERCISES)), workbook.next()
+    print(f"\n{solved} of {len(EXERCISES)} solved." + (f" Next: {following}. (minillm lesson {following.lesson})" if following else ""))
+    if args.json:
+        from ..cli import answer
+        answer(args, {"solved": solved, "exercises": len(EXERCISES), "next": following.number if following else None})
+    return 0
+
+
+def paragraphs(text):
+    """A text of several paragraphs, each filled; indented ones, code and equations, are kept as they are."""
+    parts = textwrap.dedent(text).strip("\n").split("\n\n")
+    return "\n\n".join(part if part.startswith(" ") else textwrap.fill(" ".join(part.split()), WIDTH) for part in parts)
+
+
+def near(path):
+    """A path as seen from here, if it lies below."""
+    try:
+        return Path(path).relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+

@@ -1,0 +1,121 @@
+"""Two arrays that should be equal: where do they differ, and what does that look like?"""
+
+import numpy as np
+
+TOLERANCE = 1e-7      # relative to the larger of an entry and a thousandth of the largest, as in nn/gradcheck.py
+COUNTS = {2: "twice", 0.5: "half"}
+
+
+def same(right, got, tolerance=TOLERANCE):
+    """Equal in shape, and in value up to rounding."""
+    right, got = np.asarray(right), np.asarray(got)
+    return right.shape == got.shape and not wrong_entries(right, got, tolerance).any()
+
+
+def wrong_entries(right, got, tolerance=TOLERANCE):
+    """True where two arrays of one shape differ by more than rounding; NaN is always wrong, infinity only where it is not due."""
+    if got.dtype.kind not in "biufc" or right.dtype.kind in "b":
+        return right != got
+    with np.errstate(all="ignore"):
+        right, got = right.astype(float), got.astype(float)
+        scale = np.abs(right)
+        floor = 1e-3 * np.max(scale[np.isfinite(scale)], initial=0.0) + 1e-9
+        return ~((right == got) | (np.abs(right - got) <= tolerance * np.maximum(scale, floor)))
+
+
+def difference(name, right, got, sizes):
+    """Lines that say how an output differs from what is right, the first entry that is wrong, and what may be the cause.
+
+    sizes   {"N": 5}: lengths with a meaning, in whose terms a constant factor or a missing axis is told
+    """
+    right, got = np.asarray(right), np.asarray(got)
+    if right.shape != got.shape:
+        return [f"{name} should have the shape {shape(right, sizes)}, and has {shape(got, sizes)}.", *likely(of_shape(right, got))]
+    wrong = wrong_entries(right, got)
+    first = tuple(map(int, np.argwhere(wrong)[0])) if wrong.ndim else ()
+    where = f"{name}[{', '.join(map(str, first))}]" if first else name
+    lines = [f"{where} should be {number(right[first])}, and is {number(got[first])}."]
+    if wrong.ndim and wrong.sum() > 1:
+        lines[0] += f" So are {wrong.sum() - 1} more of its {wrong.size} numbers wrong." if wrong.sum() < wrong.size else (
+            f" All of its {wrong.size} numbers are wrong.")
+    return lines + likely(of_value(right, got, wrong, sizes))
+
+
+def likely(cause):
+    return [f"Likely: {cause}."] if cause else []
+
+
+def of_shape(right, got):
+    """What a wrong shape looks like; None if like nothing that is known."""
+    if got.ndim > right.ndim and got.shape[got.ndim - right.ndim:] == right.shape:
+        return f"a sum over {axes(got.ndim - right.ndim)} is missing; each example adds to the gradient"
+    if got.ndim < right.ndim and right.shape[right.ndim - got.ndim:] == got.shape:
+        return "there is a sum over an axis that should stay"
+    if got.ndim == right.ndim > 1:
+        if got.shape == (*right.shape[:-2], *right.shape[:-3:-1]):
+            return "it is the transpose"
+        if got.size < right.size and all(g in (1, r) for g, r in zip(got.shape, right.shape)):
+            return "there is a sum over an axis that should stay"
+    if got.size == right.size:
+        return "the numbers are in another shape; look at reshape"
+    return None
+
+
+def axes(n):
+    return "the first axis" if n == 1 else f"the first {n} axes"
+
+
+def of_value(right, got, wrong, sizes):
+    """What wrong values look like; None if like nothing that is known."""
+    if got.dtype.kind not in "biufc" or right.dtype.kind not in "iuf":
+        return None
+    got = got.astype(float)
+    if np.isnan(got).any():
+        return "a division 0/0, a logarithm of 0, or a difference of infinities on the way"
+    if np.isinf(got).any():
+        return "an overflow: the exponential of a large number, or a division by 0"
+    if not got.any():
+        return "nothing was written into it: it is all zeros"
+    if same(-right, got):
+        return "the sign"
+    ratio = factor(right, got)
+    if ratio is not None:
+        return f"a constant factor: it is {times(ratio, sizes)} what it should be"
+    if right.ndim and wrong.sum() < wrong.size and right[~wrong].any():
+        return "it is right in some places; what do the wrong ones have in common?"
+    if same(right, got, 1e-2):
+        return "it is nearly right: a constant that is a little off, or left out, or a step too coarse"
+    return None
+
+
+def factor(right, got):
+    """c if got = c right, else None."""
+    norm = float(np.sum(right * right))
+    if not norm or not np.isfinite(norm):
+        return None
+    c = float(np.sum(got * right)) / norm
+    return c if c and same(c * right, got, 1e-6) else None
+
+
+def times(c, sizes):
+    """A factor in words, in terms of a size if it is one."""
+    for name, n in sizes.items():
+        for value, text in ((n, f"{name} = {n} times"), (1 / n, f"1/{name} = 1/{n} of"), (2 * n, f"2 {name} = {2 * n} times"),
+                            (n ** 0.5, f"sqrt({name}) = {n ** 0.5:.4g} times"), (n ** -0.5, f"1/sqrt({name}) = {n ** -0.5:.4g} of")):
+            if abs(c - value) < 1e-6 * value:
+                return text
+    return next((text for value, text in COUNTS.items() if abs(c - value) < 1e-6), f"{c:.4g} times")
+
+
+def shape(array, sizes=()):
+    """(2, 5), with the names of its lengths where they have some: (N = 2, 5)"""
+    if not np.ndim(array):
+        return "of a single number"
+    names = {n: name for name, n in dict(sizes).items()}
+    text = ", ".join(f"{names[n]} = {n}" if n in names else str(n) for n in np.shape(array))
+    return f"({text},)" if np.ndim(array) == 1 else f"({text})"
+
+
+def number(value):
+    value = np.asarray(value).item()
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)
