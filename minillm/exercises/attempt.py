@@ -16,6 +16,7 @@ from .diagnose import difference, same, shape
 
 TRIALS = 5
 SIZES = range(2, 8)
+OPAQUE, DICTIONARIES = "cache", ("p", "dp", "weights")      # results that are the learner's own affair; that are {name: array}
 
 
 class Wrong(Exception):
@@ -103,6 +104,7 @@ class Attempt:
     def check(self, name, args, right, mistakes=(), note=""):
         """Call a function and hold its results against the right ones, {name: value}, in the order in which it returns them.
 
+        right       a value is a number, an array, or a dictionary of arrays
         mistakes    {sentence: {name: value}}: what would come out of a known mistake
         note        what to say of the inputs, if they are special
         Returns the results; of several, a tuple.
@@ -115,6 +117,7 @@ class Attempt:
     def compare(self, name, args, found, right, mistakes=(), note=""):
         """Hold results that are there already against the right ones, as `check` does."""
         results = dict(zip(right, found if len(right) > 1 else [found]))
+        right, results = self.flattened(name, right, results)
         bad = [output for output in right if not same(right[output], results[output])]
         if not bad:
             return
@@ -124,10 +127,26 @@ class Attempt:
         self.hold_numbers(results[bad[0]], bad[0], lines)
         told = difference(bad[0], right[bad[0]], results[bad[0]], self.sizes)
         known = next((sentence for sentence, wrong in dict(mistakes).items()
-                      if bad[0] in wrong and same(wrong[bad[0]], results[bad[0]])), None)
+                      if bad[0] in wrong and same(wrong[bad[0]], results[bad[0]])), None)      # of a dictionary: "dp['W']"
         if known:
             told = [line for line in told if not line.startswith("Likely:")] + [f"Likely: {known}."]
         raise Wrong(*lines, *told)
+
+    def flattened(self, name, right, results):
+        """Results that are dictionaries, {key: array}, entry by entry: dp["W"], dp["b"]."""
+        flat, found = {}, {}
+        for label, value in right.items():
+            if not isinstance(value, Mapping):
+                flat[label], found[label] = value, results[label]
+                continue
+            odd = value.keys() ^ results[label].keys()
+            if odd:
+                key = sorted(odd, key=str)[0]
+                raise Wrong(f"{label}, which {name} returns, {'lacks' if key in value else 'should not have'} the key {key!r}; "
+                            f"it must have {', '.join(map(repr, value))}.")
+            for key in value:
+                flat[f"{label}[{key!r}]"], found[f"{label}[{key!r}]"] = value[key], results[label][key]
+        return flat, found
 
     def insist(self, condition, *lines):
         """Wrong, with these lines, unless the condition holds."""
@@ -212,7 +231,9 @@ class Attempt:
                 raise Wrong(f"{name} must return {len(returns)} things, ({', '.join(returns)}); yours returns {n}.", line=line)
         results = list(result) if len(returns) > 1 else [result]
         for i, (label, value) in enumerate(zip(returns, results)):
-            if label == "cache" or label.endswith("_cache"):
+            if label == OPAQUE:
+                continue
+            if isinstance(value, Mapping) and label in DICTIONARIES:
                 continue
             if isinstance(value, list):
                 value = np.asarray(value)
@@ -240,7 +261,8 @@ class Attempt:
         function = self.get(name)
         with self.told(f"with float32 numbers in {described(name, self.signatures.get(name), args)}"):
             result = function(*smaller)
-        for label, value in zip(right, result if len(right) > 1 else [result]):
+        right, results = self.flattened(name, right, dict(zip(right, result if len(right) > 1 else [result])))
+        for label, value in results.items():
             if isinstance(value, (np.ndarray, np.generic)) and value.dtype == np.float64 and np.ndim(value):
                 raise Wrong(f"{name} turns float32 into float64: given float32 arrays, its {label} is float64.",
                             "Likely: an array that is made without saying of which type (np.zeros(shape); np.zeros_like(x) takes "

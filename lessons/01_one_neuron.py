@@ -1,0 +1,175 @@
+# %% [markdown]
+# # Lesson 1: one neuron
+#
+# **Question.** Somebody has drawn a straight line, and shows you only a few points near it. How can a program find the line
+# again, without being told how lines are found?
+#
+# **Time.** 2 seconds to run, 20 minutes to read and try. `--seed N` draws other points.
+#
+# **Read.** A few lines of Python and NumPy are assumed, and school maths: the slope of a curve.
+#
+# **Exercises.** 1 `squared_error` (`minillm lesson 1 --start`).
+
+# %%
+import numpy as np
+from common import Lesson
+
+from minillm.draw.style import LIGHT
+
+lesson = Lesson(1, "one neuron")
+rng = lesson.rng()
+
+# %% [markdown]
+# ## The idea
+#
+# A neuron takes a number x, multiplies it by its **weight** w, adds its **bias** b, and that is its prediction:
+#
+# $$ p = w\,x + b $$
+#
+# All that it knows is in w and b. To *learn* is to change them so that the predictions come nearer to what is true.
+#
+# Here are forty points. They come from the line y = 2 x - 1, with a little noise. The neuron does not know that; it sees only
+# the points.
+
+# %%
+N = 40
+x = rng.uniform(-1, 3, N)
+y = 2 * x - 1 + 0.4 * rng.normal(size=N)
+print(f"{N} points, the first three: " + ", ".join(f"({a:.2f}, {b:.2f})" for a, b in zip(x[:3], y[:3])))
+
+# %% [markdown]
+# ## The equation
+#
+# How wrong is a neuron? Take the square of each error, so that too high and too low both count, and large errors count more.
+# The mean over the N points is the **loss**:
+#
+# $$ L(w, b) = \frac1N \sum_n (p_n - y_n)^2 = \frac1N \sum_n (w\,x_n + b - y_n)^2 $$
+#
+# The points are fixed. So the loss depends on w and b alone: it is a height above each point (w, b) of a map, a **loss
+# surface**. Learning is walking downhill on it.
+#
+# Which way is downhill? Ask how the loss changes when w grows a little, and when b does. Chain rule: the derivative of a
+# square is twice what is squared, times the derivative of what is inside, which is x_n for w, and 1 for b:
+#
+# $$ \frac{\partial L}{\partial w} = \frac2N \sum_n (p_n - y_n)\,x_n \qquad
+#    \frac{\partial L}{\partial b} = \frac2N \sum_n (p_n - y_n) $$
+#
+# Both together are the **gradient**. It points uphill, so we step the other way. How far, says the **learning rate**:
+#
+# $$ w \leftarrow w - \text{rate}\;\frac{\partial L}{\partial w} \qquad b \leftarrow b - \text{rate}\;\frac{\partial L}{\partial b} $$
+#
+# ## The code
+#
+# The three equations, line by line. Beside dw and db we keep where we have been.
+
+# %%
+w, b, rate = -1.5, 2.5, 0.1
+way = [(w, b)]
+for step in range(80):
+    p = w * x + b                             # predictions (N,)
+    e = p - y                                 # errors (N,)
+    loss = np.mean(e ** 2)
+    dw, db = 2 * np.mean(e * x), 2 * np.mean(e)
+    w, b = w - rate * dw, b - rate * db
+    way.append((w, b))
+    if step in (0, 1, 2, 5, 10, 20, 79):
+        print(f"step {step:2d}   loss {loss:7.3f}   slope dw {dw:7.3f} db {db:7.3f}   ->   w {w:6.3f}   b {b:6.3f}")
+
+# %% [markdown]
+# ## Run, and see
+#
+# The line was y = 2 x - 1, and the noise had a standard deviation of 0.4. So the neuron should end at w = 2.0 ± 0.2 and
+# b = -1.0 ± 0.3, and its loss can hardly be less than the square of the noise: 0.16 ± 0.10 is left. What cannot be predicted
+# sets a **floor** below which no learner comes. (This thought comes back in lesson 9, and then stays with us.)
+
+# %%
+lesson.expect("weight w", w, "2.0 ± 0.2")
+lesson.expect("bias b", b, "-1.0 ± 0.3")
+lesson.expect("loss", np.mean((w * x + b - y) ** 2), "0.16 ± 0.10")
+
+# %% [markdown]
+# For a straight line one can also solve for the lowest point directly (least squares). Walking downhill must come to the same
+# place; after eighty steps the two differ by 0.00 ± 0.05. For every network after this lesson there is no such solution, and
+# walking is the only way.
+
+# %%
+exact = np.polyfit(x, y, 1)
+lesson.expect("largest difference from least squares", max(abs(exact - (w, b))), "0.00 ± 0.05")
+
+# %% [markdown]
+# Is the gradient right? Move w by a tiny amount h, and see how the loss moves. This check (**finite differences**) knows
+# nothing of the chain rule, so if it agrees, both are right. It will check every gradient in this project. The difference
+# relative to the gradient is 0 ± 1e-6.
+
+# %%
+def loss_at(w, b):
+    return np.mean((w * x + b - y) ** 2)
+
+
+W, B, h = -1.5, 2.5, 1e-5
+numeric = (loss_at(W + h, B) - loss_at(W - h, B)) / (2 * h)
+analytic = 2 * np.mean((W * x + B - y) * x)
+lesson.expect("finite differences against the chain rule", abs(numeric / analytic - 1), "0 ± 1e-6")
+
+# %% [markdown]
+# Now the picture that the whole project leads up to: the loss surface, with the weights moving over it. A neuron has two
+# numbers, so its surface can be drawn without hiding anything. (A language model has a million; lesson 12 is about what a
+# picture then hides.)
+
+# %%
+ws, bs = np.linspace(-2.5, 5, 101), np.linspace(-5, 4, 101)
+bowl = np.array([[loss_at(W, B) for W in ws] for B in bs])
+start, end = way[0], way[-1]
+with lesson.picture("bowl.png", 12.8, 5.6) as fig:
+    left = fig.add_axes([0.03, 0.03, 0.43, 0.87], projection="3d", computed_zorder=False)
+    left.plot_surface(*np.meshgrid(ws, bs), np.where(bowl < 25, bowl, np.nan), cmap=LIGHT.ground, rcount=101, ccount=101)
+    left.plot(*zip(*way), [loss_at(*at) + 0.3 for at in way], "o-", ms=3, color=LIGHT.models["full"], zorder=9)
+    left.set(xlabel="weight w", ylabel="bias b", zlabel="loss", title="The loss is a bowl", zlim=(0, 25))
+    left.view_init(48, -60)
+    left.set_box_aspect(None, zoom=0.9)
+
+    right = fig.add_axes([0.54, 0.12, 0.43, 0.77])
+    right.contourf(ws, bs, bowl, bowl.min() + np.geomspace(0.1, bowl.max(), 14), cmap=LIGHT.ground, extend="both")
+    right.plot(*zip(*way), "o-", color=LIGHT.models["full"], ms=4)
+    right.plot(*exact, "*", color=LIGHT.ink, ms=14)
+    right.annotate("start", start, (8, 6), textcoords="offset points")
+    right.annotate("lowest point", exact, (10, -16), textcoords="offset points")
+    right.set(xlabel="weight w", ylabel="bias b", title="Eighty steps downhill, seen from above")
+
+# %% [markdown]
+# ## What to notice
+#
+# - The steps get shorter by themselves: the gradient is the slope, and near the bottom the ground is flat.
+# - The way is not straight to the goal. The bowl is longer in one direction than in the other, and steepest descent first
+#   goes down the steep side and then along the valley. This will be the trouble with learning rates in lesson 5.
+# - The loss does not go to 0, though the learner did everything right.
+#
+# ## Exercise
+#
+# Exercise 1 asks for a neuron with K inputs, hence K weights: `squared_error(x, y, w, b)`. With K = 1 it is what you saw
+# above. The only new thing is that w and x_n have K components now, so that w x becomes a sum over them. `x @ w` is this sum
+# for all examples at once: (N, K) times (K,) gives (N,). In the gradient each weight gets its own component:
+#
+# $$ \frac{\partial L}{\partial w_k} = \frac2N \sum_n (p_n - y_n)\,x_{nk} $$
+#
+# ```
+# minillm lesson 1 --start        copies the exercise into workbook/
+# minillm check 1 --watch         checks it whenever you save
+# minillm hint 1
+# ```
+#
+# ## Questions
+#
+# 1. What happens with `rate = 0.5`? And with 0.35? Try it, and watch the loss.
+# 2. Add one point far off the line, say x = 3, y = -20. How far does the line move, and why so far?
+# 3. Suppose all x are 0. What is dw? What can the neuron still learn?
+#
+# **Answers.** 1. At 0.5 every step lands farther up the other side than it was before: the loss grows without bound. At 0.35 it
+# may do either, depending on the points: lesson 5 finds the exact limit. 2. Far: squares make one large error count as much as
+# many small ones. 3. 0: an input of 0 takes no part in any error, so its weight is not blamed. The bias can still learn the
+# mean of y.
+#
+# ## Read next
+#
+# `minillm/nn/linear.py`: a whole layer of such neurons, with its derivation, though not yet to be understood in full. Lesson 2
+# gives a neuron what a straight line lacks.
