@@ -17,7 +17,7 @@ LADDER = {
     5: ["momentum", "divergence"],
     6: ["cross_entropy", "early_stopping"],
     7: ["embedding", "causal_attention"],
-    8: ["layernorm", "attention_backward", "mlp", "block", "tied_head"],
+    8: ["layernorm", "attention_backward", "self_attention", "mlp", "block", "tied_head"],
     9: ["filter_normalisation"],
     10: ["freeze"],
     11: ["adapter"],
