@@ -89,7 +89,7 @@ def test_the_examples_of_a_stub_are_true(exercise, monkeypatch):
 
 @each_exercise
 def test_an_exercise_has_all_its_parts(exercise):
-    assert re.match(rf'"""Exercise {exercise.number}: [^\n]+\.\n', exercise.stub.read_text(encoding="utf-8"))
+    assert re.match(rf'"""Exercise {exercise.number}: [^\n]+[.?]\n', exercise.stub.read_text(encoding="utf-8"))
     assert len(exercise.module.HINTS) == 3 and all(exercise.module.HINTS)
     assert len(exercise.module.EXPLANATION.split()) > 30
     assert signatures(exercise.stub).items() <= signatures(SOLUTIONS / exercise.file).items()

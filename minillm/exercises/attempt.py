@@ -39,7 +39,7 @@ class Attempt:
         self.path, self.rng = Path(path), rng
         self.folder = self.path.resolve().parent
         self.signatures = signatures(stub)
-        self.sizes, self.calls = {}, 0
+        self.sizes, self.calls, self.screen = {}, 0, sys.__stderr__       # the screen, for a progress bar
         self.module = self.load()
 
     # The file.

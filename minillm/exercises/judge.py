@@ -48,7 +48,7 @@ def judge(exercise, path, seed, seconds=None):
         command = [sys.executable, "-m", __name__, str(exercise.number), str(path), str(seed), str(seconds), str(found), str(stuck)]
         with open(printed, "wb") as out:
             try:
-                code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out,
                                       timeout=seconds + GRACE).returncode
             except subprocess.TimeoutExpired:
                 code = None
@@ -104,7 +104,10 @@ def child(number, path, seed, seconds, found, stuck):
     with open(stuck, "w") as trace:
         faulthandler.dump_traceback_later(float(seconds), exit=True, file=trace)
         sys.stdout = sys.stderr = Limited(sys.stdout, PRINTED)
-        verdict = examine(exercise_of(number), path, int(seed))
+        try:
+            verdict = examine(exercise_of(number), path, int(seed))
+        except Exception as error:
+            verdict = Verdict(False, f"The check itself has failed, which is a fault of minillm and not yours: {error!r}")
         faulthandler.cancel_dump_traceback_later()
     Path(found).write_text(json.dumps(asdict(verdict)), encoding="utf-8")
 

@@ -1,0 +1,214 @@
+# %% [markdown]
+# # Lesson 15: scale
+#
+# **Question.** A model with more parameters can fit more. It can also learn its few texts by heart and fail on all others. So
+# do bigger models overfit? And what helps more: more parameters, or more texts?
+#
+# **Time.** 40 seconds to run on two cores, 20 minutes to read and try.
+#
+# **Read.** Lesson 6 (overfitting) and lesson 9 (the floor). `minillm/nn/gpt.py`, whose parameters are counted here.
+#
+# **Exercises.** 28 `count`, 29 `my_gpt`, the last (`minillm lesson 15 --start`).
+
+# %%
+import numpy as np
+from common import Lesson
+from tqdm import tqdm
+
+from minillm import GPT, AdamW, Config, DocumentBatches, Trainer, World, evaluate_documents, warmup_linear
+from minillm.draw.labels import line_ends
+from minillm.draw.style import LIGHT, shades
+from minillm.processes import parallel_map
+from minillm.train.tasks import CONTEXT
+
+lesson = Lesson(15, "scale")
+world = World(lesson.seed)
+
+# %% [markdown]
+# ## The idea
+#
+# Training shows a model some texts; we want it to know the law behind them. A small model cannot even hold the law. A large one
+# can hold the law, and also every accident of every text it was shown. Both lower the training loss, and nothing in the training
+# loss tells which of the two it was.
+#
+# In this world something else can tell. The programs that write the texts know the exact probability of each word, so the
+# best possible loss, the floor, is known for each text (lesson 9). Nobody who knows only the law can have a loss below it, on any
+# large set of texts. So
+#
+# $$ \text{excess} = \text{loss} - \text{floor} < 0 \text{ on the training texts} $$
+#
+# is a proof: the model knows by heart what nobody could have foretold. How far below zero it is, is what it has memorised, in
+# nats per token. On texts it has not seen the excess cannot be negative (but for noise).
+#
+# ## The equation
+#
+# How many numbers does a GPT have? A linear layer n -> m has n m weights and m biases, a LayerNorm 2 C. In one block attention
+# has the layers C -> 3 C and C -> C, the MLP C -> 4 C and 4 C -> C, and there are two norms:
+#
+# $$ 4C^2 + 4C \;+\; 8C^2 + 5C \;+\; 4C \;=\; 12\,C^2 + 13\,C $$
+#
+# L times that, and once each: the table of V words, which is the output layer too, the table of T places, and the last norm,
+# 2 C. The blocks grow with the square of the width, the tables with the width itself.
+
+# %%
+WIDTHS = (8, 16, 32, 64, 128)
+MODELS = {C: GPT(Config(len(world.tokenizer), CONTEXT, n_layer=2, n_head=4, n_embd=C), lesson.rng(0)) for C in WIDTHS}
+PARAMETERS = {C: sum(p.size for p in model.parameters().values()) for C, model in MODELS.items()}
+print(f"{'width':>8s}{'parameters':>12s}{'in the blocks':>16s}")
+for C, model in MODELS.items():
+    blocks = sum(p.size for block in model.blocks for p in block.parameters().values())
+    print(f"{C:8d}{PARAMETERS[C]:12,d}{blocks / PARAMETERS[C]:16.0%}")
+
+# %% [markdown]
+# ## The experiment
+#
+# Few texts, again and again: 120 documents, twenty of each kind, for 400 steps of 16, so that each is read some fifty times. Models
+# from 4 thousand to 437 thousand parameters; on average a document has thirty tokens, so the largest has a hundred parameters for
+# every token that it sees. Beside them one model of width 64 with twice and four times as many texts. Each width has a
+# learning rate that suits it: of some a factor of two apart the one with the lowest validation loss at its best moment. Twice
+# each, with other texts and weights.
+
+# %%
+RATES = {8: 2e-2, 16: 1e-2, 32: 1e-2, 64: 5e-3, 128: 5e-3}
+STEPS, LOOKS, DRAWS = (20, 2, 1) if lesson.quick else (400, 16, 2)
+FEW = 120
+JOBS = [(C, FEW, draw) for draw in range(DRAWS) for C in reversed(WIDTHS)] + [
+    (64, n, draw) for draw in range(DRAWS) for n in (2 * FEW, 4 * FEW)]
+
+
+def excess(model, documents):
+    return evaluate_documents(model, documents, workers=1).excess
+
+
+def train(job):
+    """The excess on training texts and on validation texts, at each look: two lists."""
+    C, n, draw = job
+    texts = [document for name in world.general for document in world.documents(name, n // 6, "train", draw)]
+    unseen = [document for name in world.general for document in world.documents(name, 20, "validation", draw)]
+    model = GPT(MODELS[C].config, lesson.rng(1, C, draw))
+    batches = DocumentBatches([document.ids for document in texts], 16, lesson.seed)
+    trainer = Trainer(model, AdamW(RATES[C], weight_decay=0), warmup_linear(STEPS, final=0.2), total=batches.total, workers=1)
+    seen, new = [], []
+    for step in range(STEPS):
+        trainer.step(*batches.at(step))
+        if (step + 1) % (STEPS // LOOKS) == 0:
+            seen.append(excess(model, texts[::max(1, n // 60)]))
+            new.append(excess(model, unseen))
+    return seen, new
+
+
+found = {}
+for job, curves in zip(JOBS, tqdm(parallel_map(train, JOBS), total=len(JOBS), desc="models", disable=None)):
+    found.setdefault(job[:2], []).append(curves)
+
+
+def mean_of(C, n, what):
+    """Over both draws: the mean of what(seen, new)."""
+    return float(np.mean([what(np.array(seen), np.array(new)) for seen, new in found[C, n]]))
+
+
+MEASURES = {"train, end": lambda seen, new: seen[-1], "validation, best": lambda seen, new: new.min(),
+            "validation, end": lambda seen, new: new[-1]}
+print("excess over the floor, nats per token\n")
+print(f"{'width':>8s}{'parameters':>12s}{'texts':>8s}" + "".join(f"{name:>18s}" for name in MEASURES))
+for C, n in [(C, FEW) for C in WIDTHS] + [(64, 2 * FEW), (64, 4 * FEW)]:
+    print(f"{C:8d}{PARAMETERS[C]:12,d}{n:8d}" + "".join(f"{mean_of(C, n, what):18.3f}" for what in MEASURES.values()))
+
+# %% [markdown]
+# ## See
+#
+# Left, each model over time: solid on texts that it has not seen, dashed on those that it was trained on. Right, the same against
+# size: where it ended, and where it was best.
+
+# %%
+color = shades(WIDTHS)
+with lesson.picture("scale.png", 13.2, 5.6) as fig:
+    left, right = fig.subplots(1, 2, width_ratios=(1.1, 1))
+    fig.subplots_adjust(left=0.065, right=0.985, bottom=0.13, top=0.9, wspace=0.3)
+    steps = STEPS // LOOKS * np.arange(1, LOOKS + 1)
+    for C in WIDTHS:
+        seen, new = (np.mean([curves[k] for curves in found[C, FEW]], axis=0) for k in (0, 1))
+        left.plot(steps, new, color=color[C])
+        left.plot(steps, seen, color=color[C], ls=(0, (3, 2)), lw=1.8)
+    line_ends(left, {f"width {C}": (steps[-1], np.mean([new[-1] for _, new in found[C, FEW]]), color[C]) for C in WIDTHS})
+    left.axhline(0, color=LIGHT.ink, lw=1.2)
+    left.annotate("the floor: below it is memory", (0.02, 0), (0, -7), xycoords=left.get_yaxis_transform(),
+                  textcoords="offset points", va="top")
+    left.set(title="New texts (solid), training texts (dashed)", xlabel="step", ylabel="nats per token above the floor",
+             xlim=(0, None), ylim=(-0.8, 2.6))
+    left.grid(axis="y")
+
+    x = [PARAMETERS[C] for C in WIDTHS]
+    for (name, what), model, marker in zip(MEASURES.items(), ("frozen", "adapter", "full"), "os^"):
+        right.plot(x, [mean_of(C, FEW, what) for C in WIDTHS], marker + ("--" if model == "frozen" else "-"),
+                   color=LIGHT.models[model], ms=9, mec="white", label=name)
+    for n, mark in ((2 * FEW, "2x"), (4 * FEW, "4x")):
+        at = PARAMETERS[64], mean_of(64, n, MEASURES["validation, best"])
+        right.plot(*at, "s", color=LIGHT.models["adapter"], mfc="white", ms=9, mew=2)
+        right.annotate(f"{mark} texts", at, (11, 0), textcoords="offset points", va="center", color=LIGHT.models["adapter"])
+    right.axhline(0, color=LIGHT.ink, lw=1.2)
+    right.set(title="Bigger models memorise more", xscale="log", xlabel="parameters", ylabel="nats per token above the floor",
+              ylim=(-0.8, 2.6))
+    right.legend(loc="upper left")
+    right.grid(axis="y")
+
+# %% [markdown]
+# ## What to notice
+#
+# - **Bigger models memorise more.** The smallest ends its training SMALLTRAIN above the floor. The largest ends LARGETRAIN: it has gone
+#   below the floor, so it knows the accidents of its 120 texts by heart.
+# - **At the end they are worse on new texts:** SMALLEND for the smallest, LARGEEND for the largest. Yes, bigger models overfit, if
+#   one trains them on and on with few texts.
+# - **At their best moment they are not:** the best validation excess is SMALLBEST for the smallest and LARGEBEST for the largest. The
+#   larger one reaches its best moment sooner. With early stopping (lesson 6), a hundred times as many parameters do no harm here,
+#   and little good.
+# - **More texts help more than more parameters.** At width 64, four times as many texts bring the best validation excess from
+#   MIDBEST to MORETEXTS. That is why large models are trained on so very many texts, each read about once (Hoffmann et al. 2022
+#   measured how model and text should grow together), and why a small task is better learned by fine-tuning a model that has read
+#   much than by a new one (lesson 10).
+
+# %%
+best, end, trained = (MEASURES[name] for name in ("validation, best", "validation, end", "train, end"))
+lesson.expect("smallest model, training texts, end", mean_of(8, FEW, trained), "0.00 ± 9.00")
+lesson.expect("largest model, training texts, end", mean_of(128, FEW, trained), "0.00 ± 9.00")
+lesson.expect("smallest model, new texts, end", mean_of(8, FEW, end), "0.00 ± 9.00")
+lesson.expect("largest model, new texts, end", mean_of(128, FEW, end), "0.00 ± 9.00")
+lesson.expect("smallest model, new texts, at its best", mean_of(8, FEW, best), "0.00 ± 9.00")
+lesson.expect("largest model, new texts, at its best", mean_of(128, FEW, best), "0.00 ± 9.00")
+lesson.expect("width 64, new texts, at its best", mean_of(64, FEW, best), "0.00 ± 9.00")
+lesson.expect("width 64, four times the texts, at its best", mean_of(64, 4 * FEW, best), "0.00 ± 9.00")
+
+# %% [markdown]
+# What this does not show: weight decay was off, and there is no dropout here; both would slow the memorising. These are five
+# sizes, one kind of text, two draws. And the rates were chosen for the best moment; at lower rates a large model memorises later.
+#
+# ## Exercises
+#
+# Exercise 28 is the count above, as a function.
+#
+# **Exercise 29 is the goal of all lessons.** The functions that you wrote, from the linear layer to the block, take the places of
+# the project's own layers, and the real GPT is trained on them. It imports your earlier exercises (11, 13, 15, 19 and 20, which
+# build on those before), so they must lie in the same folder. The stub tells the contract: a layer is a class with `forward` and
+# `backward`, parameters have `.data` and `.grad`, and gradients are added.
+#
+# ```
+# minillm lesson 15 --start
+# minillm check 29
+# python workbook/ex29_my_gpt.py        the demo's whole pretraining, with your layers
+# ```
+#
+# ## Questions
+#
+# 1. Why is the excess on training texts limited from below? At which value would it end?
+# 2. The count does not contain the number of heads. Why not?
+# 3. Each document is read some fifty times here, and in lesson 9 once. Can a model that reads every text once overfit?
+# 4. Turn weight decay on (`weight_decay=0.1`). What changes: the best moment, or the end?
+#
+# **Answers.** 1. The loss cannot be less than 0, so the excess not less than minus the floor of these texts. 2. Heads only share out
+# the C columns of q, k and v among them. 3. Not by memorising: at the time it reads a text, the text is new. Its training loss
+# is a validation loss. 4. Measure it.
+#
+# ## Read next
+#
+# You have read, and written, all of it. `minillm/README.md` is the map; `lessons/experiments/` puts eight results of the literature
+# to the test with what you know now; `minillm/finetune/methods/` has ten ways of fine-tuning, a file each. Write the eleventh.
