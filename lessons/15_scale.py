@@ -27,13 +27,13 @@ world = World(lesson.seed)
 # %% [markdown]
 # ## The idea
 #
-# Training shows a model some texts; we want it to know the law behind them. A small model cannot even hold the law. A large one
-# can hold the law, and also every accident of every text it was shown. Both lower the training loss, and nothing in the training
-# loss tells which of the two it was.
+# Training shows a model some texts; we want it to know the law behind them. A small model cannot even hold the law. A large
+# one can hold the law, and also every accident of every text it was shown. Both lower the training loss, and nothing in the
+# training loss tells which of the two it was.
 #
 # In this world something else can tell. The programs that write the texts know the exact probability of each word, so the
-# best possible loss, the floor, is known for each text (lesson 9). Nobody who knows only the law can have a loss below it, on any
-# large set of texts. So
+# best possible loss, the floor, is known for each text (lesson 9). Nobody who knows only the law can have a loss below it, on
+# any large set of texts. So
 #
 # $$ \text{excess} = \text{loss} - \text{floor} < 0 \text{ on the training texts} $$
 #
@@ -42,8 +42,8 @@ world = World(lesson.seed)
 #
 # ## The equation
 #
-# How many numbers does a GPT have? A linear layer n -> m has n m weights and m biases, a LayerNorm 2 C. In one block attention
-# has the layers C -> 3 C and C -> C, the MLP C -> 4 C and 4 C -> C, and there are two norms:
+# How many numbers does a GPT have? A linear layer n -> m has n m weights and m biases, a LayerNorm 2 C. In one block
+# attention has the layers C -> 3 C and C -> C, the MLP C -> 4 C and 4 C -> C, and there are two norms:
 #
 # $$ 4C^2 + 4C \;+\; 8C^2 + 5C \;+\; 4C \;=\; 12\,C^2 + 13\,C $$
 #
@@ -62,11 +62,11 @@ for C, model in MODELS.items():
 # %% [markdown]
 # ## The experiment
 #
-# Few texts, again and again: 120 documents, twenty of each kind, for 400 steps of 16, so that each is read some fifty times. Models
-# from 4 thousand to 437 thousand parameters; on average a document has thirty tokens, so the largest has a hundred parameters for
-# every token that it sees. Beside them one model of width 64 with twice and four times as many texts. Each width has a
-# learning rate that suits it: of some a factor of two apart the one with the lowest validation loss at its best moment. Twice
-# each, with other texts and weights.
+# Few texts, again and again: 120 documents, twenty of each kind, for 400 steps of 16, so that each is read some fifty times.
+# Models from 4 thousand to 437 thousand parameters; on average a document has thirty tokens, so the largest has a hundred
+# parameters for every token that it sees. Beside them one model of width 64 with twice and four times as many texts. Each
+# width has a learning rate that suits it: of some a factor of two apart the one with the lowest validation loss at its best
+# moment. Twice each, with other texts and weights.
 
 # %%
 RATES = {8: 2e-2, 16: 1e-2, 32: 1e-2, 64: 5e-3, 128: 5e-3}
@@ -117,8 +117,8 @@ for C, n in [(C, FEW) for C in WIDTHS] + [(64, 2 * FEW), (64, 4 * FEW)]:
 # %% [markdown]
 # ## See
 #
-# Left, each model over time: solid on texts that it has not seen, dashed on those that it was trained on. Right, the same against
-# size: where it ended, and where it was best.
+# Left, each model over time: solid on texts that it has not seen, dashed on those that it was trained on. Right, the same
+# against size: where it ended, and where it was best.
 
 # %%
 color = shades(WIDTHS)
@@ -131,8 +131,7 @@ with lesson.picture("scale.png", 13.2, 5.6) as fig:
         left.plot(steps, new, color=color[C])
         left.plot(steps, seen, color=color[C], ls=(0, (3, 2)), lw=1.8)
     left.axhline(0, color=LIGHT.ink, lw=1.2)
-    left.annotate("the floor: below it is memory", (0.02, 0), (0, -7), xycoords=left.get_yaxis_transform(),
-                  textcoords="offset points", va="top")
+    left.text(0.02, 0.06, "below the floor: known by heart", transform=left.transAxes)
     left.set(title="New texts (solid), training texts (dashed)", xlabel="step", ylabel="nats per token above the floor",
              xlim=(0, None), ylim=(-0.8, 2.6))
     left.grid(axis="y")
@@ -142,30 +141,33 @@ with lesson.picture("scale.png", 13.2, 5.6) as fig:
     for (name, what), model, marker in zip(MEASURES.items(), ("frozen", "adapter", "full"), "os^"):
         right.plot(x, [mean_of(C, FEW, what) for C in WIDTHS], marker + ("--" if model == "frozen" else "-"),
                    color=LIGHT.models[model], ms=9, mec="white", label=name)
-    for n, mark in ((2 * FEW, "2x"), (4 * FEW, "4x")):
+    for n, mark, side in ((2 * FEW, "twice the texts", -1), (4 * FEW, "four times", 1)):
         at = PARAMETERS[64], mean_of(64, n, MEASURES["validation, best"])
         right.plot(*at, "s", color=LIGHT.models["adapter"], mfc="white", ms=9, mew=2)
-        right.annotate(f"{mark} texts", at, (11, 0), textcoords="offset points", va="center", color=LIGHT.models["adapter"])
+        right.annotate(mark, at, (11 * side, 0), textcoords="offset points", va="center", ha="right" if side < 0 else "left",
+                       color=LIGHT.models["adapter"])
     right.axhline(0, color=LIGHT.ink, lw=1.2)
     right.set(title="Bigger models memorise more", xscale="log", xlabel="parameters", ylabel="nats per token above the floor",
               ylim=(-0.8, 2.6))
+    right.set_xticks(x, [f"{n / 1000:.0f}k" for n in x])
+    right.minorticks_off()
     right.legend(loc="upper left")
     right.grid(axis="y")
 
 # %% [markdown]
 # ## What to notice
 #
-# - **Bigger models memorise more.** The smallest ends its training 0.36 ± 0.10 above the floor. The largest ends -0.47 ± 0.05: it has gone
-#   below the floor, so it knows the accidents of its 120 texts by heart.
-# - **At the end they are worse on new texts:** 0.92 ± 0.15 for the smallest, 1.8 ± 0.3 for the largest. Yes, bigger models overfit, if
-#   one trains them on and on with few texts.
-# - **At their best moment they are not:** the best validation excess is 0.82 ± 0.08 for the smallest and 0.72 ± 0.07 for the largest. The
-#   larger one reaches its best moment sooner. With early stopping (lesson 6), a hundred times as many parameters do no harm here;
-#   they gain little, too.
+# - **Bigger models memorise more.** The smallest ends its training 0.36 ± 0.10 above the floor. The largest ends -0.47 ±
+#   0.05: it has gone below the floor, so it knows the accidents of its 120 texts by heart.
+# - **At the end they are worse on new texts:** 0.92 ± 0.15 for the smallest, 1.8 ± 0.3 for the largest. Yes, bigger models
+#   overfit, if one trains them on and on with few texts.
+# - **At their best moment they are not:** the best validation excess is 0.82 ± 0.08 for the smallest and 0.72 ± 0.07 for the
+#   largest. The larger one reaches its best moment sooner. With early stopping (lesson 6), a hundred times as many parameters
+#   do no harm here; they gain little, too.
 # - **More texts help more than more parameters.** At width 64, four times as many texts bring the best validation excess from
-#   0.71 ± 0.07 to 0.49 ± 0.06. That is why large models are trained on so very many texts, each read about once (Hoffmann et al. 2022
-#   measured how model and text should grow together), and why a small task is better learned by fine-tuning a model that has read
-#   much than by a new one (lesson 10).
+#   0.71 ± 0.07 to 0.49 ± 0.06. That is why large models are trained on so very many texts, each read about once (Hoffmann et
+#   al. 2022 measured how model and text should grow together), and why a small task is better learned by fine-tuning a model
+#   that has read much than by a new one (lesson 10).
 
 # %%
 best, end, trained = (MEASURES[name] for name in ("validation, best", "validation, end", "train, end"))
@@ -180,16 +182,17 @@ lesson.expect("width 64, four times the texts, at its best", mean_of(64, 4 * FEW
 
 # %% [markdown]
 # What this does not show: weight decay was off, and there is no dropout here; both would slow the memorising. These are five
-# sizes, one kind of text, two draws. And the rates were chosen for the best moment; at lower rates a large model memorises later.
+# sizes, one kind of text, two draws. And the rates were chosen for the best moment; at lower rates a large model memorises
+# later.
 #
 # ## Exercises
 #
 # Exercise 28 is the count above, as a function.
 #
-# **Exercise 29 is the goal of all lessons.** The functions that you wrote, from the linear layer to the block, take the places of
-# the project's own layers, and the real GPT is trained on them. It imports your earlier exercises (11, 13, 15, 19 and 20, which
-# build on those before), so they must lie in the same folder. The stub tells the contract: a layer is a class with `forward` and
-# `backward`, parameters have `.data` and `.grad`, and gradients are added.
+# **Exercise 29 is the goal of all lessons.** The functions that you wrote, from the linear layer to the block, take the
+# places of the project's own layers, and the real GPT is trained on them. It imports your earlier exercises (11, 13, 15, 19
+# and 20, which build on those before), so they must lie in the same folder. The stub tells the contract: a layer is a class
+# with `forward` and `backward`, parameters have `.data` and `.grad`, and gradients are added.
 #
 # ```
 # minillm lesson 15 --start
@@ -204,11 +207,12 @@ lesson.expect("width 64, four times the texts, at its best", mean_of(64, 4 * FEW
 # 3. Each document is read some fifty times here, and in lesson 9 once. Can a model that reads every text once overfit?
 # 4. Turn weight decay on (`weight_decay=0.1`). What changes: the best moment, or the end?
 #
-# **Answers.** 1. The loss cannot be less than 0, so the excess not less than minus the floor of these texts. 2. Heads only share out
-# the C columns of q, k and v among them. 3. Not by memorising: at the time it reads a text, the text is new. Its training loss
-# is a validation loss. 4. Measure it.
+# **Answers.** 1. The loss cannot be less than 0, so the excess not less than minus the floor of these texts. 2. Heads only
+# share out the C columns of q, k and v among them. 3. Not by memorising: at the time it reads a text, the text is new. Its
+# training loss is a validation loss. 4. Measure it.
 #
 # ## Read next
 #
-# You have read, and written, all of it. `minillm/README.md` is the map; `lessons/experiments/` puts eight results of the literature
-# to the test with what you know now; `minillm/finetune/methods/` has ten ways of fine-tuning, a file each. Write the eleventh.
+# You have read, and written, all of it. `minillm/README.md` is the map; `lessons/experiments/` puts eight results of the
+# literature to the test with what you know now; `minillm/finetune/methods/` has ten ways of fine-tuning, a file each. Write
+# the eleventh.

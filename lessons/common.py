@@ -27,8 +27,8 @@ EXPECTED = re.compile(r"(-?[\d.,]+(?:e-?\d+)?) ± ([\d.,]+(?:e-?\d+)?)")
 class Lesson:
     """The options of a lesson (--seed, --quick, --show), its pictures and its figures.
 
-    In a notebook there is no command line: set `lesson.seed = 2` or `lesson.quick = True` in a cell of its own, or the environment
-    variable LESSON_OPTIONS before it starts.
+    In a notebook there is no command line: set `lesson.seed = 2` or `lesson.quick = True` in a cell of its own, or, before it
+    starts, the environment variable LESSON_OPTIONS.
     """
 
     def __init__(self, number, title):
@@ -49,7 +49,7 @@ class Lesson:
         return np.random.default_rng([self.seed, *key])
 
     def expect(self, name, value, expected):
-        """Print a figure beside what other seeds and machines have shown, such as "0.31 ± 0.05", and say if it is far from that."""
+        """Print a figure beside what other seeds have shown, such as "0.31 ± 0.05", and say so if it lies outside."""
         centre, spread = (float(part.replace(",", "")) for part in EXPECTED.search(expected).groups())
         tail = EXPECTED.search(expected)[2]
         digits = len(tail.partition(".")[2]) + 1 if "e" not in tail else None       # one more than the tolerance has

@@ -3,6 +3,7 @@
 The package by floors, each of which knows only those below it (minillm/README.md is the map):
 
     cli, demo      commands, and the whole story in one run
+    exercises      what the lessons ask, and how an answer is checked
     bench          how fast it is here
     phases, draw   pretrain, finetune, surface; pictures
     surface        planes through weights, and the loss on them

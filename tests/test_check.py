@@ -1,5 +1,6 @@
 """minillm check and its kin: whatever a learner's file does, the learner is told kindly; and what is theirs stays theirs."""
 
+import io
 import json
 import os
 import signal
@@ -79,7 +80,7 @@ BAD = {
 
 @pytest.mark.parametrize("source, told, line", BAD.values(), ids=BAD)
 def test_what_is_wrong_is_told_with_the_line(source, told, line, folder, monkeypatch):
-    monkeypatch.setattr("sys.stdin", open(os.devnull))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     found = verdict_on(source, folder)
     assert not found.passed
     for part in told:
@@ -249,7 +250,8 @@ def test_bad_input_is_refused_in_a_sentence(command, told, folder):
     refused(folder, *command, told=told)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"exercises": {"1": {}}}', '{"exercises": {"one": {"tries": 1, "hints": 0, "passed": null}}}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"exercises": {"1": {}}}',
+                                     '{"exercises": {"one": {"tries": 1, "hints": 0, "passed": null}}}'])
 def test_a_broken_progress_file_is_left_alone(content, folder):
     run("lesson", 1, "--start")
     (folder / "workbook" / "progress.json").write_text(content)
@@ -288,8 +290,8 @@ def test_watching_ends_with_ctrl_c(folder):
 
 
 def test_lesson_run_runs_the_lesson(folder, monkeypatch):
-    called = []
-    monkeypatch.setattr(commands.subprocess, "run", lambda command: called.append(command) or subprocess.CompletedProcess(command, 0))
+    called, done = [], subprocess.CompletedProcess([], 0)
+    monkeypatch.setattr(commands, "subprocess", SimpleNamespace(run=lambda command: called.append(command) or done))
     assert run("lesson", 1, "--run", "--quick", "--seed", 3)[0] == 0
     assert called[0][1].endswith("01_one_neuron.py") and called[0][2:] == ["--quick", "--seed", "3"]
 
@@ -342,7 +344,8 @@ def test_results_that_are_dictionaries_are_compared_key_by_key(folder):
     stub.write_text("def f(x):\n    pass\n")
     path = folder / "own.py"
     x = np.ones(3)
-    for code, told in (("{'a': x, 'b': 2 * x}", "dp['b']"), ("{'a': x}", "lacks the key 'b'"), ("{'a': x, 'b': x, 'c': x}", "'c'")):
+    for code, told in (("{'a': x, 'b': 2 * x}", "dp['b']"), ("{'a': x}", "lacks the key 'b'"),
+                       ("{'a': x, 'b': x, 'c': x}", "'c'")):
         path.write_text(f"def f(x):\n    return {code}\n")
         with pytest.raises(Wrong, match=told.replace("[", r"\[")):
             Attempt(path, stub, np.random.default_rng(0)).check("f", (x,), {"dp": {"a": x, "b": x}})

@@ -120,7 +120,7 @@ def test_what_the_readme_of_the_lessons_links_to_exists(path):
 
 def test_the_readme_of_the_lessons_has_each_exercise():
     for exercise in EXERCISES:
-        assert re.search(rf"\b{exercise.number}\b[^|\n]*{exercise.title[:20]}|\b{exercise.number}\b.*`{exercise.name}`", README), exercise
+        assert f"| {exercise.number} `{exercise.name}` |" in README
 
 
 # What the lessons share.
@@ -131,9 +131,9 @@ def lesson_command(*options, code="", **environment):
                           env=os.environ | environment)
 
 
-@pytest.mark.parametrize("value, expected, off", [(0.312, "0.31 ± 0.05", False), (0.37, "0.31 ± 0.05", True), (1e-9, "0 ± 1e-8", False),
-                                                  (1e-7, "0 ± 1e-8", True), (1234.0, "1,230 ± 10", False), (-0.48, "-0.5 ± 0.1 nats", False),
-                                                  (float("nan"), "0 ± 1", True)])
+@pytest.mark.parametrize("value, expected, off", [
+    (0.312, "0.31 ± 0.05", False), (0.37, "0.31 ± 0.05", True), (1e-9, "0 ± 1e-8", False), (1e-7, "0 ± 1e-8", True),
+    (1234.0, "1,230 ± 10", False), (-0.48, "-0.5 ± 0.1 nats", False), (float("nan"), "0 ± 1", True)])
 def test_a_figure_is_told_with_what_to_expect(value, expected, off):
     done = lesson_command(code=f"lesson.expect('a figure', float('{value}'), {expected!r})")
     assert done.returncode == 0, done.stderr

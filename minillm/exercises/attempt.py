@@ -1,4 +1,4 @@
-"""A learner's file, called with care: whatever goes wrong in it is told to the learner, with the line, and never as a traceback."""
+"""A learner's file, called with care: whatever goes wrong in it is told to the learner with the line, never as a traceback."""
 
 import ast
 import importlib.util
@@ -181,7 +181,7 @@ class Attempt:
         if place is None:
             return Wrong(f"{kind} {when}: {what}", advice)
         name, line, text = place
-        return Wrong(f"Line {line} of {name} stops {when}:", f"    {text}", f"{kind}: {what}" if what else kind, advice, line=line)
+        return Wrong(f"Line {line} of {name} stops {when}:", f"    {text}", f"{kind}: {what}".rstrip(": "), advice, line=line)
 
     def place(self, error):
         """(file name, line number, text of the line) of the last frame in the learner's folder; None if there is none."""
@@ -225,10 +225,9 @@ class Attempt:
         line = getattr(getattr(self.get(name), "__code__", None), "co_firstlineno", None)
         if result is None:
             raise Wrong(f"{name} returns nothing; it must end with `return {', '.join(returns)}`.", line=line)
-        if len(returns) > 1:
-            if not isinstance(result, (tuple, list)) or len(result) != len(returns):
-                n = len(result) if isinstance(result, (tuple, list)) else 1
-                raise Wrong(f"{name} must return {len(returns)} things, ({', '.join(returns)}); yours returns {n}.", line=line)
+        n = len(result) if isinstance(result, (tuple, list)) else 1
+        if len(returns) > 1 and n != len(returns):
+            raise Wrong(f"{name} must return {len(returns)} things, ({', '.join(returns)}); yours returns {n}.", line=line)
         results = list(result) if len(returns) > 1 else [result]
         for i, (label, value) in enumerate(zip(returns, results)):
             if label == OPAQUE:

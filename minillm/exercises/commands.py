@@ -1,4 +1,4 @@
-"""The commands of a learner: lesson, check, hint, progress."""
+"""The commands of a learner: lesson, check, hint, progress. Each returns its exit code, and what --json tells."""
 
 import os
 import secrets
@@ -16,28 +16,27 @@ WIDTH = 100
 POLL = 0.3      # seconds between two looks at a file that is being watched
 
 
-def run_lesson(args):
-    """Exit code of the lesson's script with --run, else 0."""
+def lesson(args):
     workbook = Workbook(args.workbook)
     if args.which == "list":
-        list_lessons(workbook)
-        return 0
+        return list_lessons(workbook)
     if args.which == "next":
         exercise = workbook.next()
         if exercise is None:
             print(f"All {len(EXERCISES)} exercises are solved. What to do now: lessons/experiments/, or a method of your own.")
-            return 0
-        lesson = lesson_of(exercise.lesson)
+            return 0, {"lesson": None}
+        found = lesson_of(exercise.lesson)
     else:
-        lesson = lesson_of(int(args.which))
+        found = lesson_of(int(args.which))
+    code = 0
     if args.start:
-        start(workbook, lesson.exercises)
+        start(workbook, found.exercises)
     elif args.run_it:
         options = [*(["--quick"] if args.quick else []), *(["--show"] if args.show else []), "--seed", str(args.seed)]
-        return subprocess.run([sys.executable, str(lesson.path), *options]).returncode
+        code = subprocess.run([sys.executable, str(found.path), *options]).returncode
     else:
-        tell(workbook, lesson)
-    return 0
+        tell(workbook, found)
+    return code, {"lesson": found.number, "title": found.title, "exercises": [exercise.number for exercise in found.exercises]}
 
 
 def list_lessons(workbook):
@@ -45,6 +44,7 @@ def list_lessons(workbook):
         solved = sum(map(workbook.passed, lesson.exercises))
         print(f"{lesson.number:2d}  {lesson.title:62s}{solved} of {len(lesson.exercises)} exercises solved")
     print("\nminillm lesson N tells of one, minillm lesson next of the one to go on with.")
+    return 0, {"lessons": [lesson.title for lesson in lessons()]}
 
 
 def tell(workbook, lesson):
@@ -69,21 +69,19 @@ def start(workbook, exercises):
     print(f"\nEdit, then check:  minillm check {first}      Stuck?  minillm hint {first}")
 
 
-def run_check(args):
+def check(args):
     exercise, workbook = exercise_of(args.exercise), Workbook(args.workbook)
     path = Path(args.file) if args.file else workbook.path(exercise)
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "is not there"
         raise ValueError(f"{path} {what}; minillm lesson {exercise.lesson} --start puts the exercises of lesson "
                          f"{exercise.lesson} into {workbook.folder}")
-    if args.watch:
-        return watch(exercise, path, workbook, args)
-    return check(exercise, path, workbook, args)
+    return (watch if args.watch else check_once)(exercise, path, workbook, args.seed)
 
 
-def check(exercise, path, workbook, args):
-    """Check a file once, tell, and remember. Exit code 0 if it is right, else 1."""
-    seed = secrets.randbelow(1_000_000) if args.seed is None else args.seed
+def check_once(exercise, path, workbook, seed):
+    """Check a file, tell, and remember. Exit code 0 if it is right, else 1."""
+    seed = secrets.randbelow(1_000_000) if seed is None else seed
     verdict = judge(exercise, path, seed)
     workbook.tried(exercise, verdict.passed)
     if verdict.printed.strip():
@@ -98,33 +96,31 @@ def check(exercise, path, workbook, args):
         print(f"Not yet: {exercise}.\n\n{verdict.reason}\n")
         print(f"Again with the same numbers:  minillm check {exercise.number} --seed {seed}      Stuck?  minillm hint "
               f"{exercise.number}")
-    if args.json:
-        from ..cli import answer
-        answer(args, {"exercise": exercise.number, "passed": verdict.passed, "line": verdict.line, "reason": verdict.reason,
-                      "seed": seed})
-    return 0 if verdict.passed else 1
+    return 0 if verdict.passed else 1, {"exercise": exercise.number, "passed": verdict.passed, "line": verdict.line,
+                                        "reason": verdict.reason, "seed": seed}
 
 
-def watch(exercise, path, workbook, args):
+def watch(exercise, path, workbook, seed):
     """Check at every change of the file, until it is right or Ctrl-C."""
     print(f"Watching {path}: it is checked each time you save it. Ctrl-C ends.\n", flush=True)
-    seen = None
+    seen, found = None, (1, None)
     try:
         while True:
             changed = path.stat().st_mtime_ns if path.is_file() else seen
             if changed != seen:
                 seen = changed
                 print(f"--- {time.strftime('%H:%M:%S')} " + "-" * 60, flush=True)
-                if check(exercise, path, workbook, args) == 0:
-                    return 0
+                found = check_once(exercise, path, workbook, seed)
+                if found[0] == 0:
+                    return found
                 sys.stdout.flush()
             time.sleep(POLL)
     except KeyboardInterrupt:
         print("\nNo longer watching.")
-        return 1
+        return found
 
 
-def run_hint(args):
+def hint(args):
     """The next hint, or one of those before. They are free; progress only remembers how many were read."""
     exercise, workbook = exercise_of(args.exercise), Workbook(args.workbook)
     hints = exercise.module.HINTS
@@ -135,25 +131,24 @@ def run_hint(args):
     if number == len(hints):
         print(f"\nThis was the last one. What the check says may help more:  minillm check {exercise.number}")
     workbook.hinted(exercise, number)
-    return 0
+    return 0, {"exercise": exercise.number, "hint": number}
 
 
-def run_progress(args):
+def progress(args):
     workbook = Workbook(args.workbook)
-    for lesson in lessons():
-        print(f"Lesson {lesson.number}: {lesson.title}")
-        for exercise in lesson.exercises:
+    for each in lessons():
+        print(f"Lesson {each.number}: {each.title}")
+        for exercise in each.exercises:
             entry = workbook.of(exercise)
             facts = [f"solved {entry['passed']}" if entry["passed"] else "",
                      f"{entry['tries']} {'try' if entry['tries'] == 1 else 'tries'}" if entry["tries"] else "",
                      f"{entry['hints']} {'hint' if entry['hints'] == 1 else 'hints'}" if entry["hints"] else ""]
-            print(f"  [{workbook.mark(exercise)}] {exercise.number:2d}  {exercise.title:58s}{', '.join(filter(None, facts))}".rstrip())
+            line = f"  [{workbook.mark(exercise)}] {exercise.number:2d}  {exercise.title:58s}{', '.join(filter(None, facts))}"
+            print(line.rstrip())
     solved, following = sum(map(workbook.passed, EXERCISES)), workbook.next()
-    print(f"\n{solved} of {len(EXERCISES)} solved." + (f" Next: {following}. (minillm lesson {following.lesson})" if following else ""))
-    if args.json:
-        from ..cli import answer
-        answer(args, {"solved": solved, "exercises": len(EXERCISES), "next": following.number if following else None})
-    return 0
+    onward = f" Next: {following}. (minillm lesson {following.lesson})" if following else ""
+    print(f"\n{solved} of {len(EXERCISES)} solved.{onward}")
+    return 0, {"solved": solved, "exercises": len(EXERCISES), "next": following.number if following else None}
 
 
 def paragraphs(text):

@@ -30,7 +30,8 @@ def difference(name, right, got, sizes):
     """
     right, got = np.asarray(right), np.asarray(got)
     if right.shape != got.shape:
-        return [f"{name} should have the shape {shape(right, sizes)}, and has {shape(got, sizes)}.", *likely(of_shape(right, got))]
+        told = f"{name} should have the shape {shape(right, sizes)}, and has {shape(got, sizes)}."
+        return [told, *likely(of_shape(right, got))]
     wrong = wrong_entries(right, got)
     first = tuple(map(int, np.argwhere(wrong)[0])) if wrong.ndim else ()
     where = f"{name}[{', '.join(map(str, first))}]" if first else name
@@ -100,8 +101,9 @@ def factor(right, got):
 def times(c, sizes):
     """A factor in words, in terms of a size if it is one."""
     for name, n in sizes.items():
+        root = n ** 0.5
         for value, text in ((n, f"{name} = {n} times"), (1 / n, f"1/{name} = 1/{n} of"), (2 * n, f"2 {name} = {2 * n} times"),
-                            (n ** 0.5, f"sqrt({name}) = {n ** 0.5:.4g} times"), (n ** -0.5, f"1/sqrt({name}) = {n ** -0.5:.4g} of")):
+                            (root, f"sqrt({name}) = {root:.4g} times"), (1 / root, f"1/sqrt({name}) = {1 / root:.4g} of")):
             if abs(c - value) < 1e-6 * value:
                 return text
     return next((text for value, text in COUNTS.items() if abs(c - value) < 1e-6), f"{c:.4g} times")

@@ -45,7 +45,7 @@ def judge(exercise, path, seed, seconds=None):
     seconds = seconds or exercise.seconds
     with tempfile.TemporaryDirectory() as folder:
         found, stuck, printed = (Path(folder) / name for name in ("found.json", "stuck.txt", "printed.txt"))
-        command = [sys.executable, "-m", __name__, str(exercise.number), str(path), str(seed), str(seconds), str(found), str(stuck)]
+        command = [sys.executable, "-m", __name__, *map(str, (exercise.number, path, seed, seconds, found, stuck))]
         with open(printed, "wb") as out:
             try:
                 code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out,

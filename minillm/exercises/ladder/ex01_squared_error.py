@@ -3,10 +3,10 @@
 import numpy as np
 
 HINTS = (
-    "Give the error a name of its own: e_n = p_n - y_n, an array (N,). The loss is the mean of e_n^2. How does e_n change when b "
-    "grows by a little? And when w_k does?",
-    "The chain rule, for one example: d(e_n^2)/dw_k = 2 e_n de_n/dw_k, and de_n/dw_k = x_nk; for the bias, de_n/db = 1. The loss is "
-    "the mean over n, so its derivative is the mean of these.",
+    "Give the error a name of its own: e_n = p_n - y_n, an array (N,). The loss is the mean of e_n^2. How does e_n change when "
+    "b grows by a little? And when w_k does?",
+    "The chain rule, for one example: d(e_n^2)/dw_k = 2 e_n de_n/dw_k, and de_n/dw_k = x_nk; for the bias, de_n/db = 1. The "
+    "loss is the mean over n, so its derivative is the mean of these.",
     """In one line each:
 
     dw_k = (2 / N) sum_n e_n x_nk        db = (2 / N) sum_n e_n

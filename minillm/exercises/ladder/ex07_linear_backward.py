@@ -1,13 +1,13 @@
 """Exercise 7: the backward pass of a linear layer."""
 
 HINTS = (
-    "Ask for one number at a time: which y_ni does x_nk reach, and with what weight? It reaches all y_ni of its own example n, each "
-    "with weight W_ki. So its gradient collects from all i. Ask the same for W_ki, and for b_i.",
+    "Ask for one number at a time: which y_ni does x_nk reach, and with what weight? It reaches all y_ni of its own example n, "
+    "each with weight W_ki. So its gradient collects from all i. Ask the same for W_ki, and for b_i.",
     """In index notation:
 
     dx_nk = sum_i dout_ni W_ki        dW_ki = sum_n x_nk dout_ni        db_i = sum_n dout_ni
 
-Which of them are matrix products, and which factor must be transposed so that the axis that is summed over stands in the middle?""",
+Which of them are matrix products, and which factor must be transposed so that the axis that is summed over is in the middle?""",
     """dx = dout W', and with all leading axes made one, X = x.reshape(-1, I) and G = dout.reshape(-1, O):
 
     dW = X' G        db = the sum of the rows of G

@@ -5,7 +5,8 @@ import numpy as np
 from ...nn import GPT, Config
 
 HINTS = (
-    "Count one kind of layer at a time. A linear layer n -> m has n m weights and m biases; a LayerNorm of width C has 2 C numbers.",
+    "Count one kind of layer at a time. A linear layer n -> m has n m weights and m biases; a LayerNorm of width C has 2 C "
+    "numbers.",
     "One block: LayerNorms 2 x 2 C; attention 3 C C + 3 C and C C + C; MLP 4 C C + 4 C and 4 C C + C. Add these up before you "
     "multiply by L, and add what there is only once.",
     """One block has 12 C^2 + 13 C. Then there are the two tables and the last norm:
