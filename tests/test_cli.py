@@ -22,7 +22,7 @@ from minillm.train.checkpoint import read_arrays, write_arrays
 from minillm.train.evaluate import evaluate_text
 
 COMMANDS = ("demo", "pretrain", "finetune", "inspect", "merge", "compare", "evaluate", "generate", "surface", "sharpness",
-            "report", "gallery", "gradcheck", "bench")
+            "report", "gallery", "lesson", "check", "hint", "progress", "gradcheck", "bench")
 
 
 @pytest.fixture(scope="module")
