@@ -270,7 +270,7 @@ def parser(runs):
     pictures(sub, "plots/gallery")
 
     def learning(sub):
-        sub.add_argument("--workbook", default=FOLDER, metavar="FOLDER", help="where your exercises and your progress are")
+        sub.add_argument("--workbook", default=FOLDER, metavar="FOLDER", help="of your exercises and progress")
 
     sub = command("lesson", "The lessons: which there are, what one is about, and its exercises.",
                   "", "1", "1 --start", "next", "4 --run --show")

@@ -14,10 +14,11 @@ import pytest
 from commands import answer, refused, run, snapshot
 
 from minillm.exercises import commands
-from minillm.exercises.attempt import Attempt, Wrong
+from minillm.exercises.attempt import Attempt
 from minillm.exercises.catalogue import EXERCISES, STUBS, exercise_of, lessons
 from minillm.exercises.diagnose import difference, same
 from minillm.exercises.judge import examine, judge
+from minillm.exercises.learners_file import Wrong
 from minillm.exercises.workbook import Workbook
 
 RIGHT = """import numpy as np

@@ -1,30 +1,20 @@
-"""A learner's file, called with care: whatever goes wrong in it is told to the learner with the line, never as a traceback."""
+"""What a check does with a learner's file: it calls its functions with care, and holds their results against right ones."""
 
 import ast
-import importlib.util
 import inspect
-import re
 import sys
-import traceback
 from collections.abc import Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from .diagnose import difference, same, shape
+from .learners_file import LearnersFile, Wrong
+from .nested import as_float32, copied, equal, frozen
 
 TRIALS = 5
 SIZES = range(2, 8)
 OPAQUE, DICTIONARIES = "cache", ("p", "dp", "weights")      # results that are the learner's own affair; that are {name: array}
-
-
-class Wrong(Exception):
-    """An attempt is not right yet. Its lines tell the learner why; `line` is where to look, if that is known."""
-
-    def __init__(self, *lines, line=None):
-        super().__init__("\n".join(filter(None, lines)))
-        self.line = line
 
 
 class Attempt:
@@ -36,46 +26,17 @@ class Attempt:
     """
 
     def __init__(self, path, stub, rng):
-        self.path, self.rng = Path(path), rng
-        self.folder = self.path.resolve().parent
+        self.file, self.rng = LearnersFile(path), rng
         self.signatures = signatures(stub)
         self.sizes, self.calls, self.screen = {}, 0, sys.__stderr__       # the screen, for a progress bar
-        self.module = self.load()
-
-    # The file.
-
-    def load(self):
-        """Run the file from top to bottom. The files beside it, earlier exercises, can be imported by name."""
-        try:
-            source = self.path.read_text(encoding="utf-8")
-            compile(source, str(self.path), "exec")
-        except UnicodeDecodeError as error:
-            raise Wrong(f"{self.path.name} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8.") from None
-        except SyntaxError as error:
-            raise Wrong(f"Line {error.lineno} of {self.path.name} is not Python: {error.msg}.",
-                        *quoted(error.text, error.offset), line=error.lineno) from None
-        except ValueError as error:
-            raise Wrong(f"{self.path.name} is not Python: {error}.") from None
-        sys.path.insert(0, str(self.folder))
-        for name in [name for name in sys.modules if re.fullmatch(r"ex\d\d_\w+", name)]:
-            del sys.modules[name]                                   # as it is now, and from this folder
-        spec = importlib.util.spec_from_file_location(self.path.stem, self.path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[self.path.stem] = module
-        try:
-            with self.told("while it was imported"):
-                spec.loader.exec_module(module)
-        finally:
-            sys.path.remove(str(self.folder))
-        return module
 
     def get(self, name):
         """A function or class of the file by its name."""
-        found = getattr(self.module, name, None)
+        found = getattr(self.file.module, name, None)
         if not callable(found):
-            near = [other for other in vars(self.module) if other.lower().strip("_") == name.lower().strip("_")]
+            near = [other for other in vars(self.file.module) if other.lower().strip("_") == name.lower().strip("_")]
             meant = f" There is {near[0]}; is that it?" if near else ""
-            raise Wrong(f"{self.path.name} has no function {name}: it must keep the name that it had in the exercise.{meant}")
+            raise Wrong(f"{self.file.path.name} has no function {name}: it must keep its name.{meant}")
         return found
 
     # Calling.
@@ -94,7 +55,7 @@ class Attempt:
         function = self.get(name)
         self.hold_signature(name, function, args)
         kept = copied(args)
-        with self.told(f"in {described(name, self.signatures.get(name), args)}"):
+        with self.file.told(f"in {described(name, self.signatures.get(name), args)}"):
             result = function(*args)
         self.calls += 1
         if not equal(kept, args):
@@ -155,41 +116,6 @@ class Attempt:
 
     # What must hold of every call.
 
-    @contextmanager
-    def told(self, when):
-        """Whatever the learner's code raises inside becomes a Wrong that names the line."""
-        try:
-            with np.errstate(all="ignore"):
-                yield
-        except Wrong:
-            raise
-        except NotImplementedError as error:
-            where = self.place(error)
-            raise Wrong(f"{where[0]} is not written yet (line {where[1]}).", line=where[1]) from None
-        except SyntaxError as error:                                # in another file, which this one imports
-            raise Wrong(f"Line {error.lineno} of {Path(error.filename or '?').name} is not Python: {error.msg}.",
-                        *quoted(error.text, error.offset)) from None
-        except (Exception, SystemExit) as error:
-            raise self.failed(error, when) from None
-
-    def failed(self, error, when):
-        """What to say of an exception."""
-        place = self.place(error)
-        kind = type(error).__name__
-        what = str(error).splitlines()[0] if str(error) else ""
-        advice = advice_on(error)
-        if place is None:
-            return Wrong(f"{kind} {when}: {what}", advice)
-        name, line, text = place
-        return Wrong(f"Line {line} of {name} stops {when}:", f"    {text}", f"{kind}: {what}".rstrip(": "), advice, line=line)
-
-    def place(self, error):
-        """(file name, line number, text of the line) of the last frame in the learner's folder; None if there is none."""
-        for frame in reversed(traceback.extract_tb(error.__traceback__)):
-            if Path(frame.filename).resolve().parent == self.folder:
-                return Path(frame.filename).name, frame.lineno, (frame.line or "").strip()
-        return None
-
     def hold_signature(self, name, function, args):
         expected = self.signatures.get(name)
         try:
@@ -197,7 +123,7 @@ class Attempt:
             signature.bind(*args)
         except TypeError:
             line = getattr(getattr(function, "__code__", None), "co_firstlineno", None)
-            raise Wrong(f"{name} must take ({', '.join(expected)}), as in the exercise; in {self.path.name}"
+            raise Wrong(f"{name} must take ({', '.join(expected)}), as in the exercise; in {self.file.path.name}"
                         f"{f', line {line},' if line else ''} it takes {signature}.", line=line) from None
         except ValueError:
             return
@@ -215,7 +141,7 @@ class Attempt:
         try:
             function(*frozen(kept))
         except Exception as error:
-            place = self.place(error)
+            place = self.file.place(error)
             if place and isinstance(error, ValueError) and "read-only" in str(error):
                 raise Wrong(*lines, f"Line {place[1]} of {place[0]}:", f"    {place[2]}", line=place[1]) from None
         raise Wrong(*lines)
@@ -258,7 +184,7 @@ class Attempt:
         if smaller is None:
             return
         function = self.get(name)
-        with self.told(f"with float32 numbers in {described(name, self.signatures.get(name), args)}"):
+        with self.file.told(f"with float32 numbers in {described(name, self.signatures.get(name), args)}"):
             result = function(*smaller)
         right, results = self.flattened(name, right, dict(zip(right, result if len(right) > 1 else [result])))
         for label, value in results.items():
@@ -295,88 +221,5 @@ def inputs(parameters, args):
     return ["with " + ",  ".join(parts)] if parts else []
 
 
-def quoted(text, offset):
-    """A line of source with a mark under the place."""
-    if not text:
-        return []
-    line = text.rstrip("\n").split("\n")[0]
-    indent = len(line) - len(line.lstrip())
-    mark = " " * max(0, (offset or 1) - 1 - indent) + "^"
-    return [f"    {line.strip()}", f"    {mark}"]
-
-
 def article(kind):
     return {"NoneType": "nothing (None)"}.get(kind, f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}")
-
-
-def advice_on(error):
-    """What usually helps."""
-    text = str(error)
-    if isinstance(error, ValueError) and "matmul" in text:
-        return ("In a product x @ y the last length of x must be the last but one of y. Write the shapes beside the line; "
-                "is a transpose (.T) missing, or on the wrong factor?")
-    if isinstance(error, ValueError) and "broadcast" in text:
-        return "These shapes do not fit together. A sum with keepdims=True leaves an axis of length 1, which does."
-    if isinstance(error, ModuleNotFoundError) and re.fullmatch(r"ex\d\d_\w+", error.name or ""):
-        return f"This exercise builds on an earlier one: {error.name}.py must be in the same folder, and solved."
-    if isinstance(error, EOFError):
-        return "An exercise is checked without a keyboard: it must not ask for input."
-    if isinstance(error, SystemExit):
-        return "The file must not end the program: remove exit() or quit()."
-    if isinstance(error, RecursionError):
-        return "The function calls itself without end."
-    if isinstance(error, (NameError, UnboundLocalError)):
-        return "Is it spelled as where it was set, and set on every way to this line?"
-    return ""
-
-
-# Arrays within arguments, which may be tuples of tuples.
-
-def mapped(function, value):
-    if isinstance(value, np.ndarray):
-        return function(value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(mapped(function, part) for part in value))
-    if isinstance(value, (tuple, list)):
-        return type(value)(mapped(function, part) for part in value)
-    if isinstance(value, Mapping):
-        return {key: mapped(function, part) for key, part in value.items()}
-    return value
-
-
-def copied(args):
-    return mapped(np.copy, args)
-
-
-def frozen(args):
-    def freeze(array):
-        array = array.copy()
-        array.flags.writeable = False
-        return array
-    return mapped(freeze, args)
-
-
-def as_float32(args):
-    """The arguments with float32 in the place of float64; None if there is no float64 array in them."""
-    seen = []
-
-    def cast(array):
-        if array.dtype == np.float64:
-            seen.append(array)
-            return array.astype(np.float32)
-        return array.copy()
-
-    found = mapped(cast, args)
-    return found if seen else None
-
-
-def equal(x, y):
-    """The same arrays, to the bit, and NaN equal to NaN."""
-    if isinstance(x, np.ndarray):
-        return isinstance(y, np.ndarray) and x.shape == y.shape and x.dtype == y.dtype and x.tobytes() == y.tobytes()
-    if isinstance(x, (tuple, list)):
-        return isinstance(y, (tuple, list)) and len(x) == len(y) and all(map(equal, x, y))
-    if isinstance(x, Mapping):
-        return isinstance(y, Mapping) and x.keys() == y.keys() and all(equal(x[key], y[key]) for key in x)
-    return True
-

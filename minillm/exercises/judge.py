@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .attempt import Attempt, Wrong
+from .attempt import Attempt
 from .catalogue import exercise_of
+from .learners_file import Wrong
 
 PRINTED = 4000      # characters of what the learner's code prints; the rest is left out
 GRACE = 5           # seconds more, after which the process is ended from outside

@@ -15,7 +15,7 @@ from ...train.muon import Muon
 from ...train.schedule import warmup_linear
 from ...train.tasks import CONTEXT
 from ...train.trainer import Trainer
-from ..attempt import Wrong
+from ..learners_file import Wrong
 
 HINTS = (
     "Begin with MyLayerNorm: forward calls your `layernorm` with x and the .data of its two parameters; backward calls "
@@ -90,7 +90,7 @@ def check_loss(attempt, loss):
         total, dout = B * T + 0.5, 1.5
         right, cache = nn.CrossEntropy().forward(logits, targets, total)
         d_right = nn.CrossEntropy().backward(dout, cache)
-        with without_the_project(), attempt.told("in MyCrossEntropy"):
+        with without_the_project(), attempt.file.told("in MyCrossEntropy"):
             found = loss.forward(logits.copy(), targets.copy(), total)
             attempt.insist(isinstance(found, tuple) and len(found) == 2, "MyCrossEntropy.forward must return (loss, cache).")
             d_found = loss.backward(dout, found[1])
@@ -115,7 +115,7 @@ def check_gradients(attempt, plug):
     model.zero_grad()
     model.backward(dlogits, cache)
     right = {name: p.grad.copy() for name, p in model.parameters().items()}
-    with without_the_project(), attempt.told("in a GPT with your layers"):
+    with without_the_project(), attempt.file.told("in a GPT with your layers"):
         plug(model)
         for k in (1, 2):                                            # the second time on top of the first
             if k == 1:

@@ -1,0 +1,104 @@
+"""Exercise 8: the backward pass of two layers."""
+
+import numpy as np
+
+from ..diagnose import same
+
+HINTS = (
+    "Write the three lines of the forward pass one below the other, and read them from the last to the first. Each has an input "
+    "and an output. What comes back to its output you know; what it must hand on is the gradient of its input. Which of your "
+    "functions does that?",
+    """The names of the gradients, in the order in which they come to be:
+
+    dout  ->  dh, dW2, db2  ->  da  ->  dx, dW1, db1
+
+The first and the last arrow are the same function, with other arguments: the upstream gradient, the input that this layer
+had in the forward pass, and its weights.""",
+    """Second layer: upstream dout, input h, weights W2. Then tanh: upstream dh, and its derivative from its output,
+da = dh (1 - h^2). First layer: upstream da, input x, weights W1.
+
+So the cache must hold x, W1, h and W2. The biases are not needed: no derivative depends on them.""",
+)
+
+EXPLANATION = """
+This is backpropagation, all of it. A network of a hundred layers has the same loop with a hundred turns: each layer takes the
+gradient of its output, keeps what its own weights want, and hands on the gradient of its input. No layer knows what stands before
+or behind it. In `minillm/nn/module.py` the loop is `backward_chain`; `minillm/nn/mlp.py` is your network with GELU for tanh.
+
+The cache is what training costs in memory: each layer keeps what it needs until its backward pass has come. A model that only
+answers can forget every array as soon as the next layer has read it.
+"""
+
+NAMES = ["x", "W1", "b1", "W2", "b2"]
+
+
+def check(attempt):
+    attempt.signatures |= {"two_layers": NAMES, "linear_backward": ["dout", "x", "W"], "tanh_backward": ["dout", "t"]}
+    for trial, (N, M, n_in, H, n_out) in enumerate(attempt.trials("N M I H O", 6)):
+        leading = (N,) if trial < 3 else (N, M)
+        first, second = (network(attempt.rng, leading, n_in, H, n_out) for _ in range(2))
+        hold_earlier_exercises(attempt, *first)
+        caches = [attempt.call("two_layers", *inputs, returns="out cache")[1] for _, inputs in (first, second)]
+        note = "and the cache of two_layers" + ("" if trial < 3 else ", with two leading axes")
+        for cache, (dout, inputs), (_, others) in zip(caches, (first, second), (second, first)):
+            right, mistakes = answers(dout, *inputs)
+            mistakes["this is right for another forward pass than that of this cache; each needs a cache of its own"] = (
+                answers(dout, *others)[0])
+            attempt.check("two_layers_backward", (dout, cache), right, mistakes, note)
+
+
+def network(rng, leading, n_in, H, n_out):
+    """(dout, (x, W1, b1, W2, b2))"""
+    x, W1, b1 = rng.normal(size=(*leading, n_in)), rng.normal(size=(n_in, H)), 0.5 * rng.normal(size=H)
+    return rng.normal(size=(*leading, n_out)), (x, 0.7 * W1, b1, rng.normal(size=(H, n_out)), rng.normal(size=n_out))
+
+
+def answers(dout, x, W1, b1, W2, b2):
+    """The right gradients, and those of known mistakes."""
+    a = x @ W1 + b1
+    h = np.tanh(a)
+    dh = dout @ W2.T
+
+    def after(da):
+        return {"dx": da @ W1.T, "dW1": product(x, da), "db1": rows(da).sum(axis=0)}
+
+    da = dh * (1 - h * h)
+    second = {"dW2": product(h, dout), "db2": rows(dout).sum(axis=0)}
+    right = after(da) | second
+    t = "tanh_backward takes the output h of tanh as its second argument"
+    return right, {
+        "the derivative of tanh is missing between the two layers: da = dh (1 - h^2)": after(dh),
+        f"{t}, and was given a, what there was before tanh": after(dh * (1 - a * a)),
+        f"{t}, and was given x W1, what there was before tanh, and without the bias": after(dh * (1 - (x @ W1) ** 2)),
+        f"{t}, and was given tanh(h): tanh is done twice": after(dh * (1 - np.tanh(h) ** 2)),
+        f"{t}, and was given its own upstream gradient": after(dh * (1 - dh * dh)),
+        "the derivative of tanh is 1 - h^2, not 1 - h": after(dh * (1 - h)),
+        "the last step is missing: this is da, and dx = da W1'": {"dx": da},
+        "the results are in another order; it must be dx, dW1, db1, dW2, db2": {"dW1": second["dW2"], "db1": second["db2"]},
+        "this is made of x; the input of the second layer is h": {"dW2": product(x, dout)},
+        "this is made of a; the input of the second layer is h": {"dW2": product(a, dout)},
+    }
+
+
+def rows(x):
+    return x.reshape(-1, x.shape[-1])
+
+
+def product(x, dout):
+    return rows(x).T @ rows(dout)
+
+
+def hold_earlier_exercises(attempt, dout, inputs):
+    """What this one is built of must be right, or the search would begin in the wrong file."""
+    x, W1, b1, W2, b2 = inputs
+    h = np.tanh(x @ W1 + b1)
+    out, _ = attempt.call("two_layers", *inputs, returns="out cache")
+    attempt.insist(same(h @ W2 + b2, out), "two_layers, which this exercise starts from, does not return the right out yet.",
+                   "See `minillm check 6`.")
+    parts = {("linear_backward", 7): ((dout, h, W2), (dout @ W2.T, product(h, dout), rows(dout).sum(axis=0)), "dx dW db"),
+             ("tanh_backward", 2): ((x, np.tanh(x)), (x * (1 - np.tanh(x) ** 2),), "dx")}
+    for (name, number), (args, right, returns) in parts.items():
+        if hasattr(attempt.file.module, name):
+            found = attempt.call(name, *args, returns=returns)
+            attempt.insist(all(map(same, right, found if len(right) > 1 else [found])),
+                           f"{name}, which this exercise builds on, is not right yet.", f"See `minillm check {number}`.")
