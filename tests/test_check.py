@@ -276,7 +276,7 @@ def test_watching_checks_at_each_change_until_it_is_right(folder, monkeypatch):
             os.utime(path, ns=(time.time_ns(), time.time_ns()))
     monkeypatch.setattr(commands, "time", SimpleNamespace(sleep=sleep, strftime=time.strftime))
     code, out, _ = run("check", 1, path, "--watch")
-    assert code == 0 and out.count("Not yet") == 2 and out.count("Right") == 1
+    assert code == 0 and out.count("Not yet: ") == 2 and out.count("Right: ") == 1
 
 
 def test_watching_ends_with_ctrl_c(folder):

@@ -9,7 +9,7 @@ WRONG = [
     ("mu * v + g", "mu * v + (1 - mu) * g", "as it is"),
     ("mu * v + g", "mu * v - g", "minus"),
     ("theta - rate * v, v", "theta + rate * v, v", "uphill"),
-    ("    v = mu * v + g\n    return theta - rate * v, v", "    v = mu * v - rate * g\n    return theta + v, v", "the rate is in"),
+    ("mu * v + g\n    return theta - rate * v", "mu * v - rate * g\n    return theta + v", "the rate is in the velocity"),
     ("    v = mu * v + g", "    v *= mu\n    v += g", "has changed its input v"),
     ("    return theta - rate * v, v", "    theta -= rate * v\n    return theta, v", "has changed its input theta"),
 ]

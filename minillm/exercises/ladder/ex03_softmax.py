@@ -79,6 +79,6 @@ def large(attempt, s, sentence, known=()):
     p = attempt.call("softmax", s, returns="p")
     bad = ~np.isfinite(p).all(axis=-1)
     row = bad.argmax()
-    attempt.insist(not bad.any(), f"softmax(s) with s {s.shape}, of which row {row} is {s[row].round(1).tolist()}, gives in this row "
+    attempt.insist(not bad.any(), f"softmax(s) with s {s.shape}, of which row {row} is {s[row].round(1).tolist()}, gives there "
                                   f"p = {p[row].tolist()}.", sentence)
     attempt.compare("softmax", (s,), p, {"p": softmax(s)}, known, note=f"with scores near {s[0, 0]:.0f}")

@@ -2,21 +2,20 @@
 
 HINTS = (
     "Two lines, one for each equation, in their order. The second uses the v that the first has made.",
-    "The arrow in an equation is an assignment in Python. `v = mu * v + g` would make a new array and give it the old name, which "
-    "leaves the caller's array alone; `v *= mu` or `v[...] = ...` would write into it.",
+    "The arrow in an equation is an assignment in Python. `v = ...` makes a new array and gives it the old name, which leaves the "
+    "caller's array alone; `v *= ...`, `v += ...` or `v[...] = ...` would write into it.",
     """Line by line: the new velocity is mu times the old one plus the gradient; the new theta is the old one minus rate times
 the new velocity; return both, theta first.""",
 )
 
 EXPLANATION = """
 A gradient that stays the same adds up: the velocity goes to 1 + mu + mu^2 + ... = 1 / (1 - mu) of it, ten times the gradient at
-mu = 0.9. One that changes its sign at each step cancels. So a narrow valley is walked along instead of across. At mu = 0 nothing is
-remembered, and plain gradient descent is left.
+mu = 0.9. One that changes its sign at each step nearly cancels. So a narrow valley is walked along instead of across. At mu = 0
+nothing is remembered, and plain gradient descent is left.
 
-There are other ways to write it: with the rate inside v, or with a mean, (1 - mu) g, in the place of the sum. The ways are the same
-but for a factor in v, as long as neither rate nor mu changes; whoever copies a learning rate must know which one it belongs to.
-`SGD` in `minillm/train/optimizers.py` is yours, written in place to save memory. Muon, which trains the models of this project, begins
-with a velocity as well.
+It can be written in other ways: with the rate inside v, or with the gradient times 1 - mu. As long as rate and mu stay the same,
+the first makes no difference but in v, and the second is the same as a smaller rate; whoever copies a learning rate must know which
+of them it was for. `SGD` in `minillm/train/optimizers.py` is yours, written in place to save memory.
 """
 
 
@@ -42,7 +41,8 @@ def hold(attempt, theta, v, g, rate, mu, note=""):
         "the step is made with the gradient alone, not with the new velocity": {"theta": theta - rate * g},
         "the step is made with the old velocity; the new one comes first": {"theta": theta - rate * v},
         "the step goes uphill: it must be theta minus rate v": {"theta": theta + rate * new},
-        "the gradient is added to the velocity as it is, not multiplied by 1 - mu": {"theta": theta - rate * averaged, "v": averaged},
+        "the gradient is added to the velocity as it is, not multiplied by 1 - mu": {
+            "theta": theta - rate * averaged, "v": averaged},
         "the gradient has a minus in the velocity; the minus stands in the step": {
             "theta": theta - rate * (mu * v - g), "v": mu * v - g},
         "the gradient has a minus in the velocity, and the step a plus; here the minus stands in the step": {
