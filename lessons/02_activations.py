@@ -66,7 +66,7 @@ bent, bent_loss = fitted(eight(x, rectified))
 
 # %% [markdown]
 # The mean squared error of one line is 0.43 ± 0.09. Eight straight neurons change this by 0 ± 1e-9. With a bend in each it
-# is 0.013 ± 0.006, not far above the noise, which has a variance of 0.01.
+# is 0.013 ± 0.006, not far from the noise, which has a variance of 0.01.
 
 # %%
 lesson.expect("loss of a line", line_loss, "0.43 ± 0.09")
@@ -97,8 +97,8 @@ with lesson.picture("bends.png", 9.6, 5.2) as fig:
 #
 # **Linear**, out = x: slope 1. This is no activation at all, and right for an output that may be any number.
 #
-# **Sigmoid** squeezes any number into 0 to 1, so it can be read as a probability p. Write e for exp(-x); its derivative is
-# -e:
+# **Sigmoid** squeezes any number into 0 to 1, so it can be read as a probability p. Write e for exp(-x); the derivative of e
+# is -e:
 #
 # $$ p = \frac{1}{1 + e} \qquad \frac{dp}{dx} = \frac{e}{(1 + e)^2} = \frac{1}{1 + e} \cdot \frac{e}{1 + e} = p\,(1 - p) $$
 #
@@ -125,7 +125,7 @@ curves = {
 }
 print("slope at           x = 0     x = 2     x = 5    x = 10")
 for name, (_, slope) in curves.items():
-    print(f"{name:16s}" + "".join(f"{slope(at):10.2g}" for at in (0.0, 2.0, 5.0, 10.0)))
+    print(f"{name:14s}" + "".join(f"{slope(at):10.3g}" for at in (0.0, 2.0, 5.0, 10.0)))
 
 # %% [markdown]
 # Are the slopes right? Finite differences again: for random x they agree to 0 ± 1e-8.
@@ -139,10 +139,10 @@ lesson.expect("slopes against finite differences", worst, "0 ± 1e-8")
 # ## Saturation
 #
 # Look at the columns of that table. Far from 0 sigmoid and tanh are flat: they are **saturated**. A neuron there hardly
-# learns, however wrong it is, because its slope is a factor in every derivative behind it. Let a neuron with nothing but a
-# bias, p = sigmoid(b), learn that the answer is 0. It starts at b = 2, 5 or 10, and goes downhill on (p - 0)^2 with rate 1
-# until p is below 1/2. From b = 2 this takes 8 ± 1 steps, from 5 it takes 85 ± 1, and from 10, where it is most wrong,
-# 11,034 ± 10.
+# learns, however wrong it is, because its slope is a factor in the derivative of every weight before it. Let a neuron with
+# nothing but a bias, p = sigmoid(b), learn that the answer is 0. It starts at b = 2, 5 or 10, and goes downhill on (p - 0)^2
+# with rate 1 until p is below 1/2. From b = 2 this takes 8 ± 1 steps, from 5 it takes 85 ± 1, and from 10, where it is most
+# wrong, 11,034 ± 10.
 
 # %%
 sigmoid, slope = curves["sigmoid"]
@@ -161,9 +161,9 @@ lesson.expect("from b = 5", steps_from(5.0), "85 ± 1")
 lesson.expect("from b = 10", steps_from(10.0), "11,034 ± 10")
 
 # %% [markdown]
-# In a deep network the slopes of all layers are multiplied. Sigmoid's is at most 1/4, so ten layers of it shrink a gradient
-# at least a million times. ReLU's slope is 1 wherever it is open, and this is why it made deep networks trainable. Its
-# price: a neuron whose x is negative for all examples has slope 0 everywhere, and never learns again.
+# In a deep network the slopes of all layers are multiplied. Sigmoid's is at most 1/4, so ten layers of it bring a factor of
+# less than a millionth. ReLU's slope is 1 wherever x is positive: one reason why deep networks became trainable with it. Its
+# price: a neuron whose x is negative for all examples has slope 0 for all, and learns no more.
 #
 # GPT-2 uses **GELU**, a ReLU with a smooth corner. You will write it in lesson 8.
 
@@ -172,14 +172,16 @@ at = np.linspace(-5, 5, 501)
 curves["GELU"] = (lambda x: GELU().forward(x)[0], lambda x: GELU().forward(x)[1])      # its cache is the slope
 color = dict(zip(curves, (LIGHT.faint, *(LIGHT.models[name] for name in ("lora", "frozen", "full", "adapter")))))
 with lesson.picture("curves.png", 12.8, 5.4) as fig:
-    for k, (title, top) in enumerate((("Five activations", (-1.4, 3.2)), ("Their slopes: at 0, nothing is learned", (-0.2, 1.25)))):
-        ax = fig.add_axes([0.06 + 0.46 * k, 0.13, 0.41, 0.76])
+    panels = ("Five activations", (-1.4, 3.2)), ("Their slopes: no slope, no learning", (-0.2, 1.25))
+    for k, (title, limits) in enumerate(panels):
+        ax = fig.add_axes([0.06 + 0.49 * k, 0.13, 0.42, 0.76])
         ax.axhline(0, color=LIGHT.rule, zorder=0)
         ax.axvline(0, color=LIGHT.rule, zorder=0)
         for name, functions in curves.items():
             ax.plot(at, functions[k](at), color=color[name], label=name, lw=3, ls="--" if name == "GELU" else "-")
-        ax.set(xlabel="x", ylim=top, xlim=(-5, 5), title=title)
-        ax.legend(loc="upper left") if k == 0 else None
+        ax.set(xlabel="x", ylabel=("out", "slope")[k], ylim=limits, xlim=(-5, 5), title=title)
+        if k == 0:
+            ax.legend(loc="upper left")
 
 # %% [markdown]
 # ## Softmax: any scores become probabilities
@@ -208,9 +210,9 @@ def plain(s):
 row = np.array([2.0, 1.0, 0.0])
 with np.errstate(over="ignore", invalid="ignore"):
     for c in (0, 100, 998):
-        shown = [np.round(p, 4).tolist() for p in (plain(row + c), Softmax().forward(row + c)[0])]
-        print(f"scores {(row + c).tolist()}:  plainly {shown[0]},  with a shift (minillm.nn.Softmax) {shown[1]}")
-lesson.expect("softmax of s and of s + 998 differ by", np.max(np.abs(plain(row) - Softmax().forward(row + 998)[0])), "0 ± 1e-12")
+        shifted, _ = Softmax().forward(row + c)
+        print("scores", row + c, "  plainly", plain(row + c).round(4), "  by minillm.nn, which shifts", shifted.round(4))
+lesson.expect("softmax of s and of s + 998 differ by", np.max(np.abs(shifted - plain(row))), "0 ± 1e-12")
 
 # %% [markdown]
 # The shifted form gives the same probabilities, to 0 ± 1e-12.
@@ -226,8 +228,8 @@ lesson.expect("softmax of s and of s + 998 differ by", np.max(np.abs(plain(row) 
 #    = \frac{1}{z}\,\frac{\partial e_i}{\partial s_j} - \frac{e_i}{z^2}\,\frac{\partial z}{\partial s_j}
 #    = \frac{e_i}{z}\,[i = j] - \frac{e_i}{z}\,\frac{e_j}{z} = p_i\,([i = j] - p_j) $$
 #
-# This table of all derivatives is a **Jacobian**, here T by T. The loss hears of s_j through every p_i, so its derivative is
-# a sum over them. In the first part of it only i = j remains:
+# This table of all derivatives is a **Jacobian**, here T by T for T scores. The loss hears of s_j through every p_i, so its
+# derivative is a sum over them. In the first part of it only i = j remains:
 #
 # $$ ds_j = \sum_i dout_i\,\frac{\partial p_i}{\partial s_j} = \sum_i dout_i\,p_i\,[i = j] - p_j \sum_i dout_i\,p_i
 #    = p_j\,\Big(dout_j - \sum_i dout_i\,p_i\Big) $$
@@ -285,7 +287,7 @@ with lesson.picture("softmax.png", 9.6, 5) as fig:
 # minillm check 4 --watch         its backward pass
 # ```
 #
-# A few things of NumPy that help: `e.sum(axis=-1, keepdims=True)` sums along the last axis and leaves it there with length
+# A few things of NumPy that help: `a.sum(axis=-1, keepdims=True)` sums along the last axis and leaves it there with length
 # 1, so that (N, T) and (N, 1) can be divided row by row; `a.max` has the same options. `x > 0` is an array of True and
 # False, which count as 1 and 0 in a product.
 #

@@ -39,7 +39,7 @@ def check(attempt):
         first, second = (network(attempt.rng, leading, n_in, H, n_out) for _ in range(2))
         hold_earlier_exercises(attempt, *first)
         caches = [attempt.call("two_layers", *inputs, returns="out cache")[1] for _, inputs in (first, second)]
-        note = "and the cache of two_layers" + ("" if trial < 3 else ", with two leading axes")
+        note = "after two_layers" + ("" if trial < 3 else ", with two leading axes")
         for cache, (dout, inputs), (_, others) in zip(caches, (first, second), (second, first)):
             right, mistakes = answers(dout, *inputs)
             mistakes["this is right for another forward pass than that of this cache; each needs a cache of its own"] = (

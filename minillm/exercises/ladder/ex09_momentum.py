@@ -2,8 +2,8 @@
 
 HINTS = (
     "Two lines, one for each equation, in their order. The second uses the v that the first has made.",
-    "The arrow in an equation is an assignment in Python. `v = ...` makes a new array and gives it the old name, which leaves the "
-    "caller's array alone; `v *= ...`, `v += ...` or `v[...] = ...` would write into it.",
+    "The arrow in an equation is an assignment in Python. `v = ...` makes a new array and gives it the old name, which leaves "
+    "the caller's array alone; `v *= ...`, `v += ...` or `v[...] = ...` would write into it.",
     """Line by line: the new velocity is mu times the old one plus the gradient; the new theta is the old one minus rate times
 the new velocity; return both, theta first.""",
 )
@@ -13,9 +13,9 @@ A gradient that stays the same adds up: the velocity goes to 1 + mu + mu^2 + ...
 mu = 0.9. One that changes its sign at each step nearly cancels. So a narrow valley is walked along instead of across. At mu = 0
 nothing is remembered, and plain gradient descent is left.
 
-It can be written in other ways: with the rate inside v, or with the gradient times 1 - mu. As long as rate and mu stay the same,
-the first makes no difference but in v, and the second is the same as a smaller rate; whoever copies a learning rate must know which
-of them it was for. `SGD` in `minillm/train/optimizers.py` is yours, written in place to save memory.
+It can be written in other ways: with the rate inside v, or with the gradient times 1 - mu. As long as rate and mu stay the
+same, the first makes no difference but in v, and the second is the same as a smaller rate; whoever copies a learning rate must
+know which of them it was for. `SGD` in `minillm/train/optimizers.py` is yours, written in place to save memory.
 """
 
 

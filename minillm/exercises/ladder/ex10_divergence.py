@@ -5,7 +5,7 @@ import numpy as np
 from ..diagnose import shape
 
 STEPS = 300
-CLOSE = 0.01        # two rates that differ by less than this part are taken for the same: which mistake is it?
+CLOSE = 1e-6        # a rate that is so near to that of a known mistake, relative to it, comes from it
 
 HINTS = (
     "Along an eigenvector of the Hessian, with eigenvalue lambda, each step multiplies the distance from the lowest point by "
@@ -21,12 +21,12 @@ and beyond that each step makes the distance larger, with its sign changed.""",
 
 EXPLANATION = """
 The steepest direction sets the limit, and the flattest decides how long it takes: at a rate near 2 / lambda_max its distance
-shrinks by the factor 1 - 2 lambda_min / lambda_max each step. So what counts is the ratio of the two, the condition number. Inputs
-that are brought to mean 0 and to one size make it smaller: that is why data are standardised.
+shrinks by the factor 1 - 2 lambda_min / lambda_max each step. So what counts is the ratio of the two, the condition number.
+Inputs that are brought to mean 0 and to one size make it smaller: that is why data are standardised.
 
 The loss of a deep network is no bowl, but near a minimum it is like one, and the steepest direction there sets a limit as well.
-Nobody writes down the Hessian of a million weights; its largest eigenvalue can be had from gradients alone, and `minillm sharpness`
-tells it of any model (`minillm/surface/sharpness.py`).
+Nobody writes down the Hessian of a million weights; its largest eigenvalue can be had from gradients alone, and
+`minillm sharpness` tells it of any model (`minillm/surface/sharpness.py`).
 """
 
 
@@ -55,9 +55,11 @@ def hold(attempt, x, note):
     rate = float(rate)
     for factor, diverges in ((0.9, False), (1.1, True)):
         before, after = descend(x, factor * rate, attempt.rng)
-        attempt.insist((after > before) == diverges, case, f"your rate is {rate:.4g}. At {factor} times of it, gradient descent must "
-                       f"{'diverge' if diverges else 'converge'}.", f"But in {STEPS} steps from a random start, the length of the "
-                       f"gradient has gone from {number(before)} to {number(after)}.", *likely(x, rate))
+        attempt.insist((after > before) == diverges, case,
+                       f"your rate is {rate:.4g}. At {factor} times of it, gradient descent must "
+                       f"{'diverge' if diverges else 'converge'}.",
+                       f"But in {STEPS} steps from a random start, the length of the gradient has gone from {number(before)} to "
+                       f"{number(after)}.", *likely(x, rate))
 
 
 def descend(x, rate, rng):
@@ -86,7 +88,7 @@ def likely(x, rate):
     mistakes = {
         "1/N is missing in the Hessian; the loss is the mean of the squares, not their sum": limit / N,
         "it is divided by K, the number of inputs, where the loss is a mean over N examples": limit * K / N,
-        "this is 1 / lambda, the rate that goes straight to the bottom in one step; twice as far can still be gone": limit / 2,
+        "this is 1 / lambda, with which one step leads straight to the bottom; larger steps still converge": limit / 2,
         "this is twice as much: the derivative of a square brings a 2, which the Hessian keeps": 2 * limit,
         "the smallest eigenvalue is taken; the direction of the largest is the first to diverge": 2 / rising[0],
         "the sum of all eigenvalues is taken (the trace); the largest alone decides": 2 / rising.sum(),

@@ -1,0 +1,310 @@
+# %% [markdown]
+# # Lesson 3: architecture and the forward pass
+#
+# **Question.** What can many neurons do that one cannot? And how are they put together, so that a computer is quick at it?
+#
+# **Time.** 10 seconds to run, 25 minutes to read, 20 for the exercises.
+#
+# **Exercises.** 5 `linear`, 6 `two_layers` (`minillm lesson 3 --start`).
+
+# %%
+import numpy as np
+from common import Lesson
+from tqdm import tqdm
+
+from minillm.draw.style import LIGHT
+from minillm.nn import Linear, Module, forward_chain
+
+lesson = Lesson(3, "architecture and the forward pass")
+rng = lesson.rng()
+
+# %% [markdown]
+# ## A problem that no line solves
+#
+# A hundred points lie in a disc, and a hundred in a ring around it. Given a point (x_1, x_2), say which it is: y = -1 for
+# the disc, y = 1 for the ring. One neuron with two inputs computes w_1 x_1 + w_2 x_2 + b. Where this is 0 there is a
+# straight line; on one side of it the neuron says ring, on the other disc. Turn and move the line as you like: of all lines,
+# the best is right for 0.70 ± 0.05 of the points.
+
+# %%
+N = 200
+y = np.where(np.arange(N) < N // 2, -1.0, 1.0)                                                  # (N,)
+radius = np.sqrt(np.where(y < 0, rng.uniform(0, 1, N), rng.uniform(1.5 ** 2, 2.3 ** 2, N)))     # even over the area
+angle = rng.uniform(0, 2 * np.pi, N)
+x = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])                           # (N, 2)
+
+
+def accuracy(out):
+    """The share of points where the output has the sign of y."""
+    return np.mean(np.sign(out) == y)
+
+
+def best_line():
+    """(accuracy, angle, distance) of the best of many lines, each with the ring beyond it."""
+    return max((accuracy(x @ [np.cos(a), np.sin(a)] - d), a, d)
+               for a in np.linspace(0, 2 * np.pi, 180, endpoint=False) for d in np.linspace(-2.3, 2.3, 93))
+
+
+share, line_angle, line_distance = best_line()
+lesson.expect("accuracy of the best line", share, "0.70 ± 0.05")
+
+# %% [markdown]
+# ## A layer of neurons
+#
+# Put several neurons side by side. All of them read the same inputs x_n1, x_n2, ..., and each has its own weights and bias.
+# Neuron i keeps its weights in column i of one matrix W, so that for example n
+#
+# $$ y_{ni} = \sum_k x_{nk}\,W_{ki} + b_i $$
+#
+# The sum over k is a product of matrices, row n of x times column i of W. So the whole layer, all neurons for all examples,
+# is **one matrix product** and a bias for each column. Computers are better at matrix products than at anything else. Write
+# the shapes beside the arrays and follow them; most mistakes show there:
+#
+# $$ x\;(N, I) \qquad W\;(I, O) \qquad b\;(O,) \qquad y\;(N, O) $$
+#
+# N examples, I inputs, O neurons. The layer has I O weights and O biases. N does not count: the same neurons serve all
+# examples. Nor does it matter how the examples are arranged. With B texts of T words, x is (B, T, I) and y is (B, T, O). All
+# axes but the last are **leading axes**, and go through a layer unchanged.
+#
+# In minillm such a layer is `Linear(I, O, rng)`. Below, one output is worked out by hand, number by number, and differs from
+# the layer's by 0 ± 1e-12. (`forward` returns two things. The second, the cache, comes at the end of this lesson.)
+
+# %%
+layer = Linear(2, 3, rng, std=1.0, dtype=np.float64)
+W, b = layer.weight.data, layer.bias.data
+out, cache = layer.forward(x)
+n, i = 7, 2
+by_hand = x[n, 0] * W[0, i] + x[n, 1] * W[1, i] + b[i]
+print(f"x {x.shape}   W {W.shape}   b {b.shape}   ->   y {out.shape}")
+print(f"40 rows of 5 points: x {x.reshape(40, 5, 2).shape}   ->   y {layer.forward(x.reshape(40, 5, 2))[0].shape}")
+lesson.expect("one neuron, one example, by hand and by the layer", abs(out[n, i] - by_hand), "0 ± 1e-12")
+
+# %% [markdown]
+# ## Two layers
+#
+# Now a second layer reads what the first one says. Between them each number is bent, or both would be one layer (lesson 2):
+#
+# $$ h_{nj} = \tanh\Big(\sum_k x_{nk}\,W^{(1)}_{kj} + b^{(1)}_j\Big) \qquad
+#    out_{ni} = \sum_j h_{nj}\,W^{(2)}_{ji} + b^{(2)}_i $$
+#
+# or shorter, h = tanh(x W1 + b1) and out = h W2 + b2. The first is called the **hidden layer**, since its values are neither
+# given nor asked for. Its neurons can be set by hand here. Let four of them stand around the disc, at right, left, above and
+# below, each at a distance of 1.1 from the centre. The one at the right asks: is x_1 > 1.1?
+#
+# $$ h_1 = \tanh(5\,(x_1 - 1.1)) $$
+#
+# which is near 1 for yes, near -1 for no. The 5 makes it decided. Inside the disc all four say no, and even at its rim the
+# sum of their answers is below -3.4. In the ring at least one says yes, or two are in doubt, and the sum is above -2.4. So
+# the output neuron has only to add, and compare with -3:
+#
+# $$ out = h_1 + h_2 + h_3 + h_4 + 3 $$
+#
+# Here is the network as a chain of layers: `forward_chain` gives each layer what the one before it returned.
+
+# %%
+class Tanh(Module):
+    def forward(self, x, needs_dx=True):
+        t = np.tanh(x)
+        return t, t                                  # the output, and the cache
+
+
+def network(n_hidden, rng):
+    """2 inputs, tanh neurons, 1 output; random weights."""
+    return Linear(2, n_hidden, rng, 1.0, np.float64), Tanh(), Linear(n_hidden, 1, rng, 1.0, np.float64)
+
+
+def output(layers, x):
+    """(..., 2) -> (...)"""
+    return forward_chain(layers, x)[0][..., 0]
+
+
+def arrays(layers):
+    """W1, b1, W2, b2: writing into them changes the network."""
+    return [p.data for layer in layers for p in layer.parameters().values()]
+
+
+by_hand = network(4, rng)
+W1, b1, W2, b2 = arrays(by_hand)
+W1[:] = 5 * np.array([[1, -1, 0, 0],                 # right, left, above, below: what each does with x_1
+                      [0, 0, 1, -1]])                # and with x_2
+b1[:], W2[:], b2[:] = -5 * 1.1, 1, 3
+for point in ([0, 0], [2, 0], [1.3, -1.3]):
+    h, _ = forward_chain(by_hand[:2], np.array(point, float))
+    print(f"at {point!s:12s} hidden {h.round(2)}   out {output(by_hand, np.array(point, float)):6.2f}")
+
+# %% [markdown]
+# Five neurons, each of which draws nothing but a line, together are right for 1.000 ± 0.001 of the points.
+
+# %%
+lesson.expect("accuracy of two layers, set by hand", accuracy(output(by_hand, x)), "1.000 ± 0.001")
+
+side = np.linspace(-2.6, 2.6, 201)
+grid = np.stack(np.meshgrid(side, side), axis=-1)                    # (201, 201, 2): two leading axes
+DISC, RING = LIGHT.models["frozen"], LIGHT.models["full"]
+
+
+def draw(ax, title, out=None, lines=()):
+    """The points, the regions where out (201, 201) says disc or ring, and the lines where each of `lines` is 0."""
+    if out is not None:
+        ax.contourf(side, side, out, [-99, 0, 99], colors=[DISC, RING], alpha=0.22)
+        ax.contour(side, side, out, [0], colors=[LIGHT.ink], linewidths=2.5)
+    for line in lines:
+        ax.contour(side, side, line, [0], colors=[LIGHT.ink], linewidths=1.3, linestyles="--")
+    for color, some in ((DISC, y < 0), (RING, y > 0)):
+        ax.plot(*x[some].T, "o", ms=3.5, color=color)
+    ax.set(title=title, xlabel="x1", xticks=[-2, 0, 2], yticks=[-2, 0, 2], aspect="equal")
+    ax.set_ylabel("x2", labelpad=-7)
+
+
+def sums(layers):
+    """What goes into the hidden neurons' tanh, one map each."""
+    return np.moveaxis(layers[0].forward(grid)[0], -1, 0)
+
+
+with lesson.picture("by_hand.png", 13.2, 5) as fig:
+    left, middle, right = (fig.add_axes([0.045 + 0.33 * k, 0.12, 0.28, 0.76]) for k in range(3))
+    draw(left, f"The best line: {share:.2f} right", grid @ [np.cos(line_angle), np.sin(line_angle)] - line_distance)
+    draw(middle, "Four hidden neurons, a line each", lines=sums(by_hand))
+    draw(right, f"Two layers: {accuracy(output(by_hand, x)):.2f} right", output(by_hand, grid), sums(by_hand))
+
+# %% [markdown]
+# ## Learned, not set
+#
+# Nobody sets the weights of a language model by hand. Let us begin with random ones and walk downhill, as in lesson 1, on
+# the mean of (out - y)^2. We have no derivatives for two layers yet, so we ask the definition: move one weight by a little,
+# run the network again, see how the loss moves. That is one forward pass for each weight, in each step. It is slow, and it
+# is all we have so far.
+#
+# How many hidden neurons does the ring take? Each width gets four random starts, of which the one with the lowest loss is
+# kept: some get stuck where no small change helps.
+
+# %%
+def slopes(loss, weights, h=1e-6):
+    """d loss / d weight, by finite differences, in arrays like `weights`."""
+    now, found = loss(), [np.empty_like(w) for w in weights]
+    for w, slope in zip(weights, found):
+        for at in np.ndindex(w.shape):
+            kept = w[at]
+            w[at] = kept + h
+            slope[at] = (loss() - now) / h
+            w[at] = kept
+    return found
+
+
+def loss_of(layers):
+    return np.mean((output(layers, x) - y) ** 2)
+
+
+def learned(n_hidden, start, steps=50 if lesson.quick else 1000, rate=0.3):
+    layers = network(n_hidden, lesson.rng(n_hidden, start))
+    for _ in range(steps):
+        for w, slope in zip(arrays(layers), slopes(lambda: loss_of(layers), arrays(layers))):
+            w -= rate * slope
+    return layers
+
+
+best = {}
+for n_hidden in tqdm((1, 2, 3, 8), desc="learning", unit="width", disable=None):
+    tries = [learned(n_hidden, start) for start in range(4)]
+    best[n_hidden] = min(tries, key=loss_of)
+    tqdm.write(f"{n_hidden} hidden: accuracy of the four " + " ".join(f"{accuracy(output(layers, x)):.3f}" for layers in tries))
+
+# %% [markdown]
+# One hidden neuron is right for 0.68 ± 0.05 of the points: it has a single line. Two reach 0.86 ± 0.06, with a strip between
+# two lines. Three reach 0.99 ± 0.02, since three lines can close a fence around the disc. Eight reach 0.995 ± 0.010; the
+# ring does not need them. In the picture the hidden neurons' lines are dashed, and the network's own border is drawn in
+# full.
+
+# %%
+lesson.expect("accuracy with 1 hidden neuron", accuracy(output(best[1], x)), "0.68 ± 0.05")
+lesson.expect("with 2", accuracy(output(best[2], x)), "0.86 ± 0.06")
+lesson.expect("with 3", accuracy(output(best[3], x)), "0.99 ± 0.02")
+lesson.expect("with 8", accuracy(output(best[8], x)), "0.995 ± 0.010")
+
+with lesson.picture("learned.png", 13.2, 4.2) as fig:
+    for k, (n_hidden, layers) in enumerate(best.items()):
+        ax = fig.add_axes([0.045 + 0.245 * k, 0.13, 0.205, 0.74])
+        draw(ax, f"{n_hidden} hidden: {accuracy(output(layers, x)):.2f} right", output(layers, grid), sums(layers))
+
+# %% [markdown]
+# ## How many weights?
+#
+# A layer from I to O has I O weights and O biases, so a network with H hidden neurons, 2 inputs and 1 output has
+#
+# $$ 2 H + H + H + 1 = 4 H + 1 $$
+#
+# numbers to learn. In each block of a GPT there is a network of two layers, too, called its MLP. Its activation is GELU, and
+# in minillm's demo it has I = O = 128 and H = 512. The code counts all three.
+
+# %%
+def count(n_in, n_hidden, n_out):
+    return n_in * n_hidden + n_hidden + n_hidden * n_out + n_out
+
+
+print(f"by hand {count(2, 4, 1)},  8 hidden {count(2, 8, 1)} = {sum(w.size for w in arrays(best[8]))},  "
+      f"MLP of the demo {count(128, 512, 128):,}")
+
+# %% [markdown]
+# ## The cache: what forward hands to backward
+#
+# Lesson 4 goes through the network a second time, from the output to the input, and asks each part for its slopes. Some
+# slopes depend on what the part has just computed. In lesson 2, tanh's was 1 - t^2: without its output t nothing can be
+# said. So each part keeps, on the way forward, what its backward pass will look at. This is its **cache**. What is it for
+# our two parts?
+#
+# - **tanh** looks at its output t.
+# - **A linear layer**, y = x W + b: change the weight W_ki by a little, and y_ni changes in proportion to x_nk. Change
+#   x_nk, and y_ni changes in proportion to W_ki. So the slopes for W need x, and the slopes for x need W. Nothing needs b.
+#
+# In minillm every layer returns two things, `out, cache`, and gets the cache back in its backward pass. A layer of minillm
+# knows its own weights, so only x is in its cache. A plain function does not, so your `two_layers` in exercise 6 must put
+# them into its cache as well. Mind that the output of tanh and the input of the second layer are one and the same array.
+
+# %%
+layers = best[8]
+out, caches = forward_chain(layers, x)
+for layer, cache in zip(layers, caches):
+    kept = cache if isinstance(cache, np.ndarray) else cache.x
+    print(f"{type(layer).__name__:8s} keeps {kept.shape}")
+print("the two of shape (200, 8) are the same array:", np.shares_memory(caches[1], caches[2].x))
+
+# %% [markdown]
+# A cache grows with the number of examples, the weights do not. This is why training a model takes more memory than using
+# it.
+#
+# ## What to notice
+#
+# - A layer is a matrix product and a bias. Examples never meet in it: each row goes through alone.
+# - Hidden neurons ask simple questions; the output weighs the answers. Nobody told the three learned neurons which
+#   questions to ask.
+# - One fence around a disc takes three lines. Two layers with enough hidden neurons can follow any continuous function on
+#   a bounded region as closely as you like (Cybenko 1989). That such weights exist does not mean that walking downhill
+#   finds them: look at the four starts of each width above.
+# - These accuracies are of the points that the network was trained on. Lesson 6 asks about others.
+# - For 33 weights each step took 34 forward passes. A GPT has a million weights. Lesson 4 gets all slopes at once.
+#
+# ## Exercises
+#
+# ```
+# minillm lesson 3 --start        copies the exercises into workbook/
+# minillm check 5 --watch         a layer, with any leading axes
+# minillm check 6 --watch         two layers, and their cache
+# ```
+#
+# `x @ W` is the matrix product; it sums over the last axis of x and the first of W, and leaves all leading axes of x as they
+# are.
+#
+# ## Questions
+#
+# 1. A layer has W of shape (2, 3) and x of shape (7, 5, 2). What is the shape of the output, and of b?
+# 2. Could the network by hand do with ReLU in the place of tanh?
+# 3. Exchange two hidden neurons: their columns of W1, their entries of b1, and their rows of W2. What changes?
+#
+# **Answers.** 1. (7, 5, 3), and (3,). 2. Yes: a ReLU neuron is 0 inside its line and grows beyond it. Add all four; beyond a
+# small threshold it is the ring. 3. Nothing that the network says. So there are many best places on its loss surface: with 8
+# hidden neurons each is there 8! = 40,320 times in this way alone. (The bowl of lesson 1 had one.)
+#
+# ## Read next
+#
+# `minillm/nn/linear.py`, the forward half, and `minillm/nn/mlp.py`, which is two layers in nine lines. `forward_chain` is in
+# `minillm/nn/module.py`. Lesson 4 goes the way back.
