@@ -74,10 +74,10 @@ layer = Linear(2, 3, rng, std=1.0, dtype=np.float64)
 W, b = layer.weight.data, layer.bias.data
 out, cache = layer.forward(x)
 n, i = 7, 2
-by_hand = x[n, 0] * W[0, i] + x[n, 1] * W[1, i] + b[i]
+one_sum = x[n, 0] * W[0, i] + x[n, 1] * W[1, i] + b[i]
 print(f"x {x.shape}   W {W.shape}   b {b.shape}   ->   y {out.shape}")
 print(f"40 rows of 5 points: x {x.reshape(40, 5, 2).shape}   ->   y {layer.forward(x.reshape(40, 5, 2))[0].shape}")
-lesson.expect("one neuron, one example, by hand and by the layer", abs(out[n, i] - by_hand), "0 ± 1e-12")
+lesson.expect("one neuron, one example, by hand and by the layer", abs(out[n, i] - one_sum), "0 ± 1e-12")
 
 # %% [markdown]
 # ## Two layers
@@ -175,8 +175,8 @@ with lesson.picture("by_hand.png", 13.2, 5) as fig:
 # run the network again, see how the loss moves. That is one forward pass for each weight, in each step. It is slow, and it
 # is all we have so far.
 #
-# How many hidden neurons does the ring take? Each width gets four random starts, of which the one with the lowest loss is
-# kept: some get stuck where no small change helps.
+# How many hidden neurons does the ring take? Each width gets four random starts of 1,000 steps, and the one with the lowest
+# loss is kept: not all come equally far.
 
 # %%
 def slopes(loss, weights, h=1e-6):
@@ -281,7 +281,7 @@ print("the two of shape (200, 8) are the same array:", np.shares_memory(caches[1
 #   a bounded region as closely as you like (Cybenko 1989). That such weights exist does not mean that walking downhill
 #   finds them: look at the four starts of each width above.
 # - These accuracies are of the points that the network was trained on. Lesson 6 asks about others.
-# - For 33 weights each step took 34 forward passes. A GPT has a million weights. Lesson 4 gets all slopes at once.
+# - For 33 weights each step took 34 forward passes. The demo's GPT has 833,152 weights. Lesson 4 gets all slopes at once.
 #
 # ## Exercises
 #
@@ -300,11 +300,12 @@ print("the two of shape (200, 8) are the same array:", np.shares_memory(caches[1
 # 2. Could the network by hand do with ReLU in the place of tanh?
 # 3. Exchange two hidden neurons: their columns of W1, their entries of b1, and their rows of W2. What changes?
 #
-# **Answers.** 1. (7, 5, 3), and (3,). 2. Yes: a ReLU neuron is 0 inside its line and grows beyond it. Add all four; beyond a
-# small threshold it is the ring. 3. Nothing that the network says. So there are many best places on its loss surface: with 8
-# hidden neurons each is there 8! = 40,320 times in this way alone. (The bowl of lesson 1 had one.)
+# **Answers.** 1. (7, 5, 3), and (3,). 2. Yes. A ReLU neuron is 0 on this side of its line and grows beyond it. With the four
+# lines at 1.03 the sum is 0 all over the square between them, and positive in the ring; the output takes off 0.01. 3.
+# Nothing that the network says. So there are many best places on its loss surface: with 8 hidden neurons each is there 8! =
+# 40,320 times in this way alone. (The bowl of lesson 1 had one.)
 #
 # ## Read next
 #
-# `minillm/nn/linear.py`, the forward half, and `minillm/nn/mlp.py`, which is two layers in nine lines. `forward_chain` is in
+# `minillm/nn/linear.py`, the forward half, and `minillm/nn/mlp.py`, a network of two layers. `forward_chain` is in
 # `minillm/nn/module.py`. Lesson 4 goes the way back.

@@ -127,8 +127,8 @@ with lesson.picture("graph.png", 12.8, 4.7) as fig:
 #
 # Language models have two leading axes, B texts of T words: y_bti. The sum over n becomes a sum over b and t, because each
 # word of each text uses the same W. To the layer it makes no difference which word belongs to which text, so both axes are made
-# one: `x.reshape(-1, I)` turns (B, T, I) into (B T, I); the -1 stands for "whatever is left". For dx nothing is summed over
-# b and t, and it keeps the shape of x.
+# one: `x.reshape(-1, I)` turns (B, T, I) into (B T, I); the -1 stands for "whatever is left". Likewise dout, with O. For dx
+# nothing is summed over b and t, and it keeps the shape of x.
 #
 # ## The code: a contract
 #
@@ -347,12 +347,12 @@ lesson.expect("tanh, residual, half the weights: times as much", gradient_sizes(
 # ## What to notice
 #
 # - **Sigmoid stops the gradient.** Its slope is at most 1/4, and 1/4 to the power 30 is about 10 to the power -18. What reaches
-#   layer 1 is 10 to the power -18.9 ± 0.6 of what left the end. For years that kept deep networks from learning.
+#   layer 1 is 10 to the power -18.9 ± 0.6 of what left the end. That is one reason why deep networks once would not learn.
 # - Tanh has slope 1 in the middle, ReLU slope 1 or 0. With weights of the right size 0.15 ± 0.08 and 1.2 ± 1.1 of the gradient
 #   arrive.
 # - *Of the right size*: with all weights halved, 10 to the power -9.2 ± 0.6 is left of it in the tanh network. On the right
-#   you see how narrow that is: the plain networks cross the line of 1 steeply.
-# - **With residual ways it hardly matters.** Layer 1 receives 15 ± 5 times as much as left the end, and with weights of half
+#   you see how narrow that is: tanh and ReLU come up to the line of 1 steeply, and ReLU goes on to explode.
+# - **With residual ways it matters far less.** Layer 1 receives 15 ± 5 times as much as left the end, and with weights of half
 #   the size 5 ± 2 times. The transformer has such a way around every part of it (lesson 7).
 # - The cost: a backward pass through a linear layer has two products of the size of its one forward product. So all gradients
 #   together cost about two forward passes, however many weights there are. Finite differences need two forward passes *for
@@ -376,11 +376,11 @@ lesson.expect("tanh, residual, half the weights: times as much", gradient_sizes(
 # 2. Why is db a sum over the examples, and not their mean? Lesson 1 had the mean.
 # 3. What are dW, db and dx if dout is zero for all examples but one?
 # 4. Suppose W1 shall not be changed any more. Which of the products in the backward pass can be left out? And if W2 shall not?
-# 5. Draw all weights of a tanh network as 0. What is the gradient of W1, of W2, and of b2?
+# 5. Set all weights and biases of this network to 0. What is the gradient of W1, of W2, and of b2?
 #
 # **Answers.** 1. Upwards, against the gradient; y = w2 h with h > 0 rises, from below t towards it. 2. The mean belongs to the
 # loss: its 1/N is in dout already. The layer adds up what it is given. 3. Those of that one example alone. 4. dW1 = x' da; dx is
-# not needed either, if nothing lies before it. Without dW2, one product less as well; but dh = dout W2' is needed, or W1
+# not needed either, if nothing before it learns. Without dW2, one product less as well; but dh = dout W2' is needed, or W1
 # would learn nothing. Frozen means no dW, never no dx (lesson 10). 5. h = 0, so dW2 = h' dout = 0; dh = dout W2' = 0, so dW1 = 0.
 # Only b2 has one. That is why weights start at random.
 #
