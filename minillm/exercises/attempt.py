@@ -197,11 +197,14 @@ class Attempt:
 # Signatures, and how a call is written down.
 
 def signatures(stub):
-    """{function: its parameters}, as the exercise has them; classes with those of __init__."""
+    """{function: its parameters}, as the exercise has them, and as earlier ones have those that it imports."""
     found = {}
     for node in ast.parse(Path(stub).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef):
             found[node.name] = [arg.arg for arg in node.args.args]
+        elif isinstance(node, ast.ImportFrom) and Path(stub).with_name(f"{node.module}.py").exists():
+            earlier = signatures(Path(stub).with_name(f"{node.module}.py"))
+            found |= {alias.name: earlier[alias.name] for alias in node.names if alias.name in earlier}
     return found
 
 

@@ -29,11 +29,7 @@ The cache is what training costs in memory: each layer keeps what it needs until
 answers can forget every array as soon as the next layer has read it.
 """
 
-NAMES = ["x", "W1", "b1", "W2", "b2"]
-
-
 def check(attempt):
-    attempt.signatures |= {"two_layers": NAMES, "linear_backward": ["dout", "x", "W"], "tanh_backward": ["dout", "t"]}
     for trial, (N, M, n_in, H, n_out) in enumerate(attempt.trials("N M I H O", 6)):
         leading = (N,) if trial < 3 else (N, M)
         first, second = (network(attempt.rng, leading, n_in, H, n_out) for _ in range(2))

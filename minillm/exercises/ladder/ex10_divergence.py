@@ -22,7 +22,7 @@ and beyond that each step makes the distance larger, with its sign changed.""",
 EXPLANATION = """
 The steepest direction sets the limit, and the flattest decides how long it takes: at a rate near 2 / lambda_max its distance
 shrinks by the factor 1 - 2 lambda_min / lambda_max each step. So what counts is the ratio of the two, the condition number.
-Inputs that are brought to mean 0 and to one size make it smaller: that is why data are standardised.
+Inputs that are brought to mean 0 and to one size mostly make it smaller: that is why data are standardised.
 
 The loss of a deep network is no bowl, but near a minimum it is like one, and the steepest direction there sets a limit as well.
 Nobody writes down the Hessian of a million weights; its largest eigenvalue can be had from gradients alone, and
