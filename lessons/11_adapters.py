@@ -139,7 +139,7 @@ lesson.expect("finite differences against the backward pass", max(check_layer(la
 #     x ──┬── norm ── attention ── adapter ── (+) ──┬── norm ── MLP ── adapter ── (+) ── x of the next block
 #         └────────────────────────────────────┘    └──────────────────────────────┘
 #
-# The four LayerNorms of the two blocks, and the last one, are trained as well (so did Houlsby): few numbers, but they help.
+# The four LayerNorms of the two blocks, and the last one, are trained as well, as Houlsby did: few numbers, near the adapters.
 # All matrices of the body are frozen. The model's own code knows nothing of this: each sublayer is wrapped from outside
 # (`minillm/finetune/insert.py`).
 
@@ -212,7 +212,7 @@ for name, lr in best.items():
 # %% [markdown]
 # The generalist stands at 1.7 ± 0.2 on novels. Full fine-tuning brings it to 0.13 ± 0.08, the adapter to 0.24 ± 0.12 with a
 # twentieth of the weights. Frozen has almost half of them, and is 0.07 ± 0.07 behind the adapter: *where* the weights stand
-# counts as much as how many they are. (Frozen has none in the first block.) The same novels without pretraining give
+# counts too, not only how many they are. (Frozen has none in the first block.) The same novels without pretraining give
 # 0.52 ± 0.05.
 
 # %%

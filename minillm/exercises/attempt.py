@@ -100,6 +100,9 @@ class Attempt:
             if not isinstance(value, Mapping):
                 flat[label], found[label] = value, results[label]
                 continue
+            if not isinstance(results[label], Mapping):
+                raise Wrong(f"{name} must return a dictionary as {label}, with the keys {', '.join(map(repr, value))}; yours is "
+                            f"{article(type(results[label]).__name__)}.")
             odd = value.keys() ^ results[label].keys()
             if odd:
                 key = sorted(odd, key=str)[0]
@@ -161,7 +164,11 @@ class Attempt:
             if isinstance(value, Mapping) and label in DICTIONARIES:
                 continue
             if isinstance(value, list):
-                value = np.asarray(value)
+                try:
+                    value = np.asarray(value)
+                except ValueError:
+                    raise Wrong(f"{name} returns as {label} a list of arrays of different shapes, which is neither an array "
+                                "nor a dictionary.", line=line) from None
             if value is None or not isinstance(value, (np.ndarray, np.generic, int, float, bool)):
                 raise Wrong(f"{name} must return an array as {label}; yours is {article(type(value).__name__)}.", line=line)
             results[i] = value

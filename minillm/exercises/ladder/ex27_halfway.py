@@ -1,0 +1,163 @@
+"""Exercise 27: part of the way back."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..attempt import Wrong
+
+HINTS = (
+    "For `interpolate` go through the names and make a new array for each. For `halfway`, which three numbers does learned(t) "
+    "need? Two of them are the same for all t.",
+    "Measure e(0) with before and e(1) with after. Then go through t = 0, 0.05, ... in order, measure e(t) at the weights that "
+    "`interpolate` gives, and stop at the first t that is good enough.",
+    """At each t of `[k / 20 for k in range(21)]`:
+
+    learned = (e(0) - e(t)) / (e(0) - e(1))        is it at least the share? Then return t
+
+At t = 1 learned is 1, so one of them is found.""",
+)
+
+EXPLANATION = """
+Your t was tried on a small network as well, which had learned a curve and then something new on a part of it. Along the way back
+it kept the share that was asked for, and less than half of the forgetting was left.
+
+The new loss is flat near the end of the way, and the old one flat near its beginning: so the first steps back win much and cost
+little. The t was chosen by the new task alone. With some old texts at hand you would look at both curves, as in the picture of
+lesson 14. `minillm finetune --remedy wise:keep=0.7` does it for any method, and `interpolate` in `minillm/finetune/remedies.py`
+says what to do with a LoRA, whose change is a product of two matrices.
+"""
+
+STATIONS = [k / 20 for k in range(21)]
+HIDDEN = 24
+
+
+def check(attempt):
+    for trial, (n, m) in enumerate(attempt.trials("N M")):
+        before, after = ({"in": attempt.rng.normal(size=(n, m)), "b": attempt.rng.normal(size=m)} for _ in range(2))
+        check_interpolate(attempt, before, after, (0.25, 0.0, 1.0, float(attempt.rng.random()), 1.5)[trial])
+    for bump in (0, 0, 0, 0, 1, 1):
+        check_bowl(attempt, bump)
+    check_network(attempt)
+
+
+def between(before, after, t):
+    return {name: before[name] + t * (after[name] - before[name]) for name in before}
+
+
+def check_interpolate(attempt, before, after, t):
+    right = {"weights": between(before, after, t)}
+    mistakes = {
+        "before and after are the wrong way round: t = 0 is before, t = 1 is after": between(after, before, t),
+        "only the way is returned; it must start at before": {name: right["weights"][name] - before[name] for name in before},
+        "t multiplies after itself; it must multiply the way, after - before": {
+            name: before[name] + t * after[name] for name in before}}
+    found = attempt.check("interpolate", (before, after, t), right, {
+        sentence: {f"weights[{name!r}]": array for name, array in wrong.items()} for sentence, wrong in mistakes.items()})
+    attempt.insist(not any(np.shares_memory(found[name], other[name]) for name in before for other in (before, after)),
+                   f"interpolate(before, after, {t:g}) returns the very arrays that it was given; it must make new ones, which can "
+                   "be changed without changing the model.")
+
+
+def check_halfway(attempt, before, after, excess, share, note):
+    """Returns the right t."""
+    def asked(weights):
+        if not isinstance(weights, Mapping) or weights.keys() != before.keys():
+            raise Wrong("excess_new was called with something that is no set of weights. Give it a dictionary {name: array} with "
+                        "the names of before, such as `interpolate` returns.")
+        return excess(weights)
+
+    e = np.array([excess(between(before, after, t)) for t in STATIONS])
+    learned = (e[0] - e) / (e[0] - e[-1])
+
+    def first(good):
+        return STATIONS[int(np.argmax(good))] if np.any(good) else None
+
+    t = first(learned >= share)
+    far = STATIONS[max(np.flatnonzero(learned < share)) + 1]
+    mistakes = {
+        "the steps are 0.1; they should be 0.05": first((learned >= share) & (np.arange(21) % 2 == 0)),
+        "it is counted from after; t = 0 is before": 1 - t,
+        "it is the number of the step, not t": round(20 * t),
+        "what is left is compared with the share, where what is learned should be": first(1 - learned <= share),
+        "the first t at which no more than the share is learned is taken": first(learned <= share),
+        "it is found from the far end: the excess does not fall all the way, and a smaller t is good enough, too": far,
+        "e(1) is left out: the fall must be divided by e(0) - e(1)": first((e[0] - e) / e[0] >= share),
+        "t is taken to be the share itself; but the excess does not fall in a straight line": first(np.array(STATIONS) >= share),
+        "it is the last t that is not good enough": t - 0.05,
+        "it is one step too far; `>=`, and the t itself, not the next": t + 0.05,
+        "it is always the last t; return the first that is good enough": 1.0,
+    }
+    attempt.check("halfway", (before, after, asked, share), {"t": t}, {
+        sentence: {"t": wrong} for sentence, wrong in mistakes.items() if wrong is not None}, note)
+    return t
+
+
+def check_bowl(attempt, bump):
+    """A bowl with its lowest point somewhere near the end of the way; with a bump, there is a dent on the way to it."""
+    rng = attempt.rng
+    floor = float(rng.uniform(0.02, 0.1))
+    while True:
+        before, after = ({"in": rng.normal(size=(2, 3)), "b": rng.normal(size=3)} for _ in range(2))
+        lowest, share = float(rng.uniform(0.8, 1.1)), float(rng.uniform(0.5, 0.97))
+        excess = bowl(before, after, lowest, floor, bump)
+        e = np.array([excess(between(before, after, t)) for t in STATIONS])
+        learned = (e[0] - e) / (e[0] - e[-1])
+        good = learned >= share
+        if np.abs(learned - share).min() > 1e-3 and (not bump or np.any(good[:-1] & ~good[1:])):
+            break
+    check_halfway(attempt, before, after, excess, share, "in a bowl" + bump * ", with a dent in its side")
+
+
+def bowl(before, after, lowest, floor, bump):
+    """weights -> floor + |weights - bottom|^2, the whole way being 1 long; the bottom is at t = lowest."""
+    bottom = between(before, after, lowest)
+    size = sum(float(np.sum((after[name] - before[name]) ** 2)) for name in before)
+
+    def excess(weights):
+        off = sum(float(np.sum((weights[name] - bottom[name]) ** 2)) for name in weights) / size
+        return floor + off - bump * float(np.exp(-((np.sqrt(off) - lowest + 0.4) / 0.06) ** 2))
+
+    return excess
+
+
+def check_network(attempt):
+    """Two layers, 1 - 24 - 1: all of a curve, and then something new on a part of it."""
+    rng = attempt.rng
+    x, part = np.linspace(-3, 3, 61), np.linspace(0.5, 2, 16)
+    start = {"in": 2 * rng.normal(size=HIDDEN), "b": 2 * rng.normal(size=HIDDEN), "out": 0.3 * rng.normal(size=HIDDEN)}
+    before = trained(start, x, np.sin(2 * x), 500, 0.03)
+    after = trained(before, part, np.sin(2 * part) + 0.7, 100, 0.01)
+
+    def new(weights):
+        return error(weights, part, np.sin(2 * part) + 0.7)
+
+    def old(weights):
+        return error(weights, x[x < 0.3], np.sin(2 * x[x < 0.3]))
+
+    share, note = 0.85, "on a small network that has learned a curve, and then something new on a part of it"
+    t = check_halfway(attempt, before, after, new, share, note)
+    here = attempt.call("interpolate", before, after, t, returns="weights")
+    kept = (new(before) - new(here)) / (new(before) - new(after))
+    left = (old(here) - old(before)) / (old(after) - old(before))
+    attempt.insist(kept >= share - 1e-9 and left <= 0.5,
+                   f"interpolate and halfway together, {note}: {kept:.0%} of the learning is kept, where it must be {share:.0%}, "
+                   f"and {left:.0%} of the forgetting is left, where it must be less than half.")
+
+
+def error(weights, x, y):
+    return float(np.mean((np.tanh(x[:, None] * weights["in"] + weights["b"]) @ weights["out"] - y) ** 2))
+
+
+def trained(weights, x, y, steps, rate):
+    """By Adam, on all points at once. Takes a few milliseconds."""
+    weights = {name: array.copy() for name, array in weights.items()}
+    m, v = ({name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2))
+    for step in range(1, steps + 1):
+        h = np.tanh(x[:, None] * weights["in"] + weights["b"])
+        d = 2 / len(x) * (h @ weights["out"] - y)
+        dh = (1 - h * h) * np.outer(d, weights["out"])
+        for name, g in {"in": x @ dh, "b": dh.sum(axis=0), "out": h.T @ d}.items():
+            m[name], v[name] = 0.9 * m[name] + 0.1 * g, 0.99 * v[name] + 0.01 * g * g
+            weights[name] -= rate * m[name] / (1 - 0.9 ** step) / (np.sqrt(v[name] / (1 - 0.99 ** step)) + 1e-8)
+    return weights
