@@ -102,7 +102,7 @@ class Attempt:
                 continue
             if not isinstance(results[label], Mapping):
                 raise Wrong(f"{name} must return a dictionary as {label}, with the keys {', '.join(map(repr, value))}; yours is "
-                            f"{article(type(results[label]).__name__)}.")
+                            f"{article(type(results[label]).__name__.removeprefix('nd'))}.")
             odd = value.keys() ^ results[label].keys()
             if odd:
                 key = sorted(odd, key=str)[0]

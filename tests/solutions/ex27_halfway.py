@@ -15,7 +15,7 @@ WRONG = [
     ("before[name] + t * (after[name] - before[name])", "after[name] + t * (before[name] - after[name])", "the wrong way round"),
     ("before[name] + t * (after[name] - before[name])", "t * (after[name] - before[name])", "only the way"),
     ("(first - e) / (first - last)", "(first - e) / first", "e(1) is left out"),
-    ("k / 20 for k in range(20)", "k / 10 for k in range(10)", "the steps are 0.1"),
+    ("k / 20 for k in range(20)", "k / 10 for k in range(10)", "are the steps 0.05"),
     ("(first - e) / (first - last) >= share", "(e - last) / (first - last) <= share", "what is left is compared"),
     ("            return t", "            return 1 - t", "counted from after"),
     ("k / 20 for k in range(20)", "k / 20 for k in range(20, -1, -1)", "always the last t"),

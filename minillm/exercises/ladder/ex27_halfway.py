@@ -36,8 +36,8 @@ def check(attempt):
     for trial, (n, m) in enumerate(attempt.trials("N M")):
         before, after = ({"in": attempt.rng.normal(size=(n, m)), "b": attempt.rng.normal(size=m)} for _ in range(2))
         check_interpolate(attempt, before, after, (0.25, 0.0, 1.0, float(attempt.rng.random()), 1.5)[trial])
-    for bump in (0, 0, 0, 0, 1, 1):
-        check_bowl(attempt, bump)
+    for dent in (0, 0, 0, 0, 1, 1):
+        check_bowl(attempt, dent)
     check_network(attempt)
 
 
@@ -55,8 +55,36 @@ def check_interpolate(attempt, before, after, t):
     found = attempt.check("interpolate", (before, after, t), right, {
         sentence: {f"weights[{name!r}]": array for name, array in wrong.items()} for sentence, wrong in mistakes.items()})
     attempt.insist(not any(np.shares_memory(found[name], other[name]) for name in before for other in (before, after)),
-                   f"interpolate(before, after, {t:g}) returns the very arrays that it was given; it must make new ones, which can "
-                   "be changed without changing the model.")
+                   f"interpolate(before, after, {t:g}) returns the very arrays that it was given; it must make new ones, which "
+                   "can be changed without changing the model.")
+
+
+def measured(before, after, excess):
+    """The excess at each of the stations, and what is learned there."""
+    e = np.array([excess(between(before, after, t)) for t in STATIONS])
+    return e, (e[0] - e) / (e[0] - e[-1])
+
+
+def first(good):
+    return STATIONS[int(np.argmax(good))] if np.any(good) else None
+
+
+def likely(e, learned, share):
+    """{mistake: the t that it gives}"""
+    t = first(learned >= share)
+    return {
+        "e(1) is left out: the fall must be divided by e(0) - e(1)": first((e[0] - e) / e[0] >= share),
+        "it is counted from after; t = 0 is before": 1 - t,
+        "what is left is compared with the share, where what is learned should be": first(1 - learned <= share),
+        "the first t at which no more than the share is learned is taken": first(learned <= share),
+        "t is taken to be the share; but the excess does not fall in a straight line": first(np.array(STATIONS) >= share),
+        "it is found from the far end: the excess does not fall all the way, and a smaller t is good enough, too":
+            STATIONS[max(np.flatnonzero(learned < share)) + 1],
+        "it is the last t that is not good enough": t - 0.05,
+        "it is one step too far. Are the steps 0.05? And is it the t itself that is returned, not the next?": t + 0.05,
+        "it is the number of the step, not t": round(20 * t),
+        "it is always the last t; return the first that is good enough": 1.0,
+    }
 
 
 def check_halfway(attempt, before, after, excess, share, note):
@@ -67,56 +95,38 @@ def check_halfway(attempt, before, after, excess, share, note):
                         "the names of before, such as `interpolate` returns.")
         return excess(weights)
 
-    e = np.array([excess(between(before, after, t)) for t in STATIONS])
-    learned = (e[0] - e) / (e[0] - e[-1])
-
-    def first(good):
-        return STATIONS[int(np.argmax(good))] if np.any(good) else None
-
+    e, learned = measured(before, after, excess)
     t = first(learned >= share)
-    far = STATIONS[max(np.flatnonzero(learned < share)) + 1]
-    mistakes = {
-        "the steps are 0.1; they should be 0.05": first((learned >= share) & (np.arange(21) % 2 == 0)),
-        "it is counted from after; t = 0 is before": 1 - t,
-        "it is the number of the step, not t": round(20 * t),
-        "what is left is compared with the share, where what is learned should be": first(1 - learned <= share),
-        "the first t at which no more than the share is learned is taken": first(learned <= share),
-        "it is found from the far end: the excess does not fall all the way, and a smaller t is good enough, too": far,
-        "e(1) is left out: the fall must be divided by e(0) - e(1)": first((e[0] - e) / e[0] >= share),
-        "t is taken to be the share itself; but the excess does not fall in a straight line": first(np.array(STATIONS) >= share),
-        "it is the last t that is not good enough": t - 0.05,
-        "it is one step too far; `>=`, and the t itself, not the next": t + 0.05,
-        "it is always the last t; return the first that is good enough": 1.0,
-    }
     attempt.check("halfway", (before, after, asked, share), {"t": t}, {
-        sentence: {"t": wrong} for sentence, wrong in mistakes.items() if wrong is not None}, note)
+        sentence: {"t": wrong} for sentence, wrong in likely(e, learned, share).items() if wrong is not None}, note)
     return t
 
 
-def check_bowl(attempt, bump):
-    """A bowl with its lowest point somewhere near the end of the way; with a bump, there is a dent on the way to it."""
+def check_bowl(attempt, dent):
+    """A bowl with its lowest point near the end of the way; with a dent, the excess rises again on the way."""
     rng = attempt.rng
-    floor = float(rng.uniform(0.02, 0.1))
     while True:
         before, after = ({"in": rng.normal(size=(2, 3)), "b": rng.normal(size=3)} for _ in range(2))
-        lowest, share = float(rng.uniform(0.8, 1.1)), float(rng.uniform(0.5, 0.97))
-        excess = bowl(before, after, lowest, floor, bump)
-        e = np.array([excess(between(before, after, t)) for t in STATIONS])
-        learned = (e[0] - e) / (e[0] - e[-1])
+        floor, lowest, share = (float(rng.uniform(*span)) for span in ((0.1, 0.2), (0.85, 1.1), (0.5, 0.8)))
+        excess = bowl(before, after, lowest, floor, dent)
+        e, learned = measured(before, after, excess)
         good = learned >= share
-        if np.abs(learned - share).min() > 1e-3 and (not bump or np.any(good[:-1] & ~good[1:])):
+        values = [first(good), *likely(e, learned, share).values()]
+        apart = dent or None not in values and len({round(value, 6) for value in values}) == len(values) - 1
+        falls_again = np.any(good[:-1] & ~good[1:])
+        if np.abs(learned - share).min() > 1e-3 and falls_again == bool(dent) and apart:        # each mistake gives another t
             break
-    check_halfway(attempt, before, after, excess, share, "in a bowl" + bump * ", with a dent in its side")
+    check_halfway(attempt, before, after, excess, share, "in a bowl" + dent * ", with a dent in its side")
 
 
-def bowl(before, after, lowest, floor, bump):
+def bowl(before, after, lowest, floor, dent):
     """weights -> floor + |weights - bottom|^2, the whole way being 1 long; the bottom is at t = lowest."""
     bottom = between(before, after, lowest)
     size = sum(float(np.sum((after[name] - before[name]) ** 2)) for name in before)
 
     def excess(weights):
         off = sum(float(np.sum((weights[name] - bottom[name]) ** 2)) for name in weights) / size
-        return floor + off - bump * float(np.exp(-((np.sqrt(off) - lowest + 0.4) / 0.06) ** 2))
+        return floor + off - dent * float(np.exp(-((np.sqrt(off) - lowest + 0.4) / 0.06) ** 2))
 
     return excess
 
