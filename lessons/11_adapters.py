@@ -261,7 +261,7 @@ with lesson.picture("rates.png", 10.6, 6.2) as fig:
         ax.plot(*at.T, "-", color=LIGHT.models[name])
         for (x, y), lr in zip(at, runs[name]):
             ax.plot(x, y, "o", ms=13 if lr == best[name] else 7, color=LIGHT.models[name])
-            labels.append(((x, y), f"{name} {lr:g}" if lr == best[name] else f"{lr:g}", LIGHT.models[name]))
+            labels.append(((x, y), name if lr == best[name] else f"{lr:g}", LIGHT.models[name]))
         lines.append(at)
     ax.set(xlabel="excess on novels, the new task", ylabel="excess on the old kinds of text",
            title="Larger steps cost the old skills, whichever weights take them")
@@ -313,6 +313,13 @@ lesson.expect("inserted in block 1, adapter, in %", share("adapter", "1", "inser
 # there, bit for bit, with nothing forgotten. A specialist is a file of 13,696 numbers beside one base, and many can share it
 # (`minillm/finetune/adapters.py`).
 #
+# ## What to notice
+#
+# - One zero is enough to start as nothing, and two would be too many: U = 0 and D random.
+# - Frozen weights still pass the gradient on. An adapter in the first block needs the whole backward pass above it.
+# - "Frozen" is a promise about weights, not about what the model still knows. Measure the old skills, too.
+# - A comparison of ways is one of ways *and* learning rates. Give each its own, chosen on texts that are not the test.
+#
 # ## Exercise
 #
 # Exercise 23 asks for the layer: `adapter_start`, how its four arrays begin; `adapter`, the forward equation at the top of
@@ -341,8 +348,7 @@ lesson.expect("inserted in block 1, adapter, in %", share("adapter", "1", "inser
 # dW of the body, one of three products for each of its matrices (forward, dx, dW). Frozen saves dx as well in all that lies
 # below its block. 2. 2 C m + m + C. 2 (2 * 96 * 16 + 16 + 96) / (12 * 96^2) = 5.8 %; at C = 768, 0.7 %. The share falls as
 # 1 / C: that is why papers on large models speak of one per cent and less. 3. Measure it, and compare it with frozen: both
-# train one block.
-# 4. All 28. Compare what it learns with the table. 5. Measure it.
+# train one block. 4. All 28. Compare what it learns with the table. 5. Measure it.
 #
 # ## Read next
 #

@@ -31,8 +31,8 @@ The first three are one call of linear_backward, the last three another one, plu
 
 EXPLANATION = """
 Because U = 0 the adapted model is the base at first, to the last bit, and dh = dout: the new layer is not there yet, neither
-forward nor backward. In the first step only U and b2 move, D follows. LoRA (lesson 13) starts in the same way, with one of two
-factors at 0, and so does every good insertion: add nothing, but be able to.
+forward nor backward. In the first step only U and b2 move, D follows. LoRA (lesson 13) starts in the same way, with one of
+its two factors at 0: add nothing, but be able to.
 
 A network with such a way past is called residual. `out = h + ...` is in each block of the transformer too, and there it has the
 same effect: the gradient comes down unchanged, plus what the layer has to say.

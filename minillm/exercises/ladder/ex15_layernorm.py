@@ -1,0 +1,77 @@
+"""Exercise 15: LayerNorm and its backward pass."""
+
+import numpy as np
+
+EPS = 1e-5
+
+HINTS = (
+    "All means run over the last axis, and keep it (keepdims=True), so that they fit beside x. The backward pass needs x_hat, r and "
+    "g: those are the cache. Write h = dout * g first; the rest is the equation, term by term.",
+    "dx has three terms. The first hands h on. The second takes away its mean, because mu moves with every x_c. The third takes "
+    "away the part of h along x_hat, because r does, too: a number per row, the mean of h * x_hat, times x_hat.",
+    """dg and db collect from all rows: make all leading axes one, (N, C), and sum over the first.
+
+    dg = (dout * x_hat).reshape(-1, C).sum(axis=0)
+
+and db in the same way of dout alone. In dx, both means are x.mean(axis=-1, keepdims=True) of something.""",
+)
+
+EXPLANATION = """
+Two things cannot reach the loss through a LayerNorm: a constant added to a row, and (but for eps) a row made longer. So dx has no
+part along a constant and none along x_hat; the two terms that are taken away are exactly these parts. That is also why a dout of
+ones, with gains of 1, gives a dx of 0 and proves nothing.
+
+In `minillm/nn/layernorm.py` you will find your lines, done a few rows at a time so that they stay in a core's cache.
+"""
+
+
+def check(attempt):
+    for trial, (N, M, C) in enumerate(attempt.trials("N M C", 6)):
+        leading = (N,) if trial < 3 else (N, M)
+        rng = attempt.rng
+        x, dout = 3 + 2 * rng.normal(size=(*leading, C)), rng.normal(size=(*leading, C))
+        g, b = 1 + 0.5 * rng.normal(size=C), rng.normal(size=C)
+        note = "" if trial < 3 else "with two leading axes"
+        right, wrong = answers(x, g, b, dout)
+        y, cache = attempt.call("layernorm", x, g, b, returns="y cache")
+        attempt.compare("layernorm", (x, g, b), y, {"y": right["y"]}, {text: {"y": w["y"]} for text, w in wrong.items() if "y" in w},
+                        note)
+        attempt.check("layernorm_backward", (dout, cache), {name: right[name] for name in ("dx", "dg", "db")}, wrong, note)
+
+
+def mean(x):
+    return x.mean(axis=-1, keepdims=True)
+
+
+def forward(x, axis=-1, ddof=0, eps=EPS):
+    """x_hat and r"""
+    r = 1 / np.sqrt(x.var(axis=axis, keepdims=True, ddof=ddof) + eps)
+    return (x - x.mean(axis=axis, keepdims=True)) * r, r
+
+
+def answers(x, g, b, dout):
+    """The right results, and those of known mistakes."""
+    C = len(g)
+    x_hat, r = forward(x)
+    h = dout * g
+    rows = tuple(range(x.ndim - 1))
+    right = {"y": g * x_hat + b, "dx": r * (h - mean(h) - x_hat * mean(h * x_hat)), "dg": (dout * x_hat).sum(axis=rows),
+             "db": dout.sum(axis=rows)}
+    return right, {
+        "the variance is divided by C - 1; it must be by C": {"y": g * forward(x, ddof=1)[0] + b},
+        "mean and variance are taken over the rows; it must be over the last axis": {"y": g * forward(x, axis=0)[0] + b},
+        "eps is missing under the root": {"y": g * forward(x, eps=0)[0] + b},
+        "eps is added to the standard deviation; it belongs under the root": {"y": g * (x - mean(x)) / (x.std(
+            axis=-1, keepdims=True) + EPS) + b},
+        "the mean is not taken away": {"y": g * x * r + b},
+        "the gain is missing in h = dout g": {"dx": r * (dout - mean(dout) - x_hat * mean(dout * x_hat))},
+        "mu depends on x, too: the term mean of h is missing": {"dx": r * (h - x_hat * mean(h * x_hat))},
+        "r depends on x, too: the term x_hat times the mean of h x_hat is missing": {"dx": r * (h - mean(h))},
+        "only the way straight through is there; mu and r depend on x as well": {"dx": r * h},
+        "sums are taken where the means over the C numbers belong": {
+            "dx": r * (h - C * mean(h) - x_hat * C * mean(h * x_hat))},
+        "the factor r is missing": {"dx": h - mean(h) - x_hat * mean(h * x_hat)},
+        "the sum over the rows is missing": {"dg": dout * x_hat, "db": dout},
+        "only the first axis is summed over; all leading axes must be": {"dg": (dout * x_hat).sum(axis=0), "db": dout.sum(axis=0)},
+        "this is made of x; the gain multiplies x_hat": {"dg": (dout * x).sum(axis=rows)},
+    }

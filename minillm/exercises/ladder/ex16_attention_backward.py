@@ -1,0 +1,67 @@
+"""Exercise 16: the backward pass of attention."""
+
+import math
+
+import numpy as np
+
+from ...nn.attention import causal_mask
+
+HINTS = (
+    "Four lines, in the order of the stub: dv, dP, dS, and then dq and dk. Write the shapes beside each; with leading axes, the "
+    "transpose of the last two is x.swapaxes(-1, -2), since x.T would turn all of them.",
+    """As products, without leading axes:
+
+    dv = P' do        dP = do v'        dq = dS k / sqrt(D)        dk = dS' q / sqrt(D)
+
+and between dP and dS stands your softmax_backward, which works on the last axis as it is.""",
+    "softmax_backward takes the upstream gradient first and the probabilities second. Divide dS by math.sqrt(D) once, with D = "
+    "q.shape[-1]; then dq is dS @ k, and dk the transpose of dS times q.",
+)
+
+EXPLANATION = """
+Two products of three matrices each, and softmax between them: attention has no parameters of its own, and its backward pass is four
+matrix products, twice as many as its forward pass.
+
+`minillm/nn/attention.py` does one thing more cleverly. The sum in softmax's backward, over r of dP_tr P_tr, is the sum over c of do_tc
+o_tc, since o is P v; and o is at hand. And it works in tiles, so that the scores beyond the mask are never computed.
+"""
+
+
+def check(attempt):
+    for trial, (B, H, T, D) in enumerate(attempt.trials("B H T D", 6)):
+        leading = () if trial < 2 else (B, H)
+        q, k, v, do = attempt.rng.normal(size=(4, *leading, T, D))
+        S = q @ turned(k) / math.sqrt(D) + causal_mask(T, np.dtype(float))
+        P = np.exp(S)
+        P /= P.sum(axis=-1, keepdims=True)
+        right, wrong = answers(do, q, k, v, P)
+        attempt.check("attention_backward", (do, q, k, v, P), right, wrong, "" if trial < 2 else "with two leading axes")
+
+
+def turned(x):
+    return x.swapaxes(-1, -2)
+
+
+def answers(do, q, k, v, P):
+    """The right gradients, and those of known mistakes."""
+    root, dP = math.sqrt(q.shape[-1]), do @ turned(v)
+
+    def from_dS(dS, scale=root):
+        return {"dq": dS @ k / scale, "dk": turned(dS) @ q / scale}
+
+    dS = P * (dP - (dP * P).sum(axis=-1, keepdims=True))
+    return from_dS(dS) | {"dv": turned(P) @ do}, {
+        "1/sqrt(D) is missing: the scores were divided by it, so their gradient is, too": from_dS(dS, 1),
+        "it is divided by D, not by its root": from_dS(dS, root ** 2),
+        "it is divided by sqrt(D) twice": from_dS(dS, root ** 2),
+        "the backward pass of softmax is left out": from_dS(dP),
+        "softmax's sum over the row is missing: dS = P (dP - sum)": from_dS(P * dP),
+        "softmax's sum runs over the queries instead of the keys": from_dS(P * (dP - (dP * P).sum(axis=-2, keepdims=True))),
+        "softmax_backward was given P first; it takes the upstream gradient first": from_dS(
+            dP * (P - (P * dP).sum(axis=-1, keepdims=True))),
+        "dS must be transposed: a key collects from all queries that see it": {"dk": dS @ q / root},
+        "dS must not be transposed: a query collects from all keys that it sees": {"dq": turned(dS) @ k / root},
+        "dq is made of q; it must be of k, by which q was multiplied": {"dq": dS @ q / root},
+        "dk is made of k; it must be of q, by which k was multiplied": {"dk": turned(dS) @ k / root},
+        "P must be transposed: a value collects from all queries that see it": {"dv": P @ do},
+    }
