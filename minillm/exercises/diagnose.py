@@ -35,10 +35,12 @@ def difference(name, right, got, sizes):
     wrong = wrong_entries(right, got)
     first = tuple(map(int, np.argwhere(wrong)[0])) if wrong.ndim else ()
     where = f"{name}[{', '.join(map(str, first))}]" if first else name
-    lines = [f"{where} should be {number(right[first])}, and is {number(got[first])}."]
+    should, found = number(right[first]), number(got[first])
+    if should == found:
+        should, found = repr(right[first].item()), repr(got[first].item())
+    lines = [f"{where} should be {should}, and is {found}."]
     if wrong.ndim and wrong.sum() > 1:
-        lines[0] += f" So are {wrong.sum() - 1} more of its {wrong.size} numbers wrong." if wrong.sum() < wrong.size else (
-            f" All of its {wrong.size} numbers are wrong.")
+        lines[0] += f" {'All' if wrong.all() else wrong.sum()} of its {wrong.size} numbers are wrong."
     return lines + likely(of_value(right, got, wrong, sizes))
 
 
@@ -95,7 +97,7 @@ def factor(right, got):
     if not norm or not np.isfinite(norm):
         return None
     c = float(np.sum(got * right)) / norm
-    return c if c and same(c * right, got, 1e-6) else None
+    return c if c and abs(c - 1) > 1e-5 and same(c * right, got, 1e-6) else None
 
 
 def times(c, sizes):
@@ -112,7 +114,7 @@ def times(c, sizes):
 def shape(array, sizes=()):
     """(2, 5), with the names of its lengths where they have some: (N = 2, 5)"""
     if not np.ndim(array):
-        return "of a single number"
+        return "() of a single number"
     names = {n: name for name, n in dict(sizes).items()}
     text = ", ".join(f"{names[n]} = {n}" if n in names else str(n) for n in np.shape(array))
     return f"({text},)" if np.ndim(array) == 1 else f"({text})"

@@ -9,3 +9,13 @@ def cross_entropy(logits, targets):
     d = np.exp(s) / z
     d[np.arange(n), targets] -= 1
     return loss, d / n
+
+
+WRONG = [
+    ("-np.mean(", "-np.sum(", "1/N is missing"),
+    ("loss, d / n", "loss, d", "1/N is missing"),
+    ("loss, d / n", "loss, -d / n", "it must be p - y"),
+    ("    d[np.arange(n), targets] -= 1\n", "", "not taken away"),
+    (" - logits.max(axis=1, keepdims=True)", " + 0", "overflow"),
+    ("-np.mean(s", "np.mean(s", "the minus is missing"),
+]

@@ -1,0 +1,31 @@
+"""Exercise 13: the table of words, read and corrected.
+
+A word is a number; what the model knows of it is a row of a table W (V, C). To embed words is to read their rows:
+
+    out_nc = W_{index(n), c}
+
+Each row of dout = dL/dout goes to the row of W from which it was read. A row that was read twice gets the sum of both, a row that was
+not read gets zero:
+
+    dW_vc = sum over all n with index(n) = v of dout_nc
+
+The index may have any shape, such as (B, T); out then has that shape and C behind it. There is no gradient for the index.
+
+    >>> W = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    >>> print(embedding(np.array([2, 0, 2]), W).tolist())
+    [[4.0, 5.0], [0.0, 1.0], [4.0, 5.0]]
+    >>> print(embedding_backward(np.array([[1.0, 1.0], [2.0, 2.0], [10.0, 20.0]]), np.array([2, 0, 2]), W).tolist())
+    [[2.0, 2.0], [0.0, 0.0], [11.0, 21.0]]
+"""
+
+import numpy as np
+
+
+def embedding(index, W):
+    """index of whole numbers, of any shape, W (V, C) -> out (*index.shape, C)."""
+    raise NotImplementedError
+
+
+def embedding_backward(dout, index, W):
+    """dout (*index.shape, C), index, W (V, C) -> dW (V, C)."""
+    raise NotImplementedError

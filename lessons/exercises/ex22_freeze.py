@@ -1,0 +1,31 @@
+"""Exercise 22: some weights move, all others stay.
+
+Weights and gradients come as dictionaries, {name: array}, with the names of the project: "blocks.0.attn.qkv.weight". The
+patterns say which train, as in a shell: "blocks.1.*" is all of block 1, "*.bias" every bias. fnmatch(name, pattern) from Python's
+standard library tells whether a name fits.
+
+Return the weights after one step of gradient descent with weight decay, a new dictionary:
+
+    W <- W - rate (dW + decay W)               if the name of W fits one of the patterns, or several
+    W <- W                                     if not: the very same numbers, to the last bit
+
+Frozen weights may have no gradient at all: then `grads` does not contain them. A pattern that fits no name is a slip of the pen, and
+would leave frozen what its writer wanted to train: raise a ValueError whose message has the pattern in it.
+
+    >>> weights = {"a.weight": np.array([1.0, 2.0]), "a.bias": np.array([3.0])}
+    >>> after = step(weights, {"a.bias": np.array([1.0])}, ["*.bias"], rate=0.5, decay=0.1)
+    >>> print({name: W.round(3).tolist() for name, W in after.items()})
+    {'a.weight': [1.0, 2.0], 'a.bias': [2.35]}
+    >>> step(weights, {}, ["*.bais"], rate=0.5, decay=0.1)
+    Traceback (most recent call last):
+    ValueError: the pattern *.bais fits no name
+"""
+
+from fnmatch import fnmatch
+
+import numpy as np
+
+
+def step(weights, grads, patterns, rate, decay):
+    """weights {name: array}, grads {name: array} of those that train, patterns, a list -> the new weights {name: array}."""
+    raise NotImplementedError

@@ -1,0 +1,87 @@
+"""Exercise 12: when to stop."""
+
+HINTS = (
+    "Walk through the looks one by one, and remember where the lowest loss was so far. How long ago was that?",
+    "At look i, if losses[i] is lower than losses[best], best becomes i. Else, i - best looks in a row have brought nothing new.",
+    "Stop as soon as i - best is patience; if that never happens, the loop comes to its end and stop is len(losses) - 1.",
+)
+
+EXPLANATION = """
+Early stopping is the oldest remedy against overfitting, and the cheapest: the way of training passes by a good model, and goes on to a
+worse one. The validation texts are used to choose, so the loss of the chosen one on them is a little too good; what counts in the
+end must be measured on texts that took no part in any choice.
+
+With patience 1 a single unlucky look ends it; with much patience one waits for nothing. Lesson 15 shows how different the best moment
+and the end can be.
+"""
+
+
+def right(losses, patience):
+    best = 0
+    for i, loss in enumerate(losses):
+        if loss < losses[best]:
+            best = i
+        elif i - best == patience:
+            return best, i
+    return best, len(losses) - 1
+
+
+def with_ties(losses, patience):
+    best = 0
+    for i, loss in enumerate(losses):
+        if loss <= losses[best]:
+            best = i
+        elif i - best == patience:
+            return best, i
+    return best, len(losses) - 1
+
+
+def rising(losses, patience):
+    """Stops when the loss has risen so many times in a row."""
+    count = 0
+    for i in range(1, len(losses)):
+        count = count + 1 if losses[i] >= losses[i - 1] else 0
+        if count == patience:
+            break
+    else:
+        i = len(losses) - 1
+    return min(range(i + 1), key=losses.__getitem__), i
+
+
+def never_set_back(losses, patience):
+    """Counts all looks without a new lowest, in a row or not."""
+    best = count = 0
+    for i in range(1, len(losses)):
+        if losses[i] < losses[best]:
+            best = i
+        else:
+            count += 1
+            if count == patience:
+                return best, i
+    return best, len(losses) - 1
+
+
+def check(attempt):
+    cases = [([5.0, 3.0, 4.0, 2.0, 2.5, 2.2, 1.0], 2), ([1.0, 2.0], 1), ([2.0], 3), ([3.0, 2.0, 1.0], 1), ([1.0, 1.0, 1.0, 1.0], 2),
+             ([4.0, 3.0, 3.5, 2.0, 2.5, 1.0, 1.5, 0.5], 2)]
+    cases += [([float(loss) for loss in attempt.rng.integers(0, 9, attempt.rng.integers(4, 15))],
+               int(attempt.rng.integers(1, 5))) for _ in range(40)]
+    for losses, patience in cases:
+        best, stop = right(losses, patience)
+        wrong = {
+            "training ends too late: at that look there were more than `patience` in a row without a new lowest": (
+                lambda losses, patience: right(losses, patience + 1)),
+            "training ends too early: fewer than `patience` looks in a row were without a new lowest": (
+                lambda losses, patience: right(losses, patience - 1)),
+            "a loss that only equals the lowest is no new lowest": with_ties,
+            "what counts is the distance from the lowest loss, not rises from one look to the next": rising,
+            "the count begins anew after each new lowest": never_set_back,
+            "training does not end when patience is over": lambda losses, patience: (
+                min(range(len(losses)), key=losses.__getitem__), len(losses) - 1),
+        }
+        found = attempt.call("early_stopping", list(losses), patience, returns="best stop")
+        known = next((text for text, other in wrong.items()
+                      if tuple(found) == other(losses, patience) != (best, stop)), None)
+        attempt.insist(tuple(found) == (best, stop),
+                       f"early_stopping({losses}, {patience}) should be ({best}, {stop}), and is ({found[0]}, {found[1]}).",
+                       f"Likely: {known}." if known else "")

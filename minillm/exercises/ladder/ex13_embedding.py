@@ -1,0 +1,41 @@
+"""Exercise 13: the table of words, read and corrected."""
+
+import numpy as np
+
+HINTS = (
+    "An array can be an index: W[index] reads a row for each number in it, whatever its shape. For the way back, begin with zeros "
+    "in the shape of W (np.zeros_like(W), which is of its type, too).",
+    "dW[index] += dout looks right and is not: of a row that occurs twice, NumPy adds only one. np.add.at(dW, index, dout) adds all.",
+    """As a product of arrays: with the one-hot rows O (N, V), O_nv = [index(n) = v], the embedding is O W, so dW = O' dout. In code:
+
+    dW = np.zeros_like(W), and then np.add.at with dW, index and dout""",
+)
+
+EXPLANATION = """
+To read a row is a product with a one-hot vector, done without the product; so nothing here is new but the bookkeeping. Words that
+occur often get many corrections in a step, rare ones none: this is why rare words are learned late.
+
+np.add.at is right and slow. `minillm/nn/embedding.py` sorts the index, so that equal words lie side by side, and adds up neighbours: four
+times as fast.
+"""
+
+
+def check(attempt):
+    for trial, (N, M, V, C) in enumerate(attempt.trials("N M V C", 6)):
+        shape = (N,) if trial < 3 else (N, M)
+        note = "" if trial < 3 else "with two axes"
+        W, index = attempt.rng.normal(size=(V, C)), attempt.rng.integers(0, V - 1, shape)      # the last word never occurs
+        index.flat[-1] = index.flat[0]                                                         # and one at least twice
+        dout = attempt.rng.normal(size=(*shape, C))
+        attempt.check("embedding", (index, W), {"out": W[index]}, note=note)
+        dW, last, once = np.zeros_like(W), np.zeros_like(W), np.zeros_like(W)
+        np.add.at(dW, index, dout)
+        last[index] = dout
+        once[np.unique(index)] = 1
+        count = np.bincount(index.reshape(-1), minlength=V)[:, None]
+        attempt.check("embedding_backward", (dout, index, W), {"dW": dW}, {
+            "a word that occurs twice got only one of its corrections; they must add up (np.add.at)": {"dW": last},
+            "the corrections of a word are averaged; they must add up": {"dW": dW / np.maximum(count, 1)},
+            "the table itself is in it; start from zeros": {"dW": W + dW},
+            "only the rows that were read are returned; dW has the shape of W": {"dW": dout},
+        }, note)

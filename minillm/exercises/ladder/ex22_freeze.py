@@ -1,0 +1,70 @@
+"""Exercise 22: some weights move, all others stay."""
+
+from fnmatch import fnmatch
+
+import numpy as np
+
+HINTS = (
+    "Go through the weights by name. Does any of the patterns fit? Then make the new array; if not, hand on the old one as it is.",
+    "any(fnmatch(name, pattern) for pattern in patterns) answers the first question. Do not touch grads[name] before you know that the "
+    "weight trains: it may not be there.",
+    "For the slip of the pen ask the other way round, for each pattern: does it fit any name? Do it before anything else. Then build a "
+    "new dictionary: W - rate * (grads[name] + decay * W) for those that train, W for all others.",
+)
+
+EXPLANATION = """
+Two slips are common in real code. To freeze by setting gradients to zero leaves the weight decay at work, and frozen weights slowly shrink.
+And a pattern with a typo trains nothing, without a word. Here both are impossible, and so they are in
+`minillm/finetune/methods/partial.py`.
+
+In a real step the gradient of a frozen weight is not even computed. dx still passes through its layer, as long as anything before it
+trains; below the lowest weight that trains the backward pass ends (`needs_dx` in `minillm/nn/module.py`).
+"""
+
+PATTERNS = (["*.bias"], ["blocks.1.*"], ["*"], ["blocks.0.*", "*.bias"], ["wte.weight"], ["*.mlp.*", "ln_f.*"])
+NAMES = ("wte.weight", "blocks.0.attn.weight", "blocks.0.attn.bias", "blocks.0.mlp.weight", "blocks.0.mlp.bias",
+         "blocks.1.attn.weight", "blocks.1.attn.bias", "blocks.1.mlp.weight", "blocks.1.mlp.bias", "ln_f.weight", "ln_f.bias")
+
+
+def check(attempt):
+    for patterns in PATTERNS:
+        rng, rate, decay = attempt.rng, 0.3, 0.2
+        weights = {name: rng.normal(size=(3, 2) if name.endswith("weight") else 2) for name in NAMES}
+        train = {name for name in NAMES if any(fnmatch(name, pattern) for pattern in patterns)}
+        grads = {name: rng.normal(size=weights[name].shape) for name in NAMES if name in train}
+        moved = {name: W - rate * (grads[name] + decay * W) if name in train else W for name, W in weights.items()}
+        decayed = {name: W - rate * (grads.get(name, 0) + decay * W) for name, W in weights.items()}
+        plain = {name: W - rate * grads[name] if name in train else W for name, W in weights.items()}
+        inside = {name: W - rate * grads[name] - decay * W if name in train else W for name, W in weights.items()}
+        args = (weights, grads, list(patterns), rate, decay)
+        found = attempt.call("step", *args, returns="weights")
+        attempt.compare("step", args, found, {"weights": moved}, {
+            "only the gradient is masked; the decay still moves frozen weights": entries(decayed, set(NAMES) - train),
+            "the decay is missing": entries(plain, train),
+            "the decay is not multiplied by the rate": entries(inside, train),
+        }, note=f"and the patterns {patterns}")
+        for name in set(NAMES) - train:
+            attempt.insist(found[name].tobytes() == weights[name].tobytes(),
+                           f"{name} is frozen, and not the same to the last bit: do not compute with it, hand it on.")
+    check_the_slip(attempt, weights)
+
+
+def entries(weights, names):
+    return {f"weights[{name!r}]": weights[name] for name in names}
+
+
+def check_the_slip(attempt, weights):
+    """A pattern that fits nothing."""
+    for patterns in (["*.bais"], ["*.bias", "block.0.*"]):
+        try:
+            attempt.get("step")(weights, {name: 0 * W for name, W in weights.items()}, patterns, 0.1, 0.1)
+        except ValueError as error:
+            attempt.insist(patterns[-1] in str(error), f"The message for the pattern {patterns[-1]!r}, which fits no name, should have "
+                                                       f"the pattern in it; it is: {error}")
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            attempt.insist(False, f"The pattern {patterns[-1]!r} fits no name: that is to be a ValueError, and was "
+                                  f"{type(error).__name__}: {error}")
+        else:
+            attempt.insist(False, f"The pattern {patterns[-1]!r} fits no name, and nothing was said: raise a ValueError.")

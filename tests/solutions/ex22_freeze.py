@@ -1,0 +1,21 @@
+from fnmatch import fnmatch
+
+
+def step(weights, grads, patterns, rate, decay):
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in weights):
+            raise ValueError(f"the pattern {pattern} fits no name")
+    trains = {name: any(fnmatch(name, pattern) for pattern in patterns) for name in weights}
+    return {name: W - rate * (grads[name] + decay * W) if trains[name] else W for name, W in weights.items()}
+
+
+WRONG = [
+    ("W - rate * (grads[name] + decay * W) if trains[name] else W", "W - rate * (grads.get(name, 0) + decay * W)",
+     "the decay still moves"),
+    (" + decay * W", "", "the decay is missing"),
+    ("(grads[name] + decay * W)", "grads[name] - decay * W", "not multiplied by the rate"),
+    ("any(fnmatch(name, pattern) for pattern in patterns)", "all(fnmatch(name, pattern) for pattern in patterns)", "should be"),
+    ("            raise ValueError(f\"the pattern {pattern} fits no name\")", "            pass", "nothing was said"),
+    ("fits no name\")", "\") if False else ValueError('no')", "should have the pattern in it"),
+    (" else W for name", " else W + 1e-13 for name", "to the last bit"),
+]
