@@ -4,8 +4,8 @@ A word is a number; what the model knows of it is a row of a table W (V, C). To 
 
     out_nc = W_{index(n), c}
 
-Each row of dout = dL/dout goes to the row of W from which it was read. A row that was read twice gets the sum of both, a row that was
-not read gets zero:
+Each row of dout = dL/dout goes to the row of W from which it was read. A row that was read twice gets the sum of both, a row
+that was not read gets zero:
 
     dW_vc = sum over all n with index(n) = v of dout_nc
 

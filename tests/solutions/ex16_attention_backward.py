@@ -11,7 +11,7 @@ def attention_backward(do, q, k, v, P):
 
 WRONG = [
     (" / math.sqrt(q.shape[-1])", "", "1/sqrt(D) is missing"),
-    ("softmax_backward(do @ v.swapaxes(-1, -2), P)", "softmax_backward(P, do @ v.swapaxes(-1, -2))", "the upstream gradient first"),
+    ("softmax_backward(do @ v.swapaxes(-1, -2), P)", "softmax_backward(P, do @ v.swapaxes(-1, -2))", "upstream gradient first"),
     ("softmax_backward(do @ v.swapaxes(-1, -2), P)", "(do @ v.swapaxes(-1, -2))", "softmax is left out"),
     ("dS.swapaxes(-1, -2) @ q", "dS @ q", "a key collects"),
     ("P.swapaxes(-1, -2) @ do", "P @ do", "a value collects"),

@@ -16,6 +16,6 @@ WRONG = [
     ("(grads[name] + decay * W)", "grads[name] - decay * W", "not multiplied by the rate"),
     ("any(fnmatch(name, pattern) for pattern in patterns)", "all(fnmatch(name, pattern) for pattern in patterns)", "should be"),
     ("            raise ValueError(f\"the pattern {pattern} fits no name\")", "            pass", "nothing was said"),
-    ("fits no name\")", "\") if False else ValueError('no')", "should have the pattern in it"),
+    ("fits no name\")", "\") if False else ValueError('no')", "the message should have the pattern"),
     (" else W for name", " else W + 1e-13 for name", "to the last bit"),
 ]

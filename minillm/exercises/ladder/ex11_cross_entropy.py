@@ -18,8 +18,8 @@ EXPLANATION = """
 p - y: the model's answer minus the right one, as for the squared error of lesson 1. It does not saturate. However sure the model
 is of a wrong class, the gradient is near 1, since the steep logarithm cancels softmax's flat ends (lesson 2).
 
-A language model is this classifier at every position of a text, with the next word as the class. `minillm/nn/cross_entropy.py` adds what
-batches of texts need: targets that do not count, and a constant to divide by.
+A language model is this classifier at every position of a text, with the next word as the class.
+`minillm/nn/cross_entropy.py` adds what batches of texts need: targets that do not count, and a constant to divide by.
 """
 
 

@@ -7,12 +7,12 @@ HINTS = (
 )
 
 EXPLANATION = """
-Early stopping is the oldest remedy against overfitting, and the cheapest: the way of training passes by a good model, and goes on to a
-worse one. The validation texts are used to choose, so the loss of the chosen one on them is a little too good; what counts in the
-end must be measured on texts that took no part in any choice.
+Early stopping is the oldest remedy against overfitting, and the cheapest: the way of training passes by a good model, and
+goes on to a worse one. The validation texts are used to choose, so the loss of the chosen one on them is a little too good;
+what counts in the end must be measured on texts that took no part in any choice.
 
-With patience 1 a single unlucky look ends it; with much patience one waits for nothing. Lesson 15 shows how different the best moment
-and the end can be.
+With patience 1 a single unlucky look ends it; with much patience one waits for nothing. Lesson 15 shows how different the
+best moment and the end can be.
 """
 
 
@@ -62,8 +62,8 @@ def never_set_back(losses, patience):
 
 
 def check(attempt):
-    cases = [([5.0, 3.0, 4.0, 2.0, 2.5, 2.2, 1.0], 2), ([1.0, 2.0], 1), ([2.0], 3), ([3.0, 2.0, 1.0], 1), ([1.0, 1.0, 1.0, 1.0], 2),
-             ([4.0, 3.0, 3.5, 2.0, 2.5, 1.0, 1.5, 0.5], 2)]
+    cases = [([5.0, 3.0, 4.0, 2.0, 2.5, 2.2, 1.0], 2), ([1.0, 2.0], 1), ([2.0], 3), ([3.0, 2.0, 1.0], 1),
+             ([1.0, 1.0, 1.0, 1.0], 2), ([4.0, 3.0, 3.5, 2.0, 2.5, 1.0, 1.5, 0.5], 2)]
     cases += [([float(loss) for loss in attempt.rng.integers(0, 9, attempt.rng.integers(4, 15))],
                int(attempt.rng.integers(1, 5))) for _ in range(40)]
     for losses, patience in cases:

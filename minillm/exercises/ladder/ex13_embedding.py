@@ -3,10 +3,10 @@
 import numpy as np
 
 HINTS = (
-    "An array can be an index: W[index] reads a row for each number in it, whatever its shape. For the way back, begin with zeros "
-    "in the shape of W (np.zeros_like(W), which is of its type, too).",
-    "dW[index] += dout looks right and is not: of a row that occurs twice, NumPy adds only one. np.add.at(dW, index, dout) adds all.",
-    """As a product of arrays: with the one-hot rows O (N, V), O_nv = [index(n) = v], the embedding is O W, so dW = O' dout. In code:
+    "An array can be an index: W[index] reads a row for each number in it, whatever its shape. For the way back, begin with "
+    "zeros in the shape of W (np.zeros_like(W), which is of its type, too).",
+    "dW[index] += dout looks right and is not: of a row that occurs twice, only one is added. np.add.at(dW, index, dout) adds all.",
+    """As a product of arrays: with the one-hot rows O (N, V), O_nv = [index(n) = v], out = O W, so dW = O' dout. In code:
 
     dW = np.zeros_like(W), and then np.add.at with dW, index and dout""",
 )
@@ -15,8 +15,8 @@ EXPLANATION = """
 To read a row is a product with a one-hot vector, done without the product; so nothing here is new but the bookkeeping. Words that
 occur often get many corrections in a step, rare ones none: this is why rare words are learned late.
 
-np.add.at is right and slow. `minillm/nn/embedding.py` sorts the index, so that equal words lie side by side, and adds up neighbours: four
-times as fast.
+np.add.at is right and slow. `minillm/nn/embedding.py` sorts the index, so that equal words lie side by side, and adds up
+neighbours: four times as fast.
 """
 
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 HINTS = (
-    "Scores first: q times the transpose of k, divided by math.sqrt(D). Then what lies above the diagonal becomes -infinity; then softmax; "
-    "then the product with v.",
-    "np.tri(T) has ones on and below the diagonal, and zeros above. np.where(condition, a, b) takes from a where the condition is true, "
-    "else from b; it stretches (T, T) over all leading axes.",
+    "Scores first: q times the transpose of k, divided by math.sqrt(D). Then what lies above the diagonal becomes -infinity; "
+    "then softmax; then the product with v.",
+    "np.tri(T) has ones on and below the diagonal, and zeros above. np.where(condition, a, b) takes from a where the condition "
+    "is true, else from b; it stretches (T, T) over all leading axes.",
     """The four lines:
 
     S = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])

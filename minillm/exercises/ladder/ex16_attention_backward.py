@@ -19,11 +19,11 @@ and between dP and dS stands your softmax_backward, which works on the last axis
 )
 
 EXPLANATION = """
-Two products of three matrices each, and softmax between them: attention has no parameters of its own, and its backward pass is four
-matrix products, twice as many as its forward pass.
+Two products of three matrices each, and softmax between them: attention has no parameters of its own, and its backward pass
+is four matrix products, twice as many as its forward pass.
 
-`minillm/nn/attention.py` does one thing more cleverly. The sum in softmax's backward, over r of dP_tr P_tr, is the sum over c of do_tc
-o_tc, since o is P v; and o is at hand. And it works in tiles, so that the scores beyond the mask are never computed.
+`minillm/nn/attention.py` does one thing more cleverly. The sum in softmax's backward, over r of dP_tr P_tr, is the sum over c
+of do_tc o_tc, since o is P v; and o is at hand. And it works in tiles, so that the scores beyond the mask are never computed.
 """
 
 

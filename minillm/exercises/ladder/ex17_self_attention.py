@@ -5,11 +5,12 @@ import numpy as np
 from ...nn import CausalSelfAttention
 
 HINTS = (
-    "y.reshape(B, T, 3, H, D) cuts each row into thirds, and each third into heads; nothing moves in memory. Then .transpose brings "
-    "the axes into the order (3, B, H, T, D), and its three parts are q, k and v. merge_heads is a transpose, then a reshape.",
-    "The backward pass, last layer first: linear_backward gives dm, dW_o, db_o; dm is cut into heads like m was merged, do (B, H, T, D); "
-    "attention_backward gives dq, dk, dv; these are put together again to dy (B, T, 3 C), in the order of y; and linear_backward "
-    "gives dx, dW, db.",
+    "y.reshape(B, T, 3, H, D) cuts each row into thirds, and each third into heads; nothing moves in memory. Then .transpose "
+    "brings the axes into the order (3, B, H, T, D), and its three parts are q, k and v. merge_heads is a transpose, then a "
+    "reshape.",
+    "The backward pass, last layer first: linear_backward gives dm, dW_o, db_o; dm is cut into heads like m was merged, do (B, "
+    "H, T, D); attention_backward gives dq, dk, dv; these are put together again to dy (B, T, 3 C), in the order of y; and "
+    "linear_backward gives dx, dW, db.",
     """The two rearrangements of the backward pass:
 
     do = dm.reshape(B, T, H, D).transpose(0, 2, 1, 3)

@@ -9,10 +9,10 @@ from ...nn import MLP
 A, B = math.sqrt(2 / math.pi), 0.044715
 
 HINTS = (
-    "Write u and t first, as the stub has them, in gelu and again in gelu_backward. x * x * x is far quicker than x ** 3. The MLP is "
-    "exercise 6 with gelu for tanh; mlp_backward is exercise 8 with gelu_backward for tanh_backward.",
-    "In mlp, keep a, the input of gelu: its slope is a function of a, and cannot be had from h alone. The cache needs x, W1, a, h and "
-    "W2; no bias is needed in the backward pass.",
+    "Write u and t first, as the stub has them, in gelu and again in gelu_backward. x * x * x is far quicker than x ** 3. The "
+    "MLP is exercise 6 with gelu for tanh; mlp_backward is exercise 8 with gelu_backward for tanh_backward.",
+    "In mlp, keep a, the input of gelu: its slope is a function of a, and cannot be had from h alone. The cache needs x, W1, "
+    "a, h and W2; no bias is needed in the backward pass.",
     """Backward, last layer first:
 
     dh, dW2, db2 = linear_backward of the second layer, whose input was h
@@ -21,9 +21,9 @@ HINTS = (
 )
 
 EXPLANATION = """
-Two thirds of the weights of a block are in its MLP, and a good part of its elementwise work in this tanh. `minillm/nn/gelu.py` makes the
-slope in the forward pass already, while tanh is at hand: the backward pass is then one product. It is the same derivative, kept
-instead of made anew: memory for time.
+Two thirds of the weights of a block are in its MLP, and a good part of its elementwise work in this tanh.
+`minillm/nn/gelu.py` makes the slope in the forward pass already, while tanh is at hand: the backward pass is then one
+product. It is the same derivative, kept instead of made anew: memory for time.
 
 With h = (1 + t) / 2 it reads dy/dx = h + 2 y (1 - h) du/dx; can you see that this is yours?
 """

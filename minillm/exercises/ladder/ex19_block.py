@@ -5,8 +5,8 @@ import numpy as np
 from ...nn import Block
 
 HINTS = (
-    "Forward: four calls and two sums. Each call gives a cache; the block's cache is those four. Name the results n1 (of norm_1), a (of "
-    "attention), x1, n2, m.",
+    "Forward: four calls and two sums. Each call gives a cache; the block's cache is those four. Name the results n1 (of "
+    "norm_1), a (of attention), x1, n2, m.",
     "Backward, last first: mlp_backward of dout, with its cache, gives dn2 and four gradients. layernorm_backward of dn2 gives a "
     "part of dx1 and two gradients. Add dout to that part: this is dx1. Then the same again with attention, norm_1 and dx1.",
     """The order in which your functions return their gradients is that of the names in the stub:

@@ -3,8 +3,8 @@
 import numpy as np
 
 HINTS = (
-    "It is a linear layer without a bias, whose matrix is W transposed. What were dx and dW of exercise 7, and what becomes of them "
-    "if W' stands in the place of W?",
+    "It is a linear layer without a bias, whose matrix is W transposed. What were dx and dW of exercise 7, and what becomes of "
+    "them if W' stands in the place of W?",
     """In index notation the sums tell what to do:
 
     dx_nc = sum_v dout_nv W_vc        dW_vc = sum_n dout_nv x_nc
@@ -18,8 +18,8 @@ Nothing had to be done for the tie but to add. Whenever one array is used twice,
 layers of the project add to p.grad and never overwrite it. If you find `=` in a backward pass where `+=` should be, you have
 found the bug.
 
-The two ways feel very different. On the way in only the rows of words that occur get a gradient; on the way out every row gets one
-at every position, since each wrong word must be made a little less likely.
+The two ways feel very different. On the way in only the rows of words that occur get a gradient; on the way out every row
+gets one at every position, since each wrong word must be made a little less likely.
 """
 
 

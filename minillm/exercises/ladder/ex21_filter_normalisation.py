@@ -3,19 +3,21 @@
 import numpy as np
 
 HINTS = (
-    "The length of each column is one number per column: a sum over which axis? Keep that axis (keepdims=True), and the lengths (1, out) "
-    "fit beside d (in, out).",
-    "np.linalg.norm(d, axis=0, keepdims=True) is the length of each column. Do not divide by the length of W's columns, which may be 0.",
-    "d times (lengths of W's columns divided by lengths of d's columns). Where W's column is 0 the factor is 0, and so is the result.",
+    "The length of each column is one number per column: a sum over which axis? Keep that axis (keepdims=True), and the "
+    "lengths (1, out) fit beside d (in, out).",
+    "np.linalg.norm(d, axis=0, keepdims=True) is the length of each column. Do not divide by the length of W's columns, which "
+    "may be 0.",
+    "d times (lengths of W's columns divided by lengths of d's columns). Where W's column is 0 the factor is 0, and so is the "
+    "result.",
 )
 
 EXPLANATION = """
-Now rescaling a layer rescales the direction with it, and the picture stays the same, as it should: it is the same function (Li et al.
-2018). Taken over the whole matrix instead, the lengths of single filters would be wrong; taken over rows, they would belong to
-inputs, which are nobody's filter.
+Now rescaling a layer rescales the direction with it, and the picture stays the same, as it should: it is the same function
+(Li et al. 2018). Taken over the whole matrix instead, the lengths of single filters would be wrong; taken over rows, they
+would belong to inputs, which are nobody's filter.
 
-`filter_normalised` in `minillm/surface/directions.py` does this for every matrix of a model, and knows that in a table of words the filters
-are the rows. Biases and gains stay where they are.
+`filter_normalised` in `minillm/surface/directions.py` does this for every matrix of a model, and knows that in a table of
+words the filters are the rows. Biases and gains stay where they are.
 """
 
 
