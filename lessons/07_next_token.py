@@ -1,0 +1,286 @@
+# %% [markdown]
+# # Lesson 7: the next token
+#
+# **Question.** What does a language model do, and how does it know what was said before?
+#
+# **Time.** 5 seconds to run, and 20 more if the generalist is not there yet; 40 minutes to read and try.
+#
+# **Read.** Lessons 2 (softmax), 3 (layers as products) and 6 (classification, cross-entropy).
+#
+# **Exercises.** 13 `embedding`, 14 `causal_attention` (`minillm lesson 7 --start`).
+
+# %%
+import textwrap
+
+import numpy as np
+from common import CONTEXT, Lesson, generalist, new_generalist
+
+from minillm import World, evaluate_world, generate
+from minillm.draw.style import LIGHT
+from minillm.nn import Softmax
+from minillm.train.evaluate import pooled
+
+lesson = Lesson(7, "the next token")
+world, trained = World(lesson.seed), generalist(lesson)
+untrained, _, _ = new_generalist(world, lesson)
+words = world.tokenizer.tokens
+TEST = 8 if lesson.quick else 60
+
+# %% [markdown]
+# ## The idea: one question, again and again
+#
+# A language model answers a single question: **given the words so far, what comes next?** Its answer is not a word but a
+# probability for each word that it knows. To write, it draws a word from these probabilities, puts it behind the others, and
+# asks itself again.
+#
+# A **token** is what a model takes as one unit: a word here, a piece of a word or a character elsewhere. Inside, it is a number. Here
+# is a text of our toy world, in which everything is known that can be known (lesson 9):
+
+# %%
+document = world.documents("report", 1, "test")[0]
+ids = np.array(document.ids)
+print(textwrap.fill(world.tokenizer.decode(document.ids), 100))
+print("as numbers:", *ids[:12], "...")
+
+# %% [markdown]
+# That is lesson 6's classification: the input is what stands before, the class is the next word. And one text gives many examples. Of
+# a text of T + 1 tokens the first T are the inputs; the **targets** are the same text, one place further:
+
+# %%
+inputs, targets = ids[:-1], ids[1:]
+for t in range(2, 8):
+    print(f"after  {' '.join(words[i] for i in inputs[:t + 1]):60s} comes  {words[targets[t]]}")
+
+# %% [markdown]
+# ## The equation, part 1: words as vectors
+#
+# A word is a number without meaning: 17 is not more than 16. So each of the V words gets a vector of C numbers, a row of a table
+# W (V, C). To **embed** a text is to read the rows of its words:
+#
+# $$ out_{nc} = W_{index(n),\,c} $$
+#
+# What is the gradient? Write the reading as a product. Let O (N, V) have a 1 where word v stands at place n, else 0 (a "one-hot" row
+# for each place): out = O W. From lesson 4 we know dW = O' dout, which is
+#
+# $$ dW_{vc} = \sum_n O_{nv}\,dout_{nc} = \sum_{n:\;index(n) = v} dout_{nc} $$
+#
+# Each row of dout goes to the row of W from which it was read. A word that occurs twice collects twice, one that does not
+# occur gets nothing. **Exercise 13** is this. (A small trap: `dW[index] += dout` adds only one of the rows of a word that
+# occurs twice. `np.add.at(dW, index, dout)` adds all.) A second table, of places, tells where in the text a word stands; both
+# vectors are added.
+#
+# ## Part 2: attention
+#
+# All layers so far look at one place alone. But what follows "so says" in a report? The name with which it began. The model must
+# look back and fetch it. That is **attention**. From its vector every position makes three others, by three linear layers:
+#
+# - a **query** q: what am I looking for?
+# - a **key** k: what can I be found by?
+# - a **value** v: what will I hand over?
+#
+# Position t compares its query with the key of each position s. The dot product is large where both point the same way; softmax turns
+# these scores into weights P that sum to 1; and what it gathers is the mean of the values, weighted by P:
+#
+# $$ S_{ts} = \frac{1}{\sqrt D}\sum_c q_{tc}\,k_{sc} \qquad P_{ts} = \frac{\exp S_{ts}}{\sum_r \exp S_{tr}} \qquad
+#    o_{tc} = \sum_s P_{ts}\,v_{sc} $$
+#
+# **Why the root?** A sum of D products of independent random numbers of variance 1 has variance D. Without the root the scores would
+# grow with D, and softmax would saturate (lesson 2). With it they keep the size 1:
+
+# %%
+rng = lesson.rng(1)
+for D in (4, 64, 1024):
+    q, k = rng.normal(size=(2, 400, D))
+    S = q @ k.T
+    print(f"D = {D:4d}:  scores q.k have a standard deviation of {S.std():6.2f}, divided by sqrt(D) {(S / np.sqrt(D)).std():.2f}")
+lesson.expect("standard deviation of scores, D = 1024, with the root", (S / np.sqrt(D)).std(), "1.00 ± 0.02")
+
+# %% [markdown]
+# It is 1.00 ± 0.02 whatever D is.
+#
+# **The mask.** All positions of a text are computed at once. But position t must predict word t + 1, so it must not see it. Scores of
+# the future are set to minus infinity before softmax, which makes their weights exactly 0:
+#
+# $$ S_{ts} = -\infty \quad\text{for } s > t $$
+#
+# Here it is for four positions with equal scores: a position sees itself and what came before.
+
+# %%
+S = np.where(np.tri(4, dtype=bool), 0.0, -np.inf)
+print(Softmax().forward(S)[0].round(2))
+
+# %% [markdown]
+# **Exercise 14** is these equations. A model has several such **heads** side by side, each with queries, keys and values of its own: one
+# can fetch a name while another counts. What they gather is put side by side again, and a last linear layer mixes it.
+#
+# ## The whole GPT
+#
+# | | | shape |
+# |---|---|---|
+# | 1 | words and places become vectors, added | (B, T, C) |
+# | 2 | in each **block**: norm, then attention, added to what was there | (B, T, C) |
+# | 3 | then norm, then an MLP of two layers at each position, added | (B, T, C) |
+# | 4 | after the last block, a norm | (B, T, C) |
+# | 5 | the score of each word: the product with its row of the table of words | (B, T, V) |
+#
+# "Added to what was there" are the residual ways of lesson 4. Lesson 8 goes through all of it backwards. In code it is
+# `minillm/nn/gpt.py`, and its forward pass has ten lines.
+#
+# No position sees its future. So changing a word changes nothing before it, not in the last bit:
+
+# %%
+changed = ids[:-1].copy()
+place = len(changed) // 2
+changed[place] = (changed[place] + 1) % len(words)
+before, after = (trained.logits(tokens[None])[0] for tokens in (inputs, changed))
+lesson.expect(f"places 0 to {place - 1}: largest change of a logit", np.abs(before - after)[:place].max(), "0 ± 0")
+print(f"at place {place} itself the largest change is {np.abs(before - after)[place].max():.2f}")
+
+# %% [markdown]
+# The change is 0 ± 0.
+#
+# ## How good is it?
+#
+# The loss is lesson 6's: the mean surprise, -log p of the word that came. With the natural logarithm it is in **nats**; divided by
+# log 2 it is in **bits**, the number of yes-or-no questions that are left. Its exponential, the **perplexity**, is the number of
+# words among which the model is, on average, undecided. Some to compare with:
+#
+# - *chance*: all V words alike, log V;
+# - *frequencies*: each word as often as it occurs, whatever stands before;
+# - *pairs*: as often as it follows the one word before (counted on 4,000 training texts; one is added to each count);
+# - the model before any training, and after it;
+# - the *floor*: the true probabilities. Nobody can do better.
+
+# %%
+texts = world.mixed_ids(200 if lesson.quick else 4000, 1, 0)
+tests = [found for name in world.general for found in world.documents(name, TEST, "test")]
+pairs = np.ones((len(words), len(words)))
+for text in texts:
+    np.add.at(pairs, (text[:-1], text[1:]), 1)
+single = pairs.sum(axis=0)
+single, pairs = single / single.sum(), pairs / pairs.sum(axis=1, keepdims=True)
+
+
+def surprise(p_next):
+    """Mean of -log p over all test texts; the first two tokens, which say what kind of text it is, are given."""
+    return -np.mean(np.concatenate([np.log(p_next(np.array(found.ids))) for found in tests]))
+
+
+losses = {"chance": np.log(len(words)), "untrained": pooled(evaluate_world(untrained, world, "test", TEST, domains=world.general)),
+          "frequencies": surprise(lambda ids: single[ids[2:]]), "pairs": surprise(lambda ids: pairs[ids[1:-1], ids[2:]])}
+scores = evaluate_world(trained, world, "test", TEST, domains=world.general)
+losses |= {"trained": pooled(scores), "floor": pooled(scores, "floor")}
+print(f"{'':14s}{'nats':>8s}{'bits':>8s}{'perplexity':>12s}")
+for name, loss in losses.items():
+    print(f"{name:14s}{loss:8.3f}{loss / np.log(2):8.3f}{np.exp(loss):12.2f}")
+lesson.expect("bits per token, chance", losses["chance"] / np.log(2), "7.6 ± 0.1")
+lesson.expect("untrained", losses["untrained"] / np.log(2), "7.6 ± 0.2")
+lesson.expect("frequencies", losses["frequencies"] / np.log(2), "6.2 ± 0.1")
+lesson.expect("pairs", losses["pairs"] / np.log(2), "3.1 ± 0.1")
+lesson.expect("trained", losses["trained"] / np.log(2), "0.90 ± 0.08")
+lesson.expect("floor", losses["floor"] / np.log(2), "0.80 ± 0.05")
+
+# %% [markdown]
+# Chance is 7.6 ± 0.1 bits per token, and the untrained model is no better: 7.6 ± 0.2. Frequencies bring 6.2 ± 0.1, the one word before
+# 3.1 ± 0.1. The trained model, which sees all words before, has 0.90 ± 0.08, near the floor of 0.80 ± 0.05.
+#
+# ## It writes
+#
+# Temperature divides the scores before softmax: below 1 the likely becomes likelier, above 1 all becomes more alike.
+
+# %%
+prompt = world.documents("report", 1)[0].ids[:2]
+for temperature in (0.0, 0.8, 2.0):
+    out = generate(trained, prompt, CONTEXT - 2, lesson.rng(3), temperature, stop=world.tokenizer.ids["<end>"])
+    print(textwrap.fill(f"temperature {temperature}: {world.tokenizer.decode(out[2:])}", 110, subsequent_indent="    "))
+
+# %% [markdown]
+# ## See: where does it look?
+#
+# A report ends with "so says" and the name from its beginning. After "says" the model must look back. Which of the heads does it? The
+# rule: on 40 validation texts, take the head that from "says" puts most weight on the name that comes next. Then look at other texts.
+
+# %%
+def attention_maps(model, tokens):
+    """P (T, T) of every head: {(block, head): P}."""
+    found = {}
+    x, _, _ = model.embed(np.array([tokens]))
+    for i, block in enumerate(model.blocks):
+        _, cache = block.attn.forward(block.ln_1.forward(x)[0])
+        found |= {(i, h): P for h, P in enumerate(cache.heads[-1][0][0])}           # of its only tile, of the only text
+        x, _ = block.forward(x)
+    return found
+
+
+def weight_on_the_name(model, split, n):
+    """{head: mean of P from "says" to the first mention of the word that comes next}"""
+    weights = {}
+    for text in world.documents("report", n, split):
+        says = text.ids.index(world.tokenizer.ids["says"])
+        name = text.ids.index(text.ids[says + 1])
+        for head, P in attention_maps(model, text.ids[:-1]).items():
+            weights.setdefault(head, []).append(P[says, name])
+    return {head: float(np.mean(found)) for head, found in weights.items()}
+
+
+by_head = weight_on_the_name(trained, "validation", 40)
+best = max(by_head, key=by_head.get)
+looked = weight_on_the_name(trained, "test", 40)[best]
+lesson.expect(f"block {best[0]}, head {best[1]}: weight on the name", looked, "0.78 ± 0.28")
+lesson.expect("the same before training", weight_on_the_name(untrained, "test", 40)[best], "0.03 ± 0.02")
+
+# %%
+tokens = document.ids[:-1]
+labels = [words[i] for i in tokens]
+says = labels.index("says")
+with lesson.picture("attention.png", 14, 7.6) as fig:
+    axes = fig.subplots(1, 2, sharey=True)
+    fig.subplots_adjust(left=0.075, right=0.99, bottom=0.02, top=0.83, wspace=0.04)
+    for ax, (title, model) in zip(axes, {"Before training: a little of everything": untrained,
+                                         f"After: block {best[0]}, head {best[1]} fetches the name": trained}.items()):
+        ax.imshow(attention_maps(model, tokens)[best], cmap=LIGHT.ground, vmin=0, vmax=1, aspect="auto")
+        ax.set_title(title, pad=10)
+        ax.set_xticks(range(len(labels)), labels, rotation=90, fontsize=11)
+        ax.set_yticks(range(len(labels)), labels, fontsize=11)
+        ax.xaxis.tick_top()
+        ax.tick_params(length=0)
+        ax.axhspan(says - 0.5, says + 0.5, fc="none", ec=LIGHT.models["full"], lw=2.5)
+        ax.spines[:].set_visible(False)
+
+# %% [markdown]
+# A row is a word, and shows where it looks: the darker, the more weight. The row of "says" is framed.
+#
+# ## What to notice
+#
+# - Nobody told the model to look for names. The head has learned it, because it lowers the loss: on new reports it puts 0.78 ± 0.28 of
+#   its weight on the one word that comes next. Before training it was 0.03 ± 0.02, about what falls to each word alike.
+# - The upper right half of the map is empty: the mask.
+# - The row of "says" and the rows around it show different things. A head may have another use at another word.
+# - Everything that the model knows of a text it has predicted at some point. There is no other teacher than the next word.
+#
+# ## Exercises
+#
+# ```
+# minillm lesson 7 --start
+# minillm check 13 --watch         the embedding, forward and backward
+# minillm check 14 --watch         attention that does not look ahead
+# ```
+#
+# For exercise 14: `x.swapaxes(-1, -2)` transposes the last two axes and leaves all others, so that the same lines work for one head (T, D)
+# and for many (B, H, T, D). `np.tri(T)` has ones on and below the diagonal.
+#
+# ## Questions
+#
+# 1. How many examples does a text of 40 tokens give? How many of them have the same input?
+# 2. Take the mask away and train. What will the loss be, and what will it write?
+# 3. A head with all scores equal: what does it gather?
+# 4. At temperature 0 the model writes the same text each time. Why is that not the most probable text?
+#
+# **Answers.** 1. 39; none. 2. It becomes very small: each position sees its answer. When writing there is no answer to see, and it
+# writes nonsense. 3. The mean of all values up to itself. 4. It takes the most probable word at each step; a less probable one may
+# lead to better ones later.
+#
+# ## Read next
+#
+# `minillm/nn/embedding.py`, `minillm/nn/attention.py` (the forward pass) and `minillm/nn/gpt.py`; `minillm/text/generate.py` for how it
+# writes. Lesson 8 is the way back.
