@@ -34,9 +34,9 @@ STEPS, LOOK = (100, 20) if lesson.quick else (2000, 20)
 # 5. **The loop:** forward, loss, backward, step; and now and then a look at the loss on the *validation* data.
 # 6. **Judge once** on the *test* data, when nothing will be chosen any more.
 #
-# Why three parts? The training loss says how well the network knows its examples, which it could also get by heart. The validation
-# loss says how well it does on others; but as soon as we choose by it, when to stop, say, the one chosen is also the luckiest. So for
-# the last word a third part is kept, which took part in nothing.
+# Why three parts? The training loss says how well the network knows its examples, which it could also get by heart. The
+# validation loss says how well it does on others; but as soon as we choose by it, when to stop, say, the one chosen is also
+# the luckiest. So for the last word a third part is kept, which took part in nothing.
 #
 # ## Regression
 #
@@ -81,9 +81,9 @@ class Network(Module):
 
 
 # %% [markdown]
-# Steps 4 and 5. AdamW is gradient descent with momentum (lesson 5) that also gives each weight a rate of its own, by how large its
-# gradients usually are; `minillm/train/optimizers.py` has it in a few lines. The loop keeps the losses of each look, and the
-# weights of the best one.
+# Steps 4 and 5. AdamW is gradient descent with momentum (lesson 5) that also gives each weight a rate of its own, by how
+# large its gradients usually are; `minillm/train/optimizers.py` has it in a few lines. The loop keeps the losses of each
+# look, and the weights of the best one.
 
 # %%
 def train(network, loss, data, title, rate=3e-3):
@@ -123,13 +123,14 @@ best_look = int(np.argmin(seen["validation"]))
 print(f"{sum(p.size for p in network.parameters().values()):,d} weights, 30 points; best at step {best_look * LOOK}")
 
 # %% [markdown]
-# Step 6, and what came of it. At the end the training loss is 0.02 ± 0.03, far below the floor: that can only be memory, since nobody
-# can *predict* noise. On the test data the network of the best look has 0.145 ± 0.040, and the one of the end 0.22 ± 0.06.
+# Step 6, and what came of it. At the end the training loss is 0.02 ± 0.03, far below the floor: that can only be memory,
+# since nobody can *predict* noise. On the test data the network of the best look has 0.17 ± 0.07, and the one of the end 0.31
+# ± 0.17.
 
 # %%
 lesson.expect("training loss at the end", seen["training"][-1], "0.02 ± 0.03")
-lesson.expect("test loss, stopped at the best look", test["best"], "0.145 ± 0.040")
-lesson.expect("test loss, at the end", test["end"], "0.22 ± 0.06")
+lesson.expect("test loss, stopped at the best look", test["best"], "0.17 ± 0.07")
+lesson.expect("test loss, at the end", test["end"], "0.31 ± 0.17")
 
 # %% [markdown]
 # ## See: the overfit point
@@ -165,13 +166,14 @@ with lesson.picture("regression.png", 13, 5.4) as fig:
     right.legend(loc="upper right")
 
 # %% [markdown]
-# The validation curve has a lowest point, and the training curve knows nothing of it. **Early stopping** ends training there. But one
-# cannot see the future: a loss that has risen may fall again. So one waits for a while. The rule, with a number called **patience**:
+# The validation curve has a lowest point, and the training curve knows nothing of it. **Early stopping** ends training there.
+# But one cannot see the future: a loss that has risen may fall again. So one waits for a while. The rule, with a number
+# called **patience**:
 #
-# *Training ends at the first look at which `patience` looks in a row have brought no new lowest validation loss. Then one goes back to the
-# weights of the lowest.* (A loss that only equals the lowest is no new lowest.) For the losses 5, 3, 4, 2, 2.5, 2.2, 1 at looks 0 to 6:
-# with patience 2, looks 4 and 5 bring nothing, so it stops at look 5 and goes back to look 3. The 1 is never seen. With patience 3 it
-# is. **Exercise 12** is this rule.
+# *Training ends at the first look at which `patience` looks in a row have brought no new lowest validation loss. Then one
+# goes back to the weights of the lowest.* (A loss that only equals the lowest is no new lowest.) For the losses 5, 3, 4, 2,
+# 2.5, 2.2, 1 at looks 0 to 6: with patience 2, looks 4 and 5 bring nothing, so it stops at look 5 and goes back to look 3.
+# The 1 is never seen. With patience 3 it is. **Exercise 12** is this rule.
 #
 # ## Classification
 #
@@ -180,19 +182,19 @@ with lesson.picture("regression.png", 13, 5.4) as fig:
 #
 # $$ L = \frac1N \sum_n -\log p_n[y_n] \qquad p_{nj} = \frac{\exp s_{nj}}{\sum_i \exp s_{ni}} $$
 #
-# Sure and right costs nothing, undecided costs log V, sure and wrong costs without bound. This is **cross-entropy**. Its gradient, for one
-# example: the logarithm of a quotient is a difference,
+# Sure and right costs nothing, undecided costs log V, sure and wrong costs without bound. This is **cross-entropy**. Its
+# gradient, for one example: the logarithm of a quotient is a difference,
 #
 # $$ -\log p_y = -s_y + \log \sum_i \exp s_i $$
 #
-# The derivative of the first term with respect to s_j is -1 for j = y and 0 else, that is -[j = y]. In the second, the logarithm gives one over
-# the sum, times the derivative of the sum, exp(s_j):
+# The derivative of the first term with respect to s_j is -1 for j = y and 0 else, that is -[j = y]. In the second, the
+# logarithm gives one over the sum, times the derivative of the sum, exp(s_j):
 #
 # $$ \frac{\partial(-\log p_y)}{\partial s_j} = -[j = y] + \frac{\exp s_j}{\sum_i \exp s_i} = p_j - [j = y] $$
 #
-# and, as the loss is a mean, dL/ds_nj = (p_nj - [j = y_n]) / N. **Exercise 11.** What is left of all this is the difference between the answer and
-# the truth, as for the squared error. Softmax alone would saturate (lesson 2); together with the logarithm it does not: a network that is
-# sure and wrong has a gradient of nearly 1.
+# and, as the loss is a mean, dL/ds_nj = (p_nj - [j = y_n]) / N. **Exercise 11.** What is left of all this is the difference
+# between the answer and the truth, as for the squared error. Softmax alone would saturate (lesson 2); together with the
+# logarithm it does not: a network that is sure and wrong has a gradient of nearly 1.
 #
 # With large scores exp overflows. Take off the row's largest score m first; for the logarithm that is
 # log p_j = (s_j - m) - log sum_i exp(s_i - m), and no probability is ever rounded to 0 before its logarithm is taken.
@@ -230,11 +232,9 @@ lesson.expect("best: % right of the test points", share["best", "test"], "78 ± 
 lesson.expect("end: % right of the test points", share["end", "test"], "70 ± 5")
 lesson.expect("end: % right of the training points", share["end", "training"], "99 ± 2")
 
-# %%
-grid = np.linspace(-3, 3, 121)
-points = np.stack(np.meshgrid(grid, grid), axis=-1)                     # (121, 121, 2)
-three = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)] for c in (LIGHT.models[m] for m in ("full", "frozen", "adapter"))])
-with lesson.picture("classes.png", 14, 5) as fig:
+# %% grid = np.linspace(-3, 3, 121) points = np.stack(np.meshgrid(grid, grid), axis=-1)                     # (121, 121, 2)
+three = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)] for c in (LIGHT.models[m] for m in ("full", "frozen",
+"adapter"))]) with lesson.picture("classes.png", 14, 5) as fig:
     axes = fig.subplots(1, 3, width_ratios=(1, 1, 1.25))
     fig.subplots_adjust(left=0.045, right=0.985, bottom=0.14, top=0.88, wspace=0.22)
     for ax, (when, title) in zip(axes, {"best": "At the best look", "end": "At the end: sure everywhere"}.items()):
@@ -252,10 +252,12 @@ with lesson.picture("classes.png", 14, 5) as fig:
 # %% [markdown]
 # ## What to notice
 #
-# - At its best look the classifier is right about 78 ± 4 % of the test points, with a loss of 0.55 ± 0.08. (Where clouds overlap nobody
-#   can be always right.) At the end it is right about 99 ± 2 % of the training points, but of the test points about 70 ± 5 %.
-# - **The loss grows far more than the mistakes:** to 6.5 ± 3.5 nats. The network has become sure, also where it is wrong, and that is what
-#   the surprise punishes. In a language model, whose answer *is* a distribution, this matters more than the share of right answers.
+# - At its best look the classifier is right about 78 ± 4 % of the test points, with a loss of 0.55 ± 0.08. (Where clouds
+#   overlap nobody can be always right.) At the end it is right about 99 ± 2 % of the training points, but of the test points
+#   about 70 ± 5 %.
+# - **The loss grows far more than the mistakes:** to 6.5 ± 3.5 nats. The network has become sure, also where it is wrong, and
+#   that is what the surprise punishes. In a language model, whose answer *is* a distribution, this matters more than the
+#   share of right answers.
 # - Overfitting is no accident of training. Each step did what it was asked: to lower the training loss.
 # - Remedies: more data (lesson 15), to stop early, to hold weights small (weight decay). Fine-tuning (lesson 10) is one more: to
 #   start where little has to be learned.
@@ -274,8 +276,10 @@ with lesson.picture("classes.png", 14, 5) as fig:
 #
 # 1. Set the number of training points to 1000 and run again. Where is the overfit point now?
 # 2. Why is the test loss of the best look still above the floor?
-# 3. Somebody tries a hundred networks and keeps the one with the lowest *test* loss. What is wrong with the loss that is reported?
-# 4. What is the cross-entropy of a network that gives every class the same probability, and what is its gradient at the right class?
+# 3. Somebody tries a hundred networks and keeps the one with the lowest *test* loss. What is wrong with the loss that is
+#    reported?
+# 4. What is the cross-entropy of a network that gives every class the same probability, and what is its gradient at the right
+#    class?
 #
 # **Answers.** 1. Much later, or nowhere within these steps; and it costs less. 2. From 30 noisy points the wave cannot be known
 # exactly. 3. It is the luckiest of a hundred; on new data it would be worse. The test data has become validation data. 4. log V;

@@ -33,8 +33,8 @@ TEST = 8 if lesson.quick else 60
 # probability for each word that it knows. To write, it draws a word from these probabilities, puts it behind the others, and
 # asks itself again.
 #
-# A **token** is what a model takes as one unit: a word here, a piece of a word or a character elsewhere. Inside, it is a number. Here
-# is a text of our toy world, in which everything is known that can be known (lesson 9):
+# A **token** is what a model takes as one unit: a word here, a piece of a word or a character elsewhere. Inside, it is a
+# number. Here is a text of our toy world, in which everything is known that can be known (lesson 9):
 
 # %%
 document = world.documents("report", 1, "test")[0]
@@ -43,8 +43,8 @@ print(textwrap.fill(world.tokenizer.decode(document.ids), 100))
 print("as numbers:", *ids[:12], "...")
 
 # %% [markdown]
-# That is lesson 6's classification: the input is what stands before, the class is the next word. And one text gives many examples. Of
-# a text of T + 1 tokens the first T are the inputs; the **targets** are the same text, one place further:
+# That is lesson 6's classification: the input is what stands before, the class is the next word. And one text gives many
+# examples. Of a text of T + 1 tokens the first T are the inputs; the **targets** are the same text, one place further:
 
 # %%
 inputs, targets = ids[:-1], ids[1:]
@@ -59,8 +59,8 @@ for t in range(2, 8):
 #
 # $$ out_{nc} = W_{index(n),\,c} $$
 #
-# What is the gradient? Write the reading as a product. Let O (N, V) have a 1 where word v stands at place n, else 0 (a "one-hot" row
-# for each place): out = O W. From lesson 4 we know dW = O' dout, which is
+# What is the gradient? Write the reading as a product. Let O (N, V) have a 1 where word v stands at place n, else 0 (a
+# "one-hot" row for each place): out = O W. From lesson 4 we know dW = O' dout, which is
 #
 # $$ dW_{vc} = \sum_n O_{nv}\,dout_{nc} = \sum_{n:\;index(n) = v} dout_{nc} $$
 #
@@ -78,14 +78,14 @@ for t in range(2, 8):
 # - a **key** k: what can I be found by?
 # - a **value** v: what will I hand over?
 #
-# Position t compares its query with the key of each position s. The dot product is large where both point the same way; softmax turns
-# these scores into weights P that sum to 1; and what it gathers is the mean of the values, weighted by P:
+# Position t compares its query with the key of each position s. The dot product is large where both point the same way;
+# softmax turns these scores into weights P that sum to 1; and what it gathers is the mean of the values, weighted by P:
 #
 # $$ S_{ts} = \frac{1}{\sqrt D}\sum_c q_{tc}\,k_{sc} \qquad P_{ts} = \frac{\exp S_{ts}}{\sum_r \exp S_{tr}} \qquad
 #    o_{tc} = \sum_s P_{ts}\,v_{sc} $$
 #
-# **Why the root?** A sum of D products of independent random numbers of variance 1 has variance D. Without the root the scores would
-# grow with D, and softmax would saturate (lesson 2). With it they keep the size 1:
+# **Why the root?** A sum of D products of independent random numbers of variance 1 has variance D. Without the root the
+# scores would grow with D, and softmax would saturate (lesson 2). With it they keep the size 1:
 
 # %%
 rng = lesson.rng(1)
@@ -98,8 +98,8 @@ lesson.expect("standard deviation of scores, D = 1024, with the root", (S / np.s
 # %% [markdown]
 # It is 1.00 ± 0.02 whatever D is.
 #
-# **The mask.** All positions of a text are computed at once. But position t must predict word t + 1, so it must not see it. Scores of
-# the future are set to minus infinity before softmax, which makes their weights exactly 0:
+# **The mask.** All positions of a text are computed at once. But position t must predict word t + 1, so it must not see it.
+# Scores of the future are set to minus infinity before softmax, which makes their weights exactly 0:
 #
 # $$ S_{ts} = -\infty \quad\text{for } s > t $$
 #
@@ -110,8 +110,9 @@ S = np.where(np.tri(4, dtype=bool), 0.0, -np.inf)
 print(Softmax().forward(S)[0].round(2))
 
 # %% [markdown]
-# **Exercise 14** is these equations. A model has several such **heads** side by side, each with queries, keys and values of its own: one
-# can fetch a name while another counts. What they gather is put side by side again, and a last linear layer mixes it.
+# **Exercise 14** is these equations. A model has several such **heads** side by side, each with queries, keys and values of
+# its own: one can fetch a name while another counts. What they gather is put side by side again, and a last linear layer
+# mixes it.
 #
 # ## The whole GPT
 #
@@ -141,9 +142,9 @@ print(f"at place {place} itself the largest change is {np.abs(before - after)[pl
 #
 # ## How good is it?
 #
-# The loss is lesson 6's: the mean surprise, -log p of the word that came. With the natural logarithm it is in **nats**; divided by
-# log 2 it is in **bits**, the number of yes-or-no questions that are left. Its exponential, the **perplexity**, is the number of
-# words among which the model is, on average, undecided. Some to compare with:
+# The loss is lesson 6's: the mean surprise, -log p of the word that came. With the natural logarithm it is in **nats**;
+# divided by log 2 it is in **bits**, the number of yes-or-no questions that are left. Its exponential, the **perplexity**, is
+# the number of words among which the model is, on average, undecided. Some to compare with:
 #
 # - *chance*: all V words alike, log V;
 # - *frequencies*: each word as often as it occurs, whatever stands before;
@@ -166,7 +167,8 @@ def surprise(p_next):
     return -np.mean(np.concatenate([np.log(p_next(np.array(found.ids))) for found in tests]))
 
 
-losses = {"chance": np.log(len(words)), "untrained": pooled(evaluate_world(untrained, world, "test", TEST, domains=world.general)),
+losses = {"chance": np.log(len(words)), "untrained": pooled(evaluate_world(untrained, world, "test", TEST,
+domains=world.general)),
           "frequencies": surprise(lambda ids: single[ids[2:]]), "pairs": surprise(lambda ids: pairs[ids[1:-1], ids[2:]])}
 scores = evaluate_world(trained, world, "test", TEST, domains=world.general)
 losses |= {"trained": pooled(scores), "floor": pooled(scores, "floor")}
@@ -181,8 +183,8 @@ lesson.expect("trained", losses["trained"] / np.log(2), "0.90 ± 0.08")
 lesson.expect("floor", losses["floor"] / np.log(2), "0.80 ± 0.05")
 
 # %% [markdown]
-# Chance is 7.6 ± 0.1 bits per token, and the untrained model is no better: 7.6 ± 0.2. Frequencies bring 6.2 ± 0.1, the one word before
-# 3.1 ± 0.1. The trained model, which sees all words before, has 0.90 ± 0.08, near the floor of 0.80 ± 0.05.
+# Chance is 7.6 ± 0.1 bits per token, and the untrained model is no better: 7.6 ± 0.2. Frequencies bring 6.2 ± 0.1, the one
+# word before 3.1 ± 0.1. The trained model, which sees all words before, has 0.90 ± 0.08, near the floor of 0.80 ± 0.05.
 #
 # ## It writes
 #
@@ -197,8 +199,9 @@ for temperature in (0.0, 0.8, 2.0):
 # %% [markdown]
 # ## See: where does it look?
 #
-# A report ends with "so says" and the name from its beginning. After "says" the model must look back. Which of the heads does it? The
-# rule: on 40 validation texts, take the head that from "says" puts most weight on the name that comes next. Then look at other texts.
+# A report ends with "so says" and the name from its beginning. After "says" the model must look back. Which of the heads does
+# it? The rule: on 40 validation texts, take the head that from "says" puts most weight on the name that comes next. Then look
+# at other texts.
 
 # %%
 def attention_maps(model, tokens):
@@ -252,8 +255,9 @@ with lesson.picture("attention.png", 14, 7.6) as fig:
 #
 # ## What to notice
 #
-# - Nobody told the model to look for names. The head has learned it, because it lowers the loss: on new reports it puts 0.78 ± 0.28 of
-#   its weight on the one word that comes next. Before training it was 0.03 ± 0.02, about what falls to each word alike.
+# - Nobody told the model to look for names. The head has learned it, because it lowers the loss: on new reports it puts 0.78
+#   ± 0.28 of its weight on the one word that comes next. Before training it was 0.03 ± 0.02, about what falls to each word
+#   alike.
 # - The upper right half of the map is empty: the mask.
 # - The row of "says" and the rows around it show different things. A head may have another use at another word.
 # - Everything that the model knows of a text it has predicted at some point. There is no other teacher than the next word.
@@ -266,8 +270,8 @@ with lesson.picture("attention.png", 14, 7.6) as fig:
 # minillm check 14 --watch         attention that does not look ahead
 # ```
 #
-# For exercise 14: `x.swapaxes(-1, -2)` transposes the last two axes and leaves all others, so that the same lines work for one head (T, D)
-# and for many (B, H, T, D). `np.tri(T)` has ones on and below the diagonal.
+# For exercise 14: `x.swapaxes(-1, -2)` transposes the last two axes and leaves all others, so that the same lines work for
+# one head (T, D) and for many (B, H, T, D). `np.tri(T)` has ones on and below the diagonal.
 #
 # ## Questions
 #
@@ -276,9 +280,9 @@ with lesson.picture("attention.png", 14, 7.6) as fig:
 # 3. A head with all scores equal: what does it gather?
 # 4. At temperature 0 the model writes the same text each time. Why is that not the most probable text?
 #
-# **Answers.** 1. 39; none. 2. It becomes very small: each position sees its answer. When writing there is no answer to see, and it
-# writes nonsense. 3. The mean of all values up to itself. 4. It takes the most probable word at each step; a less probable one may
-# lead to better ones later.
+# **Answers.** 1. 39; none. 2. It becomes very small: each position sees its answer. When writing there is no answer to see,
+# and it writes nonsense. 3. The mean of all values up to itself. 4. It takes the most probable word at each step; a less
+# probable one may lead to better ones later.
 #
 # ## Read next
 #

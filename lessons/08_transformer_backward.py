@@ -83,8 +83,8 @@ lesson.expect("sum of dx over a row: a constant changes nothing", np.abs(dx.sum(
 lesson.expect("dx for a dout of ones", np.abs(norm.backward(np.ones_like(y), cache)).max(), "0 ± 1e-9")
 
 # %% [markdown]
-# The sums over a row are 0 ± 1e-10. With gains of 1 a dout of ones gives 0 ± 1e-9 everywhere: it is a constant, so all three terms
-# cancel. A backward pass tested with ones alone could be wrong in many ways and pass; that is why ours is random, and
+# The sums over a row are 0 ± 1e-10. With gains of 1 a dout of ones gives 0 ± 1e-9 everywhere: it is a constant, so all three
+# terms cancel. A backward pass tested with ones alone could be wrong in many ways and pass; that is why ours is random, and
 # why the gains are shaken off 1 in every check below.
 #
 # ## 2. Attention
@@ -94,8 +94,8 @@ lesson.expect("dx for a dout of ones", np.abs(norm.backward(np.ones_like(y), cac
 # $$ S_{ts} = \frac{1}{\sqrt D} \sum_c q_{tc}\,k_{sc} + \text{mask}_{ts} \qquad P = \text{softmax of each row of } S \qquad
 #    o_{tc} = \sum_s P_{ts}\,v_{sc} $$
 #
-# Given do, of the shape of o. **The last step**, o = P v. Value s reaches o_t at every t that sees it, times P_ts. And P_ts reaches
-# all c of o_t, times v_sc:
+# Given do, of the shape of o. **The last step**, o = P v. Value s reaches o_t at every t that sees it, times P_ts. And P_ts
+# reaches all c of o_t, times v_sc:
 #
 # $$ dv_{sc} = \sum_t P_{ts}\,do_{tc} \qquad dP_{ts} = \sum_c do_{tc}\,v_{sc} \qquad\qquad dv = P'\,do \qquad dP = do\,v' $$
 #
@@ -109,23 +109,23 @@ lesson.expect("dx for a dout of ones", np.abs(norm.backward(np.ones_like(y), cac
 # $$ dq_{tc} = \frac{1}{\sqrt D}\sum_s dS_{ts}\,k_{sc} \qquad dk_{sc} = \frac{1}{\sqrt D}\sum_t dS_{ts}\,q_{tc} \qquad\qquad
 #    dq = \frac{dS\,k}{\sqrt D} \qquad dk = \frac{dS'\,q}{\sqrt D} $$
 #
-# A query collects over all keys that it sees, a key over all queries that see it. Nothing else is in attention. With leading axes,
-# (B, H, T, D), all of this is done for each text and head apart: `@` multiplies the last two axes, and `swapaxes(-1, -2)`
-# transposes them. **Exercise 16.**
+# A query collects over all keys that it sees, a key over all queries that see it. Nothing else is in attention. With leading
+# axes, (B, H, T, D), all of this is done for each text and head apart: `@` multiplies the last two axes, and `swapaxes(-1,
+# -2)` transposes them. **Exercise 16.**
 #
 # ## 3. Heads
 #
-# In the model, one linear layer makes the queries, keys and values of all heads at once: y = x W + b, with W (C, 3 C). A row of y
-# holds 3 C numbers: the C numbers of q, then those of k, then those of v. The C numbers of q are those of head 0 (the first D),
-# of head 1 (the next D), and so on. So y (B, T, 3 C) is the same memory as (B, T, 3, H, D), and all that is to be done is to bring the
-# axes into the order in which attention wants them:
+# In the model, one linear layer makes the queries, keys and values of all heads at once: y = x W + b, with W (C, 3 C). A row
+# of y holds 3 C numbers: the C numbers of q, then those of k, then those of v. The C numbers of q are those of head 0 (the
+# first D), of head 1 (the next D), and so on. So y (B, T, 3 C) is the same memory as (B, T, 3, H, D), and all that is to be
+# done is to bring the axes into the order in which attention wants them:
 #
 # $$ (B, T, 3C) \;\to\; (B, T, 3, H, D) \;\to\; (3, B, H, T, D) \;\to\; q,\ k,\ v\ (B, H, T, D) $$
 #
-# The outputs o (B, H, T, D) go back to (B, T, H, D), then (B, T, C), and through a second linear layer, W_o. A rearrangement moves
-# numbers and computes nothing: its backward pass moves the gradients back the same way. (`reshape` cuts or joins neighbouring axes
-# and never reorders; `transpose(2, 0, 3, 1, 4)` says which old axis comes first, second, ... Mixing these up gives the right shape and
-# wrong numbers.) Here it is with numbers that tell where they come from:
+# The outputs o (B, H, T, D) go back to (B, T, H, D), then (B, T, C), and through a second linear layer, W_o. A rearrangement
+# moves numbers and computes nothing: its backward pass moves the gradients back the same way. (`reshape` cuts or joins
+# neighbouring axes and never reorders; `transpose(2, 0, 3, 1, 4)` says which old axis comes first, second, ... Mixing these
+# up gives the right shape and wrong numbers.) Here it is with numbers that tell where they come from:
 
 # %%
 y = 100 * np.arange(3)[:, None, None] + 10 * np.arange(H)[:, None] + np.arange(D)          # hundreds: q, k, v; tens: head
@@ -145,15 +145,15 @@ print("k, head by head:", k[0, :, 0].tolist())
 #
 # $$ \frac{dy}{dx} = \frac{1 + t}{2} + \frac x2\,(1 - t^2)\,A\,(1 + 3 B x^2) $$
 #
-# Unlike those of sigmoid and tanh, this slope is written with the input x. The MLP is the network of two layers of lesson 4 with GELU
-# between, so there is nothing to derive. **Exercise 18.**
+# Unlike those of sigmoid and tanh, this slope is written with the input x. The MLP is the network of two layers of lesson 4
+# with GELU between, so there is nothing to derive. **Exercise 18.**
 #
 # ## 5. The block
 #
 # $$ x_1 = x + \text{attention}(\text{norm}_1(x)) \qquad out = x_1 + \text{mlp}(\text{norm}_2(x_1)) $$
 #
-# x_1 is used twice: it goes around the MLP, and through norm and MLP. Rule 2: dx_1 is the sum of what comes back on both ways, and
-# around comes dout itself. Then the same for x:
+# x_1 is used twice: it goes around the MLP, and through norm and MLP. Rule 2: dx_1 is the sum of what comes back on both
+# ways, and around comes dout itself. Then the same for x:
 #
 # $$ dx_1 = dout + \text{(back through mlp, then norm}_2)(dout) \qquad dx = dx_1 + \text{(back through attention, then norm}_1)(dx_1) $$
 #
@@ -161,13 +161,13 @@ print("k, head by head:", k[0, :, 0].tolist())
 #
 # ## 6. The table that is used twice
 #
-# The table of words W (V, C) is read at the input, out = W[index], and it is the output layer, logits = x W'. For the second use, as for
-# any linear layer whose matrix is W':
+# The table of words W (V, C) is read at the input, out = W[index], and it is the output layer, logits = x W'. For the second
+# use, as for any linear layer whose matrix is W':
 #
 # $$ dx_{nc} = \sum_v dout_{nv}\,W_{vc} \qquad dW_{vc} = \sum_n dout_{nv}\,x_{nc} $$
 #
-# Rule 2 once more: dW is the sum of this and of what the embedding gives (lesson 7). All layers *add* to `p.grad`, so nothing has to be
-# done for it. **Exercise 20.**
+# Rule 2 once more: dW is the sum of this and of what the embedding gives (lesson 7). All layers *add* to `p.grad`, so nothing
+# has to be done for it. **Exercise 20.**
 #
 # ## Run, and see: is it all right?
 #
@@ -210,8 +210,8 @@ lesson.expect("one way of the table forgotten: its error", forgotten["wte.weight
 lesson.expect("... and of all other arrays", max(e for name, e in forgotten.items() if name != "wte.weight"), "0 ± 1e-7")
 
 # %% [markdown]
-# All gradients of the block are right to 0 ± 1e-7, and so are those of the model. With one of the table's two ways forgotten its error
-# is 0.85 ± 0.25, and nothing else is wrong: it is the last that the gradient reaches.
+# All gradients of the block are right to 0 ± 1e-7, and so are those of the model. With one of the table's two ways forgotten
+# its error is 0.85 ± 0.25, and nothing else is wrong: it is the last that the gradient reaches.
 #
 # ## See: where a mistake shows
 #
@@ -294,8 +294,8 @@ lesson.expect("wrong gradients with norm 1's", wrong["norm 1:\nno mean"], "1 ± 
 # %% [markdown]
 # ## What to notice
 #
-# - A mistake spoils what lies *behind* it on the way back, and nothing else. One in GELU spoils 11 ± 0 of the 13 gradients, one in softmax
-#   5 ± 0, and one in the first norm only 1 ± 0, the gradient of the input. So search at the first wrong row.
+# - A mistake spoils what lies *behind* it on the way back, and nothing else. One in GELU spoils 11 ± 0 of the 13 gradients,
+#   one in softmax 5 ± 0, and one in the first norm only 1 ± 0, the gradient of the input. So search at the first wrong row.
 # - The bias of the keys has a gradient of 0: it moves all scores of a row alike, and softmax does not see that.
 # - Each of the mistakes leaves the network trainable. It would learn, only worse, and nobody would know why. That is why a
 #   gradient is checked and not trusted.
@@ -317,11 +317,12 @@ lesson.expect("wrong gradients with norm 1's", wrong["norm 1:\nno mean"], "1 ± 
 # 1. Why does dx of LayerNorm have no part along x_hat? Try y for x and for 2 x.
 # 2. In attention, which of dq, dk and dv is 0 at the first position, and why?
 # 3. Suppose all scores of a row are large and far apart, so that P is 1 in one place. What are dS, dq and dk?
-# 4. How many matrix products has the backward pass of a block, and how many the forward pass? (Count the linear layers, and P v and q k'.)
+# 4. How many matrix products has the backward pass of a block, and how many the forward pass? (Count the linear layers, and P
+#    v and q k'.)
 #
-# **Answers.** 1. They are equal but for epsilon: r becomes half as large. A change that does nothing has no gradient. 2. dq: the first row of P is
-# always (1, 0, 0, ...), whatever q is. 3. All 0: saturation, as in lesson 2; only dv is left. 4. Forward 4 and 2, backward twice as
-# many: each product has two factors, and each of them wants a gradient.
+# **Answers.** 1. They are equal but for epsilon: r becomes half as large. A change that does nothing has no gradient. 2. dq:
+# the first row of P is always (1, 0, 0, ...), whatever q is. 3. All 0: saturation, as in lesson 2; only dv is left. 4.
+# Forward 4 and 2, backward twice as many: each product has two factors, and each of them wants a gradient.
 #
 # ## Read next
 #

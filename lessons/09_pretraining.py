@@ -1,35 +1,41 @@
 # %% [markdown]
-# # Lesson 9: pretraining
+# # Lesson 9: pretraining, and what a surface can show
 #
-# **Goal.** See what a language model predicts, how good it could possibly be, and how it gets there.
+# **Question.** A model has a loss of 0.6 nats. Is that good? And where do its weights go while it learns: can one *see* that?
 #
-# **Time.** About 25 seconds on two cores (`--quick`: 5). `--seed N` draws other texts and other weights.
+# **Time.** 40 seconds to run on two cores, 40 minutes to read and try.
 #
-# **Expect.** A table of probabilities, true beside learned, word by word; a model that starts at chance (5.3 nats a token)
-# and ends less than a tenth of a nat above the best possible loss; a picture of which skill comes when.
+# **Read.** Lesson 7 (what a language model does). Beside this one: `minillm/text/domains.py` (what the world says),
+# `minillm/text/grammar.py` (how it knows its own probabilities), `minillm/train/trainer.py` (one step).
 #
-# **Read beside it.** `minillm/text/domains.py` (what the world says), `text/grammar.py` (how it knows its own probabilities),
-# `nn/gpt.py` (forward and backward), `train/trainer.py` (one step). Lessons 11 and 12 go on with the model made here.
+# **Exercises.** 21 `filter_normalisation` (`minillm lesson 9 --start`).
 
 # %%
 import textwrap
 
 import numpy as np
-from common import CONTEXT, PLOTS, generalist_file, options, save_generalist, settings, shown
+from common import CONTEXT, Lesson, copy_of, generalist_file, new_generalist, save_generalist, settings
+from tqdm import tqdm
 
-from minillm import GPT, Config, Muon, Trainer, World, WorldBatches, draw, evaluate_world, generate, warmup_linear
-from minillm.nn import CrossEntropy
-from minillm.train.evaluate import token_log_p
+from minillm import World, draw, evaluate_world, generate
+from minillm.draw.style import LIGHT, colors
+from minillm.draw.surface import contours, mark, trail
+from minillm.surface.directions import filter_normalised, pca_plane, random_plane, random_walk_shares
+from minillm.surface.measure import measure_surface
+from minillm.surface.recorder import Recorder
+from minillm.surface.space import Probe, Space
+from minillm.train.evaluate import mean_excess, pooled, token_log_p
 
-args = options("Lesson 9: pretraining")
-world = World(args.seed)
+lesson = Lesson(9, "pretraining, and what a surface can show")
+world = World(lesson.seed)
 words = world.tokenizer.tokens
+TEST, GRID = (10, 7) if lesson.quick else (100, 15)
 
 # %% [markdown]
-# ## 1. The world
+# ## The world, and the floor
 #
-# Six kinds of text, each a small program. Each trains a skill: to copy (report), to recall a list in order (recipe), to
-# know which verb suits which thing (chat), to find a step that is nowhere said (count) or a mood (words), and a little of
+# Six kinds of text, each a small program. Each trains a skill: to copy (report), to recall a list in order (recipe), to know
+# which verb suits which thing (chat), to find a step that is nowhere said (count) or a mood (words), and a little of
 # everything (story).
 
 # %%
@@ -38,15 +44,18 @@ for name in world.general:
     print(textwrap.fill(world.tokenizer.decode(ids[1:-1]), 110, subsequent_indent="    "))
 
 # %% [markdown]
-# ## 2. The floor
-#
-# A language model gives a probability to each next word, given all words before it. Its loss is its mean surprise,
+# A language model's loss is its mean surprise,
 #
 # $$ \text{loss} = -\frac1n \sum_t \log p_\text{model}(w_t \mid w_1 \dots w_{t-1}) \quad \text{nats per token.} $$
 #
 # The programs know the *true* probabilities. A name is one of twelve, so it surprises everyone, by log 12 = 2.5 nats. Its
 # second mention is certain, for who has learned to copy. The mean true surprise is the entropy of the text: no model can go
-# below it.
+# below it. It is the **floor**, and what lies above it,
+#
+# $$ \text{excess} = \text{loss} - \text{floor}, $$
+#
+# is what is still to be learned. 0 is perfect. By itself a loss of 0.6 says nothing: it may be perfect (the text is that
+# random) or poor.
 
 # %%
 document = world.documents("report", 1, "test")[0]
@@ -56,143 +65,224 @@ print(textwrap.fill("   ".join(said), 110))
 print(f"floor of this document: {-document.log_p[1:].mean():.3f} nats a token, over {len(said)} tokens")
 
 # %% [markdown]
-# ## 3. A model that knows nothing
+# ## The code
 #
-# Its weights are random numbers, so it holds every word for about equally likely: surprise log V.
-
-# %%
-s = settings(args)
-config = Config(vocab_size=len(words), context=CONTEXT, n_layer=s.n_layer, n_head=s.n_head, n_embd=s.n_embd)
-model = GPT(config, np.random.default_rng([args.seed, 0]))
-[(log_p, _)] = token_log_p(model, [document.ids])                   # of one document: (log p, was it the likeliest?)
-before = np.exp(log_p)
-print(f"{sum(p.size for p in model.parameters().values()):,d} parameters, {len(words)} words: log V = {np.log(len(words)):.2f}")
-print(f"loss on the report above: {-np.log(before[1:]).mean():.2f}")
-
-
-def write(model, name, seed=0):
-    """Let the model go on from the tag of a domain. Returns the words, and whether that domain's program could have said them."""
-    prompt = world.documents(name, 1)[0].ids[:2]                    # <begin> <name>
-    ids = generate(model, prompt, CONTEXT - 2, np.random.default_rng([args.seed, seed]), 0.8, stop=world.tokenizer.ids["<end>"])
-    text = [words[i] for i in ids[2:] if words[i] != "<end>"]
-    return world.tokenizer.join(text), world.domains[name].accepts(text)
-
-
-print("it writes:", textwrap.shorten(write(model, "report")[0], 100))
-
-# %% [markdown]
-# ## 4. One step, by hand
+# `trainer.step` is lesson 5's five steps: forward, loss, backward, a step by a better rule than gradient descent (Muon, `minillm/train/muon.py`),
+# and the batch shared among the cores. Every document is new. The model never reads a text twice, so it cannot learn by heart.
 #
-# Forward, loss, backward, and a small move against the gradient: that is all of learning. On a copy of the model, with plain
-# gradient descent, so that nothing hides the step.
-
-# %%
-batches = WorldBatches(world, s.batch)
-tokens, targets = batches.at(0)                                     # (B, T) each; targets are the tokens one place further
-probe, loss_of = GPT(config, np.random.default_rng([args.seed, 0])), CrossEntropy()
-
-logits, cache = probe.forward(tokens)                               # (B, T, V)
-loss, loss_cache = loss_of.forward(logits, targets)
-probe.zero_grad()
-probe.backward(loss_of.backward(1.0, loss_cache), cache)            # fills p.grad
-for p in probe.parameters().values():
-    p.data -= 0.5 * p.grad
-print(f"the same batch, before the step {loss:.3f} and after it "
-      f"{loss_of.forward(probe.forward(tokens)[0], targets)[0]:.3f}")
-
-# %% [markdown]
-# ## 5. Many steps
-#
-# `trainer.step` is those lines, with a better rule than gradient descent for the move (Muon, `train/muon.py`), and the
-# batch shared among the cores. (`total`, what a batch's summed loss is divided by, is the mean count of tokens in a batch
-# and so the same for all: then a token weighs as much in a short document as in a long one.) Every document is new: the
-# model never reads a text twice, so it cannot learn by heart.
-#
-# Now and then we look at texts of the validation split. **Excess = loss - floor**, both on the same tokens. By itself a
-# loss of 0.5 says nothing: it may be perfect (the text is that random) or poor. The excess says how much is still to be
-# learned, and 0 is perfect.
+# Now and then we look at texts of the validation split. A **recorder** copies all weights on the way, for later.
 
 # %%
 def look(model):
-    """The state of learning: mean loss and floor over all tokens, and the excess of each domain."""
+    """The state of learning: loss, floor, and the excess of each kind of text."""
     scores = evaluate_world(model, world, "validation", 24, domains=world.general)
-    tokens = sum(score.tokens for score in scores.values())
-    return {"loss": sum(score.loss * score.tokens for score in scores.values()) / tokens,
-            "floor": sum(score.floor * score.tokens for score in scores.values()) / tokens,
-            "excess": {name: score.excess for name, score in scores.items()}}
+    return {"loss": pooled(scores), "floor": pooled(scores, "floor"), "excess": {name: s.excess for name, s in scores.items()}}
 
 
-trainer = Trainer(model, Muon(s.lr, momentum=0.95, adamw_lr=s.adamw_lr), warmup_linear(s.steps), total=batches.total)
-history = {"steps": s.steps, "loss": [], "validation": []}
-print("excess over the floor:\n  step    loss   floor  " + "".join(f"{name:>9s}" for name in world.general))
-for step in range(s.steps):
+steps = settings(lesson).steps
+model, trainer, batches = new_generalist(world, lesson)
+untrained = copy_of(model)
+recorder = trainer.on_step = Recorder(every=steps // 20, last=steps)
+recorder(trainer)                                                   # the start
+history = {"steps": steps, "loss": [], "validation": []}
+print(f"{'step':>6s}{'loss':>8s}{'floor':>8s}  excess over the floor:" + "".join(f"{name:>8s}" for name in world.general))
+for step in tqdm(range(steps), desc="pretraining", disable=None):
     history["loss"].append(trainer.step(*batches.at(step)))
-    if trainer.steps_done % (s.steps // 10) == 0:
+    if trainer.steps_done % (steps // 10) == 0:
         seen = look(model)
         history["validation"].append({"step": trainer.steps_done} | seen)
-        print(f"{trainer.steps_done:6d} {seen['loss']:7.3f} {seen['floor']:7.3f}  "
-              + "".join(f"{excess:9.3f}" for excess in seen["excess"].values()), flush=True)
-save_generalist(model, world, args)
-print(f"kept for lessons 11 and 12: {generalist_file(args)}")
+        tqdm.write(f"{trainer.steps_done:6d}{seen['loss']:8.3f}{seen['floor']:8.3f}{'':24s}"
+                   + "".join(f"{excess:8.3f}" for excess in seen["excess"].values()))
+save_generalist(model, world, lesson)
+print(f"kept for all lessons: {generalist_file(lesson)}")
 
 # %% [markdown]
 # Read the columns downwards. Each falls first to a plateau: the model knows the *frame* of the text (which kind of word
-# stands where), and guesses what it should recall. Then attention finds the place to look at, and the column drops again,
-# each domain in its own time. (An excess a little below 0 is noise of few texts. The picture draws it as 0.001, since its
-# axis is logarithmic.)
+# stands where), and guesses what it should recall. Then attention finds the place to look at (lesson 7), and the column drops
+# again, each kind of text in its own time. (An excess a little below 0 is the noise of few texts.)
 
 # %%
-picture = PLOTS / "lesson09_pretraining.png"
-draw.pretraining(history, picture)
-shown(picture, args)
+draw.pretraining(history, lesson.path("pretraining.png"))
+lesson.shown(lesson.path("pretraining.png"))
 
-# %% [markdown]
-# ## 6. What it knows now
-#
-# The report of part 2 again. Where the truth is 1 (the copied name and place, the number + 3) the model should be near 1;
-# where the truth is 1/12 or 1/32 it should be *no better than that*: to be surer than the truth is as wrong as to be less
-# sure. A single marked line can be the whole excess of a text: with seed 1 the place at the end has 0.095, about 1/12. The
-# model knows that a place must come, and has not learned to look up which.
-
-# %%
-[(log_p, _)] = token_log_p(model, [document.ids])
-after = np.exp(log_p)
-print(f"{'word':12s}{'p true':>8s}{'before':>9s}{'after':>8s}{'excess':>8s}")
-for i, true, old, new in list(zip(document.ids[1:], np.exp(document.log_p), before, after))[1:]:
-    excess = np.log(true / new)
-    print(f"{words[i]:12s}{true:8.3f}{old:9.3f}{new:8.3f}{excess:8.3f}{'   <-' if abs(excess) > 0.3 else ''}")
-
-print("\non 100 test documents of each domain, in nats a token:")
-print(f"{'':10s}{'loss':>8s}{'floor':>8s}{'excess':>8s}{'+-':>7s}")
-scores = evaluate_world(model, world, "test", 100)
+scores = evaluate_world(model, world, "test", TEST)
+print(f"\non {TEST} test documents of each kind, in nats a token:\n{'':10s}{'loss':>8s}{'floor':>8s}{'excess':>8s}{'+-':>7s}")
 for name, score in scores.items():
     print(f"{name:10s}{score.loss:8.3f}{score.floor:8.3f}{score.excess:8.3f}{1.96 * score.stderr:7.3f}")
-print("seen in some runs: chat .01, report .01-.07, words .02-.04, story .06, recipe .07-.14, count .13-.26; novel 1.3-2.3")
+before = mean_excess(evaluate_world(untrained, world, "test", TEST, domains=world.general), world.general)
+lesson.expect("excess before training, mean of the six", before, "4.6 ± 0.2")
+lesson.expect("excess after, mean of the six", mean_excess(scores, world.general), "0.08 ± 0.04")
+lesson.expect("excess on words", scores["words"].excess, "0.04 ± 0.03")
+lesson.expect("loss on words", scores["words"].loss, "1.57 ± 0.06")
+lesson.expect("excess on novels, hardly ever read", scores["novel"].excess, "1.7 ± 0.4")
 
 # %% [markdown]
-# *words* has by far the highest loss, and hardly anything is left to learn in it; *count*, of half that loss, is the worst
-# learned. The loss alone says neither. Novels it has hardly ever seen: that is for lesson 11.
+# From 4.6 ± 0.2 nats above the floor to 0.08 ± 0.04. *words* has by far the highest loss, 1.57 ± 0.06, and hardly anything is
+# left to learn in it: 0.04 ± 0.03. The loss alone does not say that. Novels, of which it has read a handful, are at 1.7 ±
+# 0.4: they are for lessons 10 to 14.
 #
-# ## 7. What it writes
+# What it knows of the report above, word by word. Where the truth is 1 (the copied name and place, the number + 3) the model
+# should be near 1; where it is 1/12, *no better than that*: to be surer than the truth is as wrong as to be less sure.
 
 # %%
+[(log_p, _)] = token_log_p(model, [document.ids])                   # of one document: (log p, was it the likeliest?)
+print(f"{'word':12s}{'p true':>8s}{'p model':>9s}{'excess':>8s}")
+for i, true, new in list(zip(document.ids[1:], np.exp(document.log_p), np.exp(log_p)))[1:]:
+    excess = np.log(true / new)
+    print(f"{words[i]:12s}{true:8.3f}{new:9.3f}{excess:8.3f}{'   <-' if abs(excess) > 0.3 else ''}")
 for name in world.general:
-    text, accepted = write(model, name)
-    print(textwrap.fill(f"<{name}> {text}   [{'right' if accepted else 'wrong somewhere'}]", 110, subsequent_indent="    "))
+    ids = generate(model, world.documents(name, 1)[0].ids[:2], CONTEXT - 2, lesson.rng(5), 0.8, stop=world.tokenizer.ids["<end>"])
+    text = [words[i] for i in ids[2:] if words[i] != "<end>"]
+    verdict = "right" if world.domains[name].accepts(text) else "wrong somewhere"
+    print(textwrap.fill(f"<{name}> {world.tokenizer.join(text)}   [{verdict}]", 110, subsequent_indent="    "))
 
 # %% [markdown]
+# ## What a surface can show
+#
+# A neuron's loss surface could be drawn (lesson 1): it has two weights. This model has a quarter of a million. A picture
+# shows the loss on a *plane* in that space: a point and two directions,
+#
+# $$ \theta(a, b) = \theta_0 + a\,u + b\,v $$
+#
+# and everything depends on which. Choose first the plane that shows **the most of the way** that was recorded. With the
+# recorded weights minus the last ones as rows of a matrix M, these are its two **principal components**: the directions along
+# which the rows vary most. The way is projected onto the plane, and what the plane does not show of a point,
+#
+# $$ \text{projection error} = \frac{|\delta - a\,u - b\,v|}{|\delta|} \qquad \delta = \theta - \theta_0, $$
+#
+# is told beside it: 0, the point lies in the plane; 1, the plane shows nothing of the way to it.
+
+# %%
+space = Space(model)
+at_steps, snapshots = recorder.way()
+way = [space.vector(arrays) for arrays in snapshots]
+plane = pca_plane([way], [at_steps], "end")
+task = "all six kinds"
+probe = Probe({task: [found.ids for name in world.general for found in world.documents(name, 2)]})
+surface = measure_surface(space, plane, {"pretrained": way[-1]}, {"pretraining": (at_steps, snapshots)}, probe, GRID,
+                          facts={"view": "pca", "seed": lesson.seed})
+path = surface.paths["pretraining"]
+with lesson.picture("surface.png", 12.8, 6) as fig:
+    color = colors(["pretrained", "pretraining"])
+    ax = fig.add_axes([0.075, 0.13, 0.42, 0.74])
+    contours(ax, surface, task, 0)
+    trail(ax, path, color["pretraining"], steps // 10)
+    mark(ax, surface, color)
+    ax.set_title("The plane that shows most of the way")
+    loss, error = fig.add_axes([0.66, 0.55, 0.32, 0.32]), fig.add_axes([0.66, 0.13, 0.32, 0.27])
+    loss.plot(path.steps, path.loss[task], color=color["pretraining"], label="true")
+    loss.plot(path.steps, path.shown[task], color=color["pretraining"], ls=(0, (3, 2)), label="on the map")
+    loss.set(title="Loss on the way", ylabel="nats per token", ylim=(0, None))
+    loss.legend()
+    error.plot(path.steps, path.residual, color=LIGHT.models["full"])
+    error.set(title="Projection error", xlabel="step", ylim=(0, 1.05))
+    for each in (loss, error):
+        each.grid(axis="y")
+for line in surface.checks():
+    print(" ", line)
+
+shares = np.linalg.svd(np.array(way) - way[-1], compute_uv=False) ** 2
+shares, null = 100 * shares / shares.sum(), 100 * random_walk_shares([at_steps], "end")
+lesson.expect("% of the movement that the two components show", shares[:2].sum(), "88 ± 4")
+lesson.expect("% of it for a random walk of as many steps", null[:2].sum(), "90 ± 2")
+lesson.expect("at the start: true loss", path.loss[task][0], "5.3 ± 0.1")
+lesson.expect("at the start: loss on the map under it", path.shown[task][0], "2.0 ± 0.4")
+lesson.expect("at the start: projection error", path.residual[0], "0.24 ± 0.06")
+lesson.expect("largest projection error on the way", np.nanmax(path.residual), "0.99 ± 0.02")
+
+# %% [markdown]
+# The plane shows 88 ± 4 % of all movement. Impressive, until one asks what it would show of a way that is *pure chance*: of a
+# random walk, recorded at the same steps, it is 90 ± 2 %. (A walk's early points are far from its end, and lie spread along a
+# curve that two components catch well.) So the share alone proves nothing. This is the **null model** of such a picture,
+# which should never be shown without it.
+#
+# And the loss on the map is not the loss on the way. At the start the true loss is 5.3 ± 0.1, chance; the point of the map
+# under it has 2.0 ± 0.4, though only 0.24 ± 0.06 of the way is missing there. Near the end nearly all is missing, 0.99 ±
+# 0.02: the last small steps go in directions of their own, and the plane shows them as standing still.
+#
+# ## Directions at random
+#
+# Many papers draw the loss along two *random* directions instead. Then how long is a step? One of length 1 means something
+# else in each model: a network may double one layer and halve the next, and be the same function. So Li et al. (2018) measure
+# a random direction d by the weights themselves, **filter by filter**. A filter is what makes one output number: in y = x W,
+# with W stored (in, out), column i of W:
+#
+# $$ d'_{ki} = d_{ki}\,\frac{|W_{\cdot i}|}{|d_{\cdot i}|} \qquad |W_{\cdot i}| = \sqrt{\sum_k W_{ki}^2} $$
+#
+# Then every column of d' is as long as that of W. If the column is doubled, so is the direction. Let us see. In every block,
+# the second norm's gain and bias are multiplied by 4 and the matrix behind it is divided by 4. Not one output changes. Both
+# networks walk three tenths of the normalised direction, and then the same on a direction that is normalised only as a
+# whole.
+
+# %%
+def rescaled(theta):
+    """The same function with other weights."""
+    arrays = {name: array.copy() for name, array in space.arrays(theta).items()}
+    for name, array in arrays.items():
+        if ".ln_2." in name:
+            array *= 4
+        elif name.endswith("mlp.fc.weight"):
+            array /= 4
+    return space.vector(arrays)
+
+
+here = way[-1].astype(np.float64)
+there = rescaled(here)
+REACH = 0.3
+draws = lesson.rng(6).standard_normal((3, space.size))
+
+
+def along(theta, d, normalise):
+    """The loss after a step along a direction, minus that before."""
+    step = filter_normalised(d, theta, space)[0] if normalise else d * (np.linalg.norm(theta) / np.linalg.norm(d))
+    return space.losses(theta + REACH * step, probe)[task] - space.losses(theta, probe)[task]
+
+
+gaps = {}
+for normalise in (True, False):
+    rises = np.array([[along(theta, d, normalise) for theta in (here, there)] for d in draws])
+    print("filter by filter" if normalise else "as a whole      ", *(f"{a:.4f} | {b:.4f}    " for a, b in rises))
+    gaps[normalise] = np.abs(rises[:, 0] - rises[:, 1]).max()
+lesson.expect("same function, other weights: difference, filters", gaps[True], "0 ± 0.0005")
+lesson.expect("... normalised as a whole", gaps[False], "0.12 ± 0.11")
+
+flat = random_plane(space, here, lesson.rng(7))
+error = flat.project(way[0])[1]
+lesson.expect("millionths of the way from the start that a random plane shows", 1e6 * (1 - error ** 2), "15 ± 14")
+
+# %% [markdown]
+# Filter by filter the difference is 0 ± 0.0005; as a whole 0.12 ± 0.11, for one and the same function. But of the way from the
+# start to the end a random plane shows 15 ± 14 millionths. It may tell how steep the ground is around a model. It shows
+# nothing of how the model got there.
+#
+# ## What to notice
+#
+# - A loss is to be read against its floor. A picture of a surface is to be read against its null model and its projection error.
+# - The picture's corner, the end of training, is true. The way is a shadow.
+# - Lesson 12 lays the plane through three models that we care for. Then at least those three are where they are drawn.
+#
+# ## Exercise
+#
+# ```
+# minillm lesson 9 --start
+# minillm check 21 --watch         a direction, filter by filter
+# ```
+#
 # ## Questions
 #
-# 1. A text in part 7 is marked *wrong somewhere*. Find the place. What would the model have had to look at?
-# 2. Now and then the training loss jumps for one step (the thin line in the picture). Why? Look at `text/batches.py`.
-# 3. Could the excess of one *document* be negative? Of one word? Of a domain, on very many documents?
-# 4. Say the model gives 0.10 where the truth is 0.083, and 0.95 where it is 1. Which costs it more?
-# 5. Change `n_head` to 1 in `common.settings` and run again. Which domains suffer?
+# 1. Could the excess of one *document* be negative? Of one word? Of a kind of text, on very many documents?
+# 2. Say the model gives 0.10 where the truth is 0.083, and 0.95 where it is 1. Which costs it more?
+# 3. Now and then the training loss jumps for one step (the thin line in the picture). Why? Look at `minillm/text/batches.py`.
+# 4. Set `n_head` to 1 in `settings` of `lessons/common.py` and run again. Which kinds of text suffer?
 #
-# **Answers.** 1. Usually at something to be recalled: a place, a number, a thing that was named already (chat never asks
-# twice for the same thing). 2. One batch in many holds a novel, and the model has hardly seen any. 3. A word and a
-# document: yes, whenever the model happens to bet on what comes. A domain: no. Over many documents the excess is the KL
-# divergence of the true distribution from the model's, which is never negative. 4. The second: log(1 / 0.95) = 0.05 nats
-# are lost each time. The first even wins when that word comes, log(0.10 / 0.083) = 0.19, and loses elsewhere, since the
-# other eleven words together get less than their due; on average over what truly comes the loss is small, of second order
-# in the error. 5. Measure it, and compare with the table above.
+# **Answers.** 1. A word and a document: yes, whenever the model happens to bet on what comes. A kind of text: no. Over many
+# documents the excess is the KL divergence of the true distribution from the model's, which is never negative. 2. The second:
+# log(1 / 0.95) = 0.05 nats each time. The first even wins when that word comes and loses elsewhere, since the other words
+# together get less than their due; on average the loss is of second order in the error. 3. One batch in many holds a novel,
+# and the model has hardly seen any.
+# 4. Measure it, and compare with the table above.
+#
+# ## Read next
+#
+# `minillm/train/trainer.py`, `minillm/train/evaluate.py` (what an excess is), `minillm/surface/plane.py` and `minillm/surface/directions.py`. Lesson
+# 10 teaches the generalist something new.
