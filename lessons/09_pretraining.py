@@ -174,7 +174,7 @@ with lesson.picture("surface.png", 12.8, 6) as fig:
     loss.plot(path.steps, path.shown[task], color=color["pretraining"], ls=(0, (3, 2)), label="on the map")
     loss.set(title="Loss on the way", ylabel="nats per token", ylim=(0, None))
     loss.legend()
-    error.plot(path.steps, path.residual, color=LIGHT.models["full"])
+    error.plot(path.steps[:-1], path.residual[:-1], color=LIGHT.models["full"])
     error.set(title="Projection error", xlabel="step", ylim=(0, 1.05))
     for each in (loss, error):
         each.grid(axis="y")
