@@ -56,7 +56,8 @@ print(f"{N} points, the first three: " + ", ".join(f"({a:.2f}, {b:.2f})" for a, 
 #
 # Both together are the **gradient**. It points uphill, so we step the other way. How far, says the **learning rate**:
 #
-# $$ w \leftarrow w - \text{rate}\;\frac{\partial L}{\partial w} \qquad b \leftarrow b - \text{rate}\;\frac{\partial L}{\partial b} $$
+# $$ w \leftarrow w - \text{rate}\;\frac{\partial L}{\partial w} \qquad
+#    b \leftarrow b - \text{rate}\;\frac{\partial L}{\partial b} $$
 #
 # ## The code
 #

@@ -12,6 +12,7 @@
 # %%
 import numpy as np
 from common import Lesson
+from matplotlib.colors import to_rgb
 from tqdm import tqdm
 
 from minillm.draw.style import LIGHT
@@ -225,16 +226,19 @@ test2 = {when: judged(classifier, flat2, found, cross, CLOUDS) for when, found i
 share = {(when, part): right_share(found, part) for when, found in weights2.items() for part in CLOUDS}
 print(f"{'':12s}{'test loss':>11s}{'right, %: training':>20s}{'validation':>12s}{'test':>8s}")
 for when in weights2:
-    print(f"{when:12s}{test2[when]:11.3f}{share[when, 'training']:20.1f}{share[when, 'validation']:12.1f}{share[when, 'test']:8.1f}")
+    shares = "".join(f"{share[when, part]:{width}.1f}" for part, width in zip(CLOUDS, (20, 12, 8)))
+    print(f"{when:12s}{test2[when]:11.3f}{shares}")
 lesson.expect("best: test loss", test2["best"], "0.55 ± 0.08")
 lesson.expect("end: test loss", test2["end"], "6.5 ± 3.5")
 lesson.expect("best: % right of the test points", share["best", "test"], "78 ± 4")
 lesson.expect("end: % right of the test points", share["end", "test"], "70 ± 5")
 lesson.expect("end: % right of the training points", share["end", "training"], "99 ± 2")
 
-# %% grid = np.linspace(-3, 3, 121) points = np.stack(np.meshgrid(grid, grid), axis=-1)                     # (121, 121, 2)
-three = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)] for c in (LIGHT.models[m] for m in ("full", "frozen",
-"adapter"))]) with lesson.picture("classes.png", 14, 5) as fig:
+# %%
+grid = np.linspace(-3, 3, 121)
+points = np.stack(np.meshgrid(grid, grid), axis=-1)                     # (121, 121, 2)
+three = np.array([to_rgb(LIGHT.models[name]) for name in ("full", "frozen", "adapter")])
+with lesson.picture("classes.png", 14, 5) as fig:
     axes = fig.subplots(1, 3, width_ratios=(1, 1, 1.25))
     fig.subplots_adjust(left=0.045, right=0.985, bottom=0.14, top=0.88, wspace=0.22)
     for ax, (when, title) in zip(axes, {"best": "At the best look", "end": "At the end: sure everywhere"}.items()):
@@ -287,5 +291,5 @@ three = np.array([[int(c[i:i + 2], 16) / 255 for i in (1, 3, 5)] for c in (LIGHT
 #
 # ## Read next
 #
-# `minillm/nn/cross_entropy.py`, `minillm/train/optimizers.py` (AdamW) and `minillm/train/fit.py`, the loop of the whole project. Lesson 7 lets
-# the classes be words.
+# `minillm/nn/cross_entropy.py`, `minillm/train/optimizers.py` (AdamW) and `minillm/train/fit.py`, the loop of the whole
+# project. Lesson 7 lets the classes be words.

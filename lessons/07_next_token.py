@@ -286,5 +286,5 @@ with lesson.picture("attention.png", 14, 7.6) as fig:
 #
 # ## Read next
 #
-# `minillm/nn/embedding.py`, `minillm/nn/attention.py` (the forward pass) and `minillm/nn/gpt.py`; `minillm/text/generate.py` for how it
-# writes. Lesson 8 is the way back.
+# `minillm/nn/embedding.py`, `minillm/nn/attention.py` (the forward pass) and `minillm/nn/gpt.py`; `minillm/text/generate.py`
+# for how it writes. Lesson 8 is the way back.

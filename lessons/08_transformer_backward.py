@@ -155,7 +155,8 @@ print("k, head by head:", k[0, :, 0].tolist())
 # x_1 is used twice: it goes around the MLP, and through norm and MLP. Rule 2: dx_1 is the sum of what comes back on both
 # ways, and around comes dout itself. Then the same for x:
 #
-# $$ dx_1 = dout + \text{(back through mlp, then norm}_2)(dout) \qquad dx = dx_1 + \text{(back through attention, then norm}_1)(dx_1) $$
+# $$ dx_1 = dout + \text{(back through mlp, then norm}_2)(dout) \qquad
+#    dx = dx_1 + \text{(back through attention, then norm}_1)(dx_1) $$
 #
 # **Exercise 19.**
 #
@@ -326,5 +327,6 @@ lesson.expect("wrong gradients with norm 1's", wrong["norm 1:\nno mean"], "1 ± 
 #
 # ## Read next
 #
-# `minillm/nn/layernorm.py`, `minillm/nn/attention.py`, `minillm/nn/gelu.py`, `minillm/nn/block.py`, `minillm/nn/embedding.py` and
-# `minillm/nn/gpt.py`, in this order: each backward stands below its forward. Then you have read the whole model. Lesson 9 trains it.
+# `minillm/nn/layernorm.py`, `minillm/nn/attention.py`, `minillm/nn/gelu.py`, `minillm/nn/block.py`, `minillm/nn/embedding.py`
+# and `minillm/nn/gpt.py`, in this order: each backward stands below its forward. Then you have read the whole model. Lesson 9
+# trains it.

@@ -67,8 +67,9 @@ print(f"floor of this document: {-document.log_p[1:].mean():.3f} nats a token, o
 # %% [markdown]
 # ## The code
 #
-# `trainer.step` is lesson 5's five steps: forward, loss, backward, a step by a better rule than gradient descent (Muon, `minillm/train/muon.py`),
-# and the batch shared among the cores. Every document is new. The model never reads a text twice, so it cannot learn by heart.
+# `trainer.step` is lesson 5's five steps: forward, loss, backward, a step by a better rule than gradient descent (Muon,
+# `minillm/train/muon.py`), and the batch shared among the cores. Every document is new. The model never reads a text twice,
+# so it cannot learn by heart.
 #
 # Now and then we look at texts of the validation split. A **recorder** copies all weights on the way, for later.
 
@@ -284,5 +285,5 @@ lesson.expect("millionths of the way from the start that a random plane shows", 
 #
 # ## Read next
 #
-# `minillm/train/trainer.py`, `minillm/train/evaluate.py` (what an excess is), `minillm/surface/plane.py` and `minillm/surface/directions.py`. Lesson
-# 10 teaches the generalist something new.
+# `minillm/train/trainer.py`, `minillm/train/evaluate.py` (what an excess is), `minillm/surface/plane.py` and
+# `minillm/surface/directions.py`. Lesson 10 teaches the generalist something new.

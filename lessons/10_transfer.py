@@ -98,8 +98,8 @@ with lesson.picture("transfer.png", 9.6, 5.6) as fig:
     for start, color, text in (("scratch", LIGHT.models["scratch"], "from scratch"),
                                ("pretrained", LIGHT.models["full"], "from the\ngeneralist")):
         mean = [np.mean(found[start, n]) for n in SIZES]
-        ax.fill_between(SIZES, [min(found[start, n]) for n in SIZES], [max(found[start, n]) for n in SIZES], color=color, alpha=0.25,
-                        lw=0)
+        low, high = ([end(found[start, n]) for n in SIZES] for end in (min, max))
+        ax.fill_between(SIZES, low, high, color=color, alpha=0.25, lw=0)
         ax.plot(SIZES, mean, "o-", color=color, ms=9, mec="white")
         ax.annotate(text, (SIZES[-1], mean[-1]), (14, 0), textcoords="offset points", va="center", color=color)
     ax.axhline(untouched, color=LIGHT.models["pretrained"], ls="--", lw=1.5)
@@ -224,4 +224,5 @@ lesson.expect("norms alone: % of the weights", table["norms"][0], "0.40 ± 0.05"
 #
 # ## Read next
 #
-# `minillm/nn/module.py` (what frozen means, and `needs_dx`), `minillm/finetune/methods/partial.py`. Lesson 11 leaves all weights where they are.
+# `minillm/nn/module.py` (what frozen means, and `needs_dx`), `minillm/finetune/methods/partial.py`. Lesson 11 leaves all
+# weights where they are.

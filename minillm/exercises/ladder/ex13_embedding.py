@@ -5,7 +5,7 @@ import numpy as np
 HINTS = (
     "An array can be an index: W[index] reads a row for each number in it, whatever its shape. For the way back, begin with "
     "zeros in the shape of W (np.zeros_like(W), which is of its type, too).",
-    "dW[index] += dout looks right and is not: of a row that occurs twice, only one is added. np.add.at(dW, index, dout) adds all.",
+    "dW[index] += dout looks right and is not: of a row that occurs twice, one is added. np.add.at(dW, index, dout) adds all.",
     """As a product of arrays: with the one-hot rows O (N, V), O_nv = [index(n) = v], out = O W, so dW = O' dout. In code:
 
     dW = np.zeros_like(W), and then np.add.at with dW, index and dout""",
