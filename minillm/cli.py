@@ -50,6 +50,9 @@ def main(argv=None):
             ("compare", "surface", "report", "gallery"), "; what is finished is kept, and the same command goes on from there")
         print(f"\nminillm: interrupted{hints.get(args.command, '')}.", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:                                 # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (ValueError, OSError, MemoryError, Diverged) as error:
         if "MINILLM_DEBUG" in os.environ:
             raise

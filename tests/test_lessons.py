@@ -49,7 +49,8 @@ def test_there_are_fifteen():
 
 @each_lesson
 def test_the_numbers_of_the_text_are_those_it_prints(name):
-    said, printed = set(MEASURED.findall(" ".join(text_of(name).split()))), {MEASURED.search(text)[0] for text in expected_in(name).values()}
+    said = set(MEASURED.findall(" ".join(text_of(name).split())))
+    printed = {MEASURED.search(text)[0] for text in expected_in(name).values()}
     assert printed, "it measures nothing"
     assert said == printed, f"only in the text: {said - printed}; only in the code: {printed - said}"
 

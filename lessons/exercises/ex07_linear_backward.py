@@ -16,7 +16,7 @@ x may have several leading axes: (N, I), or (B, T, I). W is one and the same for
     [[3.0, 1.0], [0.0, 6.0]] [[1.0, 0.0, 1.0], [2.0, 2.0, 2.0]] [1.0, 2.0, 1.0]
 """
 
-import numpy as np  # noqa: F401
+import numpy as np
 
 
 def linear_backward(dout, x, W):

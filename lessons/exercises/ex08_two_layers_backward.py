@@ -24,9 +24,9 @@ before the backward pass of the first.
     [[-1.0], [0.0]] [[2.0, 3.0]] [2.0, 3.0] [[0.0], [0.0]] [1.0]
 """
 
-from ex02_activations import tanh_backward  # noqa: F401
-from ex06_two_layers import two_layers  # noqa: F401
-from ex07_linear_backward import linear_backward  # noqa: F401
+from ex02_activations import tanh_backward
+from ex06_two_layers import two_layers
+from ex07_linear_backward import linear_backward
 
 
 def two_layers_backward(dout, cache):

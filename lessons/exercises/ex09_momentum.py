@@ -19,7 +19,7 @@ Two steps in a row, both with the same gradient, 1. The second is longer:
     [8.55] [1.9]
 """
 
-import numpy as np  # noqa: F401
+import numpy as np
 
 
 def momentum(theta, v, g, rate, mu):

@@ -34,10 +34,10 @@ h may have several leading axes; D, b1, U and b2 are the same for all of them. g
     [[[2.083, 0.0]], [[1.083], [-2.1659]], [1.083], [[0.8412, 0.0]], [1.0, 0.0]]
 """
 
-import numpy as np  # noqa: F401
-from ex05_linear import linear  # noqa: F401
-from ex07_linear_backward import linear_backward  # noqa: F401
-from ex18_mlp import gelu, gelu_backward  # noqa: F401
+import numpy as np
+from ex05_linear import linear
+from ex07_linear_backward import linear_backward
+from ex18_mlp import gelu, gelu_backward
 
 
 def adapter_start(n_embd, m, rng):

@@ -22,7 +22,7 @@ What the cache holds is up to you. Nothing may be written into the arrays that a
     [[2.0, 0.0]] [[1.0], [2.0]] [[1.5, -1.5]]
 """
 
-import numpy as np  # noqa: F401
+import numpy as np
 
 
 def lora(x, W, b, A, B, scale):

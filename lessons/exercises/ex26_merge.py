@@ -20,7 +20,7 @@ Both return a new array. W itself must stay as it is: who wants to take the LoRA
     [[0.0, 0.0, 1.5, 0.5, 0.0, 0.0], [0.0, 0.0, 3.0, 1.0, 0.0, 0.0]]
 """
 
-import numpy as np  # noqa: F401
+import numpy as np
 
 
 def merge(W, A, B, scale):

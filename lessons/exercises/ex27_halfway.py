@@ -23,7 +23,7 @@ The excess need not fall all the way, so try them in order.
     0.5
 """
 
-import numpy as np  # noqa: F401
+import numpy as np
 
 
 def interpolate(before, after, t):

@@ -22,12 +22,12 @@ slower is no matter.) To run the demo's whole pretraining with your layers, whic
     python ex29_my_gpt.py
 """
 
-import numpy as np  # noqa: F401
-from ex11_cross_entropy import cross_entropy  # noqa: F401
-from ex13_embedding import embedding, embedding_backward  # noqa: F401
-from ex15_layernorm import layernorm, layernorm_backward  # noqa: F401
-from ex19_block import block, block_backward  # noqa: F401
-from ex20_tied_head import tied_head, tied_head_backward  # noqa: F401
+import numpy as np
+from ex11_cross_entropy import cross_entropy
+from ex13_embedding import embedding, embedding_backward
+from ex15_layernorm import layernorm, layernorm_backward
+from ex19_block import block, block_backward
+from ex20_tied_head import tied_head, tied_head_backward
 
 from minillm import nn
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from .diagnose import difference, same, shape
-from .learners_file import LearnersFile, Wrong
+from .learners_file import LearnersFile, Unwritten, Wrong
 from .nested import as_float32, copied, equal, frozen
 
 TRIALS = 5
@@ -29,6 +29,7 @@ class Attempt:
         self.file, self.rng = LearnersFile(path), rng
         self.signatures = signatures(stub)
         self.sizes, self.calls, self.screen = {}, 0, sys.__stderr__       # the screen, for a progress bar
+        self.done = {}                                                    # {function: inputs and results that were right}
 
     def get(self, name):
         """A function or class of the file by its name."""
@@ -50,13 +51,19 @@ class Attempt:
             self.sizes = dict(zip(names, sizes))
             yield sizes if len(sizes) > 1 else sizes[0]
 
-    def call(self, name, *args, returns="out"):
+    def call(self, name, *args, returns="out", note=""):
         """The function's results, one or, if `returns` has several names, a tuple. Wrong if the call does not go as it should."""
         function = self.get(name)
         self.hold_signature(name, function, args)
         kept = copied(args)
-        with self.file.told(f"in {described(name, self.signatures.get(name), args)}"):
-            result = function(*args)
+        parameters = self.signatures.get(name)
+        given = " ".join([*inputs(parameters, args), note]).strip()
+        try:
+            with self.file.told(f"in {described(name, parameters, args)}", f"({given})" if given else ""):
+                result = function(*args)
+        except Unwritten as unwritten:
+            so_far = f"Right so far: {', '.join(self.done)}." if self.done else ""
+            raise Unwritten(so_far, str(unwritten), line=unwritten.line) from None
         self.calls += 1
         if not equal(kept, args):
             self.find_damage(name, function, kept, args)
@@ -70,10 +77,15 @@ class Attempt:
         note        what to say of the inputs, if they are special
         Returns the results; of several, a tuple.
         """
-        found = self.call(name, *args, returns=" ".join(right))
+        found = self.call(name, *args, returns=" ".join(right), note=note)
         self.compare(name, args, found, right, mistakes, note)
-        self.hold_dtype(name, args, right)
+        self.done[name] = args, right
         return found
+
+    def finish(self):
+        """When all numbers are right: of float32 numbers float32 results, or a whole network would work at half the speed."""
+        for name, (args, right) in self.done.items():
+            self.hold_dtype(name, args, right)
 
     def compare(self, name, args, found, right, mistakes=(), note=""):
         """Hold results that are there already against the right ones, as `check` does."""
@@ -85,10 +97,12 @@ class Attempt:
         fine = [output for output in right if output not in bad]
         lines = [f"{described(name, self.signatures.get(name), args)} {note}".rstrip(), *inputs(self.signatures.get(name), args),
                  f"Right so far: {', '.join(fine)}." if fine else ""]
-        self.hold_numbers(results[bad[0]], bad[0], lines)
-        told = difference(bad[0], right[bad[0]], results[bad[0]], self.sizes)
         known = next((sentence for sentence, wrong in dict(mistakes).items()
                       if bad[0] in wrong and same(wrong[bad[0]], results[bad[0]])), None)      # of a dictionary: "dp['W']"
+        if not known:
+            self.hold_order(right, results, lines)
+        self.hold_numbers(results[bad[0]], bad[0], lines)
+        told = difference(bad[0], right[bad[0]], results[bad[0]], self.sizes)
         if known:
             told = [line for line in told if not line.startswith("Likely:")] + [f"Likely: {known}."]
         raise Wrong(*lines, *told)
@@ -138,15 +152,16 @@ class Attempt:
     def find_damage(self, name, function, kept, args):
         """Which input was written into, and in which line: the same again on arrays that refuse to be written."""
         names = self.signatures.get(name) or [f"argument {i + 1}" for i in range(len(args))]
-        damaged = next(label for label, before, after in zip(names, kept, args) if not equal(before, after))
-        lines = [f"{name} has changed its input {damaged}. Whoever gave it may still need it: make a new array instead "
+        i = next(i for i, (before, after) in enumerate(zip(kept, args)) if not equal(before, after))
+        lines = [f"{name} has changed its input {names[i]}. Whoever gave it may still need it: make a new array instead "
                  f"(`y = x - 1`, or `x.copy()` first, where you have `x -= 1` or `x[...] = ...`)."]
         try:
-            function(*frozen(kept))
+            function(*(frozen(value) if j == i else value for j, value in enumerate(copied(kept))))
         except Exception as error:
-            place = self.file.place(error)
-            if place and isinstance(error, ValueError) and "read-only" in str(error):
-                raise Wrong(*lines, f"Line {place[1]} of {place[0]}:", f"    {place[2]}", line=place[1]) from None
+            frames = self.file.frames(error)
+            if frames and isinstance(error, ValueError) and "read-only" in str(error):
+                raise Wrong(*lines, f"Line {frames[-1].lineno} of {Path(frames[-1].filename).name}:", f"    {frames[-1].line}",
+                            line=frames[-1].lineno) from None
         raise Wrong(*lines)
 
     def hold_form(self, name, result, returns):
@@ -174,6 +189,12 @@ class Attempt:
             results[i] = value
         return tuple(results) if len(returns) > 1 else results[0]
 
+    def hold_order(self, right, results, lines):
+        """Said first: if all the right results are there, in another order."""
+        order = [next((own for own in right if same(right[own], value)), None) for value in results.values()]
+        if None not in order and sorted(order) == sorted(right) and order != list(right):
+            raise Wrong(*lines[:2], f"All results are right, and in another order: they must be ({', '.join(right)}).")
+
     def hold_numbers(self, value, label, lines):
         """Said before anything else: where a result is not a number."""
         value = np.asarray(value)
@@ -186,7 +207,6 @@ class Attempt:
         raise Wrong(*lines, f"{where} is {value[first]}: not a number to go on with. {cause} is on the way to it.")
 
     def hold_dtype(self, name, args, right):
-        """Of float32 numbers float32 results, or a whole network would silently work at half the speed."""
         smaller = as_float32(args)
         if smaller is None:
             return
@@ -196,9 +216,11 @@ class Attempt:
         right, results = self.flattened(name, right, dict(zip(right, result if len(right) > 1 else [result])))
         for label, value in results.items():
             if isinstance(value, (np.ndarray, np.generic)) and value.dtype == np.float64 and np.ndim(value):
-                raise Wrong(f"{name} turns float32 into float64: given float32 arrays, its {label} is float64.",
-                            "Likely: an array that is made without saying of which type (np.zeros(shape); np.zeros_like(x) takes "
-                            "that of x), or a constant that is a NumPy number (np.sqrt(2); math.sqrt(2) is a plain one).")
+                raise Wrong(f"All numbers are right. But {name} turns float32 into float64: given float32 arrays, its {label} is "
+                            "float64. Networks are trained in float32, which is twice as fast: a function must keep the type.",
+                            "Likely: an array that is made without saying of which type (np.zeros(shape), np.eye(n); "
+                            "np.zeros_like(x) takes that of x), or a constant that is a NumPy number (np.sqrt(2); math.sqrt(2) is "
+                            "a plain one).")
 
 
 # Signatures, and how a call is written down.

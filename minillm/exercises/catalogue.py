@@ -73,7 +73,7 @@ def exercise_of(text):
     for exercise in EXERCISES:
         if word in (str(exercise.number), f"{exercise.number:02d}", exercise.name, exercise.file[:-3]):
             return exercise
-    raise ValueError(f"there is no exercise {text}; they are numbered 1 to {len(EXERCISES)}, and `minillm lesson` lists them")
+    raise ValueError(f"there is no exercise {text}; they are numbered 1 to {len(EXERCISES)}, and `minillm progress` lists them")
 
 
 @dataclass(frozen=True)

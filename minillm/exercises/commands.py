@@ -18,6 +18,8 @@ POLL = 0.3      # seconds between two looks at a file that is being watched
 
 def lesson(args):
     workbook = Workbook(args.workbook)
+    if args.which == "list" and (args.start or args.run_it):
+        raise ValueError("say of which lesson: minillm lesson 1 --start, say, or minillm lesson next --run")
     if args.which == "list":
         return list_lessons(workbook)
     if args.which == "next":
@@ -73,8 +75,9 @@ def check(args):
     exercise, workbook = exercise_of(args.exercise), Workbook(args.workbook)
     path = Path(args.file) if args.file else workbook.path(exercise)
     if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "is not there"
-        raise ValueError(f"{path} {what}; minillm lesson {exercise.lesson} --start puts the exercises of lesson "
+        if args.file:
+            raise ValueError(f"{path} is {'a folder; give the file in it' if path.is_dir() else 'not there'}")
+        raise ValueError(f"{path} is not there; minillm lesson {exercise.lesson} --start puts the exercises of lesson "
                          f"{exercise.lesson} into {workbook.folder}")
     return (watch if args.watch else check_once)(exercise, path, workbook, args.seed)
 
@@ -88,7 +91,7 @@ def check_once(exercise, path, workbook, seed):
         print(textwrap.indent(verdict.printed.rstrip(), "  | "), "\n(printed by your code)\n")
     if verdict.passed:
         print(f"Right: {exercise} ({verdict.calls} calls with numbers drawn at random).\n")
-        print(paragraphs(exercise.module.EXPLANATION), "\n")
+        print(paragraphs(exercise.module.EXPLANATION), end="\n\n")
         following = workbook.next()
         print(f"Next: {following}: {following.title}. (minillm lesson {following.lesson})" if following else
               f"That was the last one: all {len(EXERCISES)} are solved.")
@@ -106,7 +109,7 @@ def watch(exercise, path, workbook, seed):
     seen, found = None, (1, None)
     try:
         while True:
-            changed = path.stat().st_mtime_ns if path.is_file() else seen
+            changed = saved(path) or seen
             if changed != seen:
                 seen = changed
                 print(f"--- {time.strftime('%H:%M:%S')} " + "-" * 60, flush=True)
@@ -118,6 +121,11 @@ def watch(exercise, path, workbook, seed):
     except KeyboardInterrupt:
         print("\nNo longer watching.")
         return found
+
+
+def saved(path):
+    """When a file, and each of the earlier exercises beside it, was last saved; nothing while it is not there."""
+    return path.is_file() and {each: each.stat().st_mtime_ns for each in (path, *path.parent.glob("ex[0-9][0-9]_*.py"))}
 
 
 def hint(args):

@@ -36,6 +36,7 @@ def examine(exercise, path, seed):
     try:
         attempt = Attempt(path, exercise.stub, np.random.default_rng(seed))
         exercise.module.check(attempt)
+        attempt.finish()
     except Wrong as wrong:
         return Verdict(False, str(wrong), wrong.line, attempt.calls if attempt else 0)
     return Verdict(True, calls=attempt.calls)

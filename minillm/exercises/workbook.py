@@ -16,7 +16,8 @@ class Workbook:
 
     def __init__(self, folder=FOLDER):
         """ValueError if progress.json is there and cannot be read: it is then left alone."""
-        self.folder = Path(folder)
+        inside = folder == FOLDER and not Path(folder).exists() and Path.cwd().name == FOLDER      # a learner has gone there
+        self.folder = Path() if inside else Path(folder)
         self.note = self.folder / "progress.json"
         self.progress = {}
         if self.note.exists():
@@ -46,9 +47,10 @@ class Workbook:
         return True
 
     def tried(self, exercise, passed):
+        """Count a try, up to the one that passes."""
         entry = self.of(exercise)
-        self.save(exercise, entry | {"tries": entry["tries"] + 1,
-                                     "passed": entry["passed"] or (date.today().isoformat() if passed else None)})
+        if not entry["passed"]:
+            self.save(exercise, entry | {"tries": entry["tries"] + 1, "passed": date.today().isoformat() if passed else None})
 
     def hinted(self, exercise, hints):
         self.save(exercise, self.of(exercise) | {"hints": max(hints, self.of(exercise)["hints"])})

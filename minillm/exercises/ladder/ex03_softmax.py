@@ -49,6 +49,12 @@ def check(attempt):
     large(attempt, s - np.array([[0.0], [1000.0], [2000.0]]),
           "Likely: one number has been taken from all rows, the largest of the whole array, say. In a row that lies far below "
           "it, all exponentials are 0. Each row needs its own.")
+    wide = np.array([[0.0, 2000.0, 3.0], [-2000.0, -3000.0, -2001.0]])
+    large(attempt, wide, "Likely: the least score of the row, or its mean, has been taken off. What lies far above it is still "
+                         "too large for exp. Which score must be moved to 0, so that no other is above it?")
+    masked = np.array([[1.0, -np.inf, 0.0]])
+    p = attempt.call("softmax", masked, returns="p")
+    attempt.compare("softmax", (masked,), p, {"p": softmax(masked)}, note="with a score of minus infinity")
     attempt.check("softmax", (s[:, :1],), {"p": np.ones((3, 1))}, note="with a single score in each row")
 
 
