@@ -51,6 +51,8 @@ print(f"{N} points, the first three: " + ", ".join(f"({a:.2f}, {b:.2f})" for a, 
 # Which way is downhill? Ask how the loss changes when w grows a little, and when b does. Chain rule: the derivative of a
 # square is twice what is squared, times the derivative of what is inside, which is x_n for w, and 1 for b:
 #
+# (With several variables a derivative is written with a round d: the others are held still. In code we call the two dw and db.)
+#
 # $$ \frac{\partial L}{\partial w} = \frac2N \sum_n (p_n - y_n)\,x_n \qquad
 #    \frac{\partial L}{\partial b} = \frac2N \sum_n (p_n - y_n) $$
 #
@@ -81,7 +83,8 @@ for step in range(80):
 #
 # The line was y = 2 x - 1, and the noise had a standard deviation of 0.4. So the neuron should end at w = 2.0 ± 0.2 and
 # b = -1.0 ± 0.3, and its loss can hardly be less than the square of the noise: 0.16 ± 0.10 is left. What cannot be predicted
-# sets a **floor** below which no learner comes. (This thought comes back in lesson 9, and then stays with us.)
+# sets a **floor** below which no learner comes. (With only forty points the floor itself hangs on chance; other seeds have other
+# noise. The thought comes back in lesson 9, and then stays with us.)
 
 # %%
 lesson.expect("weight w", w, "2.0 ± 0.2")
@@ -90,7 +93,7 @@ lesson.expect("loss", np.mean((w * x + b - y) ** 2), "0.16 ± 0.10")
 
 # %% [markdown]
 # For a straight line one can also solve for the lowest point directly (least squares). Walking downhill must come to the same
-# place; after eighty steps the two differ by 0.00 ± 0.05. For every network after this lesson there is no such solution, and
+# place; after eighty steps the two differ by 0.00 ± 0.05. For a network of several layers there is no such solution, and
 # walking is the only way.
 
 # %%
@@ -149,9 +152,17 @@ with lesson.picture("bowl.png", 12.8, 5.6) as fig:
 #
 # Exercise 1 asks for a neuron with K inputs, hence K weights: `squared_error(x, y, w, b)`. With K = 1 it is what you saw
 # above. The only new thing is that w and x_n have K components now, so that w x becomes a sum over them. `x @ w` is this sum
-# for all examples at once: (N, K) times (K,) gives (N,). In the gradient each weight gets its own component:
+# for all examples at once: (N, K) times (K,) gives (N,), and the sum runs over K, the last axis of x. In the gradient each
+# weight gets its own component, and the sum runs over the examples:
 #
 # $$ \frac{\partial L}{\partial w_k} = \frac2N \sum_n (p_n - y_n)\,x_{nk} $$
+#
+# For a product `@` to sum over n, n must be the last axis of its first factor: `x.T` is x turned around, (K, N).
+#
+# In the text of an exercise, lines with >>> are an example: what is typed, and what it should answer. The check calls your
+# function with numbers of its own. It does so with Python's usual float64 numbers, and at the end once with float32, the type
+# in which networks are trained; a function should keep the type that it is given (so `np.zeros_like(x)` rather than
+# `np.zeros(shape)`).
 #
 # ```
 # minillm lesson 1 --start        copies the exercise into workbook/
@@ -161,7 +172,7 @@ with lesson.picture("bowl.png", 12.8, 5.6) as fig:
 #
 # ## Questions
 #
-# 1. What happens with `rate = 0.5`? And with 0.35? Try it, and watch the loss.
+# 1. What happens with `rate = 0.5`? And with 0.35? Change it in this file, run it again, and watch the loss.
 # 2. Add one point far off the line, say x = 3, y = -20. How far does the line move, and why so far?
 # 3. Suppose all x are 0. What is dw? What can the neuron still learn?
 #
@@ -172,5 +183,5 @@ with lesson.picture("bowl.png", 12.8, 5.6) as fig:
 #
 # ## Read next
 #
-# `minillm/nn/linear.py`: a whole layer of such neurons, with its derivation, though not yet to be understood in full. Lesson 2
-# gives a neuron what a straight line lacks.
+# Lesson 2, which gives a neuron what a straight line lacks. (The layers of the project are in `minillm/nn/`. From lesson 4 on
+# you will read them, one by one, after you have written your own.)

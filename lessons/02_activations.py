@@ -303,5 +303,5 @@ with lesson.picture("softmax.png", 9.6, 5) as fig:
 #
 # ## Read next
 #
-# `minillm/nn/softmax.py`, all of which you have now seen but for the mask. `minillm/nn/gelu.py` for a slope that is not
-# pretty. Lesson 3 puts the bent neurons side by side and behind one another.
+# After the exercises `minillm/nn/softmax.py`: its derivation is yours, and around it stands what makes it fast.
+# `minillm/nn/gelu.py` for a slope that is not pretty. Lesson 3 puts the bent neurons side by side and behind one another.

@@ -307,5 +307,4 @@ print("the two of shape (200, 8) are the same array:", np.shares_memory(caches[1
 #
 # ## Read next
 #
-# `minillm/nn/linear.py`, the forward half, and `minillm/nn/mlp.py`, a network of two layers. `forward_chain` is in
-# `minillm/nn/module.py`. Lesson 4 goes the way back.
+# `minillm/nn/mlp.py`, a network of two layers, and `forward_chain` in `minillm/nn/module.py`. Lesson 4 goes the way back.

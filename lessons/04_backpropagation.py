@@ -126,9 +126,10 @@ with lesson.picture("graph.png", 12.8, 4.7) as fig:
 # forward pass is summed in the backward pass.** The one b is added to all N rows, so db sums over N rows.
 #
 # Language models have two leading axes, B texts of T words: y_bti. The sum over n becomes a sum over b and t, because each
-# word of each text uses the same W. To the layer it makes no difference which word belongs to which text, so both axes are made
-# one: `x.reshape(-1, I)` turns (B, T, I) into (B T, I); the -1 stands for "whatever is left". Likewise dout, with O. For dx
-# nothing is summed over b and t, and it keeps the shape of x.
+# word of each text uses the same W. To the layer it makes no difference which word belongs to which text, so both axes are
+# made one: with `I, O = W.shape`, `x.reshape(-1, I)` turns (B, T, I) into (B T, I); the -1 stands for "whatever is left". (On
+# an array with three axes `.T` would turn all three.) Likewise dout, with O. For dx nothing is summed over b and t, and it
+# keeps the shape of x.
 #
 # ## The code: a contract
 #
@@ -238,10 +239,12 @@ lesson.expect("error of dx, with a transposed product", ERRORS["transposed"]["x"
 lesson.expect("error of dx, with a forgotten link", ERRORS["forgotten link"]["x"], "1.00 ± 0.15")
 
 # %% [markdown]
-# An error of 1 means that even the sign is wrong somewhere. The forgotten sum gives 0.9 ± 0.2, the transposed product
-# 1.0 ± 0.1 and the forgotten link 1.00 ± 0.15: far from right, so nobody need be in doubt. And see *which* rows are wrong. The
-# gradient comes from the loss, at the top of the table. A wrong db2 spoils nothing else, but a wrong product or a missing
-# factor on the way spoils all that lies farther from the loss. To find a mistake, look at the first row that is wrong.
+# (The relative error of an entry is |a - n| / (|a| + |n|), a being ours and n that of finite differences; the table has the
+# largest.) An error of 1 means that even the sign is wrong somewhere, or that one of the two is 0. The forgotten sum gives
+# 0.9 ± 0.2, the transposed product 1.0 ± 0.1 and the forgotten link 1.00 ± 0.15: far from right, so nobody need be in doubt.
+# And see *which* rows are wrong. The gradient comes from the loss, at the top of the table. A wrong db2 spoils nothing else,
+# but a wrong product or a missing factor on the way spoils all that lies farther from the loss. To find a mistake, look at
+# the first row that is wrong.
 #
 # ## Why a random upstream gradient
 #

@@ -16,7 +16,7 @@ The first sum runs over the rows of x. As a product of arrays it is `x.T @ e`.""
 
 EXPLANATION = """
 Each example pulls on the weights in proportion to its error times its input: what was not active is not blamed. `x.T @ e` adds
-up these pulls, and you will meet this product again in every layer, as dW = x' dout.
+up these pulls, and you will meet this product again in every layer of every network.
 
 The factor 2 / N is the derivative of the outermost function, the mean of squares. Whatever the loss, the backward pass begins
 with the derivative of its last operation and works inwards.

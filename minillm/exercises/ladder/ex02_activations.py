@@ -23,7 +23,7 @@ memory. What is kept for the backward pass is called a cache, and lesson 3 begin
 `sigmoid(-1000)` may have printed a warning, "overflow in exp", with the right result. If that disturbs you, the same
 function is (1 + tanh(x / 2)) / 2, and tanh never overflows.
 
-In GPT-2 none of the three is used but GELU, a ReLU with a smooth corner: `minillm/nn/gelu.py`. Its slope depends on x in a
+GPT-2 uses none of the three. It has GELU, a ReLU with a smooth corner: `minillm/nn/gelu.py`. Its slope depends on x in a
 longer way, and it is your exercise 18. Its backward pass, though, is again one product: dout * slope.
 """
 

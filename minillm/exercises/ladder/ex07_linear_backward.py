@@ -8,7 +8,7 @@ HINTS = (
     dx_nk = sum_i dout_ni W_ki        dW_ki = sum_n x_nk dout_ni        db_i = sum_n dout_ni
 
 Which of them are matrix products, and which factor must be transposed so that the axis that is summed over is in the middle?""",
-    """dx = dout W', and with all leading axes made one, X = x.reshape(-1, I) and G = dout.reshape(-1, O):
+    """dx = dout W', and with all leading axes made one, with I, O = W.shape, X = x.reshape(-1, I), G = dout.reshape(-1, O):
 
     dW = X' G        db = the sum of the rows of G
 
