@@ -219,8 +219,8 @@ class Attempt:
                 raise Wrong(f"All numbers are right. But {name} turns float32 into float64: given float32 arrays, its {label} is "
                             "float64. Networks are trained in float32, which is twice as fast; so keep the type.",
                             "Likely: an array that is made without saying of which type (np.zeros(shape), np.eye(n); "
-                            "np.zeros_like(x) takes that of x), or a constant that is a NumPy number (np.sqrt(2); math.sqrt(2) is "
-                            "a plain one).")
+                            "np.zeros_like(x) takes that of x), or a constant that is a NumPy number (np.sqrt(2); math.sqrt(2) "
+                            "is a plain one).")
 
 
 # Signatures, and how a call is written down.
