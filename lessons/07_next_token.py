@@ -14,6 +14,7 @@ import textwrap
 
 import numpy as np
 from common import CONTEXT, Lesson, generalist, new_generalist
+from matplotlib.colors import to_rgb
 
 from minillm import World, evaluate_world, generate
 from minillm.draw.style import LIGHT
@@ -65,9 +66,16 @@ for t in range(2, 8):
 # $$ dW_{vc} = \sum_n O_{nv}\,dout_{nc} = \sum_{n:\;index(n) = v} dout_{nc} $$
 #
 # Each row of dout goes to the row of W from which it was read. A word that occurs twice collects twice, one that does not
-# occur gets nothing. **Exercise 13** is this. (A small trap: `dW[index] += dout` adds only one of the rows of a word that
-# occurs twice. `np.add.at(dW, index, dout)` adds all.) A second table, of places, tells where in the text a word stands; both
-# vectors are added.
+# occur gets nothing. **Exercise 13** is this. There is a trap in NumPy: indexed `+=` writes each row once, however often it
+# occurs in the index. Below, row 2 should have 2. For adding up repeats NumPy has `np.add.at`.
+
+# %%
+counts = np.zeros(4)
+counts[[2, 0, 2]] += 1
+print("rows 2, 0 and 2, each to get 1 more:", counts)
+
+# %% [markdown]
+# A second table, of places, has a row for each position: it tells where in the text a word stands. Both vectors are added.
 #
 # ## Part 2: attention
 #
@@ -84,8 +92,9 @@ for t in range(2, 8):
 # $$ S_{ts} = \frac{1}{\sqrt D}\sum_c q_{tc}\,k_{sc} \qquad P_{ts} = \frac{\exp S_{ts}}{\sum_r \exp S_{tr}} \qquad
 #    o_{tc} = \sum_s P_{ts}\,v_{sc} $$
 #
-# **Why the root?** A sum of D products of independent random numbers of variance 1 has variance D. Without the root the
-# scores would grow with D, and softmax would saturate (lesson 2). With it they keep the size 1:
+# **Why the root?** Take independent random numbers with mean 0 and variance 1. A product of two has variance 1, a sum of D of
+# them variance D, and so a standard deviation of sqrt(D). Without the root the scores would grow with it, and softmax would
+# saturate (lesson 2). With it they keep the size 1:
 
 # %%
 rng = lesson.rng(1)
@@ -125,20 +134,27 @@ print(Softmax().forward(S)[0].round(2))
 # | 5 | the score of each word: the product with its row of the table of words | (B, T, V) |
 #
 # "Added to what was there" are the residual ways of lesson 4. Lesson 8 goes through all of it backwards. In code it is
-# `minillm/nn/gpt.py`, and its forward pass has ten lines.
+# `minillm/nn/gpt.py`, and its forward pass has fewer than ten lines.
 #
-# No position sees its future. So changing a word changes nothing before it, not in the last bit:
+# No position sees its future. So if word t + 1 is replaced by another, the scores up to t must stay as they are, not only
+# nearly. We try it with each word of the text but the first, one at a time:
 
 # %%
-changed = ids[:-1].copy()
-place = len(changed) // 2
-changed[place] = (changed[place] + 1) % len(words)
-before, after = (trained.logits(tokens[None])[0] for tokens in (inputs, changed))
-lesson.expect(f"places 0 to {place - 1}: largest change of a logit", np.abs(before - after)[:place].max(), "0 ± 0")
-print(f"at place {place} itself the largest change is {np.abs(before - after)[place].max():.2f}")
+def changes(t):
+    """Replace word t + 1: the largest change of a score at places 0 to t, and at place t + 1."""
+    changed = inputs.copy()
+    changed[t + 1] = (changed[t + 1] + 1) % len(words)
+    before, after = (trained.logits(tokens[None])[0] for tokens in (inputs, changed))       # (T, V)
+    by_place = np.abs(after - before).max(axis=1)
+    return by_place[:t + 1].max(), by_place[t + 1]
+
+
+up_to_t, behind = zip(*(changes(t) for t in range(len(inputs) - 1)))
+lesson.expect("largest change of a score before the new word", max(up_to_t), "0 ± 0")
+print(f"at the place of the new word itself, the scores change by at least {min(behind):.2f}")
 
 # %% [markdown]
-# The change is 0 ± 0.
+# Before the new word the change is 0 ± 0.
 #
 # ## How good is it?
 #
@@ -148,17 +164,18 @@ print(f"at place {place} itself the largest change is {np.abs(before - after)[pl
 #
 # - *chance*: all V words alike, log V;
 # - *frequencies*: each word as often as it occurs, whatever stands before;
-# - *pairs*: as often as it follows the one word before (counted on 4,000 training texts; one is added to each count);
+# - *pairs*: as often as it follows the one word before. (Both are counted on 4,000 training texts. So that no count is 0, a
+#   tenth is added to each.)
 # - the model before any training, and after it;
 # - the *floor*: the true probabilities. Nobody can do better.
 
 # %%
 texts = world.mixed_ids(200 if lesson.quick else 4000, 1, 0)
 tests = [found for name in world.general for found in world.documents(name, TEST, "test")]
-pairs = np.ones((len(words), len(words)))
+counts = np.zeros((len(words), len(words)))                          # of word v after word u: [u, v]
 for text in texts:
-    np.add.at(pairs, (text[:-1], text[1:]), 1)
-single = pairs.sum(axis=0)
+    np.add.at(counts, (text[:-1], text[1:]), 1)
+single, pairs = counts.sum(axis=0) + 0.1, counts + 0.1
 single, pairs = single / single.sum(), pairs / pairs.sum(axis=1, keepdims=True)
 
 
@@ -167,24 +184,22 @@ def surprise(p_next):
     return -np.mean(np.concatenate([np.log(p_next(np.array(found.ids))) for found in tests]))
 
 
-losses = {"chance": np.log(len(words)), "untrained": pooled(evaluate_world(untrained, world, "test", TEST,
-domains=world.general)),
-          "frequencies": surprise(lambda ids: single[ids[2:]]), "pairs": surprise(lambda ids: pairs[ids[1:-1], ids[2:]])}
-scores = evaluate_world(trained, world, "test", TEST, domains=world.general)
-losses |= {"trained": pooled(scores), "floor": pooled(scores, "floor")}
+start, scores = (evaluate_world(model, world, "test", TEST, domains=world.general) for model in (untrained, trained))
+losses = {"chance": np.log(len(words)), "untrained": pooled(start), "frequencies": surprise(lambda ids: single[ids[2:]]),
+          "pairs": surprise(lambda ids: pairs[ids[1:-1], ids[2:]]), "trained": pooled(scores), "floor": pooled(scores, "floor")}
 print(f"{'':14s}{'nats':>8s}{'bits':>8s}{'perplexity':>12s}")
 for name, loss in losses.items():
     print(f"{name:14s}{loss:8.3f}{loss / np.log(2):8.3f}{np.exp(loss):12.2f}")
 lesson.expect("bits per token, chance", losses["chance"] / np.log(2), "7.6 ± 0.1")
 lesson.expect("untrained", losses["untrained"] / np.log(2), "7.6 ± 0.2")
-lesson.expect("frequencies", losses["frequencies"] / np.log(2), "6.2 ± 0.1")
-lesson.expect("pairs", losses["pairs"] / np.log(2), "3.1 ± 0.1")
+lesson.expect("frequencies", losses["frequencies"] / np.log(2), "6.1 ± 0.1")
+lesson.expect("pairs", losses["pairs"] / np.log(2), "2.9 ± 0.1")
 lesson.expect("trained", losses["trained"] / np.log(2), "0.90 ± 0.08")
 lesson.expect("floor", losses["floor"] / np.log(2), "0.80 ± 0.05")
 
 # %% [markdown]
-# Chance is 7.6 ± 0.1 bits per token, and the untrained model is no better: 7.6 ± 0.2. Frequencies bring 6.2 ± 0.1, the one
-# word before 3.1 ± 0.1. The trained model, which sees all words before, has 0.90 ± 0.08, near the floor of 0.80 ± 0.05.
+# Chance is 7.6 ± 0.1 bits per token, and the untrained model is no better: 7.6 ± 0.2. Frequencies bring 6.1 ± 0.1, the one
+# word before 2.9 ± 0.1. The trained model, which sees all words before, has 0.90 ± 0.08, near the floor of 0.80 ± 0.05.
 #
 # ## It writes
 #
@@ -236,22 +251,41 @@ lesson.expect("the same before training", weight_on_the_name(untrained, "test", 
 tokens = document.ids[:-1]
 labels = [words[i] for i in tokens]
 says = labels.index("says")
-with lesson.picture("attention.png", 14, 7.6) as fig:
-    axes = fig.subplots(1, 2, sharey=True)
-    fig.subplots_adjust(left=0.075, right=0.99, bottom=0.02, top=0.83, wspace=0.04)
-    for ax, (title, model) in zip(axes, {"Before training: a little of everything": untrained,
-                                         f"After: block {best[0]}, head {best[1]} fetches the name": trained}.items()):
-        ax.imshow(attention_maps(model, tokens)[best], cmap=LIGHT.ground, vmin=0, vmax=1, aspect="auto")
-        ax.set_title(title, pad=10)
-        ax.set_xticks(range(len(labels)), labels, rotation=90, fontsize=11)
-        ax.set_yticks(range(len(labels)), labels, fontsize=11)
-        ax.xaxis.tick_top()
-        ax.tick_params(length=0)
-        ax.axhspan(says - 0.5, says + 0.5, fc="none", ec=LIGHT.models["full"], lw=2.5)
-        ax.spines[:].set_visible(False)
+panels = {"Before training": attention_maps(untrained, tokens)[best], "After training": attention_maps(trained, tokens)[best]}
+
+
+def written(ax, title, weights):
+    """The text up to "says", each word on a ground that is the darker the more weight it has."""
+    ax.set(xlim=(0, 44), ylim=(5, -0.3))
+    ax.axis("off")
+    ax.set_title(title)
+    x, line = 0, 0
+    for word, weight in zip(labels[:says + 1], weights):
+        if x + len(word) > 43:
+            x, line = 0, line + 1
+        asking = word == "says"
+        ax.text(x, line + 0.4, word, family="monospace", size=17, va="center", bbox=dict(
+            boxstyle="square,pad=0.18", fc=(*to_rgb(LIGHT.models["full"]), min(1, weight)), lw=2,
+            ec=LIGHT.ink if asking else "none"))
+        x += len(word) + 1
+
+
+with lesson.picture("attention.png", 14, 7) as fig:
+    ax = fig.add_axes([0.075, 0.03, 0.4, 0.79])
+    ax.imshow(panels["After training"], cmap=LIGHT.ground, vmin=0, vmax=1, aspect="auto")
+    ax.set_title(f"Block {best[0]}, head {best[1]}: each row looks back", pad=10)
+    ax.set_xticks(range(len(labels)), labels, rotation=90, fontsize=10)
+    ax.set_yticks(range(len(labels)), labels, fontsize=10)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.axhspan(says - 0.5, says + 0.5, fc="none", ec=LIGHT.models["full"], lw=2.5)
+    ax.spines[:].set_visible(False)
+    for bottom, (title, P) in zip((0.5, 0.02), panels.items()):
+        written(fig.add_axes([0.53, bottom, 0.46, 0.36]), f'{title}, from "says"', P[says])
 
 # %% [markdown]
-# A row is a word, and shows where it looks: the darker, the more weight. The row of "says" is framed.
+# Left, each row is a word, and shows where it looks: the darker, the more weight. The row of "says" is framed. Right, the same
+# row as a text, before and after training: the more orange a word, the more weight it has.
 #
 # ## What to notice
 #
@@ -260,7 +294,7 @@ with lesson.picture("attention.png", 14, 7.6) as fig:
 #   alike.
 # - The upper right half of the map is empty: the mask.
 # - The row of "says" and the rows around it show different things. A head may have another use at another word.
-# - Everything that the model knows of a text it has predicted at some point. There is no other teacher than the next word.
+# - There was no other teacher than the next word. Whatever helps to predict it is learned, and nothing else.
 #
 # ## Exercises
 #
