@@ -244,14 +244,16 @@ def weight_on_the_name(model, split, n):
 by_head = weight_on_the_name(trained, "validation", 40)
 best = max(by_head, key=by_head.get)
 looked = weight_on_the_name(trained, "test", 40)[best]
-lesson.expect(f"block {best[0]}, head {best[1]}: weight on the name", looked, "0.78 ± 0.28")
+print(f"the head is number {best[1]} of block {best[0]}")
+lesson.expect("its weight on the name", looked, "0.78 ± 0.28")
 lesson.expect("the same before training", weight_on_the_name(untrained, "test", 40)[best], "0.03 ± 0.02")
 
 # %%
 tokens = document.ids[:-1]
 labels = [words[i] for i in tokens]
 says = labels.index("says")
-panels = {"Before training": attention_maps(untrained, tokens)[best], "After training": attention_maps(trained, tokens)[best]}
+panels = {'Before training, "says" looks everywhere': attention_maps(untrained, tokens)[best],
+          'After training, it looks back for the name': attention_maps(trained, tokens)[best]}
 
 
 def written(ax, title, weights):
@@ -272,7 +274,7 @@ def written(ax, title, weights):
 
 with lesson.picture("attention.png", 14, 7) as fig:
     ax = fig.add_axes([0.075, 0.03, 0.4, 0.79])
-    ax.imshow(panels["After training"], cmap=LIGHT.ground, vmin=0, vmax=1, aspect="auto")
+    ax.imshow(list(panels.values())[1], cmap=LIGHT.ground, vmin=0, vmax=1, aspect="auto")
     ax.set_title(f"Block {best[0]}, head {best[1]}: each row looks back", pad=10)
     ax.set_xticks(range(len(labels)), labels, rotation=90, fontsize=10)
     ax.set_yticks(range(len(labels)), labels, fontsize=10)
@@ -281,7 +283,7 @@ with lesson.picture("attention.png", 14, 7) as fig:
     ax.axhspan(says - 0.5, says + 0.5, fc="none", ec=LIGHT.models["full"], lw=2.5)
     ax.spines[:].set_visible(False)
     for bottom, (title, P) in zip((0.5, 0.02), panels.items()):
-        written(fig.add_axes([0.53, bottom, 0.46, 0.36]), f'{title}, from "says"', P[says])
+        written(fig.add_axes([0.53, bottom, 0.46, 0.36]), title, P[says])
 
 # %% [markdown]
 # Left, each row is a word, and shows where it looks: the darker, the more weight. The row of "says" is framed. Right, the same

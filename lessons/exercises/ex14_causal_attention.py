@@ -8,8 +8,8 @@ itself by how well its query fits their keys, and gathers the mean of their valu
     o_tc = sum_s P_ts v_sc
 
 Return o and P; the backward pass (exercise 16) needs P. There may be leading axes, (B, H, T, D), one attention for each: the
-product @ works on the last two axes, and x.swapaxes(-1, -2) exchanges these. Your softmax is imported. (Of -infinity it makes
-0, as the first position can always see itself.)
+product @ works on the last two axes, and x.swapaxes(-1, -2) exchanges these. Your softmax is imported. (Of a score of
+-infinity it makes exactly 0, as long as another score of the row is finite; and each position sees at least itself.)
 
     >>> o, P = causal_attention(np.array([[1.0], [0.0]]), np.array([[5.0], [7.0]]), np.array([[1.0], [3.0]]))
     >>> print(o.tolist(), P.tolist())

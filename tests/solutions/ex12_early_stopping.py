@@ -12,6 +12,11 @@ WRONG = [
     ("loss < losses[best]", "loss <= losses[best]", "no new lowest"),
     ("look - best == patience", "look - best > patience", "too late"),
     ("look - best == patience", "look - best == patience - 1", "too early"),
-    ("return best, look\n", "return look, best\n", "should be"),
+    ("return best, look\n    return best, len(losses) - 1",
+     "return look, best\n    return len(losses) - 1, best", "another order"),
     ("elif look - best == patience", "elif look and losses[look] > losses[look - 1] and patience == 1", "should be"),
+    ("return best, ", "return losses.index(min(losses)), ", "never been seen"),
+    ("return best, ", "return losses[best], ", "not its loss"),
+    ("len(losses) - 1", "len(losses)", "the last look"),
+    ("return best, len(losses) - 1", "return best, best + patience", "the last look"),
 ]

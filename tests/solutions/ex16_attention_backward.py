@@ -16,4 +16,6 @@ WRONG = [
     ("dS.swapaxes(-1, -2) @ q", "dS @ q", "a key collects"),
     ("P.swapaxes(-1, -2) @ do", "P @ do", "a value collects"),
     ("v.swapaxes(-1, -2)", "v", "transpose"),
+    ("/ math.sqrt(q.shape[-1])", "* math.sqrt(q.shape[-1])", "it is multiplied by sqrt(D)"),
+    ("math.sqrt(q.shape[-1])", "math.sqrt(q.shape[-2])", "sqrt(T)"),
 ]

@@ -37,4 +37,7 @@ WRONG = [
     ("gelu_backward(dh, a)", "dh", "gelu_backward is left out"),
     ("gelu_backward(dh, a)", "gelu_backward(dh, h)", "at its input a"),
     ("    h = gelu(a)", "    h = a", "gelu between the layers"),
+    ("gelu_backward(dh, a)", "gelu_backward(a, dh)", "the upstream gradient first"),
+    ("x / 2 * (1 - t * t)", "x * (1 - t * t)", "the half is missing in the second term"),
+    ("return linear(h, W2, b2), (", "return gelu(linear(h, W2, b2)), (", "applied to the output as well"),
 ]

@@ -33,4 +33,6 @@ WRONG = [
     ("return dx + dx1, dp", "return dx + dout, dp", "it must be dx1"),
     ("    dx1 = dx1 + dout", "    dout += dx1\n    dx1 = dout", "changed its input dout"),
     ("return dx + dx1, dp", "return dx + dx1, {name.replace('.', '_'): d for name, d in dp.items()}", "lacks the key"),
+    ("self_attention_backward(dx1, ca)", "self_attention_backward(dout, ca)", "is given dout"),
+    ("dx1 = dx1 + dout", "dx1 = dn2 + dout", "norm_2 is left out on the way back"),
 ]

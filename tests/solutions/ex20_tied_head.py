@@ -20,4 +20,5 @@ WRONG = [
     ("tied_head_backward(dlogits, x, W)[1] + embedding_backward(demb, index, W)", "embedding_backward(demb, index, W)",
      "only the way in"),
     ("return x @ W.T", "return x @ W", "is a transpose (.T) missing"),
+    ("embedding_backward(demb, index, W)", "embedding_backward(x, index, W)", "the embedding was given x"),
 ]

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ..diagnose import same
+
 HINTS = (
     "Make log p first, (N, V), by the equation with m. Then p = np.exp(log_p). Both loss and gradient are made of these two.",
     "To pick from each row n the entry y_n, index with two lists at once: log_p[np.arange(N), targets] is (N,). In the same way "
@@ -23,22 +25,62 @@ A language model is this classifier at every position of a text, with the next w
 """
 
 
+def cross_entropy(logits, targets):
+    """loss, dlogits, log_p (N, V)"""
+    s = logits - logits.max(axis=1, keepdims=True)
+    log_p = s - np.log(np.exp(s).sum(axis=1, keepdims=True))
+    return -log_p[np.arange(len(s)), targets].mean(), (np.exp(log_p) - np.eye(s.shape[1])[targets]) / len(s), log_p
+
+
 def check(attempt):
-    for trial, (N, V) in enumerate(attempt.trials("N V", 8)):
-        scale = 1 if trial < 5 else 800                             # later: scores for which exp overflows
-        logits, targets = scale * attempt.rng.normal(size=(N, V)), attempt.rng.integers(0, V, N)
-        log_p = logits - logits.max(axis=1, keepdims=True)
-        log_p = log_p - np.log(np.exp(log_p).sum(axis=1, keepdims=True))
-        p, rows, y = np.exp(log_p), np.arange(N), np.eye(V)[targets]
-        picked = log_p[rows, targets]
-        attempt.check("cross_entropy", (logits, targets), {"loss": -picked.mean(), "dlogits": (p - y) / N}, {
+    for N, V in attempt.trials("N V"):
+        logits, targets = 2 * attempt.rng.normal(size=(N, V)), attempt.rng.integers(0, V, N)
+        loss, dlogits, log_p = cross_entropy(logits, targets)
+        p, y, picked = np.exp(log_p), np.eye(V)[targets], log_p[np.arange(N), targets]
+        down = np.exp(logits - logits.max(axis=0))
+        down /= down.sum(axis=0)
+        attempt.check("cross_entropy", (logits, targets), {"loss": loss, "dlogits": dlogits}, {
             "the losses are added up, not averaged: 1/N is missing": {"loss": -picked.sum(), "dlogits": p - y},
             "the mean is taken over all N V numbers; it must be over the N examples": {
                 "loss": -picked.sum() / (N * V), "dlogits": (p - y) / (N * V)},
+            "the mean is taken over the surprise of every class; only that of the right one counts": {"loss": -log_p.mean()},
             "the minus is missing: a likely answer is a small surprise": {"loss": picked.mean()},
-            "this is the mean probability; its logarithm is missing": {"loss": -p[rows, targets].mean()},
+            "this is the mean probability of the right class; its logarithm is missing": {"loss": -np.exp(picked).mean()},
+            "the logarithm is taken of the mean probability; the mean must be that of the logarithms": {
+                "loss": -np.log(np.exp(picked).mean())},
+            "softmax is missing: these are the scores themselves": {"loss": -logits[np.arange(N), targets].mean()},
+            "softmax runs over the examples; it must run over the classes, row by row": {
+                "loss": -np.log(down[np.arange(N), targets]).mean(), "dlogits": (down - y) / N},
             "it is y - p; it must be p - y, since a larger score of the right class lowers the loss": {"dlogits": (y - p) / N},
             "the 1 is not taken away at the target": {"dlogits": p / N},
             "1 is taken away after the division by N, which it needs as well": {"dlogits": p / N - y},
+            "it is divided by p once too often: with softmax and logarithm together, 1/p cancels": {
+                "dlogits": (p - y) / p / N},
+            "this is the gradient with respect to p; that of the scores is asked for": {"dlogits": -y / p / N},
             "the logarithm is to base 2": {"loss": -picked.mean() / np.log(2)},
-        }, note="" if scale == 1 else "with large scores")
+        })
+    for N, V in attempt.trials("N V", 2):
+        large(attempt, N, V)
+
+
+def large(attempt, N, V):
+    """Scores for which exp overflows, each row in a region of its own, and a right class that is hopeless."""
+    logits, targets = 300 * attempt.rng.normal(size=(N, V)), attempt.rng.integers(0, V, N)
+    logits += 5000 * (np.arange(N)[:, None] - N // 2)
+    logits[0, targets[0]] = logits[0].max() - 1200
+    loss, dlogits, log_p = cross_entropy(logits, targets)
+    note = f"with scores between {logits.min():.0f} and {logits.max():.0f}"
+    found = attempt.call("cross_entropy", logits, targets, returns="loss dlogits", note=note)
+    if not all(np.isfinite(array).all() for array in found):
+        told = f"cross_entropy(logits, targets) {note} gives numbers that are infinite or NaN."
+        attempt.insist(not same(dlogits, found[1]), told, "dlogits is right.",
+                       "Likely: a probability has been rounded to 0, and then its logarithm was taken. Make log p by the "
+                       "equation with m, without making p first.")
+        attempt.insist(False, told, "Likely: exp of a large number has overflowed, or all exponentials of a row are 0, and with "
+                                    "them their sum. Take off from each row its own largest score, before exp.")
+    picked = np.exp(log_p[np.arange(N), targets])
+    saved = [-np.log(rule(picked, tiny)).mean() for rule in (np.add, np.maximum) for tiny in 10.0 ** -np.arange(5, 31)]
+    attempt.compare("cross_entropy", (logits, targets), found, {"loss": loss, "dlogits": dlogits}, {
+        "a small number is added to p, or p is cut off from below, so that its logarithm is not infinite. Then a hopeless answer "
+        "costs too little": {"loss": next((wrong for wrong in saved if same(wrong, found[0])), None)},
+    }, note)

@@ -1,5 +1,9 @@
 """Exercise 12: when to stop."""
 
+import numpy as np
+
+from ..learners_file import Wrong
+
 HINTS = (
     "Walk through the looks one by one, and remember where the lowest loss was so far. How long ago was that?",
     "At look i, if losses[i] is lower than losses[best], best becomes i. Else, i - best looks in a row have brought nothing new.",
@@ -36,16 +40,14 @@ def with_ties(losses, patience):
     return best, len(losses) - 1
 
 
-def rising(losses, patience):
+def rising(losses, patience, ties=True):
     """Stops when the loss has risen so many times in a row."""
-    count = 0
-    for i in range(1, len(losses)):
-        count = count + 1 if losses[i] >= losses[i - 1] else 0
+    count = stop = 0
+    for stop in range(1, len(losses)):
+        count = count + 1 if losses[stop] > losses[stop - 1] or ties and losses[stop] == losses[stop - 1] else 0
         if count == patience:
             break
-    else:
-        i = len(losses) - 1
-    return min(range(i + 1), key=losses.__getitem__), i
+    return lowest(losses[:stop + 1]), stop
 
 
 def never_set_back(losses, patience):
@@ -61,27 +63,52 @@ def never_set_back(losses, patience):
     return best, len(losses) - 1
 
 
+def lowest(losses):
+    return min(range(len(losses)), key=losses.__getitem__)
+
+
+MISTAKES = (
+    ("they are in another order: best comes first, then stop", lambda losses, patience: right(losses, patience)[::-1]),
+    ("training ends too late: at that look there were more than `patience` in a row without a new lowest",
+     lambda losses, patience: right(losses, patience + 1)),
+    ("training ends too early: fewer than `patience` looks in a row were without a new lowest",
+     lambda losses, patience: right(losses, patience - 1)),
+    ("a loss that only equals the lowest is no new lowest", with_ties),
+    ("what counts is the distance from the lowest loss, not rises from one look to the next", rising),
+    ("what counts is the distance from the lowest loss, not rises from one look to the next",
+     lambda losses, patience: rising(losses, patience, ties=False)),
+    ("the count begins anew after each new lowest", never_set_back),
+    ("training does not end when patience is over", lambda losses, patience: (lowest(losses), len(losses) - 1)),
+    ("best is looked for among all losses; those after stop have never been seen",
+     lambda losses, patience: (lowest(losses), right(losses, patience)[1])),
+    ("looks are counted from 0, not from 1", lambda losses, patience: tuple(look + 1 for look in right(losses, patience))),
+    ("best is the number of a look, not its loss",
+     lambda losses, patience: (losses[right(losses, patience)[0]], right(losses, patience)[1])),
+    ("where training never has to end, stop is the last look, len(losses) - 1",
+     lambda losses, patience: right(losses + [np.inf], patience)),
+    ("where training never has to end, stop is the last look, len(losses) - 1",
+     lambda losses, patience: right(losses + [np.inf] * patience, patience)),
+)
+
+
 def check(attempt):
     cases = [([5.0, 3.0, 4.0, 2.0, 2.5, 2.2, 1.0], 2), ([1.0, 2.0], 1), ([2.0], 3), ([3.0, 2.0, 1.0], 1),
              ([1.0, 1.0, 1.0, 1.0], 2), ([4.0, 3.0, 3.5, 2.0, 2.5, 1.0, 1.5, 0.5], 2)]
     cases += [([float(loss) for loss in attempt.rng.integers(0, 9, attempt.rng.integers(4, 15))],
                int(attempt.rng.integers(1, 5))) for _ in range(40)]
+    told, suspected = "", MISTAKES                      # a mistake is named only if it explains the results of all cases
     for losses, patience in cases:
-        best, stop = right(losses, patience)
-        wrong = {
-            "training ends too late: at that look there were more than `patience` in a row without a new lowest": (
-                lambda losses, patience: right(losses, patience + 1)),
-            "training ends too early: fewer than `patience` looks in a row were without a new lowest": (
-                lambda losses, patience: right(losses, patience - 1)),
-            "a loss that only equals the lowest is no new lowest": with_ties,
-            "what counts is the distance from the lowest loss, not rises from one look to the next": rising,
-            "the count begins anew after each new lowest": never_set_back,
-            "training does not end when patience is over": lambda losses, patience: (
-                min(range(len(losses)), key=losses.__getitem__), len(losses) - 1),
-        }
-        found = attempt.call("early_stopping", list(losses), patience, returns="best stop")
-        known = next((text for text, other in wrong.items()
-                      if tuple(found) == other(losses, patience) != (best, stop)), None)
-        attempt.insist(tuple(found) == (best, stop),
-                       f"early_stopping({losses}, {patience}) should be ({best}, {stop}), and is ({found[0]}, {found[1]}).",
-                       f"Likely: {known}." if known else "")
+        try:
+            found = attempt.call("early_stopping", list(losses), patience, returns="best stop")
+        except Wrong:
+            if told:
+                break
+            raise
+        for name, value in zip(("best", "stop"), found):
+            attempt.insist(np.ndim(value) == 0, f"early_stopping must return one number as {name}, and yours has the shape "
+                                                f"{np.shape(value)}.")
+        if not told and tuple(found) != right(losses, patience):
+            told = (f"early_stopping({losses}, {patience}) should be {right(losses, patience)}, and is "
+                    f"({found[0]}, {found[1]}).")
+        suspected = [(sentence, rule) for sentence, rule in suspected if rule(losses, patience) == tuple(found)]
+    attempt.insist(not told, told, *(f"Likely: {sentence}." for sentence, _ in suspected[:1]))

@@ -27,14 +27,20 @@ def check(attempt):
         W, index = attempt.rng.normal(size=(V, C)), attempt.rng.integers(0, V - 1, shape)      # the last word never occurs
         index.flat[-1] = index.flat[0]                                                         # and one at least twice
         dout = attempt.rng.normal(size=(*shape, C))
-        attempt.check("embedding", (index, W), {"out": W[index]}, note=note)
-        dW, last, once = np.zeros_like(W), np.zeros_like(W), np.zeros_like(W)
+        attempt.check("embedding", (index, W), {"out": W[index]}, {
+            "np.take without an axis reads single numbers, not rows": {"out": np.take(W, index)},
+            "these are columns of W; a word is a row": {"out": W.T[index % C] if index.max() < C else None},
+        }, note)
+        dW, last, rows = np.zeros_like(W), np.zeros_like(W), np.zeros_like(W)
         np.add.at(dW, index, dout)
         last[index] = dout
-        once[np.unique(index)] = 1
+        for some, given in zip(index, dout):
+            rows[some] += given
         count = np.bincount(index.reshape(-1), minlength=V)[:, None]
         attempt.check("embedding_backward", (dout, index, W), {"dW": dW}, {
             "a word that occurs twice got only one of its corrections; they must add up (np.add.at)": {"dW": last},
+            "of a word that occurs twice in one row of the index, only one correction has arrived; a loop over the first axis is "
+            "not enough": {"dW": rows},
             "the corrections of a word are averaged; they must add up": {"dW": dW / np.maximum(count, 1)},
             "the table itself is in it; start from zeros": {"dW": W + dW},
             "only the rows that were read are returned; dW has the shape of W": {"dW": dout},

@@ -9,13 +9,14 @@ HINTS = (
     "then softmax; then the product with v.",
     "np.tri(T) has ones on and below the diagonal, and zeros above. np.where(condition, a, b) takes from a where the condition "
     "is true, else from b; it stretches (T, T) over all leading axes.",
-    """The four lines:
+    """The four steps, and their shapes:
 
-    S = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])
-    S = np.where(np.tri(T, dtype=bool), S, -np.inf)
-    P = softmax(S)
+    scores     q times the transposed k, divided by the root of D = q.shape[-1]           (..., T, T)
+    mask       np.where: the score where np.tri(T, dtype=bool) is True, else -np.inf      (..., T, T)
+    softmax    your own, over the last axis                                               (..., T, T)
+    gather     P times v                                                                  (..., T, D)
 
-and o is P times v. (In float32, take care that the mask does not make S float64; np.where with a plain -np.inf does not.)""",
+(A mask of zeros and ones, multiplied by -np.inf, does not work: 0 times infinity is not a number.)""",
 )
 
 EXPLANATION = """
@@ -24,12 +25,17 @@ training on a whole text at a time possible: every position is an example of its
 
 The root of D keeps the scores of one size whatever D is: a sum of D products of random numbers grows like sqrt(D), and large
 scores would saturate softmax (lesson 2).
+
+`minillm/nn/attention.py` has these steps in `attend`, tile by tile: scores that lie in the future of all queries of a tile are
+never computed.
 """
 
 
 def check(attempt):
     for trial, (B, H, T, D) in enumerate(attempt.trials("B H T D", 6)):
         leading = () if trial < 2 else (B, H)
+        if leading and H == D * D:
+            continue                                                # sqrt(H) would be D, and two mistakes the same
         q, k, v = attempt.rng.normal(size=(3, *leading, T, D))
         raw, seen = q @ k.swapaxes(-1, -2), np.tri(T, dtype=bool)
         S = raw / math.sqrt(D)
@@ -39,18 +45,33 @@ def check(attempt):
             return {"o": P @ v, "P": P}
 
         every = row_softmax(S)
+        hold_numbers(attempt, q, k, v)
         attempt.check("causal_attention", (q, k, v), both(S), {
             "the mask is missing: a position sees its future": {"o": every @ v, "P": every},
             "the mask is the wrong way round: a position must see what comes before it": both(S, seen.T),
-            "a position must see itself, too": {"o": np.full_like(v, np.nan)},
             "the scores are not divided by sqrt(D)": both(raw),
             "the scores are divided by D, not by its root": both(raw / D),
+            "D is the last length of q, q.shape[-1]; the scores are divided by the root of another": both(
+                raw / math.sqrt(H if leading else T)),
             "the scores are masked with 0; exp(0) is 1, and not nothing": masked_with_zero(S, seen, v),
             "P is masked after softmax, so its rows no longer sum to 1": {"o": (every * seen) @ v, "P": every * seen},
             "softmax runs over the queries; it must be over the keys, row by row": over_queries(S, seen, v),
             "queries and keys are exchanged": both(S.swapaxes(-1, -2)),
         }, "" if trial < 2 else "with two leading axes")
         check_the_future(attempt, q, k, v)
+
+
+def hold_numbers(attempt, q, k, v):
+    """Where there is nothing to see, or -infinity went wrong, softmax has made NaN."""
+    _, P = attempt.call("causal_attention", q, k, v, returns="o P")
+    if np.shape(P) != (*q.shape[:-1], q.shape[-2]):
+        return
+    lost = np.isnan(P).any(axis=-1)
+    attempt.insist(not lost.all(), "All rows of P are NaN.",
+                   "Likely: -infinity was multiplied by a mask of zeros and ones. 0 times infinity is not a number; np.where "
+                   "chooses instead.")
+    attempt.insist(not lost[..., 0].any(), "The first row of P is NaN, the others are numbers.",
+                   "Likely: a position must see itself, too. In your mask the first one sees nothing at all.")
 
 
 def check_the_future(attempt, q, k, v):

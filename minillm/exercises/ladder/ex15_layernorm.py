@@ -1,6 +1,14 @@
-"""Exercise 15: LayerNorm and its backward pass."""
+"""Exercise 15: LayerNorm and its backward pass. At the end, what the checks of the exercises after it share."""
+
+import sys
+from contextlib import contextmanager
 
 import numpy as np
+
+from ..catalogue import EXERCISES
+from ..judge import examine
+from ..learners_file import Unwritten, Wrong
+from ..nested import as_float32
 
 EPS = 1e-5
 
@@ -27,15 +35,13 @@ In `minillm/nn/layernorm.py` you will find your lines, done a few rows at a time
 
 def check(attempt):
     for trial, (N, M, C) in enumerate(attempt.trials("N M C", 6)):
-        leading = (N,) if trial < 3 else (N, M)
-        rng = attempt.rng
-        x, dout = 3 + 2 * rng.normal(size=(*leading, C)), rng.normal(size=(*leading, C))
-        g, b = 1 + 0.5 * rng.normal(size=C), rng.normal(size=C)
-        note = "" if trial < 3 else "with two leading axes"
-        right, wrong = answers(x, g, b, dout)
-        y, cache = attempt.call("layernorm", x, g, b, returns="y cache")
-        attempt.compare("layernorm", (x, g, b), y, {"y": right["y"]}, wrong, note)
-        attempt.check("layernorm_backward", (dout, cache), {name: right[name] for name in ("dx", "dg", "db")}, wrong, note)
+        rng, leading = attempt.rng, leading_axes(attempt, trial, 3, N, M)
+        dout = rng.normal(size=(*leading, C))
+        passes = []
+        for _ in range(2):
+            args = 3 + 2 * rng.normal(size=(*leading, C)), 1 + 0.5 * rng.normal(size=C), rng.normal(size=C)
+            passes.append((args, *answers(*args, dout)))
+        hold_layer(attempt, "layernorm", "layernorm_backward", dout, passes, note_of(leading))
 
 
 def mean(x):
@@ -63,7 +69,15 @@ def answers(x, g, b, dout):
         "eps is added to the standard deviation; it belongs under the root": {"y": g * (x - mean(x)) / (x.std(
             axis=-1, keepdims=True) + EPS) + b},
         "the mean is not taken away": {"y": g * x * r + b},
+        "the mean is one number of the whole array; each row has its own": {"y": g * (x - x.mean()) * r + b},
+        "mean and variance are those of the whole array; each row has its own": {
+            "y": g * (x - x.mean()) / np.sqrt(x.var() + EPS) + b},
+        "the square root is missing: r is 1 / sqrt(variance + eps)": {"y": g * (x - mean(x)) * r * r + b},
         "the gain is missing in h = dout g": {"dx": r * (dout - mean(dout) - x_hat * mean(dout * x_hat))},
+        "the means are taken of dout; they must be of h = dout g": {"dx": r * (h - mean(dout) - x_hat * mean(dout * x_hat))},
+        "the first mean is taken of dout; it must be of h = dout g": {"dx": r * (h - mean(dout) - x_hat * mean(h * x_hat))},
+        "the sign of the third term: the part along x_hat is taken away": {"dx": r * (h - mean(h) + x_hat * mean(h * x_hat))},
+        "x stands where x_hat belongs": {"dx": r * (h - mean(h) - x * mean(h * x))},
         "mu depends on x, too: the term mean of h is missing": {"dx": r * (h - x_hat * mean(h * x_hat))},
         "r depends on x, too: the term x_hat times the mean of h x_hat is missing": {"dx": r * (h - mean(h))},
         "only the way straight through is there; mu and r depend on x as well": {"dx": r * h},
@@ -74,4 +88,61 @@ def answers(x, g, b, dout):
         "only the first axis is summed over; all leading axes must be": {
             "dg": (dout * x_hat).sum(axis=0), "db": dout.sum(axis=0)},
         "this is made of x; the gain multiplies x_hat": {"dg": (dout * x).sum(axis=rows)},
+        "this is made of h, which has the gain in it already; it must be made of dout": {
+            "dg": (h * x_hat).sum(axis=rows), "db": h.sum(axis=rows)},
     }
+
+
+# What the checks of exercises 15 to 20 share.
+
+def leading_axes(attempt, trial, one, N, M):
+    """(N,) in the first trials, `one` of them, then (N, M). Sizes that are not in the inputs are not spoken of."""
+    if trial < one:
+        attempt.sizes = {name: size for name, size in attempt.sizes.items() if size != M}
+        return (N,)
+    return (N, M)
+
+
+def note_of(leading):
+    return "with two leading axes" if len(leading) > 1 else ""
+
+
+def hold_layer(attempt, forward, backward, dout, passes, note=""):
+    """Two forward passes and only then the backward pass of each, as where a network has such a layer twice.
+
+    passes      two of (args, right, wrong): what goes into the forward function; {name: value} of what comes out of it and then
+                of all that comes out of the backward function; {sentence: {name: value}} of known mistakes in either
+    """
+    caches = []
+    for args, right, wrong in passes:
+        out = next(iter(right))
+        found, cache = attempt.call(forward, *args, returns=f"{out} cache", note=note)
+        attempt.compare(forward, args, found, {out: right[out]}, wrong, note)
+        attempt.done[forward] = args, {out: right[out], "cache": None}
+        caches.append(cache)
+    for cache, (_, right, wrong), (_, other, _) in zip(caches, passes, reversed(passes)):
+        gradients = dict(list(right.items())[1:])
+        found = attempt.call(backward, dout, cache, returns=" ".join(gradients), note=note)
+        attempt.compare(backward, (dout, cache), found, gradients, wrong | {
+            "this is right for another forward pass than that of this cache; each needs a cache of its own": other}, note)
+    small = attempt.call(forward, *as_float32(args), returns=f"{out} cache", note=note)[1]      # a cache may be any object
+    attempt.done[backward] = (dout, small), gradients
+
+
+@contextmanager
+def looking_at_earlier_ones(attempt):
+    """Whatever is wrong inside may come from an earlier exercise that the file imports: if one of them is wrong, that is said."""
+    imported = [exercise for exercise in EXERCISES
+                if exercise.file != attempt.file.path.name and exercise.file[:-3] in sys.modules]
+    try:
+        yield
+    except Unwritten:
+        raise
+    except Wrong as wrong:
+        for exercise in imported:
+            path = attempt.file.folder / exercise.file
+            if path.exists() and not (verdict := examine(exercise, path, 0)).passed and "not written yet" not in verdict.reason:
+                raise Wrong(f"Exercise {exercise.number}, {exercise.name}, which this one builds on, is not right yet; it may be "
+                            f"the cause of what follows. See `minillm check {exercise.number}` first.", str(wrong),
+                            line=wrong.line) from None
+        raise

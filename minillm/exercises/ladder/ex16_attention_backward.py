@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ...nn.attention import causal_mask
+from .ex15_layernorm import looking_at_earlier_ones
 
 HINTS = (
     "Four lines, in the order of the stub: dv, dP, dS, and then dq and dk. Write the shapes beside each; with leading axes, the "
@@ -19,8 +20,8 @@ and between dP and dS stands your softmax_backward, which works on the last axis
 )
 
 EXPLANATION = """
-Two products of three matrices each, and softmax between them: attention has no parameters of its own, and its backward pass
-is four matrix products, twice as many as its forward pass.
+Attention is two matrix products with softmax between them, and has no parameters of its own. Its backward pass has four products,
+twice as many: each factor of each product wants a gradient.
 
 `minillm/nn/attention.py` does one thing more cleverly. The sum in softmax's backward, over r of dP_tr P_tr, is the sum over c
 of do_tc o_tc, since o is P v; and o is at hand. And it works in tiles, so that the scores beyond the mask are never computed.
@@ -28,8 +29,15 @@ of do_tc o_tc, since o is P v; and o is at hand. And it works in tiles, so that 
 
 
 def check(attempt):
+    with looking_at_earlier_ones(attempt):
+        check_gradients(attempt)
+
+
+def check_gradients(attempt):
     for trial, (B, H, T, D) in enumerate(attempt.trials("B H T D", 6)):
         leading = () if trial < 2 else (B, H)
+        if not leading:
+            attempt.sizes = {"T": T, "D": D}
         q, k, v, do = attempt.rng.normal(size=(4, *leading, T, D))
         S = q @ turned(k) / math.sqrt(D) + causal_mask(T, np.dtype(float))
         P = np.exp(S)
@@ -42,6 +50,10 @@ def turned(x):
     return x.swapaxes(-1, -2)
 
 
+def through_softmax(dP, P):
+    return P * (dP - (dP * P).sum(axis=-1, keepdims=True))
+
+
 def answers(do, q, k, v, P):
     """The right gradients, and those of known mistakes."""
     root, dP = math.sqrt(q.shape[-1]), do @ turned(v)
@@ -49,11 +61,13 @@ def answers(do, q, k, v, P):
     def from_dS(dS, scale=root):
         return {"dq": dS @ k / scale, "dk": turned(dS) @ q / scale}
 
-    dS = P * (dP - (dP * P).sum(axis=-1, keepdims=True))
+    dS = through_softmax(dP, P)
     return from_dS(dS) | {"dv": turned(P) @ do}, {
         "1/sqrt(D) is missing: the scores were divided by it, so their gradient is, too": from_dS(dS, 1),
-        "it is divided by D, not by its root": from_dS(dS, root ** 2),
-        "it is divided by sqrt(D) twice": from_dS(dS, root ** 2),
+        "it is divided by D; it must be by sqrt(D), and once": from_dS(dS, root ** 2),
+        "it is multiplied by sqrt(D); it must be divided": from_dS(dS, 1 / root),
+        "it is divided by sqrt(T), the root of the number of positions; D is the last length of q": from_dS(
+            dS, math.sqrt(q.shape[-2])),
         "the backward pass of softmax is left out": from_dS(dP),
         "softmax's sum over the row is missing: dS = P (dP - sum)": from_dS(P * dP),
         "softmax's sum runs over the queries instead of the keys": from_dS(P * (dP - (dP * P).sum(axis=-2, keepdims=True))),
@@ -63,5 +77,6 @@ def answers(do, q, k, v, P):
         "dS must not be transposed: a query collects from all keys that it sees": {"dq": turned(dS) @ k / root},
         "dq is made of q; it must be of k, by which q was multiplied": {"dq": dS @ q / root},
         "dk is made of k; it must be of q, by which k was multiplied": {"dk": turned(dS) @ k / root},
+        "do and v are exchanged in dP: dP_ts = sum_c do_tc v_sc": from_dS(through_softmax(turned(dP), P)),
         "P must be transposed: a value collects from all queries that see it": {"dv": P @ do},
     }

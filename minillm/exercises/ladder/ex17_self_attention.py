@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...nn import CausalSelfAttention
+from .ex15_layernorm import hold_layer, looking_at_earlier_ones
 
 HINTS = (
     "y.reshape(B, T, 3, H, D) cuts each row into thirds, and each third into heads; nothing moves in memory. Then .transpose "
@@ -20,65 +21,112 @@ HINTS = (
 )
 
 EXPLANATION = """
-Heads are a matter of bookkeeping. One large product makes the queries, keys and values of all heads at once, which is far quicker
-than twelve small ones, and reshape and transpose only change how the same numbers are read. A rearrangement has no derivative to
-find: its backward pass is the rearrangement back.
+Heads are a matter of bookkeeping. One large product makes the queries, keys and values of all heads at once, in the place of
+three small ones for each head, and reshape and transpose only change how the same numbers are read. A rearrangement has no
+derivative to find: its backward pass is the rearrangement back.
 
 LoRA (lesson 13) will write into single thirds of the columns of W, so it has to know this order; now you do.
 """
 
 
 def check(attempt):
-    for B, H, T, D in attempt.trials("B H T D", 5):
-        C = H * D
-        y, o = attempt.rng.normal(size=(B, T, 3 * C)), attempt.rng.normal(size=(B, H, T, D))
-        thirds = y.reshape(B, T, 3, H, D)
-        right = dict(zip("qkv", thirds.transpose(2, 0, 3, 1, 4)))
-        attempt.check("split_heads", (y, H), right, {
-            "the axes of positions and heads are mixed up: reshape to (B, T, 3, H, D) first, then transpose": dict(
-                zip("qkv", y.reshape(B, T, 3, H, D).transpose(2, 0, 1, 3, 4).reshape(3, B, H, T, D))),
-            "the reshape mixes positions and heads: (B, T, 3, H, D) is the order in memory": dict(
-                zip("qkv", y.reshape(3, B, H, T, D))),
-            "each head has its own q, k, v side by side; here all queries come first, then all keys, then all values": dict(
-                zip("qkv", y.reshape(B, T, H, 3, D).transpose(3, 0, 2, 1, 4))),
-            "the numbers of a head lie side by side; here they are taken H apart": dict(
-                zip("qkv", y.reshape(B, T, 3, D, H).transpose(2, 0, 4, 1, 3))),
-        })
-        attempt.check("merge_heads", (o,), {"m": o.transpose(0, 2, 1, 3).reshape(B, T, C)}, {
-            "heads and positions must be exchanged before the reshape": {"m": o.reshape(B, T, C)},
-            "the numbers of a head must lie side by side": {"m": o.transpose(0, 2, 3, 1).reshape(B, T, C)},
-        })
-        check_layer(attempt, B, H, T, C)
+    with looking_at_earlier_ones(attempt):
+        for B, H, T, D in attempt.trials("B H T D", 5):
+            attempt.sizes["C"] = H * D
+            check_split(attempt, attempt.rng.normal(size=(B, T, 3 * H * D)), H, D)
+            check_merge(attempt, attempt.rng.normal(size=(B, H, T, D)))
+            check_layer(attempt, B, H, T, D)
 
 
-def check_layer(attempt, B, H, T, C):
+def check_split(attempt, y, H, D):
+    """q, k, v as three results, or as one array (3, B, H, T, D), which serves as well."""
+    def thirds(array):
+        return dict(zip("qkv", array))
+
+    B, T, _ = y.shape
+    right = thirds(y.reshape(B, T, 3, H, D).transpose(2, 0, 3, 1, 4))
+    found = attempt.call("split_heads", y, H, returns="cache")              # of any kind, at first
+    found = attempt.hold_form("split_heads", tuple(found) if isinstance(found, np.ndarray) and len(found) == 3 else found,
+                              ["q", "k", "v"])
+    attempt.compare("split_heads", (y, H), found, right, {
+        "the axes of positions and heads are mixed up: reshape to (B, T, 3, H, D) first, then transpose": thirds(
+            y.reshape(B, T, 3, H, D).transpose(2, 0, 1, 3, 4).reshape(3, B, H, T, D)),
+        "the reshape mixes positions and heads: (B, T, 3, H, D) is the order in memory": thirds(y.reshape(3, B, H, T, D)),
+        "each third must be cut into (B, T, H, D), and then heads and positions exchanged; a reshape alone mixes them": thirds(
+            y.reshape(B, T, 3, H * D).transpose(2, 0, 1, 3).reshape(3, B, H, T, D)),
+        "each head has its own q, k, v side by side; here all queries come first, then all keys, then all values": thirds(
+            y.reshape(B, T, H, 3, D).transpose(3, 0, 2, 1, 4)),
+        "the numbers of a head lie side by side; here they are taken H apart": thirds(
+            y.reshape(B, T, 3, D, H).transpose(2, 0, 4, 1, 3)),
+    })
+    attempt.done["split_heads"] = (y, H), right
+
+
+def check_merge(attempt, o):
+    B, H, T, D = o.shape
+    attempt.check("merge_heads", (o,), {"m": o.transpose(0, 2, 1, 3).reshape(B, T, H * D)}, {
+        "heads and positions must be exchanged before the reshape": {"m": o.reshape(B, T, H * D)},
+        "the numbers of a head must lie side by side": {"m": o.transpose(0, 2, 3, 1).reshape(B, T, H * D)},
+    })
+
+
+def check_layer(attempt, B, H, T, D):
     """Forward and backward against the project's layer in float64."""
-    layer = CausalSelfAttention(C, H, attempt.rng, std=0.5, proj_std=0.5, dtype=np.float64)
-    for p in (layer.qkv.bias, layer.proj.bias):
-        p.data += attempt.rng.normal(size=p.shape)
-    x, dout = attempt.rng.normal(size=(B, T, C)), attempt.rng.normal(size=(B, T, C))
-    args = (x, layer.qkv.weight.data, layer.qkv.bias.data, layer.proj.weight.data, layer.proj.bias.data, H)
-    right, kept = layer.forward(x)
+    C, rng = H * D, attempt.rng
+    dout = rng.normal(size=(B, T, C))
+    passes = []
+    for _ in range(2):
+        layer = CausalSelfAttention(C, H, rng, std=0.5, proj_std=0.5, dtype=np.float64)
+        for p in (layer.qkv.bias, layer.proj.bias):
+            p.data += rng.normal(size=p.shape)
+        x = rng.normal(size=(B, T, C))
+        args = (x, layer.qkv.weight.data, layer.qkv.bias.data, layer.proj.weight.data, layer.proj.bias.data, H)
+        passes.append((args, *answers(layer, x, dout)))
+    hold_layer(attempt, "self_attention", "self_attention_backward", dout, passes)
+
+
+def answers(layer, x, dout):
+    """The right results, and those of known mistakes."""
+    out, kept = layer.forward(x)
     layer.zero_grad()
     dx = layer.backward(dout, kept)
-    out, cache = attempt.call("self_attention", *args, returns="out cache")
-    attempt.compare("self_attention", args, out, {"out": right}, {
-        "the output layer, m W_o + b_o, is missing": {"out": layer.merge(kept.heads[3])},
-        "the bias b_o is missing": {"out": right - layer.proj.bias.data}})
-    dW, db, W = layer.qkv.weight.grad, layer.qkv.bias.grad, layer.qkv.weight.data
-    turned_around = np.r_[2 * C:3 * C, C:2 * C, 0:C]                # v, k, q
-    dy = upstream_of_qkv(layer, dout, kept)
-    attempt.check("self_attention_backward", (dout, cache), {
-        "dx": dx, "dW": dW, "db": db, "dW_o": layer.proj.weight.grad, "db_o": layer.proj.bias.grad}, {
-        "dq, dk and dv are put together in another order than q, k and v had": {"dx": dy[..., turned_around] @ W.T},
-        "the heads of dm are cut by a reshape alone; heads and positions must be exchanged": {
-            "dx": upstream_of_qkv(layer, dout, kept, exchange=False) @ W.T}})
+    W, W_o, b_o = layer.qkv.weight, layer.proj.weight, layer.proj.bias
+    right = {"out": out, "dx": dx, "dW": W.grad, "db": layer.qkv.bias.grad, "dW_o": W_o.grad, "db_o": b_o.grad}
 
-
-def upstream_of_qkv(layer, dout, kept, exchange=True):
-    """dL/dy (B, T, 3 C), of the project's attention; or what it is if do is cut into heads without exchanging the axes."""
     q, k, v, o, P = kept.heads
     B, H, T, D = q.shape
-    dm = dout @ layer.proj.weight.data.T
-    do = dm.reshape(B, T, H, D).transpose(0, 2, 1, 3) if exchange else dm.reshape(B, H, T, D)
-    return layer.attend_backward(do, (do * o).sum(axis=-1, keepdims=True), q, k, v, P)
+    C, m, dm = H * D, layer.merge(o), dout @ W_o.data.T
+
+    def dy(do):
+        return layer.attend_backward(do, (do * o).sum(axis=-1, keepdims=True), q, k, v, P)
+
+    right_dy = dy(dm.reshape(B, T, H, D).transpose(0, 2, 1, 3))
+    stacked = np.stack(tuple(layer.split(right_dy)))                        # (3, B, H, T, D)
+    dq, dk, dv = np.split(right_dy, 3, axis=-1)
+
+    def wrong(dy):
+        return {"dx": dy @ W.data.T}
+
+    return right, {
+        "the output layer, m W_o + b_o, is missing": {"out": m},
+        "the bias b_o is missing": {"out": out - b_o.data},
+        "W_o has been transposed": {"out": m @ W_o.data.T + b_o.data},
+        "dq, dk and dv are put together in another order than q, k and v had": wrong(np.concatenate([dv, dk, dq], -1)),
+        "dq and dk are exchanged": wrong(np.concatenate([dk, dq, dv], -1)),
+        "dq, dk and dv are put together by a reshape alone; bring the axes into the order (B, T, 3, H, D) first": wrong(
+            stacked.reshape(B, T, 3 * C)),
+        "dq, dk and dv are put together by a reshape alone, one by one; exchange heads and positions first": wrong(
+            np.concatenate([third.reshape(B, T, C) for third in stacked], -1)),
+        "dq, dk and dv are put side by side for each head; y has all queries first, then all keys, then all values": wrong(
+            stacked.transpose(1, 3, 2, 0, 4).reshape(B, T, 3 * C)),
+        "the heads of dm are cut by a reshape alone; heads and positions must be exchanged": wrong(dy(dm.reshape(B, H, T, D))),
+        "the numbers of a head of dm lie side by side; here they are taken H apart": wrong(
+            dy(dm.reshape(B, T, D, H).transpose(0, 3, 1, 2))),
+        "W_o is left out on the way back: dm = dout W_o'": wrong(dy(dout.reshape(B, T, H, D).transpose(0, 2, 1, 3))),
+        "this is dy, before the first layer; dx = dy W'": {"dx": right_dy},
+        "this is made of x; the input of the output layer is m": {"dW_o": rows(x).T @ rows(dout)},
+    }
+
+
+def rows(x):
+    return x.reshape(-1, x.shape[-1])

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ...nn import MLP
+from .ex15_layernorm import hold_layer, leading_axes, looking_at_earlier_ones, note_of
 
 A, B = math.sqrt(2 / math.pi), 0.044715
 
@@ -30,55 +31,86 @@ With h = (1 + t) / 2 it reads dy/dx = h + 2 y (1 - h) du/dx; can you see that th
 
 
 def check(attempt):
-    for trial, (N, M, C) in enumerate(attempt.trials("N M C", 5)):
-        leading = (N,) if trial < 2 else (N, M)
-        check_gelu(attempt, 2 * attempt.rng.normal(size=(*leading, C)), attempt.rng.normal(size=(*leading, C)))
-        check_mlp(attempt, leading, C, "" if trial < 2 else "with two leading axes")
-    wide = np.array([-30.0, -3.0, 0.0, 3.0, 30.0])
-    attempt.check("gelu", (wide,), {"y": wide * (1 + np.tanh(A * (wide + B * wide ** 3))) / 2}, note="far from 0")
+    with looking_at_earlier_ones(attempt):
+        for trial, (N, M, C) in enumerate(attempt.trials("N M C", 5)):
+            leading = leading_axes(attempt, trial, 2, N, M)
+            check_gelu(attempt, 2 * attempt.rng.normal(size=(*leading, C)), attempt.rng.normal(size=(*leading, C)))
+            check_mlp(attempt, leading, C)
+        wide = np.array([-30.0, -3.0, 0.0, 3.0, 30.0])
+        attempt.check("gelu", (wide,), {"y": wide * (1 + tanh_u(wide)) / 2}, note="far from 0")
 
 
-def check_gelu(attempt, x, dout):
-    t = np.tanh(A * (x + B * x ** 3))
-    attempt.check("gelu", (x,), {"y": x * (1 + t) / 2}, {
-        "the half is missing": {"y": x * (1 + t)},
-        "the root is missing: A is sqrt(2 / pi)": {"y": x * (1 + np.tanh(A * A * (x + B * x ** 3))) / 2},
-        "x^3 is not multiplied by A as well: u = A (x + B x^3)": {"y": x * (1 + np.tanh(A * x + B * x ** 3)) / 2},
-        "the factor x in front is missing": {"y": (1 + t) / 2}})
-    du = A * (1 + 3 * B * x * x)
-    right = (1 + t) / 2 + x / 2 * (1 - t * t) * du
-    attempt.check("gelu_backward", (dout, x), {"dx": dout * right}, {
-        "dout is left out": {"dx": right},
-        "the second term of the product rule is missing": {"dx": dout * (1 + t) / 2},
-        "the first term of the product rule is missing": {"dx": dout * x / 2 * (1 - t * t) * du},
-        "du/dx is missing behind 1 - t^2": {"dx": dout * ((1 + t) / 2 + x / 2 * (1 - t * t))},
-        "the derivative of x^3 is 3 x^2: the 3 is missing": {
-            "dx": dout * ((1 + t) / 2 + x / 2 * (1 - t * t) * A * (1 + B * x * x))},
-        "the derivative of tanh is 1 - t^2, not 1 - t": {"dx": dout * ((1 + t) / 2 + x / 2 * (1 - t) * du)}})
-
-
-def check_mlp(attempt, leading, C, note):
-    layer = MLP(C, attempt.rng, 0.5, 0.5, np.float64)
-    for p in (layer.fc.bias, layer.proj.bias):
-        p.data += attempt.rng.normal(size=p.shape)
-    x, dout = attempt.rng.normal(size=(*leading, C)), attempt.rng.normal(size=(*leading, C))
-    W1, b1, W2, b2 = (p.data for p in layer.parameters().values())
-    right, kept = layer.forward(x)
-    layer.zero_grad()
-    dx = layer.backward(dout, kept)
-    out, cache = attempt.call("mlp", x, W1, b1, W2, b2, returns="out cache")
-    attempt.compare("mlp", (x, W1, b1, W2, b2), out, {"out": right}, {
-        "gelu between the layers is missing": {"out": (x @ W1 + b1) @ W2 + b2}}, note)
-    dW1, db1, dW2, db2 = (p.grad for p in layer.parameters().values())
-    h = kept[2].x.reshape(*leading, 4 * C)
-    dh = dout @ W2.T
-    attempt.check("mlp_backward", (dout, cache), {"dx": dx, "dW1": dW1, "db1": db1, "dW2": dW2, "db2": db2}, {
-        "gelu_backward is left out between the layers": {"dx": dh @ W1.T},
-        "gelu's slope is taken at its output h; it must be at its input a": {"dx": (dh * slope(h)) @ W1.T},
-        "this is made of a; the input of the second layer is h": {
-            "dW2": (x @ W1 + b1).reshape(-1, 4 * C).T @ dout.reshape(-1, C)}}, note)
+def tanh_u(x):
+    return np.tanh(A * (x + B * x ** 3))
 
 
 def slope(x):
-    t = np.tanh(A * (x + B * x ** 3))
+    t = tanh_u(x)
     return (1 + t) / 2 + x / 2 * (1 - t * t) * A * (1 + 3 * B * x * x)
+
+
+def check_gelu(attempt, x, dout):
+    t = tanh_u(x)
+    attempt.check("gelu", (x,), {"y": x * (1 + t) / 2}, {
+        "the half is missing": {"y": x * (1 + t)},
+        "the root is missing: A is sqrt(2 / pi)": {"y": x * (1 + np.tanh(A * A * (x + B * x ** 3))) / 2},
+        "A is left out in u": {"y": x * (1 + np.tanh(x + B * x ** 3)) / 2},
+        "x^3 is not multiplied by A as well: u = A (x + B x^3)": {"y": x * (1 + np.tanh(A * x + B * x ** 3)) / 2},
+        "B is left out: u = A (x + B x^3)": {"y": x * (1 + np.tanh(A * (x + x ** 3))) / 2},
+        "the cube of x is taken as its square": {"y": x * (1 + np.tanh(A * (x + B * x * x))) / 2},
+        "B is 0.44715 here; it is 0.044715": {"y": x * (1 + np.tanh(A * (x + 10 * B * x ** 3))) / 2},
+        "this is the other form of GELU, with erf; asked for is the one with tanh": {
+            "y": x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2},
+        "the factor x in front is missing": {"y": (1 + t) / 2}})
+    du, half = A * (1 + 3 * B * x * x), (1 + t) / 2
+    attempt.check("gelu_backward", (dout, x), {"dx": dout * slope(x)}, {
+        "dout is left out": {"dx": slope(x)},
+        "the second term of the product rule is missing": {"dx": dout * half},
+        "the first term of the product rule is missing": {"dx": dout * x / 2 * (1 - t * t) * du},
+        "the half is missing in the second term": {"dx": dout * (half + x * (1 - t * t) * du)},
+        "the half is missing in the first term": {"dx": dout * (1 + t + x / 2 * (1 - t * t) * du)},
+        "the factor x is missing in the second term": {"dx": dout * (half + (1 - t * t) / 2 * du)},
+        "du/dx is missing behind 1 - t^2": {"dx": dout * (half + x / 2 * (1 - t * t))},
+        "A is missing in du/dx": {"dx": dout * (half + x / 2 * (1 - t * t) * du / A)},
+        "the derivative of x^3 is 3 x^2: the 3 is missing": {"dx": dout * (half + x / 2 * (1 - t * t) * A * (1 + B * x * x))},
+        "the derivative of x^3 is 3 x^2: the square is missing": {
+            "dx": dout * (half + x / 2 * (1 - t * t) * A * (1 + 3 * B * x))},
+        "the derivative of tanh is 1 - t^2, not 1 - t": {"dx": dout * (half + x / 2 * (1 - t) * du)}})
+
+
+def check_mlp(attempt, leading, C):
+    rng = attempt.rng
+    dout = rng.normal(size=(*leading, C))
+    passes = []
+    for _ in range(2):
+        layer = MLP(C, rng, 0.5, 0.5, np.float64)
+        for p in (layer.fc.bias, layer.proj.bias):
+            p.data += rng.normal(size=p.shape)
+        x = rng.normal(size=(*leading, C))
+        args = (x, *(p.data for p in layer.parameters().values()))
+        passes.append((args, *answers(layer, x, dout)))
+    hold_layer(attempt, "mlp", "mlp_backward", dout, passes, note_of(leading))
+
+
+def answers(layer, x, dout):
+    """The right results, and those of known mistakes."""
+    out, kept = layer.forward(x)
+    layer.zero_grad()
+    dx = layer.backward(dout, kept)
+    W1, b1, W2, b2 = (p.data for p in layer.parameters().values())
+    right = {"out": out, "dx": dx} | dict(zip(("dW1", "db1", "dW2", "db2"), (p.grad for p in layer.parameters().values())))
+    a, dh = x @ W1 + b1, dout @ W2.T
+    h = a * (1 + tanh_u(a)) / 2
+    return right, {
+        "gelu between the layers is missing": {"out": a @ W2 + b2},
+        "between the layers is tanh; it must be gelu": {"out": np.tanh(a) @ W2 + b2},
+        "gelu is applied to the output as well; it stands between the layers alone": {"out": out * (1 + tanh_u(out)) / 2},
+        "gelu_backward is left out between the layers": {"dx": dh @ W1.T},
+        "gelu's slope is taken at its output h; it must be at its input a": {"dx": (dh * slope(h)) @ W1.T},
+        "gelu_backward takes the upstream gradient first, and then the input a": {"dx": (a * slope(dh)) @ W1.T},
+        "the slope is that of tanh; between the layers is gelu": {"dx": (dh * (1 - h * h)) @ W1.T},
+        "the last step is missing: this is da, and dx = da W1'": {"dx": dh * slope(a)},
+        "this is dh, the gradient of h; gelu and the first layer are still to come": {"dx": dh},
+        "this is made of a; the input of the second layer is h": {
+            "dW2": a.reshape(-1, len(W2)).T @ dout.reshape(-1, dout.shape[-1])},
+    }

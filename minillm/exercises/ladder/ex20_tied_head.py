@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .ex15_layernorm import leading_axes, looking_at_earlier_ones, note_of
+
 HINTS = (
     "It is a linear layer without a bias, whose matrix is W transposed. What were dx and dW of exercise 7, and what becomes of "
     "them if W' stands in the place of W?",
@@ -24,21 +26,35 @@ gets one at every position, since each wrong word must be made a little less lik
 
 
 def check(attempt):
-    for trial, (N, M, V, C) in enumerate(attempt.trials("N M V C", 6)):
-        leading = (N,) if trial < 3 else (N, M)
-        rng, note = attempt.rng, "" if trial < 3 else "with two leading axes"
-        x, W, dout = rng.normal(size=(*leading, C)), rng.normal(size=(V, C)), rng.normal(size=(*leading, V))
-        demb, index = rng.normal(size=(*leading, C)), rng.integers(0, V - 1, leading)
-        index.flat[-1] = index.flat[0]                              # a word that is read twice
-        attempt.check("tied_head", (x, W), {"logits": x @ W.T}, note=note)
-        dW = dout.reshape(-1, V).T @ x.reshape(-1, C)
-        attempt.check("tied_head_backward", (dout, x, W), {"dx": dout @ W, "dW": dW}, {
-            "it is the transpose, (C, V); W is (V, C)": {"dW": dW.T},
-            "the mean over the examples is taken, where the gradient is their sum": {"dW": dW / index.size}}, note)
-        read, last = np.zeros_like(W), np.zeros_like(W)
-        np.add.at(read, index, demb)
-        last[index] = demb
-        attempt.check("tied_gradient", (dout, x, demb, index, W), {"dW": dW + read}, {
-            "only the way out is there; the table is read on the way in, too": {"dW": dW},
-            "only the way in is there; the table is the output layer, too": {"dW": read},
-            "of a word that is read twice only one reading counts; they must add up": {"dW": dW + last}}, note)
+    with looking_at_earlier_ones(attempt):
+        for trial, (N, M, V, C) in enumerate(attempt.trials("N M V C", 6)):
+            check_both_ways(attempt, leading_axes(attempt, trial, 3, N, M), V, C)
+
+
+def check_both_ways(attempt, leading, V, C):
+    rng, note = attempt.rng, note_of(leading)
+    x, W, dout = rng.normal(size=(*leading, C)), rng.normal(size=(V, C)), rng.normal(size=(*leading, V))
+    demb, index = rng.normal(size=(*leading, C)), rng.integers(0, V - 1, leading)
+    index.flat[-1] = index.flat[0]                                          # a word that is read twice
+    attempt.check("tied_head", (x, W), {"logits": x @ W.T}, note=note)
+    dW = dout.reshape(-1, V).T @ x.reshape(-1, C)
+    attempt.check("tied_head_backward", (dout, x, W), {"dx": dout @ W, "dW": dW}, {
+        "it is the transpose, (C, V); W is (V, C)": {"dW": dW.T},
+        "the mean over the examples is taken, where the gradient is their sum": {"dW": dW / index.size}}, note)
+
+    def read(rows):
+        found = np.zeros_like(W)
+        np.add.at(found, index, rows)
+        return found
+
+    last = np.zeros_like(W)
+    last[index] = demb
+    attempt.check("tied_gradient", (dout, x, demb, index, W), {"dW": dW + read(demb)}, {
+        "only the way out is there; the table is read on the way in, too": {"dW": dW},
+        "only the way in is there; the table is the output layer, too": {"dW": read(demb)},
+        "of a word that is read twice only one reading counts; they must add up": {"dW": dW + last},
+        "the embedding was given x; what comes back to it is demb": {"dW": dW + read(x)},
+        "the embedding was given dx of the head; what comes back to it, through the whole model, is demb": {
+            "dW": dW + read(dout @ W)},
+        "the mean of both ways is taken; the gradient is their sum": {"dW": (dW + read(demb)) / 2},
+        "the way in is taken away; both add": {"dW": dW - read(demb)}}, note)
