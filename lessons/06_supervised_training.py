@@ -36,8 +36,9 @@ STEPS, LOOK = (100, 20) if lesson.quick else (2000, 20)
 # 6. **Judge once** on the *test* data, when nothing will be chosen any more.
 #
 # Why three parts? The training loss says how well the network knows its examples, which it could also get by heart. The
-# validation loss says how well it does on others; but as soon as we choose by it, when to stop, say, the one chosen is also
-# the luckiest. So for the last word a third part is kept, which took part in nothing.
+# validation loss says how well it does on others. But we choose by it, when to stop, for example. What is chosen is partly
+# the best, and partly the luckiest on just these examples, so its validation loss is a little too good. So for the last word
+# a third part is kept, which took part in nothing.
 #
 # ## Regression
 #
@@ -168,9 +169,9 @@ with lesson.picture("regression.png", 13, 5.4) as fig:
     right.legend(loc="upper right")
 
 # %% [markdown]
-# The validation curve has a lowest point, and the training curve knows nothing of it. **Early stopping** ends training there.
-# But one cannot see the future: a loss that has risen may fall again. So one waits for a while. The rule, with a number
-# called **patience**:
+# The validation curve has a lowest point, and the training curve knows nothing of it. From there on the network **overfits**:
+# it gets better on its examples and worse on others. **Early stopping** ends training there. But one cannot see the future: a
+# loss that has risen may fall again. So one waits for a while. The rule, with a number called **patience**:
 #
 # *Training ends at the first look at which `patience` looks in a row have brought no new lowest validation loss. Then one
 # goes back to the weights of the lowest.* (A loss that only equals the lowest is no new lowest.) For the losses 5, 3, 4, 2,
@@ -184,8 +185,8 @@ with lesson.picture("regression.png", 13, 5.4) as fig:
 #
 # $$ L = \frac1N \sum_n -\log p_n[y_n] \qquad p_{nj} = \frac{\exp s_{nj}}{\sum_i \exp s_{ni}} $$
 #
-# Sure and right costs nothing, undecided costs log V, sure and wrong costs without bound. This is **cross-entropy**. Its
-# gradient, for one example: the logarithm of a quotient is a difference,
+# (With the natural logarithm its unit is called *nat*.) Sure and right costs nothing, undecided costs log V, sure and wrong
+# costs without bound. This is **cross-entropy**. Its gradient, for one example: the logarithm of a quotient is a difference,
 #
 # $$ -\log p_y = -s_y + \log \sum_i \exp s_i $$
 #
@@ -195,8 +196,9 @@ with lesson.picture("regression.png", 13, 5.4) as fig:
 # $$ \frac{\partial(-\log p_y)}{\partial s_j} = -[j = y] + \frac{\exp s_j}{\sum_i \exp s_i} = p_j - [j = y] $$
 #
 # and, as the loss is a mean, dL/ds_nj = (p_nj - [j = y_n]) / N. **Exercise 11.** What is left of all this is the difference
-# between the answer and the truth, as for the squared error. Softmax alone would saturate (lesson 2); together with the
-# logarithm it does not: a network that is sure and wrong has a gradient of nearly 1.
+# between the answer and the truth, as for the squared error. Softmax alone saturates: its derivative, p_i ([i = j] - p_j), is
+# nearly 0 when one p is nearly 1 (lesson 2). With the logarithm the small factor cancels: a network that is sure and wrong
+# has a gradient of nearly -1 at the right class and 1 at its own, each divided by N.
 #
 # With large scores exp overflows. Take off the row's largest score m first; for the logarithm that is
 # log p_j = (s_j - m) - log sum_i exp(s_i - m), and no probability is ever rounded to 0 before its logarithm is taken.
@@ -278,7 +280,7 @@ with lesson.picture("classes.png", 14, 5) as fig:
 #
 # ## Questions
 #
-# 1. Set the number of training points to 1000 and run again. Where is the overfit point now?
+# 1. In `DATA`, make 1000 of the 30 training points and run again. Where is the overfit point now?
 # 2. Why is the test loss of the best look still above the floor?
 # 3. Somebody tries a hundred networks and keeps the one with the lowest *test* loss. What is wrong with the loss that is
 #    reported?

@@ -3,9 +3,10 @@
 #
 # **Question.** What does a language model do, and how does it know what was said before?
 #
-# **Time.** 5 seconds to run, and 20 more if the generalist is not there yet; 40 minutes to read and try.
+# **Time.** 5 seconds to run, and 20 more if the model that lessons 7 to 14 share, the *generalist*, is not trained yet; 40
+# minutes to read and try.
 #
-# **Read.** Lessons 2 (softmax), 3 (layers as products) and 6 (classification, cross-entropy).
+# **Read.** Lessons 2 (softmax), 3 (layers as products), 4 (the linear layer backwards, residual ways) and 6 (cross-entropy).
 #
 # **Exercises.** 13 `embedding`, 14 `causal_attention` (`minillm lesson 7 --start`).
 
@@ -105,7 +106,7 @@ for D in (4, 64, 1024):
 lesson.expect("standard deviation of scores, D = 1024, with the root", (S / np.sqrt(D)).std(), "1.00 ± 0.02")
 
 # %% [markdown]
-# It is 1.00 ± 0.02 whatever D is.
+# For D = 1024 it is 1.00 ± 0.02, and for smaller D as well, a little less exactly.
 #
 # **The mask.** All positions of a text are computed at once. But position t must predict word t + 1, so it must not see it.
 # Scores of the future are set to minus infinity before softmax, which makes their weights exactly 0:
@@ -128,7 +129,7 @@ print(Softmax().forward(S)[0].round(2))
 # | | | shape |
 # |---|---|---|
 # | 1 | words and places become vectors, added | (B, T, C) |
-# | 2 | in each **block**: norm, then attention, added to what was there | (B, T, C) |
+# | 2 | in each **block**: norm (each row to mean 0 and variance 1: lesson 8), then attention, added to what was there | (B, T, C) |
 # | 3 | then norm, then an MLP of two layers at each position, added | (B, T, C) |
 # | 4 | after the last block, a norm | (B, T, C) |
 # | 5 | the score of each word: the product with its row of the table of words | (B, T, V) |
@@ -203,7 +204,8 @@ lesson.expect("floor", losses["floor"] / np.log(2), "0.80 ± 0.05")
 #
 # ## It writes
 #
-# Temperature divides the scores before softmax: below 1 the likely becomes likelier, above 1 all becomes more alike.
+# Temperature divides the scores before softmax (at 0 nothing is drawn: the likeliest word is taken): below 1 the likely
+# becomes likelier, above 1 all becomes more alike.
 
 # %%
 prompt = world.documents("report", 1)[0].ids[:2]
@@ -214,9 +216,9 @@ for temperature in (0.0, 0.8, 2.0):
 # %% [markdown]
 # ## See: where does it look?
 #
-# A report ends with "so says" and the name from its beginning. After "says" the model must look back. Which of the heads does
-# it? The rule: on 40 validation texts, take the head that from "says" puts most weight on the name that comes next. Then look
-# at other texts.
+# Near its end a report has "so says", and then the name from its beginning. After "says" the model must look back. Which of
+# the heads does it? The rule: on 40 validation texts, take the head that from "says" puts most weight on the name that comes
+# next. Then look at other texts.
 
 # %%
 def attention_maps(model, tokens):
@@ -296,7 +298,7 @@ with lesson.picture("attention.png", 14, 7) as fig:
 #   alike.
 # - The upper right half of the map is empty: the mask.
 # - The row of "says" and the rows around it show different things. A head may have another use at another word.
-# - There was no other teacher than the next word. Whatever helps to predict it is learned, and nothing else.
+# - There was no other teacher than the next word. What is learned is learned because it helps to predict it.
 #
 # ## Exercises
 #
@@ -316,9 +318,9 @@ with lesson.picture("attention.png", 14, 7) as fig:
 # 3. A head with all scores equal: what does it gather?
 # 4. At temperature 0 the model writes the same text each time. Why is that not the most probable text?
 #
-# **Answers.** 1. 39; none. 2. It becomes very small: each position sees its answer. When writing there is no answer to see,
-# and it writes nonsense. 3. The mean of all values up to itself. 4. It takes the most probable word at each step; a less
-# probable one may lead to better ones later.
+# **Answers.** 1. 39; none. 2. It becomes very small: each position but the last sees its answer, one place further on. When
+# writing there is no answer to see, and it writes nonsense. 3. The mean of all values up to itself. 4. It takes the most
+# probable word at each step; a less probable one may lead to better ones later.
 #
 # ## Read next
 #

@@ -6,7 +6,8 @@
 #
 # **Time.** 4 seconds to run, 90 minutes to read, four hours for the exercises. Take one section and its exercise at a time.
 #
-# **Read.** Lessons 4 (the linear layer, the contract of layers) and 7 (attention). With each section its file in `minillm/nn/`.
+# **Read.** Lessons 2 (the backward pass of softmax), 4 (the linear layer, the contract of layers) and 7 (attention). With
+# each section its file in `minillm/nn/`.
 #
 # **Exercises.** 15 `layernorm`, 16 `attention_backward`, 17 `self_attention`, 18 `mlp`, 19 `block`, 20 `tied_head`
 # (`minillm lesson 8 --start`).
@@ -83,9 +84,9 @@ lesson.expect("sum of dx over a row: a constant changes nothing", np.abs(dx.sum(
 lesson.expect("dx for a dout of ones", np.abs(norm.backward(np.ones_like(y), cache)).max(), "0 ± 1e-9")
 
 # %% [markdown]
-# The sums over a row are 0 ± 1e-10. With gains of 1 a dout of ones gives 0 ± 1e-9 everywhere: it is a constant, so all three
-# terms cancel. A backward pass tested with ones alone could be wrong in many ways and pass; that is why ours is random, and
-# why the gains are shaken off 1 in every check below.
+# The sums over a row are 0 ± 1e-10. With gains of 1 a dout of ones gives 0 ± 1e-9 everywhere: h is 1, so h and its mean
+# cancel, and the third term is 0, since the mean of x_hat is. A backward pass tested with ones alone could be wrong in many
+# ways and pass; that is why ours is random, and why the gains are shaken off 1 in every check below.
 #
 # ## 2. Attention
 #
@@ -115,15 +116,15 @@ lesson.expect("dx for a dout of ones", np.abs(norm.backward(np.ones_like(y), cac
 #
 # ## 3. Heads
 #
-# In the model, one linear layer makes the queries, keys and values of all heads at once: y = x W + b, with W (C, 3 C). A row
-# of y holds 3 C numbers: the C numbers of q, then those of k, then those of v. The C numbers of q are those of head 0 (the
-# first D), of head 1 (the next D), and so on. So y (B, T, 3 C) is the same memory as (B, T, 3, H, D), and all that is to be
-# done is to bring the axes into the order in which attention wants them:
+# In the model one linear layer, the three of lesson 7 side by side, makes the queries, keys and values of all heads at once:
+# y = x W + b, with W (C, 3 C). A row of y holds 3 C numbers: the C numbers of q, then those of k, then those of v. The C
+# numbers of q are those of head 0 (the first D), of head 1 (the next D), and so on. So y (B, T, 3 C) is the same memory as
+# (B, T, 3, H, D), and all that is to be done is to bring the axes into the order in which attention wants them:
 #
 # $$ (B, T, 3C) \;\to\; (B, T, 3, H, D) \;\to\; (3, B, H, T, D) \;\to\; q,\ k,\ v\ (B, H, T, D) $$
 #
 # The outputs o (B, H, T, D) go back to (B, T, H, D), then (B, T, C), and through a second linear layer, W_o. A rearrangement
-# moves numbers and computes nothing: its backward pass moves the gradients back the same way. (`reshape` cuts or joins
+# moves numbers and computes nothing: its backward pass is the rearrangement back, of the gradients. (`reshape` cuts or joins
 # neighbouring axes and never reorders; `transpose(2, 0, 3, 1, 4)` says which old axis comes first, second, ... Mixing these
 # up gives the right shape and wrong numbers.) Here it is with numbers that tell where they come from:
 
@@ -140,6 +141,8 @@ print("k, head by head:", k[0, :, 0].tolist())
 # ## 4. GELU and the MLP
 #
 # $$ y = \frac{x\,(1 + t)}{2} \qquad t = \tanh u \qquad u = A\,(x + B x^3) \qquad A = \sqrt{2/\pi},\; B = 0.044715 $$
+#
+# (A, B and t are those of this section alone.)
 #
 # One number in, one out. Product rule, then chain rule, with the slope 1 - t² of tanh and du/dx = A (1 + 3 B x²):
 #
@@ -168,7 +171,8 @@ print("k, head by head:", k[0, :, 0].tolist())
 # $$ dx_{nc} = \sum_v dout_{nv}\,W_{vc} \qquad dW_{vc} = \sum_n dout_{nv}\,x_{nc} $$
 #
 # Rule 2 once more: dW is the sum of this and of what the embedding gives (lesson 7). All layers *add* to `p.grad`, so nothing
-# has to be done for it. **Exercise 20.**
+# has to be done for it. **Exercise 20.** (And the table of places: its row t is added in all B texts. What is copied is
+# summed, so it gets the sum of dx over the texts.)
 #
 # ## Run, and see: is it all right?
 #
@@ -193,11 +197,17 @@ for name, error in right.items():
     print(f"{name:22s}{error:14.1e}")
 lesson.expect("block: largest error", max(right.values()), "0 ± 1e-7")
 
+made, x, rng = block()
+out, cache = made.forward(x)
+made.zero_grad()
+made.backward(rng.normal(size=out.shape), cache)
+lesson.expect("gradient of the keys' bias", np.abs(made.attn.qkv.bias.grad[C:2 * C]).max(), "0 ± 1e-10")
+
 model = GPT(Config(V, T + 1, 2, H, C), lesson.rng(4), np.float64)
 shake(model, lesson.rng(5))
 tokens = lesson.rng(6).integers(0, V, (B, T))
 whole = check_model(model, tokens, lesson.rng(7))
-lesson.expect(f"GPT of two blocks, {len(whole)} arrays: largest error", max(whole.values()), "0 ± 1e-7")
+lesson.expect("GPT of two blocks, 28 arrays: largest error", max(whole.values()), "0 ± 1e-7")
 
 
 class ReadOnly(Embedding):
@@ -212,7 +222,7 @@ lesson.expect("... and of all other arrays", max(e for name, e in forgotten.item
 
 # %% [markdown]
 # All gradients of the block are right to 0 ± 1e-7, and so are those of the model. With one of the table's two ways forgotten
-# its error is 0.85 ± 0.25, and nothing else is wrong: it is the last that the gradient reaches.
+# its error is 0.85 ± 0.25, and nothing else is wrong: the reading of the table is the last step on the way back.
 #
 # ## See: where a mistake shows
 #
@@ -297,9 +307,10 @@ lesson.expect("wrong gradients with norm 1's", wrong["norm 1:\nno mean"], "1 ± 
 #
 # - A mistake spoils what lies *behind* it on the way back, and nothing else. One in GELU spoils 11 ± 0 of the 13 gradients,
 #   one in softmax 5 ± 0, and one in the first norm only 1 ± 0, the gradient of the input. So search at the first wrong row.
-# - The bias of the keys has a gradient of 0: it moves all scores of a row alike, and softmax does not see that.
-# - Each of the mistakes leaves the network trainable. It would learn, only worse, and nobody would know why. That is why a
-#   gradient is checked and not trusted.
+# - The bias of the keys has a gradient of 0 ± 1e-10: it adds q_t times b to every score of row t, and softmax does not see
+#   what all have in common.
+# - None of the mistakes raises an error: all shapes fit, and all numbers are finite. That is why a gradient is checked and not
+#   trusted.
 # - Nothing here was new but LayerNorm's three ways. The rest is lesson 2's softmax, lesson 4's products, and sums.
 #
 # ## Exercises
@@ -309,7 +320,7 @@ lesson.expect("wrong gradients with norm 1's", wrong["norm 1:\nno mean"], "1 ± 
 # minillm check 15 --watch
 # ```
 #
-# They build on each other and on earlier ones (5, 7, 13, 14), which they import from the same folder. Two things that help:
+# They build on each other and on earlier ones (3, 4, 5, 7, 13, 14), which they import from the same folder. Two things that help:
 # `x.mean(axis=-1, keepdims=True)` fits beside x; and to sum over all axes but the last, make them one first,
 # `dout.reshape(-1, C).sum(axis=0)`.
 #
@@ -317,13 +328,14 @@ lesson.expect("wrong gradients with norm 1's", wrong["norm 1:\nno mean"], "1 ± 
 #
 # 1. Why does dx of LayerNorm have no part along x_hat? Try y for x and for 2 x.
 # 2. In attention, which of dq, dk and dv is 0 at the first position, and why?
-# 3. Suppose all scores of a row are large and far apart, so that P is 1 in one place. What are dS, dq and dk?
+# 3. Suppose that in every row one score lies far above all others, so that P is 1 there. What are dS, dq and dk?
 # 4. How many matrix products has the backward pass of a block, and how many the forward pass? (Count the linear layers, and P
 #    v and q k'.)
 #
 # **Answers.** 1. They are equal but for epsilon: r becomes half as large. A change that does nothing has no gradient. 2. dq:
-# the first row of P is always (1, 0, 0, ...), whatever q is. 3. All 0: saturation, as in lesson 2; only dv is left. 4.
-# Forward 4 and 2, backward twice as many: each product has two factors, and each of them wants a gradient.
+# the first row of P is always (1, 0, 0, ...), whatever q is. 3. All nearly 0: dS_ts is P_ts times a difference, and where
+# P_ts is 1 the difference is 0. Only dv is left. 4. Forward 4 and 2, backward twice as many: each product has two factors,
+# and each of them wants a gradient.
 #
 # ## Read next
 #

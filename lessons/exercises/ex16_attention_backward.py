@@ -12,7 +12,9 @@ Given do = dL/do (T, D), and the q, k, v (T, D) and P (T, T) of the forward pass
     dq_tc = sum_s dS_ts k_sc / sqrt(D)                         of S_ts = sum_c q_tc k_sc / sqrt(D)
     dk_sc = sum_t dS_ts q_tc / sqrt(D)
 
-The mask needs no care of its own: where a score was masked, P is 0. There may be leading axes, as in exercise 14: (B, H, T, D).
+The mask, 0 for s <= t and minus infinity for s > t, needs no care of its own: where a score was masked, P is 0. There may be
+leading axes, as in exercise 14: (B, H, T, D). (In the example P is chosen for round numbers. It is not that of these q and k; use
+the P that is given.)
 
     >>> q, k, v = np.array([[1.0], [2.0]]), np.array([[0.0], [1.0]]), np.array([[1.0], [3.0]])
     >>> P = np.array([[1.0, 0.0], [0.25, 0.75]])
