@@ -129,7 +129,7 @@ print(Softmax().forward(S)[0].round(2))
 # | | | shape |
 # |---|---|---|
 # | 1 | words and places become vectors, added | (B, T, C) |
-# | 2 | in each **block**: norm (each row to mean 0 and variance 1: lesson 8), then attention, added to what was there | (B, T, C) |
+# | 2 | in each **block**: norm (each row to mean 0, variance 1: lesson 8), then attention, added to what was there | (B, T, C) |
 # | 3 | then norm, then an MLP of two layers at each position, added | (B, T, C) |
 # | 4 | after the last block, a norm | (B, T, C) |
 # | 5 | the score of each word: the product with its row of the table of words | (B, T, V) |

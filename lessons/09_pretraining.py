@@ -49,8 +49,8 @@ for name in world.general:
 # $$ \text{loss} = -\frac1n \sum_t \log p_\text{model}(w_t \mid w_1 \dots w_{t-1}) \quad \text{nats per token.} $$
 #
 # The programs know the *true* probabilities. A name is one of twelve, so it surprises everyone, by log 12 = 2.5 nats. Its
-# second mention is certain, for who has learned to copy. The mean true surprise is the entropy of the text: no model can go
-# below it. It is the **floor**, and what lies above it,
+# second mention is certain, for who has learned to copy. The mean true surprise is the entropy of the text: no model can, on
+# average, go below it. It is the **floor**, and what lies above it,
 #
 # $$ \text{excess} = \text{loss} - \text{floor}, $$
 #
@@ -67,9 +67,9 @@ print(f"floor of this document: {-document.log_p[1:].mean():.3f} nats a token, o
 # %% [markdown]
 # ## The code
 #
-# `trainer.step` is lesson 5's five steps: forward, loss, backward, a step by a better rule than gradient descent (Muon,
-# `minillm/train/muon.py`), and the batch shared among the cores. Every document is new. The model never reads a text twice,
-# so it cannot learn by heart.
+# `trainer.step` does four of lesson 5's five steps: forward, loss, backward, and the step itself, by a better rule than
+# gradient descent (Muon, `minillm/train/muon.py`). The cores share the batch. Every document is new. The model never reads a
+# text twice, so it cannot learn by heart.
 #
 # Now and then we look at texts of the validation split. A **recorder** copies all weights on the way, for later.
 
@@ -98,9 +98,10 @@ save_generalist(model, world, lesson)
 print(f"kept for all lessons: {generalist_file(lesson)}")
 
 # %% [markdown]
-# Read the columns downwards. Each falls first to a plateau: the model knows the *frame* of the text (which kind of word
-# stands where), and guesses what it should recall. Then attention finds the place to look at (lesson 7), and the column drops
-# again, each kind of text in its own time. (An excess a little below 0 is the noise of few texts.)
+# Read the columns downwards. The first fall is over before the first row: the model knows the *frame* of each text (which
+# kind of word stands where), and guesses what it should recall. Recipe shows best what comes then: it stays on a plateau
+# until attention finds the place to look at (lesson 7), and drops. Each kind of text has its own time. (An excess a little
+# below 0 is the noise of few texts.)
 
 # %%
 draw.pretraining(history, lesson.path("pretraining.png"))
@@ -151,7 +152,8 @@ for name in world.general:
 #
 # $$ \text{projection error} = \frac{|\delta - a\,u - b\,v|}{|\delta|} \qquad \delta = \theta - \theta_0, $$
 #
-# is told beside it: 0, the point lies in the plane; 1, the plane shows nothing of the way to it.
+# is told beside it: 0, the point lies in the plane; 1, the plane shows nothing of the way to it. (Shares of the movement are
+# of squared lengths: a point with error e has the share 1 - e² in the plane.)
 
 # %%
 space = Space(model)
@@ -185,7 +187,7 @@ for line in surface.checks():
 shares = np.linalg.svd(np.array(way) - way[-1], compute_uv=False) ** 2
 shares, null = 100 * shares / shares.sum(), 100 * random_walk_shares([at_steps], "end")
 lesson.expect("% of the movement that the two components show", shares[:2].sum(), "88 ± 4")
-lesson.expect("% of it for a random walk of as many steps", null[:2].sum(), "90 ± 2")
+lesson.expect("% of it for a random walk of as many steps", null[:2].sum(), "90.2 ± 0.1")
 lesson.expect("at the start: true loss", path.loss[task][0], "5.3 ± 0.1")
 lesson.expect("at the start: loss on the map under it", path.shown[task][0], "2.0 ± 0.4")
 lesson.expect("at the start: projection error", path.residual[0], "0.24 ± 0.06")
@@ -193,27 +195,27 @@ lesson.expect("largest projection error on the way", np.nanmax(path.residual), "
 
 # %% [markdown]
 # The plane shows 88 ± 4 % of all movement. Impressive, until one asks what it would show of a way that is *pure chance*: of a
-# random walk, recorded at the same steps, it is 90 ± 2 %. (A walk's early points are far from its end, and lie spread along a
-# curve that two components catch well.) So the share alone proves nothing. This is the **null model** of such a picture,
-# which should never be shown without it.
+# random walk with steps of equal length, recorded at the same steps, it is 90.2 ± 0.1 %. (A walk's early points are far from
+# its end, and lie spread along a curve that two components catch well.) So the share alone proves nothing. This is the **null
+# model** of such a picture, which should never be shown without it.
 #
 # And the loss on the map is not the loss on the way. At the start the true loss is 5.3 ± 0.1, chance; the point of the map
-# under it has 2.0 ± 0.4, though only 0.24 ± 0.06 of the way is missing there. Near the end nearly all is missing, 0.99 ±
+# under it has 2.0 ± 0.4, though the projection error is only 0.24 ± 0.06 there. Near the end nearly all is missing, 0.99 ±
 # 0.02: the last small steps go in directions of their own, and the plane shows them as standing still.
 #
 # ## Directions at random
 #
 # Many papers draw the loss along two *random* directions instead. Then how long is a step? One of length 1 means something
-# else in each model: a network may double one layer and halve the next, and be the same function. So Li et al. (2018) measure
-# a random direction d by the weights themselves, **filter by filter**. A filter is what makes one output number: in y = x W,
-# with W stored (in, out), column i of W:
+# else in each model: a network with ReLU, or with nothing, between two layers may double the one and halve the next, and be
+# the same function. So Li et al. (2018) measure a random direction d by the weights themselves, **filter by filter**. A
+# filter is what makes one output number: in y = x W, with W stored (in, out), column i of W:
 #
 # $$ d'_{ki} = d_{ki}\,\frac{|W_{\cdot i}|}{|d_{\cdot i}|} \qquad |W_{\cdot i}| = \sqrt{\sum_k W_{ki}^2} $$
 #
-# Then every column of d' is as long as that of W. If the column is doubled, so is the direction. Let us see. In every block,
-# the second norm's gain and bias are multiplied by 4 and the matrix behind it is divided by 4. Not one output changes. Both
-# networks walk three tenths of the normalised direction, and then the same on a direction that is normalised only as a
-# whole.
+# Then every column of d' is as long as that of W. (Gains and biases have no filters, and do not move. In a table of words a
+# filter is a row.) If the column is doubled, so is the direction. Let us see. In every block, the second norm's gain and bias
+# are multiplied by 4 and the matrix behind it is divided by 4. Not one output changes. Both networks walk three tenths of the
+# normalised direction, and then the same on a direction that is normalised only as a whole.
 
 # %%
 def rescaled(theta):
@@ -252,14 +254,14 @@ error = flat.project(way[0])[1]
 lesson.expect("millionths of the way from the start that a random plane shows", 1e6 * (1 - error ** 2), "15 ± 14")
 
 # %% [markdown]
-# Filter by filter the difference is 0 ± 0.0005; as a whole 0.12 ± 0.11, for one and the same function. But of the way from the
-# start to the end a random plane shows 15 ± 14 millionths. It may tell how steep the ground is around a model. It shows
-# nothing of how the model got there.
+# Filter by filter the largest difference of three directions is 0 ± 0.0005; as a whole it is 0.12 ± 0.11, for one and the
+# same function. But of the way from the start to the end a random plane shows 15 ± 14 millionths (of the squared length). It
+# may tell how steep the ground is around a model. It shows nothing of how the model got there.
 #
 # ## What to notice
 #
 # - A loss is to be read against its floor. A picture of a surface is to be read against its null model and its projection error.
-# - The picture's corner, the end of training, is true. The way is a shadow.
+# - Only the point P, the end of training, is sure to be true. The way is a shadow.
 # - Lesson 12 lays the plane through three models that we care for. Then at least those three are where they are drawn.
 #
 # ## Exercise
@@ -277,11 +279,11 @@ lesson.expect("millionths of the way from the start that a random plane shows", 
 # 4. Set `n_head` to 1 in `settings` of `lessons/common.py` and run again. Which kinds of text suffer?
 #
 # **Answers.** 1. A word and a document: yes, whenever the model happens to bet on what comes. A kind of text: no. Over many
-# documents the excess is the KL divergence of the true distribution from the model's, which is never negative. 2. The second:
-# log(1 / 0.95) = 0.05 nats each time. The first even wins when that word comes and loses elsewhere, since the other words
-# together get less than their due; on average the loss is of second order in the error. 3. One batch in many holds a novel,
-# and the model has hardly seen any.
-# 4. Measure it, and compare with the table above.
+# documents the excess is the mean of log(p true / p model) under the truth, called the KL divergence, and is never negative.
+# 2. The second: log(1 / 0.95) = 0.05 nats each time. The first even wins when that word comes and loses elsewhere, since the
+# other words together get less than their due; on average the loss is of second order in the error. 3. One batch in many
+# holds a novel, and the model has hardly seen any.
+# 4. Measure it, compare with the table above, and put it back to 4.
 #
 # ## Read next
 #

@@ -23,7 +23,7 @@ from minillm.draw.style import LIGHT
 from minillm.nn import CrossEntropy
 from minillm.processes import parallel_map
 from minillm.train.costs import activation_bytes
-from minillm.train.evaluate import mean_excess
+from minillm.train.evaluate import evaluate_documents, mean_excess
 
 lesson = Lesson(10, "transfer")
 world, base = World(lesson.seed), generalist(lesson)
@@ -50,19 +50,19 @@ for name in ("story", "novel"):
 # ## The experiment
 #
 # From 4, 16, 64 and 256 novels; once from the generalist, once from random weights; each three times, with other novels. All
-# make 60 steps, each at the learning rate that suits its start best (found on validation texts; with up to 16 novels it is
-# half of that). All are judged on novels that none has seen.
+# make 60 steps. Each start and each number of novels has the learning rate that suits it best: of a row of rates, each twice
+# the one before, the best on validation texts. All are judged on novels that none has seen.
 
 # %%
-RATES = {"pretrained": 2e-3, "scratch": 6e-3}
+RATES = {"pretrained": {4: 5e-4, 16: 1e-3, 64: 2e-3, 256: 4e-3}, "scratch": {4: 1.5e-3, 16: 3e-3, 64: 6e-3, 256: 6e-3}}
 
 
-def fine_tune(model, novels, lr, seed, recipe=None):
-    """60 steps on some novels. One process for each training: several of them run side by side."""
+def fine_tune(model, novels, lr, seed, recipe=None, steps=STEPS):
+    """Some steps on some novels. One process for each training: several of them run side by side."""
     (recipe or Full()).apply(model, lesson.rng(2))
-    batches = DocumentBatches(novels, 16, seed)
-    trainer = Trainer(model, AdamW(lr), warmup_linear(STEPS), total=batches.total, workers=1)
-    for step in range(STEPS):
+    batches = DocumentBatches([novel.ids for novel in novels], 16, seed)
+    trainer = Trainer(model, AdamW(lr), warmup_linear(steps), total=batches.total, workers=1)
+    for step in range(steps):
         trainer.step(*batches.at(step))
     return model
 
@@ -72,19 +72,21 @@ def novel_excess(model):
 
 
 def run(job):
-    """The excess on novels after training from one start, on so many novels, of one draw."""
-    start, n, draw = job
+    """The excess after training from one start on so many novels of one draw: on unseen novels, and on (four of) its own."""
+    start, n, draw, steps = job
     model = copy_of(base) if start == "pretrained" else GPT(base.config, lesson.rng(1, draw))
-    novels = [document.ids for document in world.documents("novel", n, "train", draw)]
-    return novel_excess(fine_tune(model, novels, RATES[start] / (2 if n <= 16 else 1), draw))
+    novels = world.documents("novel", n, "train", draw)
+    fine_tune(model, novels, RATES[start][n], draw, steps=steps)
+    return novel_excess(model), evaluate_documents(model, novels[:4], workers=1).excess
 
 
-jobs = [(start, n, draw) for start in RATES for n in SIZES for draw in range(DRAWS)]
-found = {}
-for (start, n, _), result in zip(jobs, tqdm(parallel_map(run, jobs), total=len(jobs), desc="trainings", disable=None)):
-    found.setdefault((start, n), []).append(result)
+longer = ("scratch", SIZES[-1], 0, 5 * STEPS)                                       # one run more, for later
+jobs = [longer] + [(start, n, draw, STEPS) for start in RATES for n in SIZES for draw in range(DRAWS)]
+results = dict(zip(jobs, tqdm(parallel_map(run, jobs), total=len(jobs), desc="trainings", disable=None)))
+found = {(start, n): [results[start, n, draw, STEPS][0] for draw in range(DRAWS)] for start in RATES for n in SIZES}
+by_heart = np.mean([results["pretrained", 4, draw, STEPS][1] for draw in range(DRAWS)])
 untouched = novel_excess(base)
-print(f"excess on novels; the generalist, untouched: {untouched:.3f}\n{'novels':>8s}{'pretrained':>26s}{'from scratch':>26s}")
+print(f"excess on novels; the generalist, untouched: {untouched:.3f}\nmean (lowest-highest) of {DRAWS}:\n{'novels':>8s}{'pretrained':>26s}{'from scratch':>26s}")
 for n in SIZES:
     print(f"{n:8d}" + "".join(f"{np.mean(found[start, n]):12.3f} ({min(found[start, n]):.2f}-{max(found[start, n]):.2f})"
                               for start in RATES))
@@ -101,9 +103,10 @@ with lesson.picture("transfer.png", 9.6, 5.6) as fig:
         low, high = ([end(found[start, n]) for n in SIZES] for end in (min, max))
         ax.fill_between(SIZES, low, high, color=color, alpha=0.25, lw=0)
         ax.plot(SIZES, mean, "o-", color=color, ms=9, mec="white")
-        ax.annotate(text, (SIZES[-1], mean[-1]), (14, 0), textcoords="offset points", va="center", color=color)
+        ax.annotate(text, (1, mean[-1]), (8, 0), ("axes fraction", "data"), "offset points", va="center", color=color)
     ax.axhline(untouched, color=LIGHT.models["pretrained"], ls="--", lw=1.5)
-    ax.annotate("the generalist,\nno novels", (SIZES[-1], untouched), (14, 0), textcoords="offset points", va="center")
+    ax.annotate("the generalist,\nuntouched", (1, untouched), (8, 0), ("axes fraction", "data"), "offset points", va="center")
+    ax.annotate("shaded: from the lowest to\nthe highest of three draws", (0.97, 0.62), xycoords="axes fraction", ha="right")
     ax.set(title="A few novels are enough, after many other texts", xscale="log", xlabel="novels to learn from",
            ylabel="nats per token above the floor", ylim=(0, None))
     ax.set_xticks(SIZES, SIZES)
@@ -111,19 +114,29 @@ with lesson.picture("transfer.png", 9.6, 5.6) as fig:
     ax.grid(axis="y")
 
 # %% [markdown]
-# From four novels the generalist comes to 0.65 ± 0.12; from scratch, four novels lead to 1.6 ± 0.2, no better than the
-# generalist that has read none, 1.7 ± 0.2. With 256 novels it is 0.10 ± 0.07 against 0.48 ± 0.04. So 16 novels after
-# pretraining (0.27 ± 0.09) are worth more than 256 without it. This is **transfer**, and the reason why one large model is
-# trained for everything and then adapted, instead of one for each task.
+# From four novels the generalist comes to 0.53 ± 0.12. From scratch, four novels lead to 1.55 ± 0.20, about where the
+# generalist stands that has not been tuned, 1.7 ± 0.2. With 256 novels it is 0.09 ± 0.07 against 0.48 ± 0.04. So at equal
+# steps 16 novels after pretraining, 0.27 ± 0.09, are worth more than 256 without it. This is **transfer**, and the reason why
+# one large model is trained for everything and then adapted, instead of one for each task.
+#
+# Is that fair? 60 steps are few for a beginner, and from 64 to 256 novels the grey line hardly falls: there it is steps that
+# lack, not novels. So here is one run more from scratch, 256 novels and five times the steps. It comes to 0.23 ± 0.15, about
+# what the generalist makes of 16 novels and a fifth of the steps. What pretraining has saved is both, texts and time.
+#
+# And four novels, read sixty times? On these four themselves the excess is -0.12 ± 0.09. *Below the floor*, which on new texts
+# nobody can be: whatever was drawn at random in them is being learned by heart. This is overfitting (lesson 6), and why few
+# novels want a small learning rate.
 
 # %%
 if not lesson.quick:
-    lesson.expect("the generalist, no novels", untouched, "1.7 ± 0.2")
-    lesson.expect("4 novels, pretrained", np.mean(found["pretrained", 4]), "0.65 ± 0.12")
-    lesson.expect("4 novels, from scratch", np.mean(found["scratch", 4]), "1.6 ± 0.2")
+    lesson.expect("the generalist, untouched", untouched, "1.7 ± 0.2")
+    lesson.expect("4 novels, pretrained", np.mean(found["pretrained", 4]), "0.53 ± 0.12")
+    lesson.expect("4 novels, from scratch", np.mean(found["scratch", 4]), "1.55 ± 0.20")
     lesson.expect("16 novels, pretrained", np.mean(found["pretrained", 16]), "0.27 ± 0.09")
-    lesson.expect("256 novels, pretrained", np.mean(found["pretrained", 256]), "0.10 ± 0.07")
+    lesson.expect("256 novels, pretrained", np.mean(found["pretrained", 256]), "0.09 ± 0.07")
     lesson.expect("256 novels, from scratch", np.mean(found["scratch", 256]), "0.48 ± 0.04")
+    lesson.expect("256 novels, from scratch, five times the steps", results[longer][0], "0.23 ± 0.15")
+    lesson.expect("4 novels, pretrained: excess on these four", by_heart, "-0.12 ± 0.09")
 
 # %% [markdown]
 # ## Only some of the weights: freezing
@@ -138,14 +151,14 @@ if not lesson.quick:
 # that trains the backward pass can end. So freezing the *lower* layers saves most.
 
 # %%
-PARTS = {"all": (Full(), 2e-3), "last block": (Partial(("last",)), 1e-2), "first block": (Partial(("first",)), 8e-3),
-         "attention": (Partial(("attention",)), 8e-3), "norms": (Partial(("norms",)), 0.12)}
-novels = [document.ids for document in world.documents("novel", 64, "train")]
+PARTS = {"all": (Full(), 2e-3), "last block": (Partial(("last",)), 1e-2), "first block": (Partial(("first",)), 1.6e-2),
+         "attention": (Partial(("attention",)), 1.6e-2), "norms": (Partial(("norms",)), 0.12)}
+novels = world.documents("novel", 64, "train")
 
 
 def costs(model):
     """Milliseconds of one forward and backward pass, and the bytes that layers keep in between, on one process."""
-    tokens, targets = DocumentBatches(novels, 16, 0).at(0)
+    tokens, targets = DocumentBatches([novel.ids for novel in novels], 16).at(0)
     loss, times = CrossEntropy(), []
     for _ in range(2 if lesson.quick else 9):
         began = time.process_time()                         # of this process alone, whatever else the machine does
@@ -187,20 +200,20 @@ lesson.expect("last block: memory kept, all being 1", spent["last block"][1] / s
 lesson.expect("last block: excess on novels", table["last block"][1], "0.28 ± 0.10")
 lesson.expect("first block: excess on novels", table["first block"][1], "0.13 ± 0.07")
 lesson.expect("norms alone: excess on novels", table["norms"][1], "0.35 ± 0.08")
-lesson.expect("norms alone: % of the weights", table["norms"][0], "0.40 ± 0.05")
+lesson.expect("norms alone: % of the weights", table["norms"][0], "0.38 ± 0.01")
 
 # %% [markdown]
 # In all 5 ± 0 runs the frozen arrays are the same to the last bit. The last block alone takes 0.67 ± 0.10 of the time of a
-# step, and keeps 0.50 ± 0.03 of the memory. The first block alone has as many weights, but takes 0.86 ± 0.10 of the time: the
-# gradient must go all the way down.
+# step, and keeps 0.50 ± 0.03 of the memory. The first block alone has nearly as many weights, but takes 0.86 ± 0.10 of the
+# time: the gradient must go all the way down.
 #
 # ## What to notice
 #
 # - What is learned hangs on *which* weights move, not only on how many: the first block alone comes to 0.13 ± 0.07 on novels,
-#   the last block, as large, to 0.28 ± 0.10, and the norms with 0.40 ± 0.05 % of the weights to 0.35 ± 0.08.
-# - All of them forget (the column of old kinds): lesson 14. And each has a learning rate of its own; without that the
-#   comparison would not be fair.
-# - More novels help both, but the pretrained model needs far fewer of them.
+#   the last block, as large, to 0.28 ± 0.10, and the norms with 0.38 ± 0.01 % of the weights to 0.35 ± 0.08.
+# - All of them forget (the column of old kinds; before, it was what lesson 9 found): lesson 14. And each has a learning rate
+#   of its own; without that the comparison would not be fair.
+# - The first novels help most. Each fourfold further helps less, from either start.
 #
 # ## Exercise
 #
@@ -215,12 +228,15 @@ lesson.expect("norms alone: % of the weights", table["norms"][0], "0.40 ± 0.05"
 #
 # ## Questions
 #
-# 1. With 4 novels and 60 steps each novel is read 60 times. What does the loss on *these* novels look like? What would help?
+# 1. From scratch, no number of novels would bring the grey line down to 0 in 60 steps. How would you tell whether a model lacks
+#    texts or steps?
 # 2. The frozen arrays take no part in training. Why must their layers be computed all the same?
 # 3. Which frozen layers would save nothing at all of the backward pass's dx?
+# 4. Give the model from scratch 600 steps with 256 novels. What is left of the difference?
 #
-# **Answers.** 1. Near 0: known by heart (lesson 6). To stop early, or fewer weights that move. 2. The forward pass needs
-# them, and dx passes through. 3. Those with a layer that trains somewhere before them.
+# **Answers.** 1. Look at the texts it has read. If its excess there is far lower than on new ones, it lacks texts; if both
+# are alike and high, it lacks steps (or weights). 2. The forward pass needs them, and dx passes through them where something
+# before them trains. 3. Those with a layer that trains somewhere before them. 4. Measure it.
 #
 # ## Read next
 #

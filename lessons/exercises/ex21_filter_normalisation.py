@@ -1,9 +1,10 @@
 """Exercise 21: directions in units of the weights.
 
-A picture of a loss surface needs directions in weight space. One drawn at random says little by itself: a network may double one
-layer's weights and halve the next one's, and stay the same function, but a step of a given length now means something else. So a
-random direction d is measured by the weights W themselves, filter by filter. A filter is what makes one output number. Here
-W is stored (in, out), and y = x W: the filter of output i is COLUMN i of W. Make each column as long as that of W:
+A picture of a loss surface needs directions in weight space. One drawn at random says little by itself: a network with ReLU
+between two layers may double the weights of the one and halve those of the next, and stay the same function, but a step of
+a given length now means something else. So a random direction d is measured by the weights W themselves, filter by filter.
+A filter is what makes one output number. Here W is stored (in, out), and y = x W: the filter of output i is COLUMN i of W.
+Make each column as long as that of W:
 
     d'_ki = d_ki |W_.i| / |d_.i|               |W_.i| = sqrt(sum_k W_ki^2)
 

@@ -9,7 +9,7 @@ Return the weights after one step of gradient descent with weight decay, a new d
     W <- W - rate (dW + decay W)               if the name of W fits one of the patterns, or several
     W <- W                                     if not: the very same numbers, to the last bit
 
-Frozen weights may have no gradient at all: then `grads` does not contain them. A pattern that fits no name is a slip of the
+`grads` may lack frozen weights, or have gradients for them, which are to be ignored. A pattern that fits no name is a slip of the
 pen, and would leave frozen what its writer wanted to train: raise a ValueError whose message has the pattern in it.
 
     >>> weights = {"a.weight": np.array([1.0, 2.0]), "a.bias": np.array([3.0])}

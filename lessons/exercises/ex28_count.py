@@ -8,7 +8,8 @@ A GPT with V words, a context of T places, L blocks and width C has
         an MLP:     linear layers C -> 4 C and 4 C -> C;
     a last LayerNorm.
 
-Every linear layer has a bias. Write the number of all its parameters. (The number of heads plays no part: why?)
+Every linear layer has a bias; the table has none, as output layer either. Return the number of all its parameters. (The
+number of heads plays no part: why?)
 
     >>> count_parameters(vocab=211, context=112, n_layer=4, n_embd=128)
     834688

@@ -19,7 +19,7 @@ The check first compares the gradients of a whole model with those of the projec
 steps, once with your layers and once with its own, from the same weights and texts. (It takes a minute; that your layers are
 slower is no matter.) To run the demo's whole pretraining with your layers, which takes some minutes:
 
-    python ex29_my_gpt.py
+    python workbook/ex29_my_gpt.py
 """
 
 import numpy as np
@@ -80,7 +80,7 @@ class MyCrossEntropy(nn.CrossEntropy):
         raise NotImplementedError
 
     def backward(self, dout, cache):
-        """dout, a number -> dlogits (B, T, V); 0 where the target does not count."""
+        """dout, a number -> dlogits (B, T, V), of the type of the logits; 0 where the target does not count."""
         raise NotImplementedError
 
 
