@@ -3,7 +3,7 @@
 #
 # **Question.** A model has a loss of 0.6 nats. Is that good? And where do its weights go while it learns: can one *see* that?
 #
-# **Time.** 40 seconds to run on two cores, 40 minutes to read and try.
+# **Time.** 25 seconds to run on two cores, 40 minutes to read and try.
 #
 # **Read.** Lesson 7 (what a language model does). Beside this one: `minillm/text/domains.py` (what the world says),
 # `minillm/text/grammar.py` (how it knows its own probabilities), `minillm/train/trainer.py` (one step).
@@ -29,7 +29,7 @@ from minillm.train.evaluate import mean_excess, pooled, token_log_p
 lesson = Lesson(9, "pretraining, and what a surface can show")
 world = World(lesson.seed)
 words = world.tokenizer.tokens
-TEST, GRID = (10, 7) if lesson.quick else (100, 15)
+TEST, GRID = (10, 7) if lesson.quick else (100, 21)
 
 # %% [markdown]
 # ## The world, and the floor
@@ -171,6 +171,8 @@ with lesson.picture("surface.png", 12.8, 6) as fig:
     contours(ax, surface, task, 0)
     trail(ax, path, color["pretraining"], steps // 10)
     mark(ax, surface, color)
+    ax.annotate("start", path.ab[0], (-8, 0), textcoords="offset points", ha="right", va="center", color=color["pretraining"],
+                weight="bold", path_effects=LIGHT.halo)
     ax.set_title("The plane that shows most of the way")
     loss, error = fig.add_axes([0.66, 0.55, 0.32, 0.32]), fig.add_axes([0.66, 0.13, 0.32, 0.27])
     loss.plot(path.steps, path.loss[task], color=color["pretraining"], label="true")

@@ -405,5 +405,16 @@ def test_results_that_are_dictionaries_are_compared_key_by_key(folder):
             Attempt(path, stub, np.random.default_rng(0)).check("f", (x,), {"dp": {"a": x, "b": x}})
 
 
+def test_a_cache_that_is_an_object_of_its_own_is_not_taken_for_float64(folder):
+    stub, path = folder / "stub.py", folder / "own.py"
+    stub.write_text("def f(x):\n    pass\n\n\ndef back(dout, cache):\n    pass\n")
+    path.write_text("class Kept:\n    pass\n\n\ndef f(x):\n    kept = Kept()\n    kept.x = x\n    return x, kept\n\n\n"
+                    "def back(dout, cache):\n    return dout * cache.x\n")
+    attempt, x = Attempt(path, stub, np.random.default_rng(0)), np.arange(3.0)
+    _, cache = attempt.call("f", x, returns="out cache")
+    attempt.check("back", (x, cache), {"dx": x * x})
+    attempt.finish()
+
+
 def test_stubs_are_where_the_catalogue_says():
     assert STUBS.name == "exercises" and STUBS.parent.name == "lessons"

@@ -45,7 +45,7 @@ def difference(name, right, got, sizes):
 
 
 def likely(cause):
-    return [f"Likely: {cause}."] if cause else []
+    return [f"Likely: {cause}{'' if cause.endswith('?') else '.'}"] if cause else []
 
 
 def of_shape(right, got):

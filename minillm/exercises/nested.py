@@ -30,7 +30,10 @@ def frozen(args):
 
 
 def as_float32(args):
-    """The arguments with float32 in the place of float64; None if there is no float64 array in them."""
+    """The arguments with float32 in the place of float64; None if there is no float64 array in them, or an object of the
+    learner's own, in which there may be others."""
+    if not transparent(args):
+        return None
     seen = []
 
     def cast(array):
@@ -41,6 +44,15 @@ def as_float32(args):
 
     found = mapped(cast, args)
     return found if seen else None
+
+
+def transparent(value):
+    """Can one see all that is in it?"""
+    if isinstance(value, Mapping):
+        return all(map(transparent, value.values()))
+    if isinstance(value, (tuple, list)):
+        return all(map(transparent, value))
+    return value is None or callable(value) or isinstance(value, (np.ndarray, np.generic, int, float, str))
 
 
 def equal(x, y):
