@@ -14,7 +14,13 @@ WRONG = [
      "the decay still moves"),
     (" + decay * W", "", "the decay is missing"),
     ("(grads[name] + decay * W)", "grads[name] - decay * W", "not multiplied by the rate"),
-    ("any(fnmatch(name, pattern) for pattern in patterns)", "all(fnmatch(name, pattern) for pattern in patterns)", "should be"),
+    ("any(fnmatch(name, pattern) for pattern in patterns)", "all(fnmatch(name, pattern) for pattern in patterns)",
+     "one is enough"),
+    ("    return {name: W - rate * (grads[name] + decay * W) if trains[name] else W for name, W in weights.items()}",
+     "    weights = dict(weights)\n    for pattern in patterns:\n        for name, W in weights.items():\n"
+     "            if fnmatch(name, pattern):\n"
+     "                weights[name] = W - rate * (grads[name] + decay * W)\n    return weights",
+     "makes two steps"),
     ("            raise ValueError(f\"the pattern {pattern} fits no name\")", "            pass", "nothing was said"),
     ("fits no name\")", "\") if False else ValueError('no')", "the message should have the pattern"),
     (" else W for name", " else W + 1e-13 for name", "to the last bit"),

@@ -2,6 +2,8 @@
 
 from fnmatch import fnmatch
 
+import numpy as np
+
 HINTS = (
     "Go through the weights by name. Does any of the patterns fit? Then make the new array; if not, hand on the old one as it "
     "is.",
@@ -35,15 +37,21 @@ def check(attempt):
         decayed = {name: W - rate * (grads.get(name, 0) + decay * W) for name, W in weights.items()}
         plain = {name: W - rate * grads[name] if name in train else W for name, W in weights.items()}
         inside = {name: W - rate * grads[name] - decay * W if name in train else W for name, W in weights.items()}
+        fits = {name: sum(fnmatch(name, pattern) for pattern in patterns) for name in NAMES}
+        both = {name for name in NAMES if fits[name] == 2}
+        again = {name: moved[name] - rate * (grads[name] + decay * moved[name]) for name in both}
         args = (weights, grads, list(patterns), rate, decay)
         found = attempt.call("step", *args, returns="weights")
         attempt.compare("step", args, found, {"weights": moved}, {
             "only the gradient is masked; the decay still moves frozen weights": entries(decayed, set(NAMES) - train),
             "the decay is missing": entries(plain, train),
             "the decay is not multiplied by the rate": entries(inside, train),
+            "a weight that fits two patterns makes two steps; it is to make one": entries(again, both),
+            "a weight stays that fits one pattern but not all; one is enough": entries(
+                weights, {name for name in train if fits[name] < len(patterns)}),
         }, note=f"and the patterns {patterns}")
         for name in set(NAMES) - train:
-            attempt.insist(found[name].tobytes() == weights[name].tobytes(),
+            attempt.insist(np.asarray(found[name]).tobytes() == weights[name].tobytes(),
                            f"{name} is frozen, and not the same to the last bit: do not compute with it, hand it on.")
     check_the_slip(attempt, weights)
 
