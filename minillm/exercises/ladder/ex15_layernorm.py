@@ -1,14 +1,8 @@
-"""Exercise 15: LayerNorm and its backward pass. At the end, what the checks of the exercises after it share."""
-
-import sys
-from contextlib import contextmanager
+"""Exercise 15: LayerNorm and its backward pass."""
 
 import numpy as np
 
-from ..catalogue import EXERCISES
-from ..judge import examine
-from ..learners_file import Unwritten, Wrong
-from ..nested import as_float32
+from ..layers import hold_layer, leading_axes, note_of
 
 EPS = 1e-5
 
@@ -91,58 +85,3 @@ def answers(x, g, b, dout):
         "this is made of h, which has the gain in it already; it must be made of dout": {
             "dg": (h * x_hat).sum(axis=rows), "db": h.sum(axis=rows)},
     }
-
-
-# What the checks of exercises 15 to 20 share.
-
-def leading_axes(attempt, trial, one, N, M):
-    """(N,) in the first trials, `one` of them, then (N, M). Sizes that are not in the inputs are not spoken of."""
-    if trial < one:
-        attempt.sizes = {name: size for name, size in attempt.sizes.items() if size != M}
-        return (N,)
-    return (N, M)
-
-
-def note_of(leading):
-    return "with two leading axes" if len(leading) > 1 else ""
-
-
-def hold_layer(attempt, forward, backward, dout, passes, note=""):
-    """Two forward passes and only then the backward pass of each, as where a network has such a layer twice.
-
-    passes      two of (args, right, wrong): what goes into the forward function; {name: value} of what comes out of it and then
-                of all that comes out of the backward function; {sentence: {name: value}} of known mistakes in either
-    """
-    caches = []
-    for args, right, wrong in passes:
-        out = next(iter(right))
-        found, cache = attempt.call(forward, *args, returns=f"{out} cache", note=note)
-        attempt.compare(forward, args, found, {out: right[out]}, wrong, note)
-        attempt.done[forward] = args, {out: right[out], "cache": None}
-        caches.append(cache)
-    for cache, (_, right, wrong), (_, other, _) in zip(caches, passes, reversed(passes)):
-        gradients = dict(list(right.items())[1:])
-        found = attempt.call(backward, dout, cache, returns=" ".join(gradients), note=note)
-        attempt.compare(backward, (dout, cache), found, gradients, wrong | {
-            "this is right for another forward pass than that of this cache; each needs a cache of its own": other}, note)
-    small = attempt.call(forward, *as_float32(args), returns=f"{out} cache", note=note)[1]      # a cache may be any object
-    attempt.done[backward] = (dout, small), gradients
-
-
-@contextmanager
-def looking_at_earlier_ones(attempt):
-    """Whatever is wrong inside may come from an earlier exercise that the file imports: if one of them is wrong, that is said."""
-    imported = [exercise for exercise in EXERCISES
-                if exercise.file != attempt.file.path.name and exercise.file[:-3] in sys.modules]
-    try:
-        yield
-    except Unwritten:
-        raise
-    except Wrong as wrong:
-        for exercise in imported:
-            path = attempt.file.folder / exercise.file
-            if path.exists() and not (verdict := examine(exercise, path, 0)).passed and "not written yet" not in verdict.reason:
-                raise Wrong(f"Exercise {exercise.number}, {exercise.name}, which this one builds on, is not right yet; it may be "
-                            f"the cause of what follows. See `minillm check {exercise.number}` first.", str(wrong),
-                            line=wrong.line) from None
-        raise

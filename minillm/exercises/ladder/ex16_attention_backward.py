@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ...nn.attention import causal_mask
-from .ex15_layernorm import looking_at_earlier_ones
+from ..layers import looking_at_earlier_ones
 
 HINTS = (
     "Four lines, in the order of the stub: dv, dP, dS, and then dq and dk. Write the shapes beside each; with leading axes, the "

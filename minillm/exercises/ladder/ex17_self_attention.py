@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...nn import CausalSelfAttention
-from .ex15_layernorm import hold_layer, looking_at_earlier_ones
+from ..layers import hold_layer, looking_at_earlier_ones
 
 HINTS = (
     "y.reshape(B, T, 3, H, D) cuts each row into thirds, and each third into heads; nothing moves in memory. Then .transpose "

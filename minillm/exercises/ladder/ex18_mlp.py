@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ...nn import MLP
-from .ex15_layernorm import hold_layer, leading_axes, looking_at_earlier_ones, note_of
+from ..layers import hold_layer, leading_axes, looking_at_earlier_ones, note_of
 
 A, B = math.sqrt(2 / math.pi), 0.044715
 

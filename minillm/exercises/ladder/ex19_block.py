@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...nn import Block
-from .ex15_layernorm import hold_layer, looking_at_earlier_ones
+from ..layers import hold_layer, looking_at_earlier_ones
 
 HINTS = (
     "Forward: four calls and two sums. Each call gives a cache; the block's cache is those four. Name the results n1 (of "

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .ex15_layernorm import leading_axes, looking_at_earlier_ones, note_of
+from ..layers import leading_axes, looking_at_earlier_ones, note_of
 
 HINTS = (
     "It is a linear layer without a bias, whose matrix is W transposed. What were dx and dW of exercise 7, and what becomes of "
