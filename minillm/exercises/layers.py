@@ -4,9 +4,22 @@ import sys
 from contextlib import contextmanager
 
 from .catalogue import EXERCISES
+from .diagnose import same
 from .judge import examine
 from .learners_file import Unwritten, Wrong
 from .nested import as_float32
+
+OTHER_PASS = "this is right for another forward pass than that of this cache; each needs a cache of its own"
+
+
+def rows(x):
+    """All leading axes made one: (..., C) -> (N, C)"""
+    return x.reshape(-1, x.shape[-1])
+
+
+def product(x, dout):
+    """dW = x' dout, over all leading axes: x (..., I), dout (..., O) -> (I, O)"""
+    return rows(x).T @ rows(dout)
 
 
 def leading_axes(attempt, trial, one, N, M):
@@ -38,9 +51,22 @@ def hold_layer(attempt, forward, backward, dout, passes, note=""):
         gradients = dict(list(right.items())[1:])
         found = attempt.call(backward, dout, cache, returns=" ".join(gradients), note=note)
         attempt.compare(backward, (dout, cache), found, gradients, wrong | {
-            "this is right for another forward pass than that of this cache; each needs a cache of its own": other}, note)
+            OTHER_PASS: other}, note)
     small = attempt.call(forward, *as_float32(args), returns=f"{out} cache", note=note)[1]      # a cache may be any object
     attempt.done[backward] = (dout, small), gradients
+
+
+def hold_earlier(attempt, parts):
+    """What an exercise is built of must be right, or the search would begin in the wrong file.
+
+    parts       {(function, number of its exercise): (inputs, right results, their names)}; those that the file does not import
+                are left out
+    """
+    for (name, number), (args, right, returns) in parts.items():
+        if hasattr(attempt.file.module, name):
+            found = attempt.call(name, *args, returns=returns)
+            attempt.insist(all(map(same, right, found if len(right) > 1 else [found])),
+                           f"{name}, which this exercise builds on, is not right yet.", f"See `minillm check {number}`.")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..diagnose import same
+from ..layers import OTHER_PASS, hold_earlier, product, rows
 
 HINTS = (
     "Write the three lines of the forward pass one below the other, and read them from the last to the first. Each has an input "
@@ -29,6 +30,7 @@ The cache is what training costs in memory: each layer keeps what it needs until
 answers can forget every array as soon as the next layer has read it.
 """
 
+
 def check(attempt):
     for trial, (N, M, n_in, H, n_out) in enumerate(attempt.trials("N M I H O", 6)):
         leading = (N,) if trial < 3 else (N, M)
@@ -38,8 +40,7 @@ def check(attempt):
         note = "after two_layers" + ("" if trial < 3 else ", with two leading axes")
         for cache, (dout, inputs), (_, others) in zip(caches, (first, second), (second, first)):
             right, mistakes = answers(dout, *inputs)
-            mistakes["this is right for another forward pass than that of this cache; each needs a cache of its own"] = (
-                answers(dout, *others)[0])
+            mistakes[OTHER_PASS] = answers(dout, *others)[0]
             attempt.check("two_layers_backward", (dout, cache), right, mistakes, note)
 
 
@@ -76,14 +77,6 @@ def answers(dout, x, W1, b1, W2, b2):
     }
 
 
-def rows(x):
-    return x.reshape(-1, x.shape[-1])
-
-
-def product(x, dout):
-    return rows(x).T @ rows(dout)
-
-
 def hold_earlier_exercises(attempt, dout, inputs):
     """What this one is built of must be right, or the search would begin in the wrong file."""
     x, W1, b1, W2, b2 = inputs
@@ -93,8 +86,4 @@ def hold_earlier_exercises(attempt, dout, inputs):
                    "See `minillm check 6`.")
     parts = {("linear_backward", 7): ((dout, h, W2), (dout @ W2.T, product(h, dout), rows(dout).sum(axis=0)), "dx dW db"),
              ("tanh_backward", 2): ((x, np.tanh(x)), (x * (1 - np.tanh(x) ** 2),), "dx")}
-    for (name, number), (args, right, returns) in parts.items():
-        if hasattr(attempt.file.module, name):
-            found = attempt.call(name, *args, returns=returns)
-            attempt.insist(all(map(same, right, found if len(right) > 1 else [found])),
-                           f"{name}, which this exercise builds on, is not right yet.", f"See `minillm check {number}`.")
+    hold_earlier(attempt, parts)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...nn import CausalSelfAttention
-from ..layers import hold_layer, looking_at_earlier_ones
+from ..layers import hold_layer, looking_at_earlier_ones, product
 
 HINTS = (
     "y.reshape(B, T, 3, H, D) cuts each row into thirds, and each third into heads; nothing moves in memory. Then .transpose "
@@ -124,9 +124,5 @@ def answers(layer, x, dout):
             dy(dm.reshape(B, T, D, H).transpose(0, 3, 1, 2))),
         "W_o is left out on the way back: dm = dout W_o'": wrong(dy(dout.reshape(B, T, H, D).transpose(0, 2, 1, 3))),
         "this is dy, before the first layer; dx = dy W'": {"dx": right_dy},
-        "this is made of x; the input of the output layer is m": {"dW_o": rows(x).T @ rows(dout)},
+        "this is made of x; the input of the output layer is m": {"dW_o": product(x, dout)},
     }
-
-
-def rows(x):
-    return x.reshape(-1, x.shape[-1])

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from ...nn import GELU
-from ..diagnose import same, shape
+from ..diagnose import shape
+from ..layers import OTHER_PASS, hold_earlier, product, rows
 
 HINTS = (
     "Start: which of U and D must be 0 for the correction to vanish, and which must then not be? Forward: two of your linear "
@@ -60,8 +61,7 @@ def check(attempt):
             caches.append(cache)
         for cache, (dout, args), (_, others) in zip(caches, (first, second), (second, first)):
             right, mistakes = backward(dout, *args)
-            mistakes["this is right for another forward pass than that of this cache; each needs a cache of its own"] = (
-                backward(dout, *others)[0])
+            mistakes[OTHER_PASS] = backward(dout, *others)[0]
             attempt.check("adapter_backward", (dout, cache), right, mistakes,
                           f"and the cache of adapter{', ' * bool(note)}{note}")
     hold_promise(attempt)
@@ -112,14 +112,6 @@ def backward(dout, h, D, b1, U, b2):
         "the mean over the positions is taken, where the gradient is their sum": {
             name: right[name] / len(rows(dout)) for name in ("dD", "db1", "dU", "db2")},
     }
-
-
-def rows(x):
-    return x.reshape(-1, x.shape[-1])
-
-
-def product(x, dout):
-    return rows(x).T @ rows(dout)
 
 
 def hold_start(attempt):
@@ -179,14 +171,8 @@ def hold_promise(attempt):
 def hold_earlier_exercises(attempt, dout, args):
     """What this one is built of must be right, or the search would begin in the wrong file."""
     h, D, b1, U, _ = args
-    attempt.signatures |= {"gelu": ["x"], "gelu_backward": ["dout", "x"], "linear": ["x", "W", "b"],
-                           "linear_backward": ["dout", "x", "W"]}
     y, slope = GELU().forward(h)
     parts = {("gelu", 18): ((h,), (y,), "y"), ("gelu_backward", 18): ((dout, h), (dout * slope,), "dx"),
              ("linear", 5): ((h, D, b1), (h @ D + b1,), "y"),
              ("linear_backward", 7): ((dout, h @ D, U), (dout @ U.T, product(h @ D, dout), rows(dout).sum(axis=0)), "dx dW db")}
-    for (name, number), (inputs, right, returns) in parts.items():
-        if hasattr(attempt.file.module, name):
-            found = attempt.call(name, *inputs, returns=returns)
-            attempt.insist(all(map(same, right, found if len(right) > 1 else [found])),
-                           f"{name}, which this exercise builds on, is not right yet.", f"See `minillm check {number}`.")
+    hold_earlier(attempt, parts)
