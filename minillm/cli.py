@@ -21,6 +21,7 @@ from .finetune.store import load
 from .options import parser
 from .phases import OPTIMIZERS, finetune, pretrain, unfinished
 from .processes import parallel_map
+from .progress import progress
 from .surface.sharpness import Curvature, extremes
 from .surface.space import Probe
 from .surface.views import learned_from, line, surface
@@ -237,15 +238,13 @@ def run_surface(args):
 
 
 def run_sharpness(args):
-    from tqdm import tqdm
-
     loaded = load(args.checkpoint, args.base)
     task = task_of(loaded.meta["task"], loaded.tokenizer)
     probe = Probe({task.name: learned_from(task, loaded.model.config.context)})
     if args.trainable and "recipe" in loaded.meta and from_json(loaded.meta["recipe"]).stands_alone:
         loaded.model.trainable = True
     curvature = Curvature(loaded.model, probe.only(task.name), args.trainable, args.workers)
-    with tqdm(desc="curvature", unit="product", disable=None) as bar:
+    with progress(desc="curvature", unit="product") as bar:
         top, bottom = extremes(curvature.product, curvature.n, np.random.default_rng(args.seed), args.top,
                                progress=lambda m, value: bar.update())
     print(f"the Hessian ({curvature.n:,d} x {curvature.n:,d}) of the loss on {probe.count[task.name]} tokens of {task.name} "

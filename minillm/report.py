@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__, draw
+from .files import CheckpointError, write_text
 from .finetune.store import load
 from .gallery import moved
+from .progress import progress
 from .surface.runs import ORIGIN, files_of, runs_in
 from .surface.views import line, surface
 from .text.generate import tell
-from .train.checkpoint import CheckpointError, written_whole
-from .train.tasks import WorldTask, task_of
+from .train.tasks import WorldTask
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --faint: #777; --rule: #ddd }
@@ -77,18 +78,15 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
             f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
             f"<title>minillm: {escape(folder.name)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{''.join(parts)}\n"
             "</body>\n</html>\n")
-    with written_whole(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(out, page)
     return out
 
 
 def judge(models, names, documents, workers):
     """The task of the first fine-tuning, and {model: {domain: Score}} on its test texts and on what the base knew."""
-    from tqdm import tqdm
-
-    task = task_of(models[names[0]].meta["task"], models[ORIGIN].tokenizer, workers)
+    task = models[names[0]].task(workers)
     return task, {name: task.score(loaded.model, documents=documents)
-                  for name, loaded in tqdm(models.items(), desc="judging", unit="model", disable=None)}
+                  for name, loaded in progress(models.items(), desc="judging", unit="model")}
 
 
 def figures(models, scores):

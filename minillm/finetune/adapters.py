@@ -5,10 +5,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..train.checkpoint import CheckpointError, fingerprint, read_arrays
+from ..files import CheckpointError, checked, read_arrays
+from ..schema import anything, many, record, table, text, whole
+from ..train.checkpoint import FACTS, fingerprint
 from .insert import inserted
 from .methods import from_json
 from .recipe import Recipe
+
+ADAPTER = record(FACTS | {"recipe": table(anything), "base": record({"path": text(4096), "fingerprint": text(100)}),
+                          "shapes?": table(many(whole(), most=16))})
 
 
 @dataclass
@@ -60,15 +65,16 @@ class Adapters:
     def load(self, name, path):
         """Read an adapter from its file and put it on. CheckpointError if that is broken, or was made for another base."""
         self.must_be_new(name)
-        arrays, meta = read_arrays(path)
-        if meta["kind"] != "adapter":
-            raise CheckpointError(f"{path} holds a {meta['kind']}, not an adapter")
-        if base_of(meta, path).get("fingerprint") != self.fingerprint:
+        arrays, meta = read_arrays(path, "adapter")
+        if base_of(meta, path)["fingerprint"] != self.fingerprint:
             raise CheckpointError(f"{path} was trained on another base: the fingerprints differ; name the right base")
         try:
-            self.add(name, from_json(meta["recipe"]), np.random.default_rng(0))
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {meta['recipe']} ({error})") from None
+            recipe = from_json(meta["recipe"])
+        except ValueError as error:
+            raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {str(meta['recipe'])[:200]} "
+                                  f"({error})") from None
+        try:
+            self.add(name, recipe, np.random.default_rng(0))
         except ValueError as error:
             raise CheckpointError(f"{path} has a recipe that does not suit its base: {meta['recipe']} ({error})") from None
         try:
@@ -126,10 +132,8 @@ class Adapters:
 
 
 def base_of(meta, path):
-    """What an adapter's file says of its base. CheckpointError if it says nothing."""
-    if not isinstance(meta.get("base"), dict) or "recipe" not in meta:
-        raise CheckpointError(f"{path} is not a whole adapter of minillm: it does not say how it was made, or from which base")
-    return meta["base"]
+    """What an adapter's file says of its base. CheckpointError if it does not say how it was made, or from which base."""
+    return checked(meta, ADAPTER, path, "adapter")["base"]
 
 
 def pack(model):
@@ -143,7 +147,9 @@ def unpack(model, theta, shapes):
     trains = model.trainable_parameters()
     if trains.keys() != shapes.keys() or any(list(trains[name].shape) != list(shape) for name, shape in shapes.items()):
         odd = sorted(trains.keys() ^ shapes.keys()) or [name for name, p in trains.items() if list(p.shape) != list(shapes[name])]
-        raise ValueError(f"{odd[0]} differs in name or shape")
+        raise ValueError(f"{odd[0][:60]} differs in name or shape")
+    if list(trains) != list(shapes):
+        raise ValueError("its parts are in another order")
     if theta.shape != (sum(p.size for p in trains.values()),):
         raise ValueError(f"there are {theta.size} numbers, but {sum(p.size for p in trains.values())} parameters")
     start = 0

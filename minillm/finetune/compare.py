@@ -14,10 +14,14 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..train.checkpoint import fingerprint, write_json
+from ..files import CheckpointError, alone, read_json, write_json
+from ..processes import default_workers
+from ..progress import progress
+from ..schema import anything, maybe, number, one_of, record, table, whole
+from ..train.checkpoint import fingerprint
 from ..train.evaluate import evaluate_documents
 from ..train.optimizers import AdamW
-from ..train.tasks import SpecialTask, WorldTask, task_of
+from ..train.tasks import SpecialTask, WorldTask, identity, task_of
 from ..train.trainer import Diverged
 from .methods import Full, recipe_of
 from .remedies import remedy_of
@@ -54,18 +58,16 @@ def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, 
                 up to two more are tried beyond; if it still is, it is marked. A remedy is used at the rate of the method alone.
                 Lower rates are tried until one closes less than LEVEL of the gap, to know what is forgotten on the way there
     """
-    from tqdm import tqdm
-
     lab = Lab(base, task_facts, steps, batch, test_documents, Path(folder), workers)
     for method in methods:                                  # what cannot be shall be said now, not after an hour
         prepare(base.model, recipe_of(method))
     names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
-    settings = {"task": task_facts, "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
+    settings = {"task": identity(task_facts), "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
                 "test_documents": test_documents, "base": lab.fingerprint}
     found = Comparison(lab.untouched(), [], lab.new, lab.old, settings, lab.measures)
     total = sum(max(0, rates - 1) for _ in names) + seeds * len(contenders)
-    with tqdm(total=total, desc="comparing", unit="cell", disable=True if quiet else None) as bar:
+    with alone(Path(folder) / "comparison"), progress(total=total, desc="comparing", unit="cell", quiet=quiet) as bar:
         def run(*cell):
             result = lab.run(Cell(*cell))
             bar.update()
@@ -124,14 +126,20 @@ class Lab:
 
     def __init__(self, base, task_facts, steps, batch, test_documents, folder, workers=None):
         self.base, self.task_facts, self.steps, self.batch = base, task_facts, steps, batch
-        self.test_documents, self.cells, self.workers = test_documents, folder / "cells", workers
+        self.test_documents, self.cells = test_documents, folder / "cells"
         self.fingerprint = fingerprint(base.model)
-        self.old_task = task_of(base.meta["task"], base.tokenizer, workers)
+        self.old_task = base.task(workers)
         self.new = self.task(1).name
         self.old = [name if name != self.new else f"{name}, the old" for name in self.old_task.learned]
         self.measures = tuple("excess" if isinstance(task, WorldTask) else "loss" for task in (self.task(1), self.old_task))
-        files = [facts["path"] for facts in (task_facts, base.meta["task"]) if "path" in facts]
-        self.data = {"data": [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]} if files else {}
+        self.workers = workers or default_workers()
+        judged = record({"excess": number(), "accuracy": maybe(number(0, 1))})
+        done = record({"validation": number(), "test": table(judged, [self.new, *self.old]), "seconds": number(0),
+                       "step_ms": number(0), "file_bytes": whole(), "memory": table(whole()), "trainable_parameters": whole(),
+                       "total_parameters": whole(1)})
+        ended = record({"status": one_of("done", "diverged")})
+        self.form = record({"cell": table(anything), "result": lambda value, where: (
+            done if ended(value, where)["status"] == "done" else ended)(value, where)})
 
     def task(self, seed):
         draw = {"draw": seed - 1} if "documents" in self.task_facts else {}
@@ -142,7 +150,10 @@ class Lab:
         facts = self.facts(cell)
         path = self.cells / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}.json"
         if path.exists():
-            return json.loads(path.read_text())["result"]
+            kept = read_json(path, self.form, "cell of a comparison")
+            if kept["cell"] != json.loads(json.dumps(facts)):
+                raise CheckpointError(f"{path} holds another cell than its name says; remove it, and it is computed anew")
+            return kept["result"]
         try:
             result = {"status": "done"} | self.train(cell)
         except Diverged as error:
@@ -156,8 +167,9 @@ class Lab:
         return asdict(cell) | {
             "method": {"method": SCRATCH} if recipe is None else {"method": recipe.method} | asdict(recipe),
             "remedy": {"method": remedy_of(cell.remedy).method} | asdict(remedy_of(cell.remedy)),
-            "task": self.task(cell.seed).facts(), "base": self.fingerprint, "steps": self.steps, "batch": self.batch,
-            "test_documents": self.test_documents, "format": FORMAT} | self.data
+            "task": identity(self.task(cell.seed).facts()), "base": self.fingerprint, "steps": self.steps, "batch": self.batch,
+            "test_documents": self.test_documents, "workers": self.workers, "old_task": identity(self.old_task.facts()),
+            "format": FORMAT}
 
     def train(self, cell):
         """Train, and judge. Raises Diverged."""

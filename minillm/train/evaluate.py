@@ -93,6 +93,8 @@ def evaluate_world(model, world, split="test", n=100, workers=None, domains=None
 
 def evaluate_text(model, ids, workers=None):
     """Score on a long text, cut into windows as long as the model's context; every token but the first counts once."""
+    if len(ids) < 2:
+        raise ValueError(f"the text has {len(ids)} token{'s' * (len(ids) != 1)}; to judge by it, at least two are needed")
     T = model.config.context
     windows = [ids[i:i + T + 1] for i in range(0, len(ids) - 1, T)]
     log_p = [row for row, _ in token_log_p(model, windows, workers)]
