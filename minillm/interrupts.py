@@ -80,6 +80,21 @@ def pressed():
         yield event
 
 
+def while_starting():
+    """If this process is the command `minillm`, and not another program that uses the package: until the command listens, Ctrl-C
+    ends it with a sentence. Nothing has been done yet that could be lost."""
+    name = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else ""
+    starting = name.removesuffix(".exe") in ("minillm", "-m")      # "-m" stands there while Python looks for the module to run
+    if not starting or not can_listen() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
+
+    def end(signum, frame):
+        os.write(2, b"\nminillm: interrupted.\n")
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, end)
+
+
 @contextmanager
 def listening():
     """Inside, Ctrl-C raises KeyboardInterrupt once, and its repetitions do not disturb whoever cleans up.

@@ -28,7 +28,11 @@ from .runtime import CAN_FORK, cores
 PATIENCE = 0.02
 
 
-class WorkerEnded(RuntimeError):
+class WorkerError(RuntimeError):
+    """Something went wrong in another process that shared the work."""
+
+
+class WorkerEnded(WorkerError):
     """A process that shared the work is gone: most often, the system ended it because memory ran out."""
 
     def __init__(self):
@@ -162,7 +166,7 @@ def portable(error):
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        return WorkerError(f"{type(error).__name__}: {error}")
     return error
 
 

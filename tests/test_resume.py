@@ -60,9 +60,10 @@ class Started:
         self.process = subprocess.Popen([sys.executable, "-m", "minillm", *map(str, args)], stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
 
-    def wait_for(self, path):
+    def wait_for_steps(self, path):
+        """Until the run has saved itself after some steps; before the first it does so, too."""
         end = time.monotonic() + WAIT
-        while not path.exists():
+        while not path.exists() or not steps_done(path):
             assert self.process.poll() is None, f"ended before {path} appeared: {self.process.communicate()}"
             assert time.monotonic() < end, f"{path} did not appear"
             time.sleep(0.005)
@@ -103,7 +104,7 @@ ADAPTER = ["--method", "adapter:bottleneck=4", "--documents", "8", "--batch", "4
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_pretraining_stopped_and_resumed_ends_with_the_same_bits(signum, straight, tmp_path, request):
     checkpoint = tmp_path / "pretrained.training.npz"
-    run = started(request, "pretrain", *SIZES, "--steps", 200, "--save-every", 5, "--out", tmp_path).wait_for(checkpoint)
+    run = started(request, "pretrain", *SIZES, "--steps", 200, "--save-every", 5, "--out", tmp_path).wait_for_steps(checkpoint)
     code, _, err = run.send(signum).end()
     assert not (tmp_path / "pretrained.npz").exists()
     assert 0 < steps_done(checkpoint) < 200
@@ -122,7 +123,7 @@ def test_pretraining_stopped_and_resumed_ends_with_the_same_bits(signum, straigh
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_an_adapter_stopped_and_resumed_ends_with_the_same_bits_and_the_same_way(signum, straight, tmp_path, request):
     checkpoint, base = tmp_path / "adapter.training.npz", straight / "pretrained.npz"
-    run = started(request, "finetune", *ADAPTER, "--base", base, "--save-every", 5, "--out", tmp_path).wait_for(checkpoint)
+    run = started(request, "finetune", *ADAPTER, "--base", base, "--save-every", 5, "--out", tmp_path).wait_for_steps(checkpoint)
     code, _, err = run.send(signum).end()
     assert 0 < steps_done(checkpoint) < 300
     assert signum == signal.SIGKILL or (code == 130 and "--resume" in err and "Traceback" not in err)
@@ -191,7 +192,9 @@ def test_ctrl_c_ends_after_a_whole_step_and_says_how_to_go_on(text, tmp_path, cu
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_ctrl_c_twice_stops_at_once_and_keeps_what_was_saved(text, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def cut_twice(monkeypatch):
+    """Ctrl-C twice before the eighth step."""
     whole = Trainer.step
 
     def step(self, tokens, targets):
@@ -201,6 +204,18 @@ def test_ctrl_c_twice_stops_at_once_and_keeps_what_was_saved(text, tmp_path, mon
         return whole(self, tokens, targets)
 
     monkeypatch.setattr(Trainer, "step", step)
+
+
+def test_ctrl_c_twice_in_a_hurry_is_one_wish(text, tmp_path, cut_twice, capsys):
+    before = signal.getsignal(signal.SIGINT)
+    assert run(*command(text, tmp_path, "--save-every", 3)) == 130
+    assert "interrupted after step 8. Saved in" in capsys.readouterr().err
+    assert steps_done(tmp_path / "pretrained.training.npz") == 8
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_again_after_a_while_stops_at_once_and_keeps_what_was_saved(text, tmp_path, cut_twice, monkeypatch, capsys):
+    monkeypatch.setattr("minillm.interrupts.SAME_WISH", -1.0)
     before = signal.getsignal(signal.SIGINT)
     assert run(*command(text, tmp_path, "--save-every", 3)) == 130
     assert capsys.readouterr().err.strip() == "minillm: interrupted."
@@ -380,7 +395,7 @@ def test_saves_come_when_promised(text, tmp_path, monkeypatch):
     monkeypatch.setattr(fit_module, "save_training", lambda path, trainer, *a, **k: (saved.append(trainer.steps_done),
                                                                                       real(path, trainer, *a, **k)))
     pretrained(text, tmp_path, AdamW, save_every=4)
-    assert saved == [4, 8, 12]
+    assert saved == [0, 4, 8, 12]
 
 
 def test_what_was_trained_survives_a_failure_to_write_the_result(text, tmp_path, monkeypatch):

@@ -126,16 +126,15 @@ class Lab:
 
     def __init__(self, base, task_facts, steps, batch, test_documents, folder, workers=None):
         self.base, self.task_facts, self.steps, self.batch = base, task_facts, steps, batch
-        self.test_documents, self.cells = test_documents, folder / "cells"
+        self.test_documents, self.cells, self.workers = test_documents, folder / "cells", workers or default_workers()
         self.fingerprint = fingerprint(base.model)
         self.old_task = base.task(workers)
         self.new = self.task(1).name
         self.old = [name if name != self.new else f"{name}, the old" for name in self.old_task.learned]
         self.measures = tuple("excess" if isinstance(task, WorldTask) else "loss" for task in (self.task(1), self.old_task))
-        self.workers = workers or default_workers()
         judged = record({"excess": number(), "accuracy": maybe(number(0, 1))})
         done = record({"validation": number(), "test": table(judged, [self.new, *self.old]), "seconds": number(0),
-                       "step_ms": number(0), "file_bytes": whole(), "memory": table(whole()), "trainable_parameters": whole(),
+                       "step_ms": number(0), "file_bytes": whole(), "memory": table(number(0)), "trainable_parameters": whole(),
                        "total_parameters": whole(1)})
         ended = record({"status": one_of("done", "diverged")})
         self.form = record({"cell": table(anything), "result": lambda value, where: (
