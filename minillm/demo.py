@@ -10,17 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__
+from . import __version__, schema
+from .files import CheckpointError, alone, read_json, read_meta, writable, write_json
 from .finetune.methods import BottleneckAdapter, Full, Partial
 from .finetune.store import load
-from .phases import finetune, pretrain, writable
-from .processes import parallel_map
+from .phases import finetune, pretrain
+from .processes import default_workers, parallel_map
 from .surface.recorder import trajectory_of
 from .surface.views import surface
 from .text.generate import generate
 from .text.tokenizer import BEGIN, END
 from .text.world import tag
-from .train.checkpoint import write_json
+from .train.checkpoint import fingerprint
 from .train.evaluate import mean_excess
 from .train.muon import Muon
 from .train.optimizers import AdamW
@@ -28,6 +29,9 @@ from .train.tasks import CONTEXT, SpecialTask, WorldTask
 
 SHOWN = ["full", "adapter", "frozen"]      # on the surface; the first two span its plane
 MODELS = ("pretrained", "full", "frozen", "adapter", "scratch")
+OURS = {"made_by": "demo"}                 # what its files say of themselves, so that no others are ever removed
+OWN = [*(f"{name}{ending}" for name in MODELS for ending in (".npz", ".trajectory.npz", ".training.npz")), "metrics.json"]
+NOTE = schema.record({"seed": schema.whole(), "plan": schema.table(schema.number()), "workers": schema.whole(1, 256)})
 PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "relief.png", "weights_moving.gif",
             "weights_moving.html")
 
@@ -69,13 +73,19 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
 
     With `resume`, what an interrupted demo has finished is read from `out`, and the run that was cut goes on from its last step.
     """
+    plan, out, plots = plan or Plan(), Path(out), Path(plots)
+    writable(out)
+    writable(plots)
+    with alone(out / "demo"):
+        workers = begin(out, {"seed": seed, "plan": asdict(plan)}, workers, resume)
+        return story(out, plots, seed, plan, workers)
+
+
+def story(out, plots, seed, plan, workers):
+    """The demo itself, in a folder that is ready. What is in it already is not made again."""
     from . import draw  # here, so that nothing else pays for matplotlib
 
-    plan, out, plots = plan or Plan(), Path(out), Path(plots)
     seconds, start = {}, time.perf_counter()
-    begin(out, {"seed": seed, "plan": asdict(plan)}, resume)
-    writable(plots)
-
     say("1. A generalist is pretrained on six kinds of text.")
     world_task, novel_task = WorldTask(seed, workers), SpecialTask("novel", seed, plan.documents, workers=workers)
     path = out / "pretrained.npz"
@@ -83,7 +93,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
         config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
         base = load(path) if path.exists() else pretrain(
             world_task, config, path, optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=plan.pretraining_steps,
-            batch=plan.batch, seed=seed, workers=workers)
+            batch=plan.batch, seed=seed, workers=workers, about=OURS)
     loaded = {"pretrained": base}
 
     say(f"2. It becomes a novelist, from {plan.documents} novels, in three ways; a fourth model starts from nothing.")
@@ -92,9 +102,9 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
         lr = plan.lr_scratch if name == "scratch" else plan.lr_factor * recipe.lr
         own = out / f"{name}.npz"
         with clock(seconds, f"finetune_{name}"):
-            loaded[name] = load(own) if own.exists() else finetune(
+            loaded[name] = load_of(base, own) if own.exists() else finetune(
                 base, path, novel_task, recipe, own, optimizer=AdamW(lr), steps=plan.finetuning_steps,
-                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch",
+                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch", about=OURS,
                 announce=lambda lines: print(*lines[-3:], sep="\n", flush=True))
 
     say("3. All are judged on texts that none of them has seen.")
@@ -133,6 +143,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
                     "gap": found.facts["gap"]},
         "seed": seed,
         "config": asdict(plan),
+        **OURS,
         "versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
     write_json(out / "metrics.json", metrics)
@@ -142,20 +153,55 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
     return metrics
 
 
-def begin(out, what, resume):
-    """An empty folder; or, to resume, one with what an interrupted demo has finished. ValueError if that was another demo."""
-    writable(out)
-    note = out / "demo.json"
-    if resume and note.exists():
-        if json.loads(note.read_text()) != what:
+def begin(out, what, workers, resume):
+    """Make a folder ready: nothing of a demo in it; or, to resume, what an interrupted one has finished. Returns the workers.
+
+    Only files that a demo has written are ever removed, and that is said. ValueError if the folder has others of their names, or
+    if what is to be resumed was another demo.
+    """
+    note, here = out / "demo.json", [out / name for name in OWN if (out / name).exists()]
+    kept = read_json(note, NOTE, "note of a demo") if note.exists() else None
+    for path in here:
+        if not made_by_demo(path):
+            raise ValueError(f"{path} is there, and no demo of this version has made it, so it is not overwritten; choose "
+                             "another --out, or move it away")
+    if resume and here and not kept:
+        raise ValueError(f"{here[0]} is there, but no {note} that says of which demo it is; without --resume, all is made anew")
+    if resume and kept:
+        if {name: kept[name] for name in what} != json.loads(json.dumps(what)):
             raise ValueError(f"{out} holds a demo of another seed or size; --resume needs the same --seed and --quick")
-    else:
-        for stale in [*out.glob("*.npz"), *out.glob("surfaces/*.npz"), *out.glob("metrics.json")]:
-            stale.unlink()
-        write_json(note, what)
-    for own in out.glob("[!.]*.npz"):                       # a model without its trajectory was cut off between the two
-        if own.stem in MODELS[1:] and not trajectory_of(own).exists():
-            own.unlink()
+        if workers not in (None, kept["workers"]):
+            raise ValueError(f"{out} holds a demo with {kept['workers']} workers, not {workers}: another number ends in other "
+                             "bits; --resume needs the same --workers")
+        for name in MODELS[1:]:                             # a model without its trajectory cannot be shown
+            if not trajectory_of(out / f"{name}.npz").exists():
+                (out / f"{name}.npz").unlink(missing_ok=True)
+        return kept["workers"]
+    if here:
+        print(f"What an earlier demo has made in {out} is removed: {', '.join(path.name for path in here)}.", flush=True)
+    workers = workers or default_workers()
+    write_json(note, what | {"workers": workers})
+    for path in here:
+        path.unlink()
+    return workers
+
+
+def made_by_demo(path):
+    """Does a file say so itself?"""
+    try:
+        about = read_meta(path) if path.suffix == ".npz" else read_json(path, schema.table(schema.anything), "note of a demo")
+    except CheckpointError:
+        return False
+    return all(about.get(name) == value for name, value in OURS.items())
+
+
+def load_of(base, path):
+    """A specialist of a base. CheckpointError if it is one of another."""
+    loaded = load(path)
+    if loaded.meta.get("base", {}).get("fingerprint") != fingerprint(base.model):
+        raise CheckpointError(f"{path} was made from another generalist than the one beside it; without --resume, all is made "
+                              "anew")
+    return loaded
 
 
 def say(sentence):

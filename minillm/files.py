@@ -219,7 +219,7 @@ def opened(path, what="file"):
     except ValueError:
         raise CheckpointError(f"{str(path)!r} cannot be the name of a file") from None
     except OSError as error:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise CheckpointError(f"{path} is a folder; give the {what} in it") from None
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from None
     mode = os.fstat(handle).st_mode

@@ -285,7 +285,8 @@ def parser(runs):
 
     sub = command("gallery", "Every kind of picture, from a finished demo; trains and measures what is missing.",
                   "runs/demo", "runs/demo --plots plots/dark --dark")
-    common(sub)
+    common(sub, seed=False)
+    sub.add_argument("--seed", type=SEED, help="of every random choice (default: that of the demo)")
     sub.add_argument("folder", type=path, help="of a finished demo")
     grid(sub, 31)
     pictures(sub, "plots/gallery")

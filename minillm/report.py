@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__, draw
-from .files import CheckpointError, write_text
+from .demo import NOTE
+from .files import CheckpointError, read_json, write_text
 from .finetune.store import load
 from .gallery import moved
 from .progress import progress
@@ -75,7 +76,7 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
         section("Settings", settings(folder, models)),
     ]
     page = (f'<!doctype html>\n<html lang="en" class="{"dark" if dark else "light"}">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{draw.POLICY}\n'
             f"<title>minillm: {escape(folder.name)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{''.join(parts)}\n"
             "</body>\n</html>\n")
     write_text(out, page)
@@ -158,7 +159,15 @@ def settings(folder, models):
     """All that one would need to make the same models again."""
     found = {"versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()}}
     if (folder / "demo.json").exists():
-        found["demo"] = json.loads((folder / "demo.json").read_text(encoding="utf-8"))
+        found["demo"] = read_json(folder / "demo.json", NOTE, "note of a demo")
     wanted = ("task", "seed", "recipe", "seconds", "config", "base")
-    found |= {name: {part: loaded.meta[part] for part in wanted if part in loaded.meta} for name, loaded in models.items()}
+    found |= {name: {part: unplaced(loaded.meta[part]) for part in wanted if part in loaded.meta}
+              for name, loaded in models.items()}
     return f"<pre>{escape(json.dumps(found, indent=1))}</pre>"
+
+
+def unplaced(value):
+    """The same with the name of a file in the place of its path: who gets the page need not know where its writer is at home."""
+    if isinstance(value, dict):
+        return {key: Path(part).name if key == "path" else unplaced(part) for key, part in value.items()}
+    return value

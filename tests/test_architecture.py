@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "minillm"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each top-level module or folder of the package and the floor on which it stands; two on one floor do not know each other.
-FLOORS = {"runtime": 0, "interrupts": 0, "schema": 0, "progress": 0, "nn": 1, "processes": 1, "files": 1, "text": 2, "train": 3, "finetune": 4, "surface": 5, "phases": 6, "draw": 6,
+FLOORS = {"runtime": 0, "interrupts": 0, "schema": 0, "progress": 0, "nn": 1, "processes": 1, "files": 1, "text": 2,
+          "train": 3, "finetune": 4, "surface": 5, "phases": 6, "draw": 6,
           "__init__": 6, "bench": 7, "demo": 7, "live": 7, "gallery": 8, "exercises": 8, "report": 9, "options": 9,
           "cli": 10, "__main__": 11}
 ALLOWED = {"numpy", "tqdm", "matplotlib"}
@@ -131,8 +132,8 @@ def test_blas_is_told_in_a_folder_with_spaces(tmp_path, monkeypatch):
     """The map of a process names each library by its path, in which there may be anything."""
     seen, told = [], []
     maps = tmp_path / "maps"
-    maps.write_text("7f00-7f01 r-xp 00000000 fe:00 1   /home/me/My Project/.venv/libscipy_openblas64_.so\n7f02-7f03 rw-p 0 0:0 0\n"
-                    "7f04-7f05 r-xp 00000000 fe:00 2   /gone/libopenblas.so (deleted)\n")
+    maps.write_text("7f00-7f01 r-xp 00000000 fe:00 1   /home/me/My Project/.venv/libscipy_openblas64_.so\n"
+                    "7f02-7f03 rw-p 0 0:0 0\n7f04-7f05 r-xp 00000000 fe:00 2   /gone/libopenblas.so (deleted)\n")
 
     class Library:
         def __init__(self, path):
@@ -142,7 +143,8 @@ def test_blas_is_told_in_a_folder_with_spaces(tmp_path, monkeypatch):
             self.scipy_openblas_set_num_threads64_ = lambda n: told.append(n.value)
 
     real = open
-    monkeypatch.setattr("builtins.open", lambda path, *args, **more: real(maps if path == "/proc/self/maps" else path, *args, **more))
+    monkeypatch.setattr("builtins.open", lambda path, *args, **more: real(
+        maps if path == "/proc/self/maps" else path, *args, **more))
     monkeypatch.setattr(runtime.ctypes, "CDLL", Library)
     runtime._set_threads_of_loaded_openblas(1)
     assert sorted(seen) == ["/gone/libopenblas.so (deleted)", "/home/me/My Project/.venv/libscipy_openblas64_.so"] and told == [1]
