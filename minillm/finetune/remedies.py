@@ -178,7 +178,7 @@ def fisher(model, documents, rng):
     for ids in documents:
         tokens, _ = pad([ids])
         logits, cache = model.forward(tokens)
-        P = softmax.forward(logits)[0].cumsum(axis=-1)
+        P = softmax.forward(logits, False)[0].cumsum(axis=-1)
         y = (rng.random((*P.shape[:2], 1)) * P[..., -1:] > P).sum(axis=-1)
         model.zero_grad()
         _, loss_cache = loss.forward(logits, y, 1)

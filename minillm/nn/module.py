@@ -8,6 +8,9 @@ The contract of every layer in this folder:
 `dout` is dLoss/dout, `dx` is dLoss/dx, each with the shape of its array. What the backward pass needs travels in `cache`, never
 on `self`, so that a layer can be used twice before its backward is called.
 
+Outputs and dx must be *fresh*, because Block adds into them: `out` shares no memory with x or the cache, nor `dx` with dout or
+the cache; and x and dout are only read. An activation that returned x itself would silently break a model.
+
 `needs_dx` says whether anything *before* this layer trains. If not, dx is wanted by nobody: the cache keeps nothing for it and
 `backward` returns None. This is how a backward pass ends just below the lowest trainable parameter. A model that is only read,
 not trained, says NO_BACKWARD instead: then nothing is kept at all.
@@ -46,7 +49,7 @@ class Parameter:
     def zero_grad(self):
         """Start from zero. The zeros are written only when they are needed: most gradients are overwritten before."""
         if self._grad is None:
-            self._grad = np.empty_like(self.data)
+            self._grad = np.empty(self.data.shape, self.data.dtype)
         self._is_zero = True
 
     def finish_grad(self):

@@ -46,18 +46,17 @@ class DoRALinear(LoRALinear):
     def forward(self, x, needs_dx=True):
         """With u = x V and c = m / |V|:  y = c u + b = (x W + b) + (c - 1) x W + c s (x A) B, at first exactly x W + b."""
         y, inner_cache = self.inner.forward(x, needs_dx)
-        rows, out = (array.reshape(-1, array.shape[-1]) for array in (x, y))
-        caches = []
+        rows, caches = x.reshape(-1, x.shape[-1]), []
         for name, part in self.parts.items():
-            columns, norm = self.columns[name], self.norms(name)
+            own, norm = y[..., self.columns[name]], self.norms(name)
             c = part.m.data / norm
-            xW = out[:, columns] - self.inner.bias.data[columns]
             change, cache = part.forward(rows, needs_dx)
+            xW = own.reshape(change.shape) - self.inner.bias.data[self.columns[name]]
             u = xW + change
             change *= c
             xW *= c - 1
-            out[:, columns] += xW
-            out[:, columns] += change
+            own += xW.reshape(own.shape)
+            own += change.reshape(own.shape)
             caches.append((cache, u if part.m.trainable and needs_dx is not NO_BACKWARD else None, c, norm))
         return y, DoRACache(inner_cache, caches)
 

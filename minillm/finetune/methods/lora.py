@@ -88,11 +88,11 @@ class LoRALinear(Inserted):
 
     def forward(self, x, needs_dx=True):
         y, inner_cache = self.inner.forward(x, needs_dx)
-        rows, out = (array.reshape(-1, array.shape[-1]) for array in (x, y))
-        caches = []
+        rows, caches = x.reshape(-1, x.shape[-1]), []
         for name, part in self.parts.items():
             change, cache = part.forward(rows, needs_dx)
-            out[:, self.columns[name]] += change
+            own = y[..., self.columns[name]]
+            own += change.reshape(own.shape)
             caches.append(cache)
         return y, LoRACache(inner_cache, caches)
 
