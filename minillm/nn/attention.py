@@ -47,7 +47,7 @@ class CausalSelfAttention(Module):
 
     def __init__(self, n_embd, n_head, rng, std=0.02, proj_std=0.02, dtype=np.float32):
         self.n_head = n_head
-        self.qkv = Linear(n_embd, 3 * n_embd, rng, std, dtype)
+        self.qkv = Linear(n_embd, 3 * n_embd, rng, std, dtype, matrices=3)
         self.proj = Linear(n_embd, n_embd, rng, proj_std, dtype)
         self.softmax = Softmax()
 

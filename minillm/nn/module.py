@@ -27,12 +27,19 @@ class Parameter:
     data       the values; shape and dtype never change, so optimizers write into it
     grad       dLoss/ddata of the same shape, or None while there is none (always, for a frozen parameter)
     trainable  False means: no gradient is computed *for* it; gradients still pass *through* it
+    matrices   how many matrices that mix features stand in it side by side: 1 of a linear map, 3 of the fused q, k, v; 0 of a
+               vector, and of a table of vectors (words, positions, prompts), whose rows have nothing to do with each other.
+               Whoever makes a parameter knows, and no one else: only matrices decay (train/optimizers.py), each is made
+               orthogonal by itself (train/muon.py), and their columns are filters (surface/directions.py)
     """
 
-    __slots__ = ("data", "_grad", "_is_zero", "_trainable")
+    __slots__ = ("data", "matrices", "_grad", "_is_zero", "_trainable")
 
-    def __init__(self, data):
+    def __init__(self, data, matrices=0):
+        if matrices and (data.ndim != 2 or data.shape[1] % matrices):
+            raise ValueError(f"an array of shape {data.shape} cannot be cut into {matrices} matrices of equally many columns")
         self.data = data
+        self.matrices = matrices
         self.grad = None
         self._trainable = True
 

@@ -14,14 +14,14 @@ class Flat:
     data, grad   the vectors theta and dLoss/dtheta, shared with workers (processes.py). With gradients=False, for who only
                  moves weights about: data alone, each process its own
     scale        None, or a vector of factors on the learning rate, one for each number, which optimizers heed
-    matrices     the parameters that are matrices inside a block; they stand first, in data[:n_matrices]
+    matrices     the parameters that are matrices (nn/module.py, Parameter); they stand first, in data[:n_matrices]
     """
 
     def __init__(self, parameters, gradients=True):
         """parameters: {name: Parameter}, all of one dtype. ValueError if there are none."""
         if not parameters:
             raise ValueError("nothing to train: every parameter is frozen")
-        self.matrices = {name: p for name, p in parameters.items() if is_block_matrix(name, p)}
+        self.matrices = {name: p for name, p in parameters.items() if p.matrices}
         self.n_matrices = sum(p.size for p in self.matrices.values())
         self.parameters = self.matrices | parameters                        # a union keeps the first order it saw
         size = sum(p.size for p in self.parameters.values())
@@ -63,8 +63,3 @@ class Flat:
         """Let the `grad` of each parameter be one of these views of a vector."""
         for p, view in zip(self.parameters.values(), views.values()):
             p.grad = view
-
-
-def is_block_matrix(name, p):
-    """The matrices that mix features, as opposed to the tables of word and position vectors, biases and gains."""
-    return p.data.ndim == 2 and name.startswith("blocks.")

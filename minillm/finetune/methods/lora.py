@@ -31,8 +31,8 @@ class LowRank(Module):
     def __init__(self, n_in, n_out, rank, scale, rng, dtype=np.float32):
         self.scale = float(scale)
         bound = 1 / math.sqrt(n_in)
-        self.A = Parameter(rng.uniform(-bound, bound, (n_in, rank)).astype(dtype))
-        self.B = Parameter(np.zeros((rank, n_out), dtype))
+        self.A = Parameter(rng.uniform(-bound, bound, (n_in, rank)).astype(dtype), matrices=1)
+        self.B = Parameter(np.zeros((rank, n_out), dtype), matrices=1)
 
     def forward(self, x, needs_dx=True):
         """x (N, in) -> (N, out)"""
