@@ -27,13 +27,20 @@ class Flat:
         size = sum(p.size for p in self.parameters.values())
         zeros = shared_zeros if gradients else np.zeros
         self.data = zeros(size, next(iter(parameters.values())).data.dtype)
-        for p, view in zip(self.parameters.values(), self.views(self.data).values()):
+        self.given = dict(zip(self.parameters.values(), self.views(self.data).values()))
+        for p, view in self.given.items():
             view[...] = p.data
             p.data = view
         self.scale = None
         self.grad = self.zeros() if gradients else None
         if gradients:
             self.use_gradient(self.views(self.grad))
+
+    def check(self):
+        """ValueError if a parameter is no view of this vector any more: what is written into it would change no model."""
+        if not all(p.data is view for p, view in self.given.items()):
+            raise ValueError("these weights have been laid into another vector since, by another Trainer of the same model, say, "
+                             "so no step here would change the model; go on with the newest, or make a new one")
 
     def views(self, vector):
         """A vector as long as theta, cut into arrays of the parameters' shapes: {name: view}. Nothing is copied.
