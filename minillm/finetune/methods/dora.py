@@ -95,6 +95,28 @@ class DoRALinear(LoRALinear):
         return W, self.inner.bias.data
 
 
+    def go_back(self, start, keep):
+        """Want B and m such that W'(B, m) = W + k (W' - W), column by column; W is the body's, and A stays.
+
+        Derivation. With c_j = m_j / |V_j|, so that W'_j = c_j (W_j + s A B_j):
+            W_j + k (W'_j - W_j) = (1 - k + k c_j) W_j + k c_j s A B_j
+                                 = a_j (W_j + s A (b_j B_j)),        a_j = 1 - k + k c_j,    b_j = k c_j / a_j
+        so  B_j <- b_j B_j,  and then  m_j <- a_j |V_j|  with the new V, of whatever sign a_j is. (Where a_j is 0, which takes a
+        negative m_j, W_j would have to vanish from V_j: b_j ends at a million, which comes near.)
+
+        Check: tests/test_remedies.py, float64, 1e-10.
+        """
+        for name, part in self.parts.items():
+            if part.B in start:
+                W = self.inner.weight.data[:, self.columns[name]]
+                kc = keep * part.m.data / column_norms(W + part.product())
+                a = 1 - keep + kc
+                least = np.maximum(np.abs(kc) / 1e6, np.finfo(kc.dtype).tiny)
+                a = np.where(np.abs(a) < least, np.copysign(least, a), a)
+                part.B.data *= kc / a
+                part.m.data[...] = a * column_norms(W + part.product())
+
+
 @contextmanager
 def norms_held(model):
     """Inside, |V| stays what it is now while the weights move: as backward sees it, for finite differences."""

@@ -115,6 +115,10 @@ class LoRALinear(Inserted):
                 dx += dx_part.reshape(dx.shape)
         return dx
 
+    def stays(self):
+        """Back to k s A B with any A: B goes, and it began as zero."""
+        return [part.A for part in self.parts.values()]
+
     def merged(self):
         """The weight and bias of a plain linear layer that does the same: W + s A B, b."""
         W = self.inner.weight.data.copy()

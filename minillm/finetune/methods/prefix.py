@@ -107,6 +107,10 @@ class Prefixed(Inserted):
     def own(self):
         yield "prefix", self.prefix
 
+    def stays(self):
+        """Back to k times what the prefix adds: the gate goes, and it began at zero. Without one, keys and values do."""
+        return [] if self.prefix.gate is None else [self.prefix.keys, self.prefix.values]
+
     def forward(self, x, needs_dx=True):
         """`CausalSelfAttention.forward` with one line more."""
         attn = self.inner
