@@ -88,7 +88,8 @@ METHODS_HELP = "\n".join([
     "methods, with their options and what these are at first; several values are joined by +", *listing(METHODS),
     f"train is one of {', '.join(PARTS)}, or a pattern of parameter names; last-2 are the last two blocks",
     "also", *(f"  {name:10s}= {text}" for name, text in ALIASES.items()),
-    "remedies against forgetting", *listing(REMEDIES)])
+    "remedies against forgetting", *listing(REMEDIES),
+    "ewc does not hold what has no effect at the start: A of lora and dora, the way down of adapters, a prefix behind its gate"])
 
 COUNT = number(int, low=1, high=10_000_000)
 STEPS = number(int, low=1, high=1_000_000)

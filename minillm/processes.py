@@ -53,6 +53,13 @@ def shared_zeros(size, dtype):
     return np.frombuffer(mmap.mmap(-1, max(1, size * np.dtype(dtype).itemsize)), dtype, size)
 
 
+def is_shared(array):
+    """Is this such a vector, or a view of one?"""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return isinstance(array, memoryview) and isinstance(array.obj, mmap.mmap)
+
+
 def parallel_map(function, items, workers=None, each=None):
     """[function(item) for item in items], worked out by several processes.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from surfaces import Formulas, bowl, small_gpt, some_texts, symmetric
 
-from minillm.finetune.methods import BottleneckAdapter, LoRA, PrefixTuning
+from minillm.finetune.methods import IA3, BottleneckAdapter, DoRA, Head, LoRA, PrefixTuning, PromptTuning
 from minillm.surface.directions import (
     curvature_plane,
     filter_axes,
@@ -26,12 +26,17 @@ def test_filters_are_columns_of_matrices_and_rows_of_tables():
     assert axes.keys() == {name for name, p in small_gpt().parameters().items() if p.data.ndim == 2}
 
 
-@pytest.mark.parametrize("recipe", [BottleneckAdapter(3), LoRA(2), PrefixTuning(4)], ids=lambda recipe: recipe.method)
+@pytest.mark.parametrize("recipe", [BottleneckAdapter(3), LoRA(2), DoRA(2), IA3(), PrefixTuning(4), PromptTuning(2), Head()],
+                         ids=lambda recipe: recipe.method)
 def test_what_was_inserted_has_filters_too(recipe, rng):
     model = small_gpt()
     recipe.apply(model, rng)
     axes = filter_axes(model)
     assert axes.keys() == {name for name, p in model.parameters().items() if p.data.ndim > 1}
+    body = filter_axes(small_gpt())
+    assert {name: axes[name] for name in body} == body          # what is inserted into stays what it is
+    if recipe.method == "lora":
+        assert axes["blocks.0.attn.qkv.lora.q.A"] == axes["blocks.1.mlp.fc.lora.B"] == 0
     if recipe.method == "adapter":
         assert axes["blocks.0.mlp.adapter.down.weight"] == 0
     if recipe.method == "prefix":

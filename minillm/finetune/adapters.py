@@ -22,7 +22,7 @@ class Adapter:
 
     recipe: Recipe
     places: list = field(default_factory=list)      # (slot, the Inserted that belongs there)
-    values: dict = field(default_factory=dict)      # {name of a parameter of the body: array}
+    values: dict = field(default_factory=dict)      # {name of a parameter of the body: array}; while it is on, those of the base
 
 
 class Adapters:
@@ -35,7 +35,8 @@ class Adapters:
         with adapters.disabled():
             ...                             # and here it is the base again, bit for bit
 
-    To change takes no longer than to write the few weights of the body that an adapter has trained.
+    To change takes no longer than to exchange the few weights of the body that an adapter has trained. A `Trainer` trains the
+    adapter it was made for, and refuses while another is on.
     """
 
     def __init__(self, base):
@@ -43,7 +44,7 @@ class Adapters:
         if inserted(base):
             raise ValueError("this model is a base with an adapter on; take the base itself, or merge the adapter into it first")
         self.model = base
-        self.base = {name: p.data.copy() for name, p in base.parameters().items()}
+        self.body = base.parameters()
         self.fingerprint = fingerprint(base)
         self.known = {}
         self.active = None
@@ -53,9 +54,10 @@ class Adapters:
         self.must_be_new(name)
         self.use(None)
         recipe.apply(self.model, rng)
-        trains = self.model.trainable_parameters()
-        self.known[name] = Adapter(recipe, [(slot, slot.module) for slot in inserted(self.model)],
-                                   {own: self.base[own].copy() for own in trains if own in self.base})
+        values = {own: p.data for own, p in self.body.items() if p.trainable}
+        for own, value in values.items():
+            self.body[own].data = value.copy()
+        self.known[name] = Adapter(recipe, [(slot, slot.module) for slot in inserted(self.model)], values)
         self.active = name
 
     def must_be_new(self, name):
@@ -94,23 +96,23 @@ class Adapters:
         adapter = self.known[name]
         for slot, module in adapter.places:
             slot.put(module)
-        parameters = self.model.parameters()
-        for own, value in adapter.values.items():
-            parameters[own].data[...] = value
-            parameters[own].trainable = True
+        self.exchange(adapter, trains=True)
         self.active = name
+
+    def exchange(self, adapter, trains):
+        """The arrays of an adapter against those of the base, which it keeps meanwhile, or back again."""
+        for own, array in adapter.values.items():
+            p = self.body[own]
+            adapter.values[own], p.data, p.trainable = p.data, array, trains
 
     def take_off(self):
         """The base again, bit for bit, and frozen; what the adapter in use has learned is kept. ValueError if it was merged."""
         if self.active is None:
             return
-        adapter, parameters = self.known[self.active], self.model.parameters()
+        adapter = self.known[self.active]
         if any(slot.module is not module for slot, module in adapter.places):
             raise ValueError(f"the adapter {self.active!r} is merged into the weights; undo that first, or the base is lost")
-        for own in adapter.values:
-            adapter.values[own] = parameters[own].data.copy()
-            parameters[own].data[...] = self.base[own]
-            parameters[own].trainable = False
+        self.exchange(adapter, trains=False)
         for slot, module in adapter.places:
             slot.put(module.inner)
         self.active = None

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from ..nn import Linear
-from ..nn.module import Module
 from .plane import Plane
 
 PER_CENT = "{:.0%}".format
@@ -14,20 +12,10 @@ PER_CENT = "{:.0%}".format
 def filter_axes(model):
     """{name: the axis along which a filter's numbers lie}, of each parameter that has filters.
 
-    A filter is what makes one number out of many: of a Linear weight (in, out) a column; of a table (words, places, prefixes)
-    a row. Biases, gains and gates have none.
+    A filter is what makes one number out of many: of a matrix (in, out) a column. Of a table (words, places, prefixes) it is a
+    row. Biases, gains and gates have none.
     """
-    axes = {}
-
-    def visit(module, prefix):
-        for name, child in module.children():
-            if isinstance(child, Module):
-                visit(child, f"{prefix}{name}.")
-            elif child.data.ndim > 1:
-                axes[prefix + name] = 0 if isinstance(module, Linear) else -1
-
-    visit(model, "")
-    return axes
+    return {name: 0 if p.matrices else -1 for name, p in model.parameters().items() if p.data.ndim > 1}
 
 
 def filter_normalised(direction, theta, space):

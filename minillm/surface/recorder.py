@@ -26,6 +26,8 @@ class Recorder:
         self.flat = None
 
     def __call__(self, trainer, loss=None):
+        """ValueError if the trainer's weights are not those of its model any more."""
+        trainer.check()
         self.flat = trainer.flat
         if trainer.steps_done % self.every == 0 or trainer.steps_done == self.last:
             self.steps.append(trainer.steps_done)

@@ -52,7 +52,8 @@ def token_log_p(model, documents, workers=None):
         tokens, targets = pad([documents[i] for i in chosen])
         with np.errstate(over="ignore", invalid="ignore"):          # a ruined model has a loss that is no number: it shows
             logits = model.logits(tokens)
-            log_p, right = log_softmax_at(logits, targets), logits.argmax(axis=-1) == targets
+            log_p = log_softmax_at(logits, targets)
+        right = (logits.argmax(axis=-1) == targets) & np.isfinite(log_p)    # argmax would find what is no number
         return [(row[target != IGNORE], hit[target != IGNORE]) for row, hit, target in zip(log_p, right, targets)]
 
     chunks = [by_length[i:i + ROWS] for i in range(0, len(documents), ROWS)]

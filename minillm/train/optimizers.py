@@ -28,6 +28,8 @@ class Optimizer:
         self.flat = flat
 
     def step(self, factor=1.0):
+        """ValueError if the parameters are another's by now."""
+        self.flat.check()
         self.update(self.plan(factor))
 
     def settings(self):

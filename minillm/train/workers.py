@@ -7,7 +7,7 @@ from bisect import bisect_left
 import numpy as np
 
 from ..nn import IGNORE, CrossEntropy
-from ..processes import Team, default_workers
+from ..processes import Team, default_workers, is_shared, shared_zeros
 
 
 class Workers:
@@ -23,6 +23,9 @@ class Workers:
         self.gradients = [flat.grad] + [flat.zeros() for _ in range(self.n - 1)]
         self.views = [flat.views(gradient) for gradient in self.gradients]
         self.loss = CrossEntropy()
+        if self.n > 1:
+            for p in model.parameters().values():
+                share(p)
         self.team = Team(weakref.proxy(self), self.n)      # not a cycle: the processes end as soon as nobody needs the workers
 
     def forward_backward(self, tokens, targets, total, frozen=()):
@@ -75,6 +78,14 @@ class Workers:
     def apply(self, rank, plan, clip):
         """Update the rank's share of the weights."""
         self.optimizer.update(plan, clip, rank, self.n)
+
+
+def share(p):
+    """Move the values of a parameter to where all workers see them: a frozen one, too, may be written into some time."""
+    if not is_shared(p.data):
+        shared = shared_zeros(p.size, p.data.dtype).reshape(p.shape)
+        shared[...] = p.data
+        p.data = shared
 
 
 def split_rows(targets, n, accumulate=1):

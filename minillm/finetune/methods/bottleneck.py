@@ -68,6 +68,10 @@ class Adapted(Inserted):
     def own(self):
         yield "adapter", self.adapter
 
+    def stays(self):
+        """Back to k times what the adapter adds: the way up goes, and it began as zero."""
+        return self.adapter.down.parameters().values()
+
 
 class Behind(Adapted):
     """out = h + adapter(h),  h = f(x): sequential (Houlsby et al. 2019, figure 2)."""

@@ -41,7 +41,7 @@ class Prompt(Module):
         """
         if self.vectors.trainable:
             self.vectors.grad += dout[:, :self.n].sum(axis=0)
-        return np.ascontiguousarray(dout[:, self.n:]) if cache else None
+        return dout[:, self.n:].copy() if cache else None
 
 
 class PromptedCache(NamedTuple):
