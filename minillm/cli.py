@@ -36,6 +36,7 @@ from .train.checkpoint import TRAINING, checked, save_model
 from .train.evaluate import evaluate_text, pooled
 from .train.fit import Interrupted
 from .train.own_data import PairTask, TextTask
+from .train.samples import TEMPERATURES, facts_of, flawless_world, numbers
 from .train.tasks import CONTEXT, SpecialTask, WorldTask
 from .train.trainer import Trainer
 
@@ -215,8 +216,8 @@ def run_compare(args):
 
     base = load_base(args.base)
     found = compare(base, task_for(args, base).facts(), args.methods, args.remedies, seeds=args.seeds, rates=args.rates,
-                    steps=args.steps, batch=args.batch, test_documents=args.test_documents, scratch=not args.no_scratch,
-                    folder=args.out, workers=args.workers)
+                    steps=args.steps, batch=args.batch, test_documents=args.test_documents, samples=args.samples,
+                    scratch=not args.no_scratch, folder=args.out, workers=args.workers)
     print(found.text())
     files = found.save(args.out)
     picture = Path(args.out) / "comparison.png"
@@ -230,7 +231,7 @@ def run_evaluate(args):
     if len(asked) > 1:
         raise ValueError(f"--{' and --'.join(asked)} are two things to judge by; give one of them")
     loaded = load(args.checkpoint, args.base)
-    start = time.perf_counter()
+    start, written = time.perf_counter(), {}
     if args.text is not None:
         scores = {"text": evaluate_text(loaded.model, TextTask(args.text, loaded.tokenizer).ids, args.workers)}
     else:
@@ -244,13 +245,18 @@ def run_evaluate(args):
             if args.task:
                 task = SpecialTask(args.task, task.world.seed, args.documents, workers=args.workers)
         scores = task.score(loaded.model, documents=args.documents)
-    print_scores(scores)
+        if isinstance(task, WorldTask):
+            written = flawless_world(loaded.model, task.world, numbers(task.world, scores, scores, args.samples),
+                                     workers=args.workers)
+    print_scores(scores, written)
     if args.text is None:
         print_price(task, "test", args.documents)
     result = {"loss": pooled(scores), "tokens": sum(score.tokens for score in scores.values()),
               "seconds": time.perf_counter() - start}
     if all(score.floor is not None or score.accuracy is not None for score in scores.values()):
         result["domains"] = {name: vars(score) for name, score in scores.items()}
+        for name, facts in facts_of(written).items():
+            result["domains"][name] = result["domains"][name] | {"flawless": facts}
     answer(args, result)
 
 
@@ -326,7 +332,7 @@ def run_report(args):
     from .report import report
 
     print(report(args.folder, args.out, args.models, args.documents, args.grid, args.seed, args.workers, args.dark,
-                 announce=lambda line: print(f"{line} ...", flush=True)))
+                 announce=lambda line: print(f"{line} ...", flush=True), samples=args.samples))
 
 
 def run_gallery(args):
@@ -416,14 +422,20 @@ def report_run(args, loaded, task, out):
     answer(args, result | {"seconds": loaded.meta["seconds"]} | size(loaded.model))
 
 
-def print_scores(scores):
+def print_scores(scores, written=None):
+    """`written`: {name: {temperature: Flawless}} of some of them."""
     answers = f"{'right':>9s}{'best':>9s}" if any(score.accuracy is not None for score in scores.values()) else ""
-    print(f"{'':14s}{'loss':>9s}{'floor':>9s}{'excess':>9s}{'+-':>8s}{'tokens':>10s}{answers}")
+    flawless = "".join(f"{f'flawless at {temperature:g}':>17s}" for temperature in TEMPERATURES) if written else ""
+    print(f"{'':14s}{'loss':>9s}{'floor':>9s}{'excess':>9s}{'+-':>8s}{'tokens':>10s}{flawless}{answers}")
     for name, score in scores.items():
         known = [f"{'-':>9s}", f"{'-':>9s}", f"{'-':>8s}"] if score.floor is None else [
             f"{score.floor:9.4f}", f"{score.excess:9.4f}", f"{1.96 * score.stderr:8.4f}"]
-        shares = [f"{100 * share:7.1f} %" for share in (score.accuracy, score.best) if share is not None]
-        print(f"{name:14s}{score.loss:9.4f}{''.join(known)}{score.tokens:10,d}{''.join(shares)}")
+        shares = [f"{one!s:>17s}" for one in written[name].values()] if written and name in written else [
+            " " * len(flawless)]
+        shares += [f"{100 * share:7.1f} %" for share in (score.accuracy, score.best) if share is not None]
+        print(f"{name:14s}{score.loss:9.4f}{''.join(known)}{score.tokens:10,d}{''.join(shares)}".rstrip())
+    if written:
+        print("flawless: of the texts that it writes, at two temperatures, the share without a mistake (and its 95 % interval)")
 
 
 def print_price(task, split, documents):

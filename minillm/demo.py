@@ -18,13 +18,11 @@ from .phases import finetune, pretrain
 from .processes import default_workers, parallel_map
 from .surface.recorder import trajectory_of
 from .surface.views import surface
-from .text.generate import generate
-from .text.tokenizer import BEGIN, END
-from .text.world import tag
 from .train.checkpoint import fingerprint
 from .train.evaluate import mean_excess
 from .train.muon import Muon
 from .train.optimizers import AdamW
+from .train.samples import TEMPERATURES, facts_of, flawless_world, numbers, together, write_and_read
 from .train.tasks import CONTEXT, SpecialTask, WorldTask
 
 SHOWN = ["full", "adapter", "frozen"]      # on the surface; the first two span its plane
@@ -54,11 +52,12 @@ class Plan:
     lr_factor: float = 1.0             # on the learning rate of each recipe
     lr_scratch: float = 8e-3
     test_documents: int = 100
+    samples: int = 100                 # texts that a model writes of each kind it was taught, at each temperature; 0 for none
     grid: int = 21
 
 
 QUICK = Plan(layers=2, width=96, batch=24, pretraining_steps=400, lr=0.04, adamw_lr=0.01, finetuning_steps=80, bottleneck=12,
-             lr_factor=1.5, test_documents=40, grid=15)
+             lr_factor=1.5, test_documents=40, samples=40, grid=15)
 
 
 @contextmanager
@@ -110,10 +109,13 @@ def story(out, plots, seed, plan, workers):
     say("3. All are judged on texts that none of them has seen.")
     with clock(seconds, "evaluate"):
         scores = {name: world_task.score(loaded[name].model, "test", plan.test_documents) for name in MODELS}
-    general, special = world_task.world.general, world_task.world.special
-    print(table(loaded, scores, general, special))
+    world, general, special = world_task.world, world_task.world.general, world_task.world.special
     with clock(seconds, "samples"):
-        print_samples(loaded, world_task.world, seed)
+        taught = {name: [special, *(general if name == "pretrained" else [])] for name in MODELS}
+        written = {name: flawless_world(loaded[name].model, world, numbers(world, world.domains, taught[name], plan.samples),
+                                        seed=seed, workers=workers) for name in MODELS}
+        print(table(loaded, scores, written, general, special))
+        print_samples(loaded, world, seed)
 
     say("4. The loss surface, in the plane through the pretrained, the full and the adapter model. Is the picture right?")
     with clock(seconds, "surface"):
@@ -122,7 +124,8 @@ def story(out, plots, seed, plan, workers):
 
     models = {name: {"loss": {domain: score.loss for domain, score in scores[name].items()},
                      "excess": {domain: score.excess for domain, score in scores[name].items()},
-                     "stderr": {domain: score.stderr for domain, score in scores[name].items()}}
+                     "stderr": {domain: score.stderr for domain, score in scores[name].items()},
+                     "flawless": facts_of(written[name])}
               | sizes(loaded[name]) for name in MODELS}
     with clock(seconds, "draw"):
         pictures = {name: plots / name for name in PICTURES}
@@ -213,34 +216,41 @@ def sizes(loaded):
     return {name: loaded.meta[name] for name in ("trainable_parameters", "total_parameters")}
 
 
-def table(loaded, scores, general, special):
-    """One line a model: what it cost, what it learned, what it forgot. Excess over the floor, nats a token; 0 is perfect."""
+def table(loaded, scores, written, general, special):
+    """One line a model: what it cost, what it learned, what it forgot. Excess over the floor, nats a token; 0 is perfect.
+
+    And, of the texts that it writes at two temperatures, how many are without a mistake.
+    """
     before_new, before_old = scores["pretrained"][special].excess, mean_excess(scores["pretrained"], general)
-    lines = [f"{'':24s}{'parameters that train':>24s}{'seconds':>9s}   {'excess on novels':<18s}{'excess on old domains':<22s}",
-             "-" * 99]
+    lines = [f"{'':99s}   without a mistake at {TEMPERATURES[0]:g} / {TEMPERATURES[1]:g}",
+             f"{'':24s}{'parameters that train':>24s}{'seconds':>9s}   {'excess on novels':<18s}{'excess on old domains':<22s}"
+             f"{'novels':>14s}{'old domains':>17s}", "-" * 130]
     names = {"pretrained": "generalist, untouched", "full": "full fine-tuning", "frozen": "last block, rest frozen",
              "adapter": "adapters, body frozen", "scratch": "from scratch, same budget"}
     for name in MODELS:
         new, old = scores[name][special].excess, mean_excess(scores[name], general)
+        flawless = "".join(f"{shares(written[name], kinds):>15s}" for kinds in ([special], general))
         trains, total = sizes(loaded[name]).values()
         if name == "pretrained":
-            lines.append(f"{names[name]:24s}{'':24s}{'':9s}   {new:6.3f}{'':12s}{old:6.3f}")
+            lines.append(f"{names[name]:24s}{'':24s}{'':9s}   {new:6.3f}{'':12s}{old:6.3f}{'':15s}{flawless}")
             continue
         from_new = "   -  " if name == "scratch" else f"{before_new:6.3f}"
         from_old = "   -  " if name == "scratch" else f"{before_old:6.3f}"
         lines.append(f"{names[name]:25s}{trains:14,d} {100 * trains / total:6.1f} %{loaded[name].meta['seconds']:9.1f}   "
-                     f"{from_new} -> {new:6.3f}  {from_old} -> {old:6.3f}")
+                     f"{from_new} -> {new:6.3f}  {from_old} -> {old:6.3f}  {flawless}")
     return "\n".join(lines)
 
 
+def shares(written, kinds):
+    """16 / 46 %"""
+    if not written:
+        return "-"
+    return " / ".join(f"{100 * together(written, kinds, temperature).share:.0f}" for temperature in TEMPERATURES) + " %"
+
+
 def print_samples(loaded, world, seed):
-    """The same beginning, continued by each model; and does the grammar of novels accept it?"""
-    tokenizer, novel = world.tokenizer, world.domains[world.special]
-    prompt = [tokenizer.ids[BEGIN], tokenizer.ids[tag(world.special)]]
+    """The same beginning, continued by each model; and does it break a rule of novels?"""
     for name in MODELS:
-        ids = generate(loaded[name].model, prompt, CONTEXT - len(prompt), np.random.default_rng([seed, 3]), temperature=0.7,
-                       stop=tokenizer.ids[END])
-        words = [tokenizer.tokens[i] for i in ids[2:] if i != tokenizer.ids[END]]
-        verdict = "a novel" if novel.accepts(words) else "no novel"
-        print(f"\n{name} ({verdict}):")
-        print(textwrap.indent(textwrap.fill(tokenizer.join(words), 100), "  "))
+        [(text, mistake)] = write_and_read(loaded[name].model, world, world.special, [np.random.default_rng([seed, 3])])
+        print(f"\n{name} ({f'breaks a rule: {mistake}' if mistake else 'a novel without a mistake'}):")
+        print(textwrap.indent(textwrap.fill(text, 100), "  "))

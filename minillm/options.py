@@ -136,6 +136,11 @@ def parser(runs):
         sub.add_argument("--pairs", type=path, metavar="FILE", help='or JSONL, each line {"prompt": ..., "completion": ...}')
         sub.add_argument("--skip-bad", action="store_true", help="leave out the lines of --pairs that cannot be used")
 
+    def samples(sub, more=""):
+        sub.add_argument("--samples", type=number(int, 0, 100_000), default=100,
+                         help="texts that a model writes of each kind of the toy world, at two temperatures, to count those "
+                              f"without a mistake{more}; 0: none")
+
     def optimizer(sub, name, whose):
         sub.add_argument("--optimizer", choices=OPTIMIZERS, default=name, help="the rule that turns a gradient into a step")
         sub.add_argument("--lr", type=number(float, above=0), help=f"learning rate (default: that {whose})")
@@ -218,6 +223,7 @@ def parser(runs):
     sub.add_argument("--steps", type=STEPS, default=100, help="optimisation steps")
     sub.add_argument("--batch", type=COUNT, default=16, help="documents in a step")
     sub.add_argument("--test-documents", type=COUNT, default=100, help="of each kind, to judge by")
+    samples(sub, " (a fourth as many of the old kinds)")
     sub.add_argument("--no-scratch", action="store_true", help="leave out the model that starts from nothing")
     sub.add_argument("--out", default="runs/compare", type=path, metavar="FOLDER",
                      help="for the table, the picture, and what is finished: run again, and only what is missing is computed")
@@ -229,6 +235,7 @@ def parser(runs):
     sub.add_argument("checkpoint", type=path, help=MODEL_HELP)
     sub.add_argument("--base", type=path, metavar="FILE", help=BASE_HELP)
     sub.add_argument("--documents", type=COUNT, default=500, help="of each domain, from the test split")
+    samples(sub)
     sub.add_argument("--task", choices=SPECIALITIES, help="on this (default: on what it has learned, and what it knew before)")
     sub.add_argument("--text", type=path, metavar="FILE", help="on this whole text")
     sub.add_argument("--pairs", type=path, metavar="FILE", help="on the last tenth of this JSONL")
@@ -281,6 +288,7 @@ def parser(runs):
     sub.add_argument("--models", nargs="+", metavar="NAME", help="fine-tunings in the folder (default: all)")
     sub.add_argument("--out", type=path, metavar="FILE", help="the page (default: report.html in the folder)")
     sub.add_argument("--documents", type=COUNT, default=100, help="of each kind, to judge the models by")
+    samples(sub, " (a fourth as many of the old kinds)")
     grid(sub, 21)
     sub.add_argument("--dark", action="store_true", help="light on dark")
 

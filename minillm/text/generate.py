@@ -87,7 +87,7 @@ def generate_batch(model, prompts, n, rng, temperature=1.0, top_k=None, top_p=No
     return texts
 
 
-def write(model, prompts, n, rngs, temperature, top_k, top_p, stop):
+def write(model, prompts, n, rngs, temperature=1.0, top_k=None, top_p=None, stop=None):
     """Continue prompts of equal length, each with its own random numbers and to its own end."""
     texts = [list(ids) for ids in prompts]
     if not texts[0]:
