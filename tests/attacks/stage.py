@@ -1,0 +1,120 @@
+"""Tiny runs of every kind, made by the commands themselves: what is mutated, killed and resumed.
+
+Each part is a folder of its own:
+    w    a toy-world model and a specialist by each method       t    a model of a text, a specialist, texts and pairs
+    cut  two runs that were killed half-way                      s    a run with kept surfaces
+    c    a comparison                                            d    a demo with its gallery
+    b    a workbook
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from ground import forked
+
+TINY = ["--layers", "1", "--heads", "2", "--width", "8", "--context", "112", "--batch", "4"]
+SHORT = ["--steps", "3", "--documents", "8", "--batch", "4", "--workers", "1"]
+METHODS = ["full", "frozen", "adapter:bottleneck=2", "lora:rank=2", "ia3", "dora:rank=1", "head", "prefix:tokens=2",
+           "prompt:tokens=2"]
+COMPARE = ["compare", "--base", "w/pretrained.npz", "--methods", "full", "lora:rank=2", "--seeds", "1", "--rates", "1", "--steps",
+           "2",
+           "--batch", "2", "--documents", "4", "--test-documents", "2", "--no-scratch", "--workers", "1", "--out", "c"]
+DEMO = ["demo", "--quick", "--out", "d", "--plots", "p", "--workers", "1"]
+
+WORDS = "the quick brown fox jumps over the lazy dog and runs home "
+
+
+def tiny_demo():
+    """In a fork: let `demo --quick` take a second instead of half a minute."""
+    from minillm import demo
+    demo.QUICK = demo.Plan(layers=1, heads=2, width=8, batch=4, pretraining_steps=12, documents=8, finetuning_batch=4,
+                           finetuning_steps=6, bottleneck=2, test_documents=2, grid=3)
+
+
+def cut_after(saves):
+    """In a fork: end it as if killed, right after its unfinished run has been saved so often."""
+    left = [saves]
+
+    def watched(move):
+        def moved(source, target, *args, **more):
+            move(source, target, *args, **more)
+            if str(target).endswith(".training.npz"):
+                left[0] -= 1
+                if not left[0]:
+                    os._exit(137)
+        return moved
+    os.replace, os.rename = watched(os.replace), watched(os.rename)
+
+
+class Stage:
+    """The parts, made when they are first asked for."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def need(self, *parts):
+        for part in parts:
+            if not (self.folder / part).exists():
+                getattr(self, f"make_{part}")()
+        return self
+
+    def run(self, *argv, before=None, code=0):
+        result = forked(argv, self.folder, 120, before)
+        if result.code != code:
+            raise SystemExit(f"the stage cannot be set: minillm {' '.join(argv)} ended with {result.code}\n{result.err}")
+
+    def copy(self, box, *parts):
+        """Put copies of some parts into a folder."""
+        for part in parts:
+            shutil.copytree(self.folder / part, Path(box) / part, symlinks=True)
+
+    def make_w(self, methods=METHODS):
+        self.run("pretrain", *TINY, "--steps", "6", "--workers", "1", "--out", "w")
+        for method in methods:
+            self.run("finetune", "--base", "w/pretrained.npz", *SHORT, "--method", method)
+
+    def make_t(self):
+        folder = self.folder / "t"
+        folder.mkdir()
+        (folder / "book.txt").write_text(WORDS * 12)
+        (folder / "letters.txt").write_text(("dog and fox " * 4 + WORDS) * 6)
+        pairs = [{"prompt": f"the fox {word} ", "completion": "and runs home"} for word in WORDS.split() * 3]
+        (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+        worlds = [{"prompt": "<story> one sunny day", "completion": f"{name} took the rope"} for name in ("anna", "ben",
+                                                                                                          "clara") * 8]
+        (folder / "worlds.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in worlds))
+        self.run("pretrain", *TINY[:6], "--context", "64", "--batch", "2", "--steps", "3", "--workers", "1", "--text",
+                 "t/book.txt",
+                 "--out", "t")
+        self.run("finetune", "--base", "t/pretrained.npz", "--method", "adapter:bottleneck=2", "--text", "t/letters.txt", *SHORT)
+
+    def make_cut(self):
+        self.need("w")
+        cut = lambda: cut_after(2)
+        self.run("pretrain", *TINY, "--steps", "7", "--save-every", "2", "--workers", "1", "--out", "cut", before=cut, code=137)
+        self.run("finetune", "--base", "w/pretrained.npz", *SHORT[2:], "--steps", "7", "--save-every", "2", "--method",
+                 "lora:rank=2",
+                 "--out", "cut", before=cut, code=137)
+
+    def make_s(self):
+        self.need("w")
+        (self.folder / "s").mkdir()
+        for name in ("pretrained", "full", "full.trajectory", "lora", "lora.trajectory"):
+            shutil.copy(self.folder / "w" / f"{name}.npz", self.folder / "s")
+        self.run("surface", "s", "--grid", "3", "--plots", "p", "--workers", "1")
+        self.run("surface", "s", "--view", "line", "--models", "pretrained", "full", "--plots", "p", "--workers", "1")
+        self.run("report", "s", "--grid", "3", "--documents", "2", "--workers", "1", "--out", "p/report.html")
+
+    def make_c(self):
+        self.need("w")
+        self.run(*COMPARE)
+
+    def make_d(self):
+        self.run(*DEMO, before=tiny_demo)
+        self.run("gallery", "d", "--plots", "p", "--grid", "3", "--workers", "2")
+
+    def make_b(self):
+        for argv in (["lesson", "1", "--start"], ["hint", "1"], ["check", "1", "--seed", "1"]):
+            self.run(*argv, "--workbook", "b", code=1 if argv[0] == "check" else 0)

@@ -1,0 +1,38 @@
+"""A sample of the attacks in attacks/, of which there are thousands: they find what nobody thought of (attacks/README.md)."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from minillm.processes import CAN_FORK
+
+sys.path.insert(0, str(Path(__file__).parent / "attacks"))
+
+from ground import prepare_to_fork, scratch_folder  # noqa: E402
+from malformed import Attack  # noqa: E402
+from stage import Stage  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not CAN_FORK, reason="each attack is a fork")
+
+
+@pytest.fixture(scope="module")
+def stage():
+    prepare_to_fork()
+    with scratch_folder() as folder:
+        stage = Stage(folder)
+        stage.make_w(["lora:rank=2", "head"])
+        yield stage.need("t", "cut", "c", "b")
+
+
+KINDS = {"(model|specialist)/(bytes|array|meta|shapes)": 24, "(unfinished run/(bytes|array|meta)|comparison|progress)": 8,
+         "(text|pairs)": 10, "words": 30}
+LONG = ("demo", "compare", "bench", "gradcheck", "report", "surface", "lesson")
+
+
+@pytest.mark.parametrize("kinds, count", KINDS.items(), ids=["files", "runs", "texts", "words"])
+def test_what_is_malformed_is_refused_in_a_sentence(stage, kinds, count):
+    attack = Attack(stage, seed=3, only=kinds, unless=LONG if kinds == "words" else ())
+    found = [attempt for attempt in map(attack, range(count)) if attempt]
+    wrong = [f"{attempt.index}: {attempt.name}: {attempt.outcome}" for attempt in found if not attempt.fine]
+    assert found and not wrong, "\n".join(wrong)
