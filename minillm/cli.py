@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .exercises import commands as learner
-from .files import CheckpointError, read_meta, without_nan
+from .files import CheckpointError, not_others, read_meta, without_nan
 from .finetune.compare import compare
 from .finetune.insert import inserted
 from .finetune.merge import merge
@@ -201,6 +201,7 @@ def run_inspect(args):
 def run_merge(args):
     loaded = load(args.checkpoint, args.base)
     keep_base(args.checkpoint, args.out, "--out")
+    not_others(args.out, kinds=("model", "adapter"))
     if loaded.meta["kind"] == "adapter":
         keep_base(args.base or Path(args.checkpoint).parent / loaded.meta["base"]["path"], args.out, "--out")
     if inserted(loaded.model) or loaded.meta["kind"] != "adapter":          # an adapter may be other values of some weights alone
@@ -215,6 +216,8 @@ def run_compare(args):
     from . import draw
 
     base = load_base(args.base)
+    for name, sign in (("md", b"| method |"), ("csv", b"method,"), ("json", b'"settings"')):
+        not_others(Path(args.out) / f"comparison.{name}", sign)
     found = compare(base, task_for(args, base).facts(), args.methods, args.remedies, seeds=args.seeds, rates=args.rates,
                     steps=args.steps, batch=args.batch, test_documents=args.test_documents, samples=args.samples,
                     scratch=not args.no_scratch, folder=args.out, workers=args.workers)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import alone, checked, read_meta, writable
+from .files import alone, checked, not_others, read_meta, writable
 from .finetune.methods import to_json
 from .finetune.report import announcement, size
 from .finetune.specialist import prepare, specialise
@@ -45,6 +45,7 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
     inputs = {"phase": "pretraining", "task": identity(task.facts()), "config": vars(config)} | settings(
         optimizer, steps, batch, seed, workers, accumulate)
     trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, accumulate=accumulate)
+    not_others(out, kinds=("model", "adapter"))
     writable(out.parent)
     with alone(out):
         history = fit(trainer, batches, steps, validate=lambda: task.validate(model), validate_every=max(1, steps // 10),
@@ -81,6 +82,8 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
               "scratch": scratch, "task": identity(task.facts()), "old task": old_task and identity(old_task.facts())}
     inputs |= settings(optimizer, steps, batch, seed, workers, accumulate)
     run = specialise(model, recipe, task, old_task, optimizer, steps, batch, seed, remedy, workers, accumulate, recorder)
+    not_others(out, kinds=("model", "adapter"))
+    not_others(trajectory_of(out), kinds=("trajectory",))
     if announce:
         announce([*announcement(run.trainer, run.batches.at(0)[0]),
                   f"{type(optimizer).__name__} at a learning rate of {optimizer.lr:g}, {steps} steps of {batch}"])

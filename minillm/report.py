@@ -11,7 +11,7 @@ import numpy as np
 
 from . import __version__, draw
 from .demo import NOTE
-from .files import CheckpointError, read_json, write_text
+from .files import CheckpointError, not_others, read_json, write_text
 from .finetune.store import load
 from .gallery import moved
 from .progress import progress
@@ -49,6 +49,7 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
     """
     folder = Path(folder)
     out = Path(out) if out else folder / "report.html"
+    not_others(out, b"<title>minillm: ")
     names = list(names or runs_in(folder))
     if not names:
         raise CheckpointError(f"{folder} has no fine-tunings with their recorded ways; make one with   minillm finetune --base "

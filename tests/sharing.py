@@ -28,7 +28,6 @@ from multiprocessing.connection import wait
 
 import pytest
 
-from minillm.processes import forking, no_warning_about_threads
 from minillm.runtime import CAN_FORK, cores
 
 WORTH_A_WORKER = 4      # tests: for less, to fork a worker saves nothing
@@ -188,8 +187,10 @@ class Worker:
         self.tests = deque()      # given and not yet reported; the first one is being run
         self.has_all = False
         self.pipe, there = multiprocessing.Pipe()
-        self.process = forking().Process(target=work, args=(session, folder, there, [self.pipe, *pipes]))
-        with no_warning_about_threads():
+        self.process = multiprocessing.get_context("fork").Process(
+            target=work, args=(session, folder, there, [self.pipe, *pipes]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)      # from 3.12, of threads: there are none here
             self.process.start()
         there.close()
 

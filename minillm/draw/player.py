@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from matplotlib.animation import HTMLWriter, PillowWriter
 from matplotlib.image import imsave
 
-from ..train.checkpoint import written_whole
+from ..files import write_text
 from .animation import Film
 from .style import look, style
 
@@ -29,8 +29,7 @@ def player(surface, path, frames=51, fps=10, dark=False):
     with style(dark):
         page = PAGE.substitute(policy=POLICY, title=title(surface), scheme="dark" if dark else "light", ink=look().ink,
                                paper=look().paper, player=player_html(surface, frames, fps, dark))
-    with written_whole(path) as part:
-        part.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def player_html(surface, frames=51, fps=10, dark=False):

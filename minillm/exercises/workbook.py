@@ -5,7 +5,7 @@ import shutil
 from datetime import date
 from pathlib import Path
 
-from ..train.checkpoint import write_json
+from ..files import write_json
 from .catalogue import EXERCISES
 
 FOLDER = "workbook"

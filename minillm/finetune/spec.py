@@ -27,6 +27,10 @@ def made_of(kind, name, options):
             values[option] = converted(value, valid[option])
         except (ValueError, KeyError):
             raise ValueError(f"the option {option} of {name} cannot be {value!r}: it takes {described(valid[option])}") from None
+    for option in getattr(kind, "nonzero", ()):
+        if values.get(option) == 0:
+            raise ValueError(f"the option {option} of {name} is 0, so that nothing could ever change; leave it out for the usual "
+                             "one")
     return kind(**values)
 
 

@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..train.checkpoint import write_json, written_whole
+from ..files import write_json, write_text
 from ..train.samples import TEMPERATURES
 
 # Student's t for an interval of 95 %, by the degrees of freedom; the last of them does for more.
@@ -189,8 +189,7 @@ class Comparison:
         folder = Path(folder)
         paths = [folder / f"comparison.{kind}" for kind in ("md", "csv", "json")]
         for path, text in zip(paths, (self.markdown(), self.csv())):
-            with written_whole(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(path, text)
         write_json(paths[2], self.facts())
         return paths
 
