@@ -43,6 +43,14 @@ class InWorker(Exception):
     """The traceback of an exception in another process, as text: the cause of the exception here."""
 
 
+_is_member = False
+
+
+def can_fork():
+    """A process that shares the work of another does its part alone: all cores have something to do already."""
+    return CAN_FORK and not _is_member
+
+
 def default_workers():
     """As many processes as there are cores, where processes can be forked."""
     return cores() if CAN_FORK else 1
@@ -72,7 +80,7 @@ def parallel_map(function, items, workers=None, each=None):
     items = list(items)
     results, known = [None] * len(items), 0
     n = min(workers or default_workers(), len(items))
-    if n <= 1 or not CAN_FORK:
+    if n <= 1 or not can_fork():
         for i, item in enumerate(items):
             results[i] = function(item)
             if each:
@@ -127,7 +135,7 @@ class Team:
 
     def run(self, method, *args):
         """An exception in any rank is raised here. The others are stopped then, and the next run forks new ones."""
-        if not CAN_FORK:
+        if not can_fork():
             return [getattr(self.target, method)(rank, *args) for rank in range(self.n)]
         if self.n > 1 and not self.members:
             self.members = Members(self.n - 1, serve, self.target)
@@ -218,6 +226,8 @@ class Members:
 
 def live(reading, writing, life, pipe, rank, *args):
     """What every fork does first: leave Ctrl-C to the process that was started by the user, and end when that one ends."""
+    global _is_member
+    _is_member = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.close(writing)
     threading.Thread(target=end_with, args=(reading,), daemon=True).start()
