@@ -361,8 +361,9 @@ def run_progress(args):
 
 
 def learned(args, command):
-    code, result = command(args)
-    answer(args, result)
+    with learner.terminal():
+        code, result = command(args)
+        answer(args, result)
     return code
 
 
