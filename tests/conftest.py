@@ -32,6 +32,15 @@ def short_films():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_texts():
+    """What recorded weights write is cut short, since every step of every run writes anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("minillm.surface.views", "minillm.live"):
+            patch.setattr(f"{module}.SAMPLE", 12)
+        yield
+
+
 @pytest.fixture(scope="session")
 def story(tmp_path_factory):
     """A folder with a tiny pretrained model and three specialists, as a demo leaves it: to be read, and its surfaces kept, but

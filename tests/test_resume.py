@@ -26,7 +26,7 @@ from minillm.train.trainer import Diverged, Trainer
 
 CONFIG = {"context": 24, "n_layer": 2, "n_head": 2, "n_embd": 12}
 SIZES = ["--layers", "2", "--heads", "2", "--width", "16", "--batch", "4", "--workers", "2"]
-WAIT = 60      # seconds for a subprocess, on a busy machine
+WAIT = 300     # seconds for a subprocess, on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +53,41 @@ def no_leftovers(folder):
 
 # ---- the real thing: processes and signals
 
+# Runs a `minillm` up to the end of its 7th step, and waits there for Ctrl-C, or for worse: on a busy machine all steps could be
+# done before a signal that is sent at some time. The file that is named first says that it waits.
+UP_TO_SEVEN = """
+import pathlib, signal, sys, time
+from minillm.cli import main
+from minillm.train.trainer import Trainer
+whole, here = Trainer.step, pathlib.Path(sys.argv.pop(1))
+
+def step(self, *batch):
+    loss = whole(self, *batch)
+    if self.steps_done == 7:
+        heard, before = [], signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, lambda *what: heard.append(what))
+        here.touch()
+        while not heard:
+            time.sleep(0.005)
+        signal.signal(signal.SIGINT, before)
+        before(*heard[0])
+    return loss
+
+Trainer.step = step
+main()
+"""
+
+
 class Started:
-    """A `minillm` in a process of its own."""
+    """A Python in a process of its own."""
 
     def __init__(self, *args):
-        self.process = subprocess.Popen([sys.executable, "-m", "minillm", *map(str, args)], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+        self.process = subprocess.Popen([sys.executable, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
 
-    def wait_for_steps(self, path):
-        """Until the run has saved itself after some steps; before the first it does so, too."""
+    def wait_for(self, path):
         end = time.monotonic() + WAIT
-        while not path.exists() or not steps_done(path):
+        while not path.exists():
             assert self.process.poll() is None, f"ended before {path} appeared: {self.process.communicate()}"
             assert time.monotonic() < end, f"{path} did not appear"
             time.sleep(0.005)
@@ -79,10 +103,13 @@ class Started:
         return self.process.returncode, out, err
 
 
-def started(request, *args):
-    one = Started(*args)
-    request.addfinalizer(lambda: one.process.kill() if one.process.poll() is None else None)
-    return one
+def cut_short(request, folder, signum, *args):
+    """exit code, standard error of a run into this folder that gets a signal after its 7th step; it saves itself after each 5."""
+    here = folder / "here"
+    one = Started("-c", UP_TO_SEVEN, here, *args, "--save-every", 5, "--out", folder)
+    request.addfinalizer(one.process.kill)
+    code, _, err = one.wait_for(here).send(signum).end()
+    return code, err
 
 
 def steps_done(checkpoint):
@@ -90,50 +117,45 @@ def steps_done(checkpoint):
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory, request):
+def straight(tmp_path_factory):
     """A folder with a pretraining and an adapter that nobody interrupted."""
     folder = tmp_path_factory.mktemp("straight")
-    assert started(request, "pretrain", *SIZES, "--steps", 200, "--out", folder).end()[0] == 0
-    assert started(request, "finetune", *ADAPTER, "--base", folder / "pretrained.npz").end()[0] == 0
+    assert run("pretrain", *SIZES, "--steps", 20, "--out", folder) == 0
+    assert run("finetune", *ADAPTER, "--base", folder / "pretrained.npz") == 0
     return folder
 
 
-ADAPTER = ["--method", "adapter:bottleneck=4", "--documents", "8", "--batch", "4", "--workers", "2", "--steps", "300"]
+ADAPTER = ["--method", "adapter:bottleneck=4", "--documents", "8", "--batch", "4", "--workers", "2", "--steps", "20"]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_pretraining_stopped_and_resumed_ends_with_the_same_bits(signum, straight, tmp_path, request):
     checkpoint = tmp_path / "pretrained.training.npz"
-    run = started(request, "pretrain", *SIZES, "--steps", 200, "--save-every", 5, "--out", tmp_path).wait_for_steps(checkpoint)
-    code, _, err = run.send(signum).end()
+    code, err = cut_short(request, tmp_path, signum, "pretrain", *SIZES, "--steps", 20)
     assert not (tmp_path / "pretrained.npz").exists()
-    assert 0 < steps_done(checkpoint) < 200
+    assert steps_done(checkpoint) == (7 if signum == signal.SIGINT else 5)
     if signum == signal.SIGINT:
         assert code == 130
-        assert f"interrupted after step {steps_done(checkpoint)}" in err and "--resume" in err and str(checkpoint) in err
+        assert "interrupted after step 7" in err and "--resume" in err and str(checkpoint) in err
         assert "Traceback" not in err
-    code, _, err = started(request, "pretrain", "--resume", "--out", tmp_path).end()
-    assert code == 0, err
+    assert run("pretrain", "--resume", "--out", tmp_path) == 0
     assert_same_arrays(tmp_path / "pretrained.npz", straight / "pretrained.npz")
     histories = [load(folder / "pretrained.npz").meta["history"] for folder in (tmp_path, straight)]
-    assert histories[0] == histories[1] and len(histories[0]["loss"]) == 200
+    assert histories[0] == histories[1] and len(histories[0]["loss"]) == 20
     assert not checkpoint.exists()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_an_adapter_stopped_and_resumed_ends_with_the_same_bits_and_the_same_way(signum, straight, tmp_path, request):
     checkpoint, base = tmp_path / "adapter.training.npz", straight / "pretrained.npz"
-    run = started(request, "finetune", *ADAPTER, "--base", base, "--save-every", 5, "--out", tmp_path).wait_for_steps(checkpoint)
-    code, _, err = run.send(signum).end()
-    assert 0 < steps_done(checkpoint) < 300
+    code, err = cut_short(request, tmp_path, signum, "finetune", *ADAPTER, "--base", base)
+    assert steps_done(checkpoint) == (7 if signum == signal.SIGINT else 5)
     assert signum == signal.SIGKILL or (code == 130 and "--resume" in err and "Traceback" not in err)
-    code, _, err = started(request, "finetune", "--resume", "--base", base, "--method", "adapter:bottleneck=4",
-                           "--out", tmp_path).end()
-    assert code == 0, err
+    assert run("finetune", "--resume", "--base", base, "--method", "adapter:bottleneck=4", "--out", tmp_path) == 0
     assert_same_arrays(tmp_path / "adapter.npz", straight / "adapter.npz")
     assert_same_arrays(tmp_path / "adapter.trajectory.npz", straight / "adapter.trajectory.npz")
     histories = [read_arrays(folder / "adapter.trajectory.npz")[1]["history"] for folder in (tmp_path, straight)]
-    assert histories[0] == histories[1] and len(histories[0]["loss"]) == 300
+    assert histories[0] == histories[1] and len(histories[0]["loss"]) == 20
     assert not checkpoint.exists()
 
 
