@@ -56,12 +56,11 @@ class Trainer:
         Diverged if that is not a number; ValueError if the model is another's by now, see `check`.
         """
         self.check()
-        total = self.total or max(1, np.count_nonzero(targets >= 0))
         if self.rates:
             factors = self.rates(self.steps_done)
             self.flat.set_scale(factors)
             self.frozen = tuple(name for name in self.flat.parameters if factors[name] == 0)
-        loss, norm = self.workers.forward_backward(tokens, targets, total, self.frozen)
+        loss, norm = self.workers.forward_backward(tokens, targets, self.total, self.frozen)
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(self.steps_done + 1)
         # g <- g min(1, clip / |g|): the direction stays, and one strange batch cannot throw the weights far.

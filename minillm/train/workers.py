@@ -28,12 +28,14 @@ class Workers:
                 share(p)
         self.team = Team(weakref.proxy(self), self.n)      # not a cycle: the processes end as soon as nobody needs the workers
 
-    def forward_backward(self, tokens, targets, total, frozen=()):
+    def forward_backward(self, tokens, targets, total=None, frozen=()):
         """tokens, targets (B, T) -> the loss, a float, and the norm of its gradient, which stands in flat.grad afterwards.
 
-        The loss is a sum over rows divided by `total`, so the gradient of the batch is the sum of those of its parts.
+        The loss is a sum over rows divided by `total`, so the gradient of the batch is the sum of those of its parts. By default
+        that is the count of targets in the *batch*; a part must not divide by its own.
         frozen: names of parameters that do not train in this step, and whose gradient is therefore not computed.
         """
+        total = total or max(1, np.count_nonzero(targets != IGNORE))
         parts = [[(tokens[rows, :T], targets[rows, :T]) for rows, T in part]
                  for part in split_rows(targets, self.n, self.accumulate)]
         loss = sum(self.team.run("differentiate", parts, total, frozen))
