@@ -1,7 +1,8 @@
 """From a folder of fine-tunings to a surface: which plane, which texts, and what has been measured already.
 
 All that is measured is kept in `surfaces/` in that folder, under a name that holds a hash of what it was measured from: models,
-ways, settings. So nothing is measured twice, nothing outdated is ever shown, and to draw in another style computes nothing.
+ways, a person's own text or pairs, settings. So nothing is measured twice, nothing outdated is ever shown, and to draw in another
+style computes nothing.
 """
 
 import hashlib
@@ -245,6 +246,9 @@ def kept_as(folder, what, names, *settings):
     digest = hashlib.sha256(repr((MEASURED, what, names, settings)).encode())
     for path in (base, *files):
         digest.update(path.read_bytes())
+    for path in (base, *files[::2]):                        # of all models, the text or pairs they learned: may have been edited
+        data = (read_arrays(path)[1].get("task") or {}).get("path")
+        digest.update(Path(data).read_bytes() if data else b"")
     key = digest.hexdigest()[:12]
     return key, Path(folder) / "surfaces" / f"{what}-{key}.npz"
 
