@@ -63,7 +63,7 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     old_task = task_of(base.meta["task"], base.tokenizer, workers) if remedy and remedy.reads_old else None
     run = specialise(model, recipe, task, old_task, optimizer, steps, batch, seed, remedy, workers, accumulate, recorder)
     if announce:
-        announce([*announcement(run.trainer, run.batches.at(0)[0]),
+        announce([*announcement(run.trainer, run.trainer.workers.at_a_time(run.batches.at(0)[1])),
                   f"{type(optimizer).__name__} at a learning rate of {optimizer.lr:g}, {steps} steps of {batch}"])
     writable(Path(out).parent)
     title = "from scratch" if scratch else f"fine-tuning, {recipe.method}"

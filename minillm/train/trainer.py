@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from ..nn import CrossEntropy, Module, Parameter
+from ..nn import IGNORE, CrossEntropy, Module, Parameter
 from .flat import Flat
 from .schedule import constant
-from .workers import Workers
+from .workers import Workers, split_rows
 
 
 class Diverged(ArithmeticError):
@@ -89,8 +89,11 @@ class Trainer:
 
     def loss(self, tokens, targets):
         """The loss of a batch, without a step: of the model as it is now."""
+        total = self.total or max(1, np.count_nonzero(targets != IGNORE))
+        parts = split_rows(targets, self.workers.n, self.workers.accumulate)      # for as little memory as a step
         with np.errstate(over="ignore", invalid="ignore"):
-            return CrossEntropy().forward(self.model.logits(tokens), targets, self.total)[0]
+            return sum(CrossEntropy().forward(self.model.logits(tokens[rows, :T]), targets[rows, :T], total)[0]
+                       for part in parts for rows, T in part)
 
 
 def links(thing):

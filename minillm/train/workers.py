@@ -42,6 +42,11 @@ class Workers:
         self.flat.use_gradient(self.views[0])
         return loss, math.sqrt(sum(self.team.run("reduce")))
 
+    def at_a_time(self, targets):
+        """[(rows, T)] of a batch with these targets: the largest piece of each worker, which may all be in memory together."""
+        parts = split_rows(targets, self.n, self.accumulate)
+        return [max(((len(rows), T) for rows, T in part), key=math.prod) for part in parts if part]
+
     def update(self, plan, clip):
         """One step of the optimizer, as planned, along `clip` times the gradient."""
         self.team.run("apply", plan, clip)
@@ -111,6 +116,12 @@ def split_rows(targets, n, accumulate=1):
     pieces = [order[start:stop] for start, stop in cut(sizes, limit)]
     pieces = [[(rows, int(lengths[rows[0]]))] for rows in pieces] + [[]] * (m - len(pieces))
     return [[piece for j in range(i, m // 2, n) for piece in pieces[j] + pieces[-1 - j]] for i in range(n)]
+
+
+def even_pieces(B, T, n, accumulate=1):
+    """[(rows, T)] that n workers have in memory at a time, of B rows of equal length; as `Workers.at_a_time`, without a batch."""
+    shares = [B // n + (rank < B % n) for rank in range(n)]
+    return [(math.ceil(share / accumulate), T) for share in shares if share]
 
 
 def cut(lengths, limit):
