@@ -134,7 +134,7 @@ for i, true, new in list(zip(document.ids[1:], np.exp(document.log_p), np.exp(lo
     excess = np.log(true / new)
     print(f"{words[i]:12s}{true:8.3f}{new:9.3f}{excess:8.3f}{'   <-' if abs(excess) > 0.3 else ''}")
 for name in world.general:
-    [(text, mistake)] = write_and_read(model, world, name, [lesson.rng(5)], 0.8)
+    [(text, mistake)] = write_and_read(model, world, [name], [lesson.rng(5)], 0.8)
     remark = f"breaks a rule: {mistake}" if mistake else "without a mistake"
     print(textwrap.fill(f"<{name}> {text}   [{remark}]", 110, subsequent_indent="    "))
 

@@ -71,7 +71,7 @@ lesson.expect("old kinds, before", p_old, "0.07 ± 0.03")
 lesson.expect("old kinds, after", f_old, "0.15 ± 0.07")
 
 for name, model in (("P", P), ("F", F)):
-    [(text, mistake)] = write_and_read(model, world, "story", [lesson.rng(3)])
+    [(text, mistake)] = write_and_read(model, world, ["story"], [lesson.rng(3)])
     remark = f"breaks a rule: {mistake}" if mistake else "without a mistake"
     print(textwrap.fill(f"{name}, asked for a story: {text}   [{remark}]", 110, subsequent_indent="    "))
 

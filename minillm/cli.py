@@ -39,6 +39,7 @@ from .train.own_data import PairTask, TextTask
 from .train.samples import TEMPERATURES, facts_of, flawless_world, numbers
 from .train.tasks import CONTEXT, SpecialTask, WorldTask
 from .train.trainer import Trainer
+from .train.workers import even_pieces
 
 
 def main(argv=None):
@@ -193,8 +194,9 @@ def run_inspect(args):
         return
     recipe = recipe_of(args.method)
     model = prepare(loaded.model, recipe)
-    tokens = np.zeros((args.batch, min(args.context or model.config.context, model.config.context)), int)
-    print("\n".join(announcement(Trainer(model, OPTIMIZERS[args.optimizer](), workers=args.workers), tokens)))
+    trainer = Trainer(model, OPTIMIZERS[args.optimizer](), workers=args.workers)
+    T = min(args.context or model.config.context, model.config.context)
+    print("\n".join(announcement(trainer, even_pieces(args.batch, T, trainer.workers.n))))
     answer(args, size(model))
 
 
@@ -361,8 +363,9 @@ def run_progress(args):
 
 
 def learned(args, command):
-    code, result = command(args)
-    answer(args, result)
+    with learner.terminal():
+        code, result = command(args)
+        answer(args, result)
     return code
 
 

@@ -251,6 +251,6 @@ def shares(written, kinds):
 def print_samples(loaded, world, seed):
     """The same beginning, continued by each model; and does it break a rule of novels?"""
     for name in MODELS:
-        [(text, mistake)] = write_and_read(loaded[name].model, world, world.special, [np.random.default_rng([seed, 3])])
+        [(text, mistake)] = write_and_read(loaded[name].model, world, [world.special], [np.random.default_rng([seed, 3])])
         print(f"\n{name} ({f'breaks a rule: {mistake}' if mistake else 'a novel without a mistake'}):")
         print(textwrap.indent(textwrap.fill(text, 100), "  "))

@@ -85,7 +85,7 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     not_others(out, kinds=("model", "adapter"))
     not_others(trajectory_of(out), kinds=("trajectory",))
     if announce:
-        announce([*announcement(run.trainer, run.batches.at(0)[0]),
+        announce([*announcement(run.trainer, run.trainer.workers.at_a_time(run.batches.at(0)[1])),
                   f"{type(optimizer).__name__} at a learning rate of {optimizer.lr:g}, {steps} steps of {batch}"])
     writable(out.parent)
     with alone(out):

@@ -155,7 +155,7 @@ def examples(models, task, seed):
     for name, loaded in models.items():
         rng, context, remark = np.random.default_rng([seed, 3]), loaded.model.config.context, ""
         if isinstance(task, WorldTask) and task.name in task.world.grammars:
-            [(text, mistake)] = write_and_read(loaded.model, task.world, task.name, [rng])
+            [(text, mistake)] = write_and_read(loaded.model, task.world, [task.name], [rng])
             remark = f" (breaks a rule: {mistake})" if mistake else " (without a mistake)"
         else:
             text = tell(loaded.model, loaded.tokenizer, task.probe(context)[0].beginning, context, rng)

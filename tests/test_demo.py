@@ -19,10 +19,11 @@ from minillm.finetune.store import load
 from minillm.gallery import RATES, gallery, train_missing
 from minillm.text.world import World
 from minillm.train.fit import Interrupted
+from minillm.train.samples import flawless, write_and_read
 from minillm.train.trainer import Trainer
 
 TINY = Plan(layers=2, heads=2, width=12, batch=4, pretraining_steps=12, documents=8, finetuning_batch=4, finetuning_steps=8,
-            bottleneck=3, test_documents=4, grid=4)
+            bottleneck=3, test_documents=4, samples=2, grid=4)
 DOMAINS = list(World().domains)
 
 
@@ -95,6 +96,21 @@ def test_the_numbers_are_those_of_the_saved_models(told):
     for name in MODELS:
         scores = task.score(load(told.out / f"{name}.npz").model, "test", TINY.test_documents)
         assert {domain: score.loss for domain, score in scores.items()} == pytest.approx(told.metrics["models"][name]["loss"])
+
+
+def test_texts_without_a_mistake_are_counted_and_mistakes_are_told(told):
+    """100 and 25 in a whole demo, here 2 and 1: of what a model was taught, and of what else it may know."""
+    world = World(3)
+    for name, facts in told.metrics["models"].items():
+        assert list(facts["flawless"]) == DOMAINS
+        for domain, found in facts["flawless"].items():
+            assert found.keys() == {"1", "0.7"}
+            assert all(one["n"] == (2 if domain == "novel" or name == "pretrained" else 1) for one in found.values())
+        model = load(told.out / f"{name}.npz").model
+        assert facts["flawless"]["novel"]["0.7"] == flawless(model, world, "novel", 2, 0.7, seed=3).facts()
+        [(text, mistake)] = write_and_read(model, world, ["novel"], [np.random.default_rng([3, 3])])
+        assert f"{name} (breaks a rule: {mistake}):\n" in told.printed and text.split()[0] in told.printed
+    assert "without a mistake at 1 / 0.7" in told.printed and "0 / 0 %" in told.printed
 
 
 def test_how_many_parameters_trained(told):

@@ -162,6 +162,31 @@ def test_what_has_no_two_components_is_refused(way, told):
         pca_plane([list(way)], [list(range(len(way)))], "end")
 
 
+@pytest.mark.parametrize("n", [2, 3, 50, 4000, 200_000])
+def test_a_way_along_one_line_has_no_two_components_in_any_draw(n):
+    for seed in range(40 if n < 10_000 else 3):
+        rng = np.random.default_rng([n, seed])
+        start, way = rng.normal(size=(2, n))
+        for t in ([0, 1, 2, 3], rng.normal(size=3), rng.normal(size=12), np.geomspace(1e-3, 10, 7)):
+            for points in (start + np.outer(t, way), (100 * start + np.outer(t, way)).astype(np.float32)):
+                with pytest.raises(ValueError, match="on one line"):
+                    pca_plane([list(points)], [list(range(len(t)))], "end")
+
+
+@pytest.mark.parametrize("bend", [1e-3, 0.1])
+@pytest.mark.parametrize("n", [2, 3, 50, 4000, 200_000])
+def test_a_way_that_bends_a_little_has_two_in_every_draw(n, bend):
+    for seed in range(40 if n < 10_000 else 3):
+        rng = np.random.default_rng([n, seed])
+        start, way, beside = rng.normal(size=(3, n))
+        beside -= way * (beside @ way) / (way @ way)
+        beside *= np.linalg.norm(way) / np.linalg.norm(beside)
+        t = np.linspace(0, 1, 6)
+        plane = pca_plane([list(start + np.outer(t, way) + bend * np.outer(t ** 2, beside))], [list(range(6))], "end")
+        assert [plane.u @ plane.u, plane.v @ plane.v, plane.u @ plane.v] == pytest.approx([1, 1, 0], abs=1e-4)
+        assert max(plane.project(start + x * way + bend * x ** 2 * beside)[1] for x in t) < 1e-6
+
+
 @pytest.mark.parametrize("centre", ["end", "start"])
 @pytest.mark.parametrize("steps", [list(range(21)), [0, 1, 2, 3, 10, 30, 100]], ids=["even", "uneven"])
 def test_the_shares_of_chance_are_those_of_simulated_walks(centre, steps, rng):

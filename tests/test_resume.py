@@ -12,12 +12,12 @@ import pytest
 
 from minillm import phases
 from minillm.cli import main
+from minillm.files import CheckpointError, alone, read_arrays, write_arrays
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.remedies import remedy_of
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain
 from minillm.train import fit as fit_module
-from minillm.train.checkpoint import CheckpointError, read_arrays
 from minillm.train.fit import Interrupted
 from minillm.train.muon import Muon
 from minillm.train.optimizers import SGD, AdamW
@@ -353,6 +353,131 @@ def test_another_method_cannot_be_resumed_with(generalist, text, tmp_path, cut, 
     for method in ("lora", "lora:rank=4"):
         assert run("finetune", "--base", generalist, "--out", tmp_path, "--resume", "--method", method) == 2
         assert "--method lora:rank=2; --resume cannot change that" in capsys.readouterr().err
+
+
+# ---- what a run is made from must be what it was
+
+def test_another_base_of_the_same_shape_is_refused_and_named(generalist, text, tmp_path, cut, capsys):
+    other = tmp_path / "other"
+    assert run(*command(text, other, steps=4)) == 0
+    cut(4)
+    assert run(*tuning(generalist, tmp_path / "out", "--text", text)) == 130
+    cut(None)
+    capsys.readouterr()
+    before = (tmp_path / "out" / "full.training.npz").read_bytes()
+    generalist.write_bytes((other / "pretrained.npz").read_bytes())
+    assert run("finetune", "--base", generalist, "--out", tmp_path / "out", "--resume") == 2
+    err = capsys.readouterr().err
+    assert "belongs to another run: it was begun with base" in err and err.count("\n") == 1
+    assert (tmp_path / "out" / "full.training.npz").read_bytes() == before
+
+
+def test_a_text_that_has_changed_is_refused_and_named(text, tmp_path, cut, capsys):
+    own = tmp_path / "own.txt"
+    own.write_text(text.read_text())
+    cut(4)
+    assert run(*command(own, tmp_path / "out")) == 130
+    cut(None)
+    own.write_text(text.read_text().replace("mill", "moll"))
+    capsys.readouterr()
+    assert run("pretrain", "--resume", "--out", tmp_path / "out") == 2
+    assert "belongs to another run: it was begun with" in capsys.readouterr().err
+
+
+def test_a_text_that_has_moved_is_the_same_text(text, tmp_path, cut, tmp_path_factory):
+    own, other = tmp_path / "own.txt", tmp_path_factory.mktemp("other")
+    own.write_text(text.read_text())
+    cut(4)
+    assert run(*command(own, tmp_path / "out")) == 130
+    cut(None)
+    pretrained_again = pretrain(TextTask(text, workers=2), {"context": 24, "n_layer": 2, "n_head": 2, "n_embd": 16},
+                                tmp_path / "out" / "pretrained.npz", optimizer=Muon(), steps=20, batch=4, seed=1)
+    assert run(*command(text, other)) == 0
+    assert_same_arrays(tmp_path / "out" / "pretrained.npz", other / "pretrained.npz")
+    assert pretrained_again.meta["task"]["digest"] == load(other / "pretrained.npz").meta["task"]["digest"]
+
+
+def test_the_number_of_workers_is_that_of_the_run_whatever_machine_goes_on(text, tmp_path, cut, monkeypatch, capsys):
+    """By default one for each core: two here, and three there. Sums in another order would have other bits."""
+    arguments = command(text, tmp_path / "out")
+    del arguments[arguments.index("--workers"):arguments.index("--workers") + 2]
+    monkeypatch.setattr("minillm.processes.cores", lambda: 2)
+    cut(4)
+    assert run(*arguments) == 130
+    cut(None)
+    monkeypatch.setattr("minillm.processes.cores", lambda: 3)
+    assert read_arrays(tmp_path / "out" / "pretrained.training.npz")[1]["inputs"]["workers"] == 2
+    capsys.readouterr()
+    assert run("pretrain", "--resume", "--out", tmp_path / "out", "--workers", 3) == 2
+    assert "it was begun with workers 2, and this is 3" in capsys.readouterr().err
+    assert run("pretrain", "--resume", "--out", tmp_path / "out") == 0
+    assert run(*command(text, tmp_path / "other")) == 0
+    assert_same_arrays(tmp_path / "out" / "pretrained.npz", tmp_path / "other" / "pretrained.npz")
+
+
+@pytest.mark.parametrize("optimizer, told", [(SGD, "rule Muon"), (lambda: Muon(lr=0.5), "lr 0.02"), (AdamW, "rule Muon")])
+def test_another_optimizer_is_refused_before_anything_is_changed(optimizer, told, text, tmp_path, cut):
+    cut(6)
+    with pytest.raises(Interrupted):
+        pretrained(text, tmp_path, Muon)
+    cut(None)
+    before = (tmp_path / "pretrained.training.npz").read_bytes()
+    with pytest.raises(CheckpointError, match=f"belongs to another run: it was begun with optimizer {told}"):
+        pretrained(text, tmp_path, optimizer)
+    assert (tmp_path / "pretrained.training.npz").read_bytes() == before
+
+
+def test_a_finished_run_is_called_finished(text, tmp_path, capsys):
+    assert run(*command(text, tmp_path)) == 0
+    assert run("pretrain", "--resume", "--out", tmp_path) == 2
+    assert "pretrained.npz is finished" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change, told", [
+    ({"steps": "Infinity"}, "steps"), ({"steps": float("inf")}, "steps"), ({"steps": 10 ** 400}, "steps"), ({"seed": -1}, "seed"),
+    ({"lr": "high"}, "lr"), ({"width": [16]}, "width"), ({"optimizer": "magic"}, "optimizer"),
+    ({"__class__": "x"}, "unrecognized"), ({"json": True, "workers": 0}, "workers"), ({"text": 7}, "7"),
+    ({"run": "rm"}, "unrecognized"), ({"text": ""}, "text")], ids=str)
+def test_options_in_a_file_are_checked_as_if_they_were_typed(change, told, unfinished_run, capsys):
+    path = unfinished_run / "pretrained.training.npz"
+    arrays, meta = read_arrays(path)
+    write_arrays(path, arrays, meta | {"options": meta["options"] | change})
+    capsys.readouterr()
+    assert run("pretrain", "--resume", "--out", unfinished_run) == 2
+    assert told in only_line(capsys)
+
+
+@pytest.mark.parametrize("change", [
+    {"steps_done": 21}, {"steps_done": 6}, {"steps_done": "7"}, {"steps_done": True}, {"history": []}, {"inputs": {}},
+    {"history": {"loss": [1.0] * 7}}, {"history": {"loss": ["1"] * 7, "validation": []}}, {"options": []},
+    {"inputs": {"workers": 10 ** 9}}], ids=str)
+def test_a_run_in_progress_with_a_spoiled_meta_is_refused_in_a_sentence(change, unfinished_run, capsys):
+    path = unfinished_run / "pretrained.training.npz"
+    arrays, meta = read_arrays(path)
+    write_arrays(path, arrays, meta | change)
+    capsys.readouterr()
+    assert run("pretrain", "--resume", "--out", unfinished_run) == 2
+    assert str(path) in only_line(capsys)
+
+
+def test_two_runs_in_one_folder(text, tmp_path, capsys):
+    """The second is told, and the first ends as if it were alone."""
+    with alone(tmp_path / "pretrained.npz"):
+        assert run(*command(text, tmp_path)) == 2
+    assert "another minillm is at work on" in only_line(capsys)
+    assert run(*command(text, tmp_path)) == 0 and no_leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pretrained.npz", "full.npz", "full.trajectory.npz"])
+def test_a_file_of_that_name_that_is_not_ours_stays(name, generalist, text, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    np.savez(out / name, mine=np.arange(3))
+    before = (out / name).read_bytes()
+    capsys.readouterr()
+    assert run(*(command(text, out) if name == "pretrained.npz" else tuning(generalist, out, "--text", text))) == 2
+    assert "has not written it" in capsys.readouterr().err
+    assert (out / name).read_bytes() == before and [path.name for path in out.iterdir()] == [name]
 
 
 # ---- the same, one floor below: every optimizer, every recipe

@@ -192,7 +192,7 @@ class Lab:
             raise Diverged(self.steps)
         return {"validation": validation, "test": self.judge(model, task), "flawless": self.flawless(model), "seconds": seconds,
                 "step_ms": 1e3 * statistics.median(times), "file_bytes": self.file_bytes(model, recipe),
-                "memory": memory(run.trainer, run.batches.at(0)[0])} | size(model)
+                "memory": memory(run.trainer, run.trainer.workers.at_a_time(run.batches.at(0)[1]))} | size(model)
 
     def judge(self, model, task):
         """{domain: {"excess": ..., "accuracy": ...}} on test texts, new and old; the loss, where no floor is known."""

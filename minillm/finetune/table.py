@@ -157,8 +157,8 @@ class Comparison:
             lines.append([name, *costs, lr, with_interval(found, "new") + note,
                           *([with_interval(found, "accuracy", 100, 1)] if answers else []), with_interval(found, "old"),
                           with_interval(found, "closed", 100, 1),
-                          *(" / ".join(with_interval(found, f"{age}_flawless_{t:g}", 100, 0) for t in TEMPERATURES)
-                            for age in flawless), bound + at_level])
+                          *(" / ".join(with_interval(found, f"{age}_flawless_{t:g}", 100, 0) for t in TEMPERATURES
+                                       if f"{age}_flawless_{t:g}" in found) for age in flawless), bound + at_level])
         return headings, lines
 
     def text(self):

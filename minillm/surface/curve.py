@@ -26,7 +26,7 @@ def train_curve(space, x, y, batches, steps, rng, lr=2e-3, clip=1.0, workers=Non
     m starts halfway between x and y. Each step draws t from U(0, 1) and takes a batch at phi(t); since dphi/dm = 2 t (1 - t), the
     chain rule gives   dL(phi(t))/dm = 2 t (1 - t) dL/dtheta.   The ends stay as they are.
 
-    batches     at(step) -> tokens, targets, and `total`, what a summed loss is divided by
+    batches     at(step) -> tokens, targets, and `total`, what a summed loss is divided by; None: the count in each batch
     """
     model = copy.deepcopy(space.put(x))
     model.trainable = True

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .plane import Plane
+from .plane import ONE_LINE, Plane, rounding
 
 PER_CENT = "{:.0%}".format
 
@@ -79,7 +79,8 @@ def pca_plane(ways, steps, centre):
         raise ValueError("some recorded weights are not numbers; leave out the run that diverged")
     s2, U = np.linalg.eigh(M @ M.T)
     s2, U = np.maximum(s2[::-1], 0), U[:, ::-1]
-    if len(s2) < 3 or s2[1] <= 1e-18 * s2[0]:
+    noise = len(M) * max(map(rounding, points)) ** 2
+    if len(s2) < 3 or not s2[1] > max(ONE_LINE ** 2 * s2[0], noise):
         found = f"there are {len(M)}" if len(s2) < 3 else "those recorded lie on one line"
         raise ValueError(f"principal components need at least three recorded points that span a plane; {found}")
     d = [M.T @ U[:, k] / np.sqrt(s2[k]) for k in range(2)]

@@ -1,7 +1,8 @@
 """From a folder of fine-tunings to a surface: which plane, which texts, and what has been measured already.
 
 All that is measured is kept in `surfaces/` in that folder, under a name that holds a hash of what it was measured from: models,
-ways, settings. So nothing is measured twice, nothing outdated is ever shown, and to draw in another style computes nothing.
+ways, a person's own text or pairs, settings. So nothing is measured twice, nothing outdated is ever shown, and to draw in another
+style computes nothing.
 """
 
 import hashlib
@@ -10,12 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..files import Arrays, CheckpointError, alone, opened, writable, write_arrays
+from ..files import Arrays, CheckpointError, alone, opened, read_meta, writable, write_arrays
+from ..files import digest as file_digest
 from ..finetune.store import Loaded
 from ..processes import parallel_map
 from ..progress import progress
 from ..text.batches import texts_of
 from ..text.generate import tell
+from ..train.own_data import candidates, found_again
 from .curve import bezier, train_curve
 from .data import Profile, Surface, lost
 from .directions import curvature_plane, pca_plane, random_plane
@@ -247,7 +250,7 @@ def texts_on_the_way(family, names, workers=None):
 
 
 def kept_as(folder, what, names, *settings):
-    """(key, file): the name for what is measured from these models."""
+    """(key, file): the name for what is measured from these models. ValueError if the text of one of them is another now."""
     runs = [name for name in names if name != ORIGIN] or runs_in(folder)[:1]
     base, files = files_of(folder, runs)
     digest = hashlib.sha256(repr((MEASURED, what, names, settings)).encode())
@@ -255,6 +258,10 @@ def kept_as(folder, what, names, *settings):
         with opened(path) as file:
             while part := file.read(1 << 20):
                 digest.update(part)
+    for path in (base, *files[::2]):                        # of all models; a text or pairs that they learned from may be edited
+        task = read_meta(path).get("task") or {}
+        if "path" in task and candidates(task, path.parent):
+            digest.update(file_digest(found_again(task, path.parent)).encode())
     key = digest.hexdigest()[:12]
     return key, Path(folder) / "surfaces" / f"{what}-{key}.npz"
 

@@ -128,15 +128,20 @@ def relative(path, folder):
     return path
 
 
+def candidates(facts, folder):
+    """The files that may be the data of a model in a folder."""
+    folder, name = Path(folder or ""), Path(facts["path"]).name
+    return [path for path in dict.fromkeys((folder / facts["path"], folder / name, Path(name))) if os.path.isfile(path)]
+
+
 def found_again(facts, folder):
     """The file with the data that a model remembers (`facts`): where it was then, beside the model, or here.
 
     A file that is not, to the bit, the one that was learned from is not taken. ValueError if there is none.
     """
-    folder, name = Path(folder or ""), Path(facts["path"]).name
-    there = [path for path in dict.fromkeys((folder / facts["path"], folder / name, Path(name))) if os.path.isfile(path)]
+    there = candidates(facts, folder)
     if not there:
-        raise ValueError(f"there is no file {folder / facts['path']}; put it there, or beside the model")
+        raise ValueError(f"there is no file {Path(folder or '') / facts['path']}; put it there, or beside the model")
     for path in there:
         if facts.get("digest") in (None, digest(path)):
             return path

@@ -60,9 +60,9 @@ class Flawless:
 
 
 def flawless(model, world, domain, n=100, temperature=1.0, seed=0, workers=None):
-    """Flawless of n texts of a domain: each is written from <begin> and the tag to its end, or to the end of the context.
+    """Flawless of n texts of a domain, n > 0: each is written from <begin> and the tag to its end, or the end of the context.
 
-    The random numbers of the i-th text are the same for every model, domain and temperature.
+    The i-th text has the same random numbers for every model, domain and temperature.
     """
     return flawless_world(model, world, {domain: n}, (temperature,), seed, workers)[domain][temperature]
 
@@ -70,28 +70,31 @@ def flawless(model, world, domain, n=100, temperature=1.0, seed=0, workers=None)
 def flawless_world(model, world, numbers, temperatures=TEMPERATURES, seed=0, workers=None):
     """{domain: {temperature: Flawless}}, of as many texts as `numbers` says for each domain; nothing where that is 0."""
     def work(job):
-        domain, temperature, first, n = job
-        rngs = np.random.default_rng([seed, first]).spawn(n)
-        return [found for found in write_and_read(model, world, domain, rngs, temperature) if found[1]]
+        temperature, texts = job
+        rngs = [np.random.default_rng([seed, i]) for _, i in texts]
+        return write_and_read(model, world, [domain for domain, _ in texts], rngs, temperature)
 
-    jobs = [(domain, temperature, first, min(BATCH, number - first)) for domain, number in numbers.items()
-            for temperature in temperatures for first in range(0, number, BATCH)]
+    texts = [(domain, i) for domain, number in numbers.items() for i in range(number)]
+    jobs = [(temperature, texts[i:i + BATCH]) for temperature in temperatures for i in range(0, len(texts), BATCH)]
     found = {domain: {temperature: Flawless(number, []) for temperature in temperatures}
              for domain, number in numbers.items() if number}
-    for (domain, temperature, *_), mistakes in zip(jobs, list(parallel_map(work, jobs, workers))):
-        found[domain][temperature].mistakes.extend(mistakes)
+    for (temperature, texts), written in zip(jobs, list(parallel_map(work, jobs, workers))):
+        for (domain, _), (text, sentence) in zip(texts, written):
+            if sentence:
+                found[domain][temperature].mistakes.append((text, sentence))
     return found
 
 
-def write_and_read(model, world, domain, rngs, temperature=0.7):
-    """[(text, its first mistake in a sentence, or None)]: one text of a domain for each generator of random numbers."""
-    beginning, room = world.beginning(domain), model.config.context
+def write_and_read(model, world, domains, rngs, temperature=0.7):
+    """[(text, its first mistake in a sentence, or None)]: a text of each of some domains, each with its own random numbers."""
+    beginnings = [world.beginning(domain) for domain in domains]
+    given = len(beginnings[0])
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            texts = write(model, [beginning] * len(rngs), room - len(beginning), rngs, temperature, stop=world.tokenizer.ids[END])
+            texts = write(model, beginnings, model.config.context - given, rngs, temperature, stop=world.tokenizer.ids[END])
     except ValueError:
-        return [("", "nothing can be written, as the logits are not numbers")] * len(rngs)
-    return [read(world, domain, ids[len(beginning):]) for ids in texts]
+        return [("", "nothing can be written, as the logits are not numbers")] * len(domains)
+    return [read(world, domain, ids[given:]) for domain, ids in zip(domains, texts)]
 
 
 def read(world, domain, ids):

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from ..nn import CrossEntropy, Module, Parameter
+from ..nn import IGNORE, CrossEntropy, Module, Parameter
 from .flat import Flat
 from .schedule import constant
-from .workers import Workers
+from .workers import Workers, split_rows
 
 
 class Diverged(ArithmeticError):
@@ -56,12 +56,11 @@ class Trainer:
         Diverged if that is not a number; ValueError if the model is another's by now, see `check`.
         """
         self.check()
-        total = self.total or max(1, np.count_nonzero(targets >= 0))
         if self.rates:
             factors = self.rates(self.steps_done)
             self.flat.set_scale(factors)
             self.frozen = tuple(name for name in self.flat.parameters if factors[name] == 0)
-        loss, norm = self.workers.forward_backward(tokens, targets, total, self.frozen)
+        loss, norm = self.workers.forward_backward(tokens, targets, self.total, self.frozen)
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(self.steps_done + 1)
         # g <- g min(1, clip / |g|): the direction stays, and one strange batch cannot throw the weights far.
@@ -90,8 +89,11 @@ class Trainer:
 
     def loss(self, tokens, targets):
         """The loss of a batch, without a step: of the model as it is now."""
+        total = self.total or max(1, np.count_nonzero(targets != IGNORE))
+        parts = split_rows(targets, self.workers.n, self.workers.accumulate)      # for as little memory as a step
         with np.errstate(over="ignore", invalid="ignore"):
-            return CrossEntropy().forward(self.model.logits(tokens), targets, self.total)[0]
+            return sum(CrossEntropy().forward(self.model.logits(tokens[rows, :T]), targets[rows, :T], total)[0]
+                       for part in parts for rows, T in part)
 
 
 def links(thing):

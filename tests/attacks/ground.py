@@ -45,15 +45,14 @@ class Result:
 def prepare_to_fork():
     """Import what commands import late, and make films short: they are not what is attacked here."""
     import concurrent.futures.process  # noqa: F401
-    import functools
     import zipfile  # noqa: F401
+
+    from tiny.sitecustomize import shorten_films
 
     from minillm import bench, cli, demo, draw, gallery, live, report  # noqa: F401
 
-    for name in ("animate", "player", "player_html"):
-        make = getattr(draw, name, None)
-        if make and not isinstance(make, functools.partial):
-            setattr(draw, name, functools.partial(make, frames=3))
+    if not hasattr(draw.player, "keywords"):        # not yet shortened, by the suite
+        shorten_films(draw)
     gc.freeze()
 
 
@@ -231,6 +230,8 @@ def place_of(err):
               if re.search(r'File ".*/minillm/[^"]*", line', line)]
     last = next((line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception|Interrupt|Warning|Exit)\b", line)),
                 lines[-1])
+    if last == "KeyboardInterrupt" and places and places[-1].endswith(":<module>"):
+        return "KeyboardInterrupt while it is imported"
     return f"{gist(last)[:110]}   in {places[-1] if places else '?'}"
 
 

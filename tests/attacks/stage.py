@@ -2,9 +2,10 @@
 
 Each part is a folder of its own:
     w    a toy-world model and a specialist by each method       t    a model of a text, a specialist, texts and pairs
-    cut  two runs that were killed half-way                      s    a run with kept surfaces
-    c    a comparison                                            d    a demo with its gallery
-    b    a workbook
+    r    a run of two of those specialists                       s    the same with kept surfaces
+    e    a demo                                                  d    the same with its gallery
+    c    a comparison                                            b    a workbook
+    cut  two runs that were killed half-way
 """
 
 import json
@@ -28,9 +29,10 @@ WORDS = "the quick brown fox jumps over the lazy dog and runs home "
 
 def tiny_demo():
     """In a fork: let `demo --quick` take a second instead of half a minute."""
+    from tiny.sitecustomize import shorten_demo
+
     from minillm import demo
-    demo.QUICK = demo.Plan(layers=1, heads=2, width=8, batch=4, pretraining_steps=12, documents=8, finetuning_batch=4,
-                           finetuning_steps=6, bottleneck=2, test_documents=2, grid=3)
+    shorten_demo(demo)
 
 
 def cut_after(saves):
@@ -98,11 +100,15 @@ class Stage:
                  "lora:rank=2",
                  "--out", "cut", before=cut, code=137)
 
-    def make_s(self):
+    def make_r(self):
         self.need("w")
-        (self.folder / "s").mkdir()
+        (self.folder / "r").mkdir()
         for name in ("pretrained", "full", "full.trajectory", "lora", "lora.trajectory"):
-            shutil.copy(self.folder / "w" / f"{name}.npz", self.folder / "s")
+            shutil.copy(self.folder / "w" / f"{name}.npz", self.folder / "r")
+
+    def make_s(self):
+        self.need("r")
+        shutil.copytree(self.folder / "r", self.folder / "s")
         self.run("surface", "s", "--grid", "3", "--plots", "p", "--workers", "1")
         self.run("surface", "s", "--view", "line", "--models", "pretrained", "full", "--plots", "p", "--workers", "1")
         self.run("report", "s", "--grid", "3", "--documents", "2", "--workers", "1", "--out", "p/report.html")
@@ -111,10 +117,15 @@ class Stage:
         self.need("w")
         self.run(*COMPARE)
 
+    def make_e(self):
+        self.run(*["e" if word == "d" else word for word in DEMO], before=tiny_demo)
+
     def make_d(self):
-        self.run(*DEMO, before=tiny_demo)
+        self.need("e")
+        shutil.copytree(self.folder / "e", self.folder / "d")
         self.run("gallery", "d", "--plots", "p", "--grid", "3", "--workers", "2")
 
     def make_b(self):
         for argv in (["lesson", "1", "--start"], ["hint", "1"], ["check", "1", "--seed", "1"]):
             self.run(*argv, "--workbook", "b", code=1 if argv[0] == "check" else 0)
+        (self.folder / "b" / "slow.py").write_text("import time\ntime.sleep(1.5)\n")

@@ -1,0 +1,225 @@
+"""Tiny runs of the long commands in true processes, to be killed and interrupted; and whether they end as they should."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+import zipfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from ground import MARK, attempts, ends, marked, scratch_folder, text_of
+from stage import COMPARE, TINY
+
+HERE = Path(__file__).parent
+PATIENCE = 10           # seconds for a command to end when it was told to
+LONG = 120              # for one that is left in peace, on a machine with other things to do
+UNFINISHED = "*.training.npz"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command that takes some seconds. `again` is how it goes on when it was stopped: with --resume where there is something to
+    resume, as the same command, or not at all."""
+    name: str
+    argv: tuple
+    parts: str = ""
+    again: str = ""             # "resume", "same" or ""
+    ok: tuple = (0,)
+    weight: float = 1
+
+
+def jobs():
+    pretraining = (*TINY, "--steps", "90", "--save-every", "7", "--out", "o")
+    tuning = ("--base", "w/pretrained.npz", "--documents", "16", "--batch", "4", *pretraining[-6:])
+    several = COMPARE[1:-4]         # without --workers and --out
+    two = ("--models", "full", "lora")
+    views = [("three",), ("pca",), ("random", *two[:2]), ("hessian", *two[:2]), ("curve", *two), ("line", *two)]
+    found = []
+    for n in ("1", "2"):
+        workers = ("--workers", n)
+        found += [
+            Job(f"pretrain, {n}", ("pretrain", *pretraining, *workers), "", "resume", weight=2),
+            Job(f"finetune full, {n}", ("finetune", *tuning, *workers), "w", "resume"),
+            Job(f"finetune ia3, {n}", ("finetune", *tuning, "--method", "ia3", "--remedy", "ewc", *workers), "w", "resume"),
+            Job(f"compare, {n}", ("compare", *several, "--out", "o", "--rates", "3", "--steps", "20", *workers), "w", "same",
+                weight=2),
+            Job(f"demo, {n}", ("demo", "--quick", "--out", "o", "--plots", "p", *workers), "", "demo", weight=0.5),
+            Job(f"evaluate, {n}", ("evaluate", "w/lora.npz", "--documents", "300", *workers), "w"),
+            Job(f"sharpness, {n}", ("sharpness", "w/full.npz", "--top", "3", *workers), "w"),
+            Job(f"report, {n}", ("report", "r", "--grid", "3", "--documents", "9", *workers), "r", "same"),
+            *(Job(f"surface {view}, {n}", ("surface", "r", "--view", view, *more, "--grid", "9", "--plots", "p", *workers), "r",
+                  "same", weight=0.5) for view, *more in views)]
+    return found + [
+        Job("gallery, 2", ("gallery", "e", "--plots", "p", "--grid", "3", "--workers", "2"), "e", "same", weight=0.2),
+        Job("generate", ("generate", "w/lora.npz", "--tokens", "2000", "--count", "3"), "w", weight=2),
+        Job("gradcheck", ("gradcheck",), weight=2),
+        Job("bench", ("bench", "--size", "lesson", "--seconds", "2"), weight=2),
+        Job("lesson", ("lesson", "1", "--run", "--quick"), weight=2),
+        Job("check", ("check", "1", "b/slow.py", "--workbook", "b"), "b", ok=(0, 1), weight=2),
+        Job("inspect", ("inspect", "w/pretrained.npz", "--method", "lora", "--batch", "200"), "w")]
+
+
+class Run:
+    """A command that has been started, in a session of its own; all that descends from it bears a mark."""
+
+    def __init__(self, argv, folder, terminal=False, **more):
+        self.mark, self.start = uuid.uuid4().hex, time.perf_counter()
+        self.out, self.err = (open(Path(folder).parent / f"{self.mark}.{what}", "w+b") for what in ("out", "err"))  # noqa: SIM115
+        self.terminal, far = pty.openpty() if terminal else (None, self.err)
+        environment = os.environ | {MARK: self.mark, "PYTHONPATH": str(HERE / "tiny")} | more
+        self.process = subprocess.Popen([sys.executable, "-m", "minillm", *argv], cwd=folder, env=environment, stdout=self.out,
+                                        stderr=far, stdin=subprocess.DEVNULL, start_new_session=True)
+        if terminal:
+            os.close(far)
+
+    def send(self, number, group=False):
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                (os.killpg if group else os.kill)(self.process.pid, number)
+
+    def wait(self, seconds):
+        """Whether it ended in time. What it writes to a terminal is read, or it would have to wait."""
+        until = time.perf_counter() + seconds
+        while self.process.returncode is None and time.perf_counter() < until:
+            if ends(self.process.pid, 0.05 if self.terminal else max(0, until - time.perf_counter())):
+                self.read_terminal()
+                self.process.wait()
+                return True
+            self.read_terminal()
+        return self.process.returncode is not None
+
+    def read_terminal(self):
+        if self.terminal:
+            os.set_blocking(self.terminal, False)
+            with contextlib.suppress(OSError):
+                while piece := os.read(self.terminal, 65536):
+                    self.err.write(piece)
+
+    def over(self, patience=2.0):
+        """End what is left of it. Returns (exit code, stdout, stderr, how many processes lived on though it had ended)."""
+        orphans, until = marked(self.mark), time.perf_counter() + patience
+        while orphans and time.perf_counter() < until:
+            time.sleep(0.05)
+            orphans = marked(self.mark)
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+        if self.terminal:
+            self.read_terminal()
+            os.close(self.terminal)
+        names = self.out.name, self.err.name
+        found = self.process.returncode, text_of(self.out), text_of(self.err), len(orphans)
+        for name in names:
+            os.unlink(name)
+        return found
+
+
+class Undisturbed:
+    """How a job ends when nothing happens to it, and how long it takes."""
+
+    def __init__(self, stage, job):
+        with scratch_folder() as outer:
+            box = set_up(stage, outer, job)
+            start = time.perf_counter()
+            code, out, err, _ = finish(job.argv, box)
+            self.seconds = time.perf_counter() - start
+            if code not in job.ok:
+                raise SystemExit(f"{job.name} does not work: exit {code}\n{err}")
+            self.end = end_of(box)
+
+
+def in_peace(stage, jobs, at_a_time):
+    """{name: Undisturbed} of jobs, measured on a machine as busy as it will be."""
+    found = {job.name: end for job, end in zip(jobs, attempts(partial(Undisturbed, stage), jobs, at_a_time))}
+    print("in peace: " + ", ".join(f"{name} {end.seconds:.1f} s" for name, end in found.items()), flush=True)
+    return found
+
+
+def set_up(stage, outer, job):
+    box = outer / "box"
+    box.mkdir()
+    stage.copy(box, *job.parts)
+    return box
+
+
+def finish(argv, box):
+    run = Run(argv, box)
+    late = not run.wait(LONG)
+    code, out, err, orphans = run.over()
+    return ("hang" if late else code), out, err, orphans
+
+
+def go_on(job, box):
+    """The words that go on with what was stopped."""
+    if job.again == "demo" and (box / "o/demo.json").exists():
+        return [*job.argv, "--resume"]
+    if job.again == "resume" and list((box / "o").glob(UNFINISHED)):
+        return [*job.argv, "--resume"]
+    return list(job.argv)
+
+
+# What is compared.
+
+CLOCK = re.compile(r"second|_ms$| ms$|^key$")
+
+
+def end_of(box):
+    """{file: what is in it, without times}, of all files. Of pictures and tables only that they are there.
+
+    Surfaces are named by what they were measured from, the seconds that this took included: files of which only such a name
+    differs are told apart by their order.
+    """
+    found = {}
+    for path in sorted(box.rglob("*")):
+        if path.is_file():
+            name = re.sub(r"-[0-9a-f]{12}\.", "-#.", str(path.relative_to(box)))
+            found.setdefault(name, []).append(content(path))
+    return {f"{name} {i or ''}".rstrip(): what for name, those in found.items() for i, what in enumerate(sorted(those, key=repr))}
+
+
+def content(path):
+    if path.suffix == ".npz":
+        try:
+            with zipfile.ZipFile(path) as file:
+                meta = without_clock(json.loads(file.read("meta.json")))
+            with np.load(path) as file:
+                return meta, {name: (file[name].dtype.str, file[name].shape, file[name].tobytes()) for name in file.files
+                              if name != "meta.json"}
+        except Exception as error:
+            return f"not whole: {error}"
+    if path.suffix == ".json":
+        try:
+            return without_clock(json.loads(path.read_text()))
+        except ValueError as error:
+            return f"not whole: {error}"
+    return None
+
+
+def without_clock(value):
+    if isinstance(value, dict):
+        return {name: without_clock(inner) for name, inner in value.items() if not CLOCK.search(name)}
+    return [without_clock(inner) for inner in value] if isinstance(value, list) else value
+
+
+def differences(end, found):
+    """What is not as in an undisturbed run, in words."""
+    words = [f"{name} is missing" for name in end if name not in found]
+    words += [f"{name} is too many" for name in found if name not in end]
+    words += [f"{name} is another" for name in end if name in found and end[name] != found[name]]
+    return re.sub(r"[0-9a-f]{12,}", "#", ", ".join(words[:3])) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
+
+
+def strays(end, box):
+    """Files that an undisturbed run would not have, other than an unfinished run; in words."""
+    return ", ".join([name for name in end_of(box) if name not in end and not Path(name).match(UNFINISHED)][:3])
