@@ -218,6 +218,7 @@ def work(session, folder, pipe, pipes_of_parent):
     """A worker's life."""
     for other in pipes_of_parent:      # so that each pipe ends with the process that has it
         other.close()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     heard = settle(session.config, folder)
     items = {None: None} | dict(enumerate(session.items))
     try:

@@ -7,6 +7,7 @@ printed it. Here the texts are held against the record, the record against the c
 import ast
 import re
 import runpy
+import signal
 import sys
 
 import pytest
@@ -83,7 +84,10 @@ def desk(monkeypatch, tmp_path):
         monkeypatch.syspath_prepend(ROOT / "lessons")
         monkeypatch.setattr("common.PLOTS", tmp_path)
         monkeypatch.setattr(sys, "argv", ["lesson.py", *options])
-    return sit
+        monkeypatch.setattr(sys, "excepthook", sys.excepthook)      # it is put back with the rest; a lesson sets its own
+    before = signal.getsignal(signal.SIGINT)
+    yield sit
+    signal.signal(signal.SIGINT, before)      # this, too
 
 
 @pytest.mark.parametrize("name", SHORT)
