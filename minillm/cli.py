@@ -452,7 +452,7 @@ def print_price(task, split, documents):
 
 def keep_base(base, out, option):
     """ValueError if a result would be written over the base that it was made from."""
-    if Path(out).resolve() == Path(base).resolve():
+    if os.path.realpath(out) == os.path.realpath(base):
         raise ValueError(f"the result would be written over {base}, from which it is made; choose another {option}")
 
 

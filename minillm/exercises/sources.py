@@ -58,7 +58,7 @@ def at_home(folder):
 
 def folder_of(path):
     """The folder in which a file really lies: Python imports from there, even if the file is a link elsewhere."""
-    return Path(path).resolve().parent
+    return Path(os.path.realpath(path)).parent
 
 
 def compiled(path, folder):
