@@ -30,11 +30,12 @@ from .train.checkpoint import save_model
 from .train.evaluate import evaluate_documents, evaluate_text, evaluate_world
 from .train.muon import Muon
 from .train.optimizers import SGD, AdamW
+from .train.samples import flawless
 from .train.schedule import warmup_cosine, warmup_linear
 from .train.trainer import Trainer
 
 __all__ = ["AdamW", "Adapters", "BottleneckAdapter", "CharTokenizer", "Config", "DoRA", "DocumentBatches", "Full", "GPT", "Head",
            "IA3", "LoRA", "Muon", "Partial", "PrefixTuning", "PromptTuning", "SGD", "StreamBatches", "Trainer",
            "WordTokenizer", "World", "WorldBatches", "__version__", "evaluate_documents", "evaluate_text",
-           "evaluate_world", "generate", "generate_batch", "load", "merge", "recipe_of", "save_model",
+           "evaluate_world", "flawless", "generate", "generate_batch", "load", "merge", "recipe_of", "save_model",
            "save_specialist", "trainable_table", "warmup_cosine", "warmup_linear"]
