@@ -21,7 +21,7 @@ from ..schema import anything, maybe, number, one_of, record, table, whole
 from ..train.checkpoint import fingerprint
 from ..train.evaluate import evaluate_documents
 from ..train.optimizers import AdamW
-from ..train.samples import facts_of, flawless_world, numbers
+from ..train.samples import TEMPERATURES, facts_of, flawless_world, numbers
 from ..train.tasks import SpecialTask, WorldTask, identity, task_of
 from ..train.trainer import Diverged
 from .methods import Full, recipe_of
@@ -135,9 +135,14 @@ class Lab:
         self.new = self.task(1).name
         self.old = [name if name != self.new else f"{name}, the old" for name in self.old_task.learned]
         self.measures = tuple("excess" if isinstance(task, WorldTask) else "loss" for task in (self.task(1), self.old_task))
+        self.texts = {}                                     # how many it writes of each kind, to be judged by the grammar
+        if isinstance(self.old_task, WorldTask):
+            self.texts = numbers(self.old_task.world, [*self.old, self.new], [self.new], samples)
         judged = record({"excess": number(), "accuracy": maybe(number(0, 1))})
+        shares = table(record({"share": number(0, 1)}), [f"{temperature:g}" for temperature in TEMPERATURES])
         done = record({"validation": number(), "test": table(judged, [self.new, *self.old]), "seconds": number(0),
-                       "step_ms": number(0), "file_bytes": whole(), "memory": table(number(0)), "trainable_parameters": whole(),
+                       "flawless?": table(shares, [name for name, n in self.texts.items() if n]), "step_ms": number(0),
+                       "file_bytes": whole(), "memory": table(number(0)), "trainable_parameters": whole(),
                        "total_parameters": whole(1)})
         ended = record({"status": one_of("done", "diverged")})
         self.form = record({"cell": table(anything), "result": lambda value, where: (
@@ -202,11 +207,7 @@ class Lab:
 
     def flawless(self, model):
         """{domain: {"1": {"share": ..., ...}, "0.7": ...}} of texts that it writes, new and old; {} where there is no grammar."""
-        if not isinstance(self.old_task, WorldTask):
-            return {}
-        world = self.old_task.world
-        return facts_of(flawless_world(model, world, numbers(world, [*self.old, self.new], [self.new], self.samples),
-                                       workers=self.workers))
+        return facts_of(flawless_world(model, self.old_task.world, self.texts, workers=self.workers)) if self.texts else {}
 
     def score(self, model, task, split):
         """The Score of what is new, and of nothing else."""
