@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -90,10 +91,11 @@ class Ignorant:
 
 
 @pytest.fixture(scope="module")
-def training_documents():
-    """3000 documents of the general domains and 300 novels, none of the test split."""
+def ngram():
+    """ngram(n, smoothing), trained on 3000 documents of the general domains and 300 novels, none of the test split; each once."""
     novels = [document.ids for document in WORLD.documents(WORLD.special, 300, "train")]
-    return WORLD.mixed_ids(3000, 1, 0) + novels
+    documents = WORLD.mixed_ids(3000, 1, 0) + novels
+    return cache(lambda n, smoothing: NGram(n, documents, smoothing))
 
 
 # ---- the floor is reached by who knows all, and by nobody else
@@ -111,17 +113,17 @@ def test_who_knows_the_grammar_stands_exactly_on_the_floor(name):
 @every_domain
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("smoothing", [1.0, 0.01])
-def test_no_ngram_is_below_the_floor(name, n, smoothing, training_documents):
-    score = evaluate_documents(NGram(n, training_documents, smoothing), WORLD.documents(name, 60))
+def test_no_ngram_is_below_the_floor(name, n, smoothing, ngram):
+    score = evaluate_documents(ngram(n, smoothing), WORLD.documents(name, 60))
     assert score.excess > -3 * score.stderr
     assert score.excess > 0.1                                    # and in fact far above it: it forgets what was said
     assert score.stderr > 0
 
 
-def test_ngrams_do_learn(training_documents):
+def test_ngrams_do_learn(ngram):
     """So the test above is about models that know something."""
     loss = [evaluate_documents(model, WORLD.documents("story", 60)).loss
-            for model in (Ignorant(), NGram(1, training_documents), NGram(3, training_documents, 0.01))]
+            for model in (Ignorant(), ngram(1, 1.0), ngram(3, 0.01))]
     assert loss[0] > loss[1] + 0.5 > loss[2] + 1
 
 
