@@ -181,10 +181,10 @@ def unpack(model, theta, shapes):
         raise ValueError(f"{odd[0][:60]} differs in name or shape")
     if list(trains) != list(shapes):
         raise ValueError("its parts are in another order")
-    if any(p.data.dtype != theta.dtype for p in trains.values()):
-        raise ValueError(f"its numbers are of type {theta.dtype}")
     if theta.shape != (sum(p.size for p in trains.values()),):
         raise ValueError(f"there are {theta.size} numbers, but {sum(p.size for p in trains.values())} parameters")
+    if any(p.data.dtype != theta.dtype for p in trains.values()):
+        raise ValueError(f"its numbers are of type {theta.dtype}")
     start = 0
     for name in shapes:
         p = trains[name]
