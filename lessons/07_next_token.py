@@ -21,6 +21,7 @@ from minillm import World, evaluate_world, generate
 from minillm.draw.style import LIGHT
 from minillm.nn import Softmax
 from minillm.train.evaluate import pooled
+from minillm.train.samples import read
 
 lesson = Lesson(7, "the next token")
 world, trained = World(lesson.seed), generalist(lesson)
@@ -205,13 +206,16 @@ lesson.expect("floor", losses["floor"] / np.log(2), "0.80 ± 0.05")
 # ## It writes
 #
 # Temperature divides the scores before softmax (at 0 nothing is drawn: the likeliest word is taken): below 1 the likely
-# becomes likelier, above 1 all becomes more alike.
+# becomes likelier, above 1 all becomes more alike. The program that writes reports can also read them, and names the first
+# word that it could not have written.
 
 # %%
 prompt = world.documents("report", 1)[0].ids[:2]
 for temperature in (0.0, 0.8, 2.0):
     out = generate(trained, prompt, CONTEXT - 2, lesson.rng(3), temperature, stop=world.tokenizer.ids["<end>"])
-    print(textwrap.fill(f"temperature {temperature}: {world.tokenizer.decode(out[2:])}", 110, subsequent_indent="    "))
+    text, mistake = read(world, "report", out[2:])
+    remark = f"breaks a rule: {mistake}" if mistake else "without a mistake"
+    print(textwrap.fill(f"temperature {temperature}: {text}   [{remark}]", 110, subsequent_indent="    "))
 
 # %% [markdown]
 # ## See: where does it look?

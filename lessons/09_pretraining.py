@@ -14,10 +14,10 @@
 import textwrap
 
 import numpy as np
-from common import CONTEXT, Lesson, copy_of, generalist_file, new_generalist, save_generalist, settings
+from common import Lesson, copy_of, generalist_file, new_generalist, save_generalist, settings
 from tqdm import tqdm
 
-from minillm import World, draw, evaluate_world, generate
+from minillm import World, draw, evaluate_world
 from minillm.draw.style import LIGHT, colors
 from minillm.draw.surface import contours, mark, trail
 from minillm.surface.directions import filter_normalised, pca_plane, random_plane, random_walk_shares
@@ -25,6 +25,7 @@ from minillm.surface.measure import measure_surface
 from minillm.surface.recorder import Recorder
 from minillm.surface.space import Probe, Space
 from minillm.train.evaluate import mean_excess, pooled, token_log_p
+from minillm.train.samples import write_and_read
 
 lesson = Lesson(9, "pretraining, and what a surface can show")
 world = World(lesson.seed)
@@ -133,10 +134,9 @@ for i, true, new in list(zip(document.ids[1:], np.exp(document.log_p), np.exp(lo
     excess = np.log(true / new)
     print(f"{words[i]:12s}{true:8.3f}{new:9.3f}{excess:8.3f}{'   <-' if abs(excess) > 0.3 else ''}")
 for name in world.general:
-    ids = generate(model, world.documents(name, 1)[0].ids[:2], CONTEXT - 2, lesson.rng(5), 0.8, stop=world.tokenizer.ids["<end>"])
-    text = [words[i] for i in ids[2:] if words[i] != "<end>"]
-    verdict = "right" if world.domains[name].accepts(text) else "wrong somewhere"
-    print(textwrap.fill(f"<{name}> {world.tokenizer.join(text)}   [{verdict}]", 110, subsequent_indent="    "))
+    [(text, mistake)] = write_and_read(model, world, [name], [lesson.rng(5)], 0.8)
+    remark = f"breaks a rule: {mistake}" if mistake else "without a mistake"
+    print(textwrap.fill(f"<{name}> {text}   [{remark}]", 110, subsequent_indent="    "))
 
 # %% [markdown]
 # ## What a surface can show

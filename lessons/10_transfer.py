@@ -82,7 +82,8 @@ def run(job):
 
 longer = ("scratch", SIZES[-1], 0, 5 * STEPS)                                       # one run more, for later
 jobs = [longer] + [(start, n, draw, STEPS) for start in RATES for n in SIZES for draw in range(DRAWS)]
-results = dict(zip(jobs, tqdm(parallel_map(run, jobs), total=len(jobs), desc="trainings", disable=None)))
+with tqdm(total=len(jobs), desc="trainings", disable=None) as bar:
+    results = dict(zip(jobs, parallel_map(run, jobs, each=lambda _: bar.update())))
 found, own = ({(start, n): [results[start, n, draw, STEPS][k] for draw in range(DRAWS)] for start in RATES for n in SIZES}
               for k in (0, 1))
 untouched = novel_excess(base)

@@ -15,7 +15,7 @@
 import textwrap
 
 import numpy as np
-from common import CONTEXT, Lesson, copy_of, generalist
+from common import Lesson, copy_of, generalist
 
 from minillm import AdamW, Full, World, evaluate_world
 from minillm.draw.labels import place
@@ -24,8 +24,8 @@ from minillm.finetune.remedies import EWC, L2SP, Remedy, Replay, interpolate
 from minillm.finetune.specialist import specialise
 from minillm.nn import CrossEntropy
 from minillm.text.batches import pad
-from minillm.text.generate import tell
 from minillm.train.fit import fit
+from minillm.train.samples import write_and_read
 from minillm.train.tasks import SpecialTask, WorldTask
 
 lesson = Lesson(14, "forgetting")
@@ -70,10 +70,10 @@ lesson.expect("novels, after", f_new, "0.13 ± 0.08")
 lesson.expect("old kinds, before", p_old, "0.07 ± 0.03")
 lesson.expect("old kinds, after", f_old, "0.15 ± 0.07")
 
-beginning = world.documents("story", 1)[0].ids[:2]                     # <begin> <story>
 for name, model in (("P", P), ("F", F)):
-    text = tell(model, world.tokenizer, beginning, CONTEXT, lesson.rng(3))
-    print(textwrap.fill(f"{name}, asked for a story: {text}", 110, subsequent_indent="    "))
+    [(text, mistake)] = write_and_read(model, world, ["story"], [lesson.rng(3)])
+    remark = f"breaks a rule: {mistake}" if mistake else "without a mistake"
+    print(textwrap.fill(f"{name}, asked for a story: {text}   [{remark}]", 110, subsequent_indent="    "))
 
 # %% [markdown]
 # On novels the excess falls from 1.7 ± 0.3 to 0.13 ± 0.08. On the old kinds it rises, in the mean from 0.07 ± 0.03 to

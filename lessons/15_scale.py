@@ -99,8 +99,9 @@ def train(job):
 
 
 found = {}
-for job, curves in zip(JOBS, tqdm(parallel_map(train, JOBS), total=len(JOBS), desc="models", disable=None)):
-    found.setdefault(job[:2], []).append(curves)
+with tqdm(total=len(JOBS), desc="models", disable=None) as bar:
+    for job, curves in zip(JOBS, parallel_map(train, JOBS, each=lambda _: bar.update())):
+        found.setdefault(job[:2], []).append(curves)
 
 
 def mean_of(C, n, what):

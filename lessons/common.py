@@ -1,5 +1,6 @@
 """What the lessons share: options, pictures, figures with what to expect of them, and the generalist of lessons 7 to 14."""
 
+import ctrl_c  # noqa: F401, I001  (first: whatever comes then may take long, and be interrupted)
 import argparse
 import os
 import re

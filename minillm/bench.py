@@ -21,6 +21,7 @@ from . import __version__
 from .finetune.methods import BottleneckAdapter, Full, LoRA, Partial
 from .nn import GPT, Config
 from .processes import Team, default_workers
+from .progress import progress
 from .runtime import cores
 from .text.generate import generate
 from .train.costs import activation_bytes, training_state_bytes
@@ -213,12 +214,10 @@ def processor():
 
 def bench(names=None, workers=None, seconds=20.0):
     """All of it, in about so many seconds: {"machine": facts, "sizes": rows, "methods": rows}, each row a dict as it is shown."""
-    from tqdm import tqdm
-
     sizes = [SIZES[name] for name in names or SIZES]
     share = seconds / (len(sizes) + 1)
     rows = []
-    with tqdm(total=2 * len(sizes) + 1, desc="measuring", disable=None, leave=False) as bar:
+    with progress(total=2 * len(sizes) + 1, desc="measuring", leave=False) as bar:
         for size in sizes:
             rows.append(step_row(size, workers, 0.7 * share))
             bar.update()

@@ -1,15 +1,18 @@
 """The commands: parse, call, print. What they do is in phases.py and demo.py."""
 
+import io
 import json
 import math
 import os
 import sys
 import time
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 
 from .exercises import commands as learner
+from .files import CheckpointError, not_others, read_meta, without_nan
 from .finetune.compare import compare
 from .finetune.insert import inserted
 from .finetune.merge import merge
@@ -18,47 +21,108 @@ from .finetune.remedies import remedy_of
 from .finetune.report import announcement, parameter_table, size
 from .finetune.specialist import prepare
 from .finetune.store import load
-from .options import parser
+from .interrupts import listening
+from .options import BadOption, parser
 from .phases import OPTIMIZERS, finetune, pretrain, unfinished
-from .processes import parallel_map
+from .processes import WorkerError, parallel_map
+from .progress import Deaf, progress
 from .surface.sharpness import Curvature, extremes
 from .surface.space import Probe
 from .surface.views import learned_from, line, surface
 from .text.generate import generate
 from .text.specialities import CONTRADICTION
 from .text.tokenizer import BEGIN, END
-from .train.checkpoint import CheckpointError, read_arrays, save_model
+from .train.checkpoint import TRAINING, checked, save_model
 from .train.evaluate import evaluate_text, pooled
 from .train.fit import Interrupted
 from .train.own_data import PairTask, TextTask
-from .train.tasks import CONTEXT, SpecialTask, WorldTask, task_of
-from .train.trainer import Diverged, Trainer
+from .train.samples import TEMPERATURES, facts_of, flawless_world, numbers
+from .train.tasks import CONTEXT, SpecialTask, WorldTask
+from .train.trainer import Trainer
+from .train.workers import even_pieces
 
 
 def main(argv=None):
     """Run one command and leave with its exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
-    args = parser(RUNS).parse_args(argv)
-    args.given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in argv if word.startswith("--")}
+    command = "minillm"
+    with listening(), np.errstate(all="ignore"):            # a number that is too large shows in the result, and is told there
+        try:
+            with heard():
+                args = parser(RUNS).parse_args(argv)
+                command = f"minillm {args.command}"
+                args.given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in argv if word.startswith("--")}
+                with patient() if args.command in MAKERS else nullcontext():
+                    code = args.run(args) or 0
+        except BadOption as error:
+            code = told(f"{error.prog}: {error}", 2)
+        except Interrupted as stop:
+            code = told(f"\nminillm: {stop}. Saved in {stop.saved}; the same command with --resume goes on from there.", 130)
+        except KeyboardInterrupt:
+            code = told(f"\nminillm: interrupted{HINTS.get(command.split()[-1], '')}.", 130)
+        except BrokenPipeError:                             # `| head` has read enough
+            code = 1
+        except (ValueError, OSError, MemoryError, ArithmeticError, WorkerError, RecursionError) as error:
+            if "MINILLM_DEBUG" in os.environ:
+                raise
+            code = told(f"{command}: {reason_of(error)}", 2)
+        sys.exit(code)
+
+
+MAKERS = ("demo", "pretrain", "finetune", "merge", "compare", "surface", "report", "gallery")      # what they make is in files
+HINTS = {"demo": "; --resume goes on with what is finished"} | dict.fromkeys(
+    ("compare", "surface", "report", "gallery"), "; what is finished is kept, and the same command goes on from there")
+
+
+def reason_of(error):
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory for this ({error})" if str(error) else "there is not enough memory for this"
+    return str(error) or type(error).__name__
+
+
+def told(sentence, code):
+    """Say a sentence on standard error, in one line whatever is in it, and hand on the exit code."""
+    start = "\n" if sentence.startswith("\n") else ""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence[len(start):])
+    with suppress(OSError, ValueError, AttributeError):     # there may be nowhere to say it
+        print(f"{start}{line}", file=sys.stderr, flush=True)
+    return code
+
+
+@contextmanager
+def heard():
+    """Standard output and error as they must be to say anything: there, and not stopped by a letter that a terminal lacks."""
+    streams = sys.stdout, sys.stderr
+    for name, stream in zip(("stdout", "stderr"), streams):
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))      # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(args.run(args) or 0)
-    except Interrupted as stop:
-        print(f"\nminillm: {stop}. Saved in {stop.saved}; the same command with --resume goes on from there.", file=sys.stderr)
-        sys.exit(130)
-    except KeyboardInterrupt:
-        hints = {"demo": "; --resume goes on with what is finished"} | dict.fromkeys(
-            ("compare", "surface", "report", "gallery"), "; what is finished is kept, and the same command goes on from there")
-        print(f"\nminillm: interrupted{hints.get(args.command, '')}.", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:                                 # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except (ValueError, OSError, MemoryError, Diverged) as error:
-        if "MINILLM_DEBUG" in os.environ:
-            raise
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
-        print(f"minillm {args.command}: {reason}", file=sys.stderr)
-        sys.exit(2)
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # what was not written cannot be, at the end either
+        raise
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+@contextmanager
+def patient():
+    """Work whose results go into files goes on when nobody reads what it says any more."""
+    before, sys.stdout = sys.stdout, Deaf(sys.stdout)
+    try:
+        yield
+    finally:
+        sys.stdout = before
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # The commands.
@@ -97,8 +161,8 @@ def watch(args):
 def run_pretrain(args):
     out = Path(args.out) / "pretrained.npz"
     options = options_of_run(args, out)
-    task = TextTask(args.text, workers=args.workers) if args.text else WorldTask(args.seed, args.workers)
-    config = {"context": args.context or (64 if args.text else CONTEXT), "n_layer": args.layers, "n_head": args.heads,
+    task = TextTask(args.text, workers=args.workers) if args.text is not None else WorldTask(args.seed, args.workers)
+    config = {"context": args.context or (64 if args.text is not None else CONTEXT), "n_layer": args.layers, "n_head": args.heads,
               "n_embd": args.width}
     loaded = pretrain(task, config, out, optimizer=optimizer_of(args), steps=args.steps, batch=args.batch, seed=args.seed,
                       workers=args.workers, accumulate=args.accumulate, save_every=args.save_every, facts={"options": options})
@@ -130,14 +194,16 @@ def run_inspect(args):
         return
     recipe = recipe_of(args.method)
     model = prepare(loaded.model, recipe)
-    tokens = np.zeros((args.batch, min(args.context or model.config.context, model.config.context)), int)
-    print("\n".join(announcement(Trainer(model, OPTIMIZERS[args.optimizer](), workers=args.workers), tokens)))
+    trainer = Trainer(model, OPTIMIZERS[args.optimizer](), workers=args.workers)
+    T = min(args.context or model.config.context, model.config.context)
+    print("\n".join(announcement(trainer, even_pieces(args.batch, T, trainer.workers.n))))
     answer(args, size(model))
 
 
 def run_merge(args):
     loaded = load(args.checkpoint, args.base)
     keep_base(args.checkpoint, args.out, "--out")
+    not_others(args.out, kinds=("model", "adapter"))
     if loaded.meta["kind"] == "adapter":
         keep_base(args.base or Path(args.checkpoint).parent / loaded.meta["base"]["path"], args.out, "--out")
     if inserted(loaded.model) or loaded.meta["kind"] != "adapter":          # an adapter may be other values of some weights alone
@@ -152,9 +218,11 @@ def run_compare(args):
     from . import draw
 
     base = load_base(args.base)
+    for name, sign in (("md", b"| method |"), ("csv", b"method,"), ("json", b'"settings"')):
+        not_others(Path(args.out) / f"comparison.{name}", sign)
     found = compare(base, task_for(args, base).facts(), args.methods, args.remedies, seeds=args.seeds, rates=args.rates,
-                    steps=args.steps, batch=args.batch, test_documents=args.test_documents, scratch=not args.no_scratch,
-                    folder=args.out, workers=args.workers)
+                    steps=args.steps, batch=args.batch, test_documents=args.test_documents, samples=args.samples,
+                    scratch=not args.no_scratch, folder=args.out, workers=args.workers)
     print(found.text())
     files = found.save(args.out)
     picture = Path(args.out) / "comparison.png"
@@ -164,28 +232,36 @@ def run_compare(args):
 
 
 def run_evaluate(args):
+    asked = [option for option in ("text", "pairs", "task") if getattr(args, option) is not None]
+    if len(asked) > 1:
+        raise ValueError(f"--{' and --'.join(asked)} are two things to judge by; give one of them")
     loaded = load(args.checkpoint, args.base)
-    start = time.perf_counter()
-    if args.text:
+    start, written = time.perf_counter(), {}
+    if args.text is not None:
         scores = {"text": evaluate_text(loaded.model, TextTask(args.text, loaded.tokenizer).ids, args.workers)}
     else:
-        if args.pairs:
+        if args.pairs is not None:
             task = PairTask(args.pairs, loaded.tokenizer, args.workers, args.skip_bad)
         else:
-            task = task_of(loaded.meta["task"], loaded.tokenizer, args.workers)
+            task = loaded.task(args.workers)
             if args.task and not isinstance(task, WorldTask):
                 raise ValueError(f"{args.checkpoint} does not know the language of the toy world, in which --task {args.task} "
                                  "is put")
             if args.task:
                 task = SpecialTask(args.task, task.world.seed, args.documents, workers=args.workers)
         scores = task.score(loaded.model, documents=args.documents)
-    print_scores(scores)
-    if not args.text:
+        if isinstance(task, WorldTask):
+            written = flawless_world(loaded.model, task.world, numbers(task.world, scores, scores, args.samples),
+                                     workers=args.workers)
+    print_scores(scores, written)
+    if args.text is None:
         print_price(task, "test", args.documents)
     result = {"loss": pooled(scores), "tokens": sum(score.tokens for score in scores.values()),
               "seconds": time.perf_counter() - start}
     if all(score.floor is not None or score.accuracy is not None for score in scores.values()):
         result["domains"] = {name: vars(score) for name, score in scores.items()}
+        for name, facts in facts_of(written).items():
+            result["domains"][name] = result["domains"][name] | {"flawless": facts}
     answer(args, result)
 
 
@@ -237,15 +313,13 @@ def run_surface(args):
 
 
 def run_sharpness(args):
-    from tqdm import tqdm
-
     loaded = load(args.checkpoint, args.base)
-    task = task_of(loaded.meta["task"], loaded.tokenizer)
+    task = loaded.task()
     probe = Probe({task.name: learned_from(task, loaded.model.config.context)})
     if args.trainable and "recipe" in loaded.meta and from_json(loaded.meta["recipe"]).stands_alone:
         loaded.model.trainable = True
     curvature = Curvature(loaded.model, probe.only(task.name), args.trainable, args.workers)
-    with tqdm(desc="curvature", unit="product", disable=None) as bar:
+    with progress(desc="curvature", unit="product") as bar:
         top, bottom = extremes(curvature.product, curvature.n, np.random.default_rng(args.seed), args.top,
                                progress=lambda m, value: bar.update())
     print(f"the Hessian ({curvature.n:,d} x {curvature.n:,d}) of the loss on {probe.count[task.name]} tokens of {task.name} "
@@ -263,7 +337,7 @@ def run_report(args):
     from .report import report
 
     print(report(args.folder, args.out, args.models, args.documents, args.grid, args.seed, args.workers, args.dark,
-                 announce=lambda line: print(f"{line} ...", flush=True)))
+                 announce=lambda line: print(f"{line} ...", flush=True), samples=args.samples))
 
 
 def run_gallery(args):
@@ -289,8 +363,9 @@ def run_progress(args):
 
 
 def learned(args, command):
-    code, result = command(args)
-    answer(args, result)
+    with learner.terminal():
+        code, result = command(args)
+        answer(args, result)
     return code
 
 
@@ -330,7 +405,7 @@ def print_checks(found):
 def answer(args, result):
     """With --json, the last line of standard output is one JSON object."""
     if args.json:
-        print(json.dumps(result), flush=True)
+        print(json.dumps(without_nan(result)), flush=True)
 
 
 def report_run(args, loaded, task, out):
@@ -353,14 +428,20 @@ def report_run(args, loaded, task, out):
     answer(args, result | {"seconds": loaded.meta["seconds"]} | size(loaded.model))
 
 
-def print_scores(scores):
+def print_scores(scores, written=None):
+    """`written`: {name: {temperature: Flawless}} of some of them."""
     answers = f"{'right':>9s}{'best':>9s}" if any(score.accuracy is not None for score in scores.values()) else ""
-    print(f"{'':14s}{'loss':>9s}{'floor':>9s}{'excess':>9s}{'+-':>8s}{'tokens':>10s}{answers}")
+    flawless = "".join(f"{f'flawless at {temperature:g}':>17s}" for temperature in TEMPERATURES) if written else ""
+    print(f"{'':14s}{'loss':>9s}{'floor':>9s}{'excess':>9s}{'+-':>8s}{'tokens':>10s}{flawless}{answers}")
     for name, score in scores.items():
         known = [f"{'-':>9s}", f"{'-':>9s}", f"{'-':>8s}"] if score.floor is None else [
             f"{score.floor:9.4f}", f"{score.excess:9.4f}", f"{1.96 * score.stderr:8.4f}"]
-        shares = [f"{100 * share:7.1f} %" for share in (score.accuracy, score.best) if share is not None]
-        print(f"{name:14s}{score.loss:9.4f}{''.join(known)}{score.tokens:10,d}{''.join(shares)}")
+        shares = [f"{one!s:>17s}" for one in written[name].values()] if written and name in written else [
+            " " * len(flawless)]
+        shares += [f"{100 * share:7.1f} %" for share in (score.accuracy, score.best) if share is not None]
+        print(f"{name:14s}{score.loss:9.4f}{''.join(known)}{score.tokens:10,d}{''.join(shares)}".rstrip())
+    if written:
+        print("flawless: of the texts that it writes, at two temperatures, the share without a mistake (and its 95 % interval)")
 
 
 def print_price(task, split, documents):
@@ -371,7 +452,7 @@ def print_price(task, split, documents):
 
 def keep_base(base, out, option):
     """ValueError if a result would be written over the base that it was made from."""
-    if Path(out).resolve() == Path(base).resolve():
+    if os.path.realpath(out) == os.path.realpath(base):
         raise ValueError(f"the result would be written over {base}, from which it is made; choose another {option}")
 
 
@@ -386,22 +467,23 @@ def load_base(path):
 
 def task_for(args, base):
     """The task that the options name, in the language of a base."""
-    of_world = base.meta["task"]["kind"] not in ("text", "pairs")
+    learned = base.meta.get("task", {}).get("kind")
+    of_world = learned not in ("text", "pairs")
     tasks = [option for option in ("text", "pairs", "task") if option in args.given]
     if len(tasks) > 1:
         raise ValueError(f"--{' and --'.join(tasks)} are two tasks; give one of them")
-    if args.text and base.tokenizer.kind != "character":
+    if args.text is not None and base.tokenizer.kind != "character":
         raise ValueError(f"{args.base} knows only the words of the toy world; for --text, pretrain a model with --text first")
-    if args.text:
+    if args.text is not None:
         return TextTask(args.text, base.tokenizer, args.workers)
-    if args.pairs:
+    if args.pairs is not None:
         task = PairTask(args.pairs, base.tokenizer, args.workers, args.skip_bad, base.model.config.context)
         for line in task.skipped:
             print(f"left out: {args.pairs}, {line}", file=sys.stderr)
         return task
     if not of_world:
         raise ValueError(f"{args.base} was pretrained on a text; say with --text FILE or --pairs FILE what it shall learn now")
-    return SpecialTask(args.task, base.meta["task"]["seed"], args.documents, workers=args.workers)
+    return SpecialTask(args.task, base.task(args.workers).world.seed, args.documents, workers=args.workers)
 
 
 def description(loaded):
@@ -438,15 +520,33 @@ def options_of_run(args, out):
                              "another --out")
         return {name: value for name, value in vars(args).items() if name not in NOT_OF_THE_RUN}
     if not checkpoint.exists():
-        raise ValueError(f"there is nothing to resume: no {checkpoint}")
-    saved = read_arrays(checkpoint)[1].get("options")
+        raise ValueError(f"there is nothing to resume: {out} is finished" if out.exists() else
+                         f"there is nothing to resume: no {checkpoint}")
+    saved = checked(read_meta(checkpoint, "training"), TRAINING, checkpoint, "run in progress").get("options")
     if saved is None:
         raise CheckpointError(f"{checkpoint} was not written by this command")
-    for name, value in saved.items():
-        if name in args.given and getattr(args, name) != value:
-            raise ValueError(f"the interrupted run has --{name.replace('_', '-')} {value}; --resume cannot change that")
-        setattr(args, name, value)
-    return saved
+    saved = vars(parsed_again(args.command, saved, checkpoint))
+    for name in [name for name in saved if name not in NOT_OF_THE_RUN]:
+        if name == "workers" and name in args.given:        # compared where it is known how many there were (phases.py)
+            continue
+        if name in args.given and getattr(args, name) != saved[name]:
+            raise ValueError(f"the interrupted run has --{name.replace('_', '-')} {saved[name]}; --resume cannot change that")
+        setattr(args, name, saved[name])
+    return {name: value for name, value in vars(args).items() if name not in NOT_OF_THE_RUN}
+
+
+def parsed_again(command, options, path):
+    """The saved options of a command, as if they were typed once more: so each is checked as it was then. CheckpointError."""
+    words = [command]
+    for name, value in options.items():
+        if value is True:
+            words.append(f"--{name.replace('_', '-')}")
+        elif value is not None and value is not False:
+            words.append(f"--{name.replace('_', '-')}={value}")
+    try:
+        return parser(RUNS).parse_args(words)
+    except BadOption as error:
+        raise CheckpointError(f"{path} has options of a run that cannot be ({str(error).split(';')[0]})") from None
 
 
 RUNS = {name.removeprefix("run_"): run for name, run in list(globals().items()) if name.startswith("run_")}

@@ -10,24 +10,26 @@ from pathlib import Path
 
 import numpy as np
 
-from . import __version__
+from . import __version__, schema
+from .files import CheckpointError, alone, read_json, read_meta, writable, write_json
 from .finetune.methods import BottleneckAdapter, Full, Partial
 from .finetune.store import load
-from .phases import finetune, pretrain, writable
-from .processes import parallel_map
+from .phases import finetune, pretrain
+from .processes import default_workers, parallel_map
 from .surface.recorder import trajectory_of
 from .surface.views import surface
-from .text.generate import generate
-from .text.tokenizer import BEGIN, END
-from .text.world import tag
-from .train.checkpoint import write_json
+from .train.checkpoint import fingerprint
 from .train.evaluate import mean_excess
 from .train.muon import Muon
 from .train.optimizers import AdamW
+from .train.samples import TEMPERATURES, facts_of, flawless_world, numbers, together, write_and_read
 from .train.tasks import CONTEXT, SpecialTask, WorldTask
 
 SHOWN = ["full", "adapter", "frozen"]      # on the surface; the first two span its plane
 MODELS = ("pretrained", "full", "frozen", "adapter", "scratch")
+OURS = {"made_by": "demo"}                 # what its files say of themselves, so that no others are ever removed
+OWN = [*(f"{name}{ending}" for name in MODELS for ending in (".npz", ".trajectory.npz", ".training.npz")), "metrics.json"]
+NOTE = schema.record({"seed": schema.whole(), "plan": schema.table(schema.number()), "workers": schema.whole(1, 256)})
 PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "relief.png", "weights_moving.gif",
             "weights_moving.html")
 
@@ -50,11 +52,12 @@ class Plan:
     lr_factor: float = 1.0             # on the learning rate of each recipe
     lr_scratch: float = 8e-3
     test_documents: int = 100
+    samples: int = 100                 # texts that a model writes of each kind it was taught, at each temperature; 0 for none
     grid: int = 21
 
 
 QUICK = Plan(layers=2, width=96, batch=24, pretraining_steps=400, lr=0.04, adamw_lr=0.01, finetuning_steps=80, bottleneck=12,
-             lr_factor=1.5, test_documents=40, grid=15)
+             lr_factor=1.5, test_documents=40, samples=40, grid=15)
 
 
 @contextmanager
@@ -69,13 +72,19 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
 
     With `resume`, what an interrupted demo has finished is read from `out`, and the run that was cut goes on from its last step.
     """
+    plan, out, plots = plan or Plan(), Path(out), Path(plots)
+    writable(out)
+    writable(plots)
+    with alone(out / "demo"):
+        workers = begin(out, {"seed": seed, "plan": asdict(plan)}, workers, resume)
+        return story(out, plots, seed, plan, workers)
+
+
+def story(out, plots, seed, plan, workers):
+    """The demo itself, in a folder that is ready. What is in it already is not made again."""
     from . import draw  # here, so that nothing else pays for matplotlib
 
-    plan, out, plots = plan or Plan(), Path(out), Path(plots)
     seconds, start = {}, time.perf_counter()
-    begin(out, {"seed": seed, "plan": asdict(plan)}, resume)
-    writable(plots)
-
     say("1. A generalist is pretrained on six kinds of text.")
     world_task, novel_task = WorldTask(seed, workers), SpecialTask("novel", seed, plan.documents, workers=workers)
     path = out / "pretrained.npz"
@@ -83,7 +92,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
         config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
         base = load(path) if path.exists() else pretrain(
             world_task, config, path, optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=plan.pretraining_steps,
-            batch=plan.batch, seed=seed, workers=workers)
+            batch=plan.batch, seed=seed, workers=workers, about=OURS)
     loaded = {"pretrained": base}
 
     say(f"2. It becomes a novelist, from {plan.documents} novels, in three ways; a fourth model starts from nothing.")
@@ -92,18 +101,21 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
         lr = plan.lr_scratch if name == "scratch" else plan.lr_factor * recipe.lr
         own = out / f"{name}.npz"
         with clock(seconds, f"finetune_{name}"):
-            loaded[name] = load(own) if own.exists() else finetune(
+            loaded[name] = load_of(base, own) if own.exists() else finetune(
                 base, path, novel_task, recipe, own, optimizer=AdamW(lr), steps=plan.finetuning_steps,
-                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch",
+                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch", about=OURS,
                 announce=lambda lines: print(*lines[-3:], sep="\n", flush=True))
 
     say("3. All are judged on texts that none of them has seen.")
     with clock(seconds, "evaluate"):
         scores = {name: world_task.score(loaded[name].model, "test", plan.test_documents) for name in MODELS}
-    general, special = world_task.world.general, world_task.world.special
-    print(table(loaded, scores, general, special))
+    world, general, special = world_task.world, world_task.world.general, world_task.world.special
     with clock(seconds, "samples"):
-        print_samples(loaded, world_task.world, seed)
+        taught = {name: [special, *(general if name == "pretrained" else [])] for name in MODELS}
+        written = {name: flawless_world(loaded[name].model, world, numbers(world, world.domains, taught[name], plan.samples),
+                                        seed=seed, workers=workers) for name in MODELS}
+        print(table(loaded, scores, written, general, special))
+        print_samples(loaded, world, seed)
 
     say("4. The loss surface, in the plane through the pretrained, the full and the adapter model. Is the picture right?")
     with clock(seconds, "surface"):
@@ -112,7 +124,8 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
 
     models = {name: {"loss": {domain: score.loss for domain, score in scores[name].items()},
                      "excess": {domain: score.excess for domain, score in scores[name].items()},
-                     "stderr": {domain: score.stderr for domain, score in scores[name].items()}}
+                     "stderr": {domain: score.stderr for domain, score in scores[name].items()},
+                     "flawless": facts_of(written[name])}
               | sizes(loaded[name]) for name in MODELS}
     with clock(seconds, "draw"):
         pictures = {name: plots / name for name in PICTURES}
@@ -133,6 +146,7 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
                     "gap": found.facts["gap"]},
         "seed": seed,
         "config": asdict(plan),
+        **OURS,
         "versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
     write_json(out / "metrics.json", metrics)
@@ -142,20 +156,55 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
     return metrics
 
 
-def begin(out, what, resume):
-    """An empty folder; or, to resume, one with what an interrupted demo has finished. ValueError if that was another demo."""
-    writable(out)
-    note = out / "demo.json"
-    if resume and note.exists():
-        if json.loads(note.read_text()) != what:
+def begin(out, what, workers, resume):
+    """Make a folder ready: nothing of a demo in it; or, to resume, what an interrupted one has finished. Returns the workers.
+
+    Only files that a demo has written are ever removed, and that is said. ValueError if the folder has others of their names, or
+    if what is to be resumed was another demo.
+    """
+    note, here = out / "demo.json", [out / name for name in OWN if (out / name).exists()]
+    kept = read_json(note, NOTE, "note of a demo") if note.exists() else None
+    for path in here:
+        if not made_by_demo(path):
+            raise ValueError(f"{path} is there, and no demo of this version has made it, so it is not overwritten; choose "
+                             "another --out, or move it away")
+    if resume and here and not kept:
+        raise ValueError(f"{here[0]} is there, but no {note} that says of which demo it is; without --resume, all is made anew")
+    if resume and kept:
+        if {name: kept[name] for name in what} != json.loads(json.dumps(what)):
             raise ValueError(f"{out} holds a demo of another seed or size; --resume needs the same --seed and --quick")
-    else:
-        for stale in [*out.glob("*.npz"), *out.glob("surfaces/*.npz"), *out.glob("metrics.json")]:
-            stale.unlink()
-        write_json(note, what)
-    for own in out.glob("[!.]*.npz"):                       # a model without its trajectory was cut off between the two
-        if own.stem in MODELS[1:] and not trajectory_of(own).exists():
-            own.unlink()
+        if workers not in (None, kept["workers"]):
+            raise ValueError(f"{out} holds a demo with {kept['workers']} workers, not {workers}: another number ends in other "
+                             "bits; --resume needs the same --workers")
+        for name in MODELS[1:]:                             # a model without its trajectory cannot be shown
+            if not trajectory_of(out / f"{name}.npz").exists():
+                (out / f"{name}.npz").unlink(missing_ok=True)
+        return kept["workers"]
+    if here:
+        print(f"What an earlier demo has made in {out} is removed: {', '.join(path.name for path in here)}.", flush=True)
+    workers = workers or default_workers()
+    write_json(note, what | {"workers": workers})
+    for path in here:
+        path.unlink()
+    return workers
+
+
+def made_by_demo(path):
+    """Does a file say so itself?"""
+    try:
+        about = read_meta(path) if path.suffix == ".npz" else read_json(path, schema.table(schema.anything), "note of a demo")
+    except CheckpointError:
+        return False
+    return all(about.get(name) == value for name, value in OURS.items())
+
+
+def load_of(base, path):
+    """A specialist of a base. CheckpointError if it is one of another."""
+    loaded = load(path)
+    if loaded.meta.get("base", {}).get("fingerprint") != fingerprint(base.model):
+        raise CheckpointError(f"{path} was made from another generalist than the one beside it; without --resume, all is made "
+                              "anew")
+    return loaded
 
 
 def say(sentence):
@@ -167,34 +216,41 @@ def sizes(loaded):
     return {name: loaded.meta[name] for name in ("trainable_parameters", "total_parameters")}
 
 
-def table(loaded, scores, general, special):
-    """One line a model: what it cost, what it learned, what it forgot. Excess over the floor, nats a token; 0 is perfect."""
+def table(loaded, scores, written, general, special):
+    """One line a model: what it cost, what it learned, what it forgot. Excess over the floor, nats a token; 0 is perfect.
+
+    And, of the texts that it writes at two temperatures, how many are without a mistake.
+    """
     before_new, before_old = scores["pretrained"][special].excess, mean_excess(scores["pretrained"], general)
-    lines = [f"{'':24s}{'parameters that train':>24s}{'seconds':>9s}   {'excess on novels':<18s}{'excess on old domains':<22s}",
-             "-" * 99]
+    lines = [f"{'':99s}   without a mistake at {TEMPERATURES[0]:g} / {TEMPERATURES[1]:g}",
+             f"{'':24s}{'parameters that train':>24s}{'seconds':>9s}   {'excess on novels':<18s}{'excess on old domains':<22s}"
+             f"{'novels':>14s}{'old domains':>17s}", "-" * 130]
     names = {"pretrained": "generalist, untouched", "full": "full fine-tuning", "frozen": "last block, rest frozen",
              "adapter": "adapters, body frozen", "scratch": "from scratch, same budget"}
     for name in MODELS:
         new, old = scores[name][special].excess, mean_excess(scores[name], general)
+        flawless = "".join(f"{shares(written[name], kinds):>15s}" for kinds in ([special], general))
         trains, total = sizes(loaded[name]).values()
         if name == "pretrained":
-            lines.append(f"{names[name]:24s}{'':24s}{'':9s}   {new:6.3f}{'':12s}{old:6.3f}")
+            lines.append(f"{names[name]:24s}{'':24s}{'':9s}   {new:6.3f}{'':12s}{old:6.3f}{'':15s}{flawless}")
             continue
         from_new = "   -  " if name == "scratch" else f"{before_new:6.3f}"
         from_old = "   -  " if name == "scratch" else f"{before_old:6.3f}"
         lines.append(f"{names[name]:25s}{trains:14,d} {100 * trains / total:6.1f} %{loaded[name].meta['seconds']:9.1f}   "
-                     f"{from_new} -> {new:6.3f}  {from_old} -> {old:6.3f}")
+                     f"{from_new} -> {new:6.3f}  {from_old} -> {old:6.3f}  {flawless}")
     return "\n".join(lines)
 
 
+def shares(written, kinds):
+    """16 / 46 %"""
+    if not written:
+        return "-"
+    return " / ".join(f"{100 * together(written, kinds, temperature).share:.0f}" for temperature in TEMPERATURES) + " %"
+
+
 def print_samples(loaded, world, seed):
-    """The same beginning, continued by each model; and does the grammar of novels accept it?"""
-    tokenizer, novel = world.tokenizer, world.domains[world.special]
-    prompt = [tokenizer.ids[BEGIN], tokenizer.ids[tag(world.special)]]
+    """The same beginning, continued by each model; and does it break a rule of novels?"""
     for name in MODELS:
-        ids = generate(loaded[name].model, prompt, CONTEXT - len(prompt), np.random.default_rng([seed, 3]), temperature=0.7,
-                       stop=tokenizer.ids[END])
-        words = [tokenizer.tokens[i] for i in ids[2:] if i != tokenizer.ids[END]]
-        verdict = "a novel" if novel.accepts(words) else "no novel"
-        print(f"\n{name} ({verdict}):")
-        print(textwrap.indent(textwrap.fill(tokenizer.join(words), 100), "  "))
+        [(text, mistake)] = write_and_read(loaded[name].model, world, [world.special], [np.random.default_rng([seed, 3])])
+        print(f"\n{name} ({f'breaks a rule: {mistake}' if mistake else 'a novel without a mistake'}):")
+        print(textwrap.indent(textwrap.fill(text, 100), "  "))

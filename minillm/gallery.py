@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from . import draw
-from .demo import Plan
+from .demo import NOTE, Plan
+from .files import CheckpointError, read_json, read_meta, writable
 from .finetune.methods import LoRA, recipe_of
 from .finetune.store import load
 from .phases import finetune
@@ -14,21 +15,30 @@ from .surface.movement import movement, spectrum, spectrum_of_chance
 from .surface.recorder import trajectory_of
 from .surface.runs import ORIGIN, read_family
 from .surface.views import line, surface
+from .train.checkpoint import fingerprint
 from .train.optimizers import AdamW
-from .train.tasks import SpecialTask
+from .train.tasks import SpecialTask, WorldTask
 
 RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 2.56)      # of the adapter, the last far too large
-PLAN = Plan()
+OURS = {"made_by": "gallery"}
 MATRICES = ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")
 
 
-def gallery(folder, plots, grid=31, seed=1, workers=None, dark=False, plan=PLAN):
+def gallery(folder, plots, grid=31, seed=None, workers=None, dark=False):
     """Draw all pictures that there are into `plots`, from the models of a finished demo in `folder`; returns their paths.
 
     What more they need is trained (LoRA, and one adapter at several learning rates) or measured, and kept in the folder, so that
-    a second time only draws. `plan` is that of the demo. CheckpointError if something of the demo is missing.
+    a second time only draws. Sizes, and the seed unless one is given, are those of the demo. CheckpointError if something of the
+    demo is missing.
     """
     folder, plots = Path(folder), Path(plots)
+    writable(plots)
+    note = folder / "demo.json"
+    kept = read_json(note, NOTE, "note of a demo") if note.exists() else {"seed": 1, "plan": {}}
+    try:
+        plan, seed = Plan(**kept["plan"]), kept["seed"] if seed is None else seed
+    except TypeError:
+        raise CheckpointError(f"{note} is of a demo that this version does not know; run the demo again") from None
     train_missing(folder, {"lora": (LoRA(), LoRA.lr)}, plan, seed, workers)
     fan = folder / "fan"
     rates = {f"lr-{rate:g}": rate for rate in RATES}
@@ -58,16 +68,28 @@ def gallery(folder, plots, grid=31, seed=1, workers=None, dark=False, plan=PLAN)
 
 
 def train_missing(folder, recipes, plan, seed, workers, base_folder=None):
-    """Fine-tune, as the plan of a demo says, what a folder does not have yet.   recipes: {name: (recipe, learning rate)}"""
+    """Fine-tune, as the plan of a demo says, what a folder does not have yet.   recipes: {name: (recipe, learning rate)}
+
+    What an earlier gallery has made from another generalist is made again. CheckpointError for such a file of somebody else.
+    """
     base_path = (base_folder or folder) / f"{ORIGIN}.npz"
+    base = load(base_path)
+    task = base.task(workers)
+    if not isinstance(task, WorldTask):
+        raise CheckpointError(f"{base_path} was pretrained on a text; a gallery shows a demo, which minillm demo makes")
     for name, (recipe, lr) in recipes.items():
         out = folder / f"{name}.npz"
-        if out.exists() and trajectory_of(out).exists():
-            continue
-        base = load(base_path)
-        task = SpecialTask("novel", base.meta["task"]["seed"], plan.documents, workers=workers)
-        finetune(base, base_path, task, recipe, out, optimizer=AdamW(lr), steps=plan.finetuning_steps,
-                 batch=plan.finetuning_batch, seed=seed, workers=workers)
+        if out.exists():
+            meta = read_meta(out)
+            of_this = meta.get("base", {}).get("fingerprint") == fingerprint(base.model)
+            if of_this and trajectory_of(out).exists():
+                continue
+            if meta.get("made_by") != "gallery":
+                raise CheckpointError(f"{out} was not made from {base_path}, or the way of its weights is missing; move it away, "
+                                      "and the gallery makes its own")
+        finetune(base, base_path, SpecialTask("novel", task.world.seed, plan.documents, workers=workers), recipe, out,
+                 optimizer=AdamW(lr), steps=plan.finetuning_steps, batch=plan.finetuning_batch, seed=seed, workers=workers,
+                 about=OURS)
 
 
 def moved(folder, names):

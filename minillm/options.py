@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 
 from . import __version__
 from .exercises.workbook import FOLDER
@@ -43,6 +44,24 @@ def number(kind, low=None, high=None, above=None):
     return convert
 
 
+def path(text):
+    """An argparse type: the name of a file or folder."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be the name of a file or folder")
+    return text
+
+
+def plain_name(text):
+    """An argparse type: a name for files, which lie in a folder that is told apart."""
+    odd = text != os.path.basename(text) or "\\" in text or "\0" in text or text.startswith(".") or len(text) > 100
+    if not text.strip() or odd:
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} cannot be the name of a model: give a plain name, and the folder by "
+                                         "--out")
+    if text.endswith((".training", ".trajectory")):
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be the name of a model: files with that ending are kept beside models")
+    return text
+
+
 def which_lesson(text):
     """An argparse type: list, next or a number, as a text."""
     if text not in ("list", "next") and not (text.isascii() and text.isdigit()):
@@ -69,15 +88,17 @@ METHODS_HELP = "\n".join([
     "methods, with their options and what these are at first; several values are joined by +", *listing(METHODS),
     f"train is one of {', '.join(PARTS)}, or a pattern of parameter names; last-2 are the last two blocks",
     "also", *(f"  {name:10s}= {text}" for name, text in ALIASES.items()),
-    "remedies against forgetting", *listing(REMEDIES)])
+    "remedies against forgetting", *listing(REMEDIES),
+    "ewc does not hold what has no effect at the start: A of lora and dora, the way down of adapters, a prefix behind its gate"])
 
 COUNT = number(int, low=1, high=10_000_000)
+STEPS = number(int, low=1, high=1_000_000)
 SEED = number(int, low=0, high=2**32 - 1)
 
 
 def parser(runs):
     """`runs` has the function of each command: {name: run(args)}."""
-    top = argparse.ArgumentParser(prog="minillm", description="A small GPT with every gradient written by hand.",
+    top = Parser(prog="minillm", description="A small GPT with every gradient written by hand.",
                                   epilog="minillm COMMAND --help shows the options and examples of a command.")
     top.add_argument("--version", action="version", version=f"minillm {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -100,7 +121,7 @@ def parser(runs):
         sub.add_argument("--batch", type=COUNT, default=batch, help="documents, or windows of a text, in a step")
         sub.add_argument("--accumulate", type=COUNT, default=1, metavar="PIECES",
                          help="go through a batch in pieces, one after the other, when it is larger than memory")
-        sub.add_argument("--steps", type=COUNT, default=steps, help="optimisation steps")
+        sub.add_argument("--steps", type=STEPS, default=steps, help="optimisation steps")
         sub.add_argument("--save-every", type=COUNT, default=100, metavar="STEPS", help="how often to save, for --resume")
         sub.add_argument("--resume", action="store_true", help="go on with an interrupted run, with the options it had")
 
@@ -110,9 +131,15 @@ def parser(runs):
     def task(sub):
         sub.add_argument("--task", choices=SPECIALITIES, default="novel", help="what of the toy world is to be learned")
         sub.add_argument("--documents", type=COUNT, default=64, help="how many to learn from")
-        sub.add_argument("--text", metavar="FILE", help="learn your own UTF-8 text instead, in the characters of the base")
-        sub.add_argument("--pairs", metavar="FILE", help='or JSONL, each line {"prompt": ..., "completion": ...}')
+        sub.add_argument("--text", type=path, metavar="FILE",
+                         help="learn your own UTF-8 text instead, in the characters of the base")
+        sub.add_argument("--pairs", type=path, metavar="FILE", help='or JSONL, each line {"prompt": ..., "completion": ...}')
         sub.add_argument("--skip-bad", action="store_true", help="leave out the lines of --pairs that cannot be used")
+
+    def samples(sub, more=""):
+        sub.add_argument("--samples", type=number(int, 0, 100_000), default=100,
+                         help="texts that a model writes of each kind of the toy world, at two temperatures, to count those "
+                              f"without a mistake{more}; 0: none")
 
     def optimizer(sub, name, whose):
         sub.add_argument("--optimizer", choices=OPTIMIZERS, default=name, help="the rule that turns a gradient into a step")
@@ -122,8 +149,8 @@ def parser(runs):
                   "", "--quick", "--seed 2 --out runs/second", "--live --dark")
     common(sub)
     sub.add_argument("--quick", action="store_true", help="a smaller model; half a minute")
-    sub.add_argument("--out", default="runs/demo", metavar="FOLDER", help="for models and metrics.json")
-    sub.add_argument("--plots", default="plots", metavar="FOLDER", help="for pictures")
+    sub.add_argument("--out", default="runs/demo", type=path, metavar="FOLDER", help="for models and metrics.json")
+    sub.add_argument("--plots", default="plots", type=path, metavar="FOLDER", help="for pictures")
     sub.add_argument("--resume", action="store_true", help="keep what an interrupted demo has finished, and go on")
     sub.add_argument("--live", action="store_true",
                      help="a window in which a class watches the weights move; uses the demo in --out, makes it first if need be")
@@ -138,10 +165,10 @@ def parser(runs):
     sub.add_argument("--width", type=number(int, 1, 100_000), default=128, help="of every vector inside; a multiple of heads")
     sub.add_argument("--context", type=number(int, 2, 1_000_000),
                      help=f"longest text it reads (default: {CONTEXT}, or 64 with --text)")
-    sub.add_argument("--text", metavar="FILE", help="learn your own UTF-8 text, character by character")
+    sub.add_argument("--text", type=path, metavar="FILE", help="learn your own UTF-8 text, character by character")
     training(sub, batch=24, steps=1000)
     optimizer(sub, "muon", "of the optimizer")
-    sub.add_argument("--out", default="runs/pretrain", metavar="FOLDER", help="pretrained.npz is written there")
+    sub.add_argument("--out", default="runs/pretrain", type=path, metavar="FOLDER", help="pretrained.npz is written there")
 
     sub = command("finetune", "Make a specialist of a pretrained model.",
                   "--base runs/pretrain/pretrained.npz --method lora",
@@ -152,21 +179,21 @@ def parser(runs):
                   "--base runs/book/pretrained.npz --method adapter:bottleneck=8 --text letters.txt",
                   "--base runs/pretrain/pretrained.npz --pairs answers.jsonl", notes=METHODS_HELP)
     common(sub)
-    sub.add_argument("--base", required=True, metavar="FILE", help="the pretrained model, an .npz")
+    sub.add_argument("--base", required=True, type=path, metavar="FILE", help="the pretrained model, an .npz")
     method(sub, "--method", default="full", help="how: a method, or method:option=value,... (see below)")
     sub.add_argument("--remedy", type=spec(remedy_of), default="none", metavar="REMEDY",
                      help="against forgetting (see below)")
     task(sub)
     training(sub, batch=16, steps=100)
     optimizer(sub, "adamw", "of the method")
-    sub.add_argument("--out", metavar="FOLDER", help="NAME.npz is written there (default: beside the base)")
-    sub.add_argument("--name", help="of the file (default: the name of the method)")
+    sub.add_argument("--out", type=path, metavar="FOLDER", help="NAME.npz is written there (default: beside the base)")
+    sub.add_argument("--name", type=plain_name, help="of the file (default: the name of the method)")
 
     sub = command("inspect", "What is in a model? With --method: what would train, and what would it take?",
                   "runs/demo/pretrained.npz", "runs/demo/adapter.npz", "runs/demo/pretrained.npz --method lora:rank=8 --batch 32",
                   notes=METHODS_HELP)
-    sub.add_argument("checkpoint", help=MODEL_HELP)
-    sub.add_argument("--base", metavar="FILE", help=BASE_HELP)
+    sub.add_argument("checkpoint", type=path, help=MODEL_HELP)
+    sub.add_argument("--base", type=path, metavar="FILE", help=BASE_HELP)
     method(sub, "--method", help="as of finetune")
     sub.add_argument("--batch", type=COUNT, default=16, help="texts in a step, for the memory of activations")
     sub.add_argument("--context", type=COUNT, help="tokens in each (default: as many as the model reads)")
@@ -175,16 +202,16 @@ def parser(runs):
 
     sub = command("merge", "Fold an adapter into its base: one model, as small and as quick as the base.",
                   "runs/demo/lora.npz --out runs/demo/merged.npz")
-    sub.add_argument("checkpoint", help="an adapter made by lora, dora or ia3")
-    sub.add_argument("--base", metavar="FILE", help=BASE_HELP)
-    sub.add_argument("--out", required=True, metavar="FILE", help="the .npz to write")
+    sub.add_argument("checkpoint", type=path, help="an adapter made by lora, dora or ia3")
+    sub.add_argument("--base", type=path, metavar="FILE", help=BASE_HELP)
+    sub.add_argument("--out", required=True, type=path, metavar="FILE", help="the .npz to write")
 
     sub = command("compare", "Methods side by side: each at its best learning rate, over several seeds, in one table.",
                   "--base runs/demo/pretrained.npz", "--base runs/demo/pretrained.npz --documents 256 --steps 300",
                   "--base runs/demo/pretrained.npz --methods full lora:rank=2 lora:rank=8 --seeds 5",
                   "--base runs/demo/pretrained.npz --methods full lora --remedies none replay wise:keep=0.7", notes=METHODS_HELP)
     common(sub, seed=False)
-    sub.add_argument("--base", required=True, metavar="FILE", help="the pretrained model, an .npz")
+    sub.add_argument("--base", required=True, type=path, metavar="FILE", help="the pretrained model, an .npz")
     sub.add_argument("--methods", nargs="+", type=spec(recipe_of), metavar="METHOD", default=DEFAULT_METHODS, help="to compare")
     sub.add_argument("--remedies", nargs="+", type=spec(remedy_of), metavar="REMEDY", default=["none"],
                      help="each method is tried with each of them")
@@ -193,31 +220,33 @@ def parser(runs):
     sub.add_argument("--rates", type=number(int, low=1, high=15), default=5,
                      help="learning rates to try for each method on the first seed, each twice the one before; a few more where "
                           "the best is at the edge")
-    sub.add_argument("--steps", type=COUNT, default=100, help="optimisation steps")
+    sub.add_argument("--steps", type=STEPS, default=100, help="optimisation steps")
     sub.add_argument("--batch", type=COUNT, default=16, help="documents in a step")
     sub.add_argument("--test-documents", type=COUNT, default=100, help="of each kind, to judge by")
+    samples(sub, " (a fourth as many of the old kinds)")
     sub.add_argument("--no-scratch", action="store_true", help="leave out the model that starts from nothing")
-    sub.add_argument("--out", default="runs/compare", metavar="FOLDER",
+    sub.add_argument("--out", default="runs/compare", type=path, metavar="FOLDER",
                      help="for the table, the picture, and what is finished: run again, and only what is missing is computed")
 
     sub = command("evaluate", "The loss of a model, and how far above the best possible it is.",
                   "runs/demo/full.npz", "runs/demo/adapter.npz --json", "runs/demo/pretrained.npz --task questions",
                   "runs/book/pretrained.npz --text other.txt")
     common(sub, seed=False)
-    sub.add_argument("checkpoint", help=MODEL_HELP)
-    sub.add_argument("--base", metavar="FILE", help=BASE_HELP)
+    sub.add_argument("checkpoint", type=path, help=MODEL_HELP)
+    sub.add_argument("--base", type=path, metavar="FILE", help=BASE_HELP)
     sub.add_argument("--documents", type=COUNT, default=500, help="of each domain, from the test split")
+    samples(sub)
     sub.add_argument("--task", choices=SPECIALITIES, help="on this (default: on what it has learned, and what it knew before)")
-    sub.add_argument("--text", metavar="FILE", help="on this whole text")
-    sub.add_argument("--pairs", metavar="FILE", help="on the last tenth of this JSONL")
+    sub.add_argument("--text", type=path, metavar="FILE", help="on this whole text")
+    sub.add_argument("--pairs", type=path, metavar="FILE", help="on the last tenth of this JSONL")
     sub.add_argument("--skip-bad", action="store_true", help="leave out the lines of --pairs that cannot be used")
 
     sub = command("generate", "Let a model write.",
                   "runs/demo/full.npz --prompt '<novel>'", "runs/demo/pretrained.npz --prompt '<story> one sunny day'",
                   "runs/book/pretrained.npz --prompt 'ROMEO:' --tokens 300 --temperature 0.8")
     common(sub)
-    sub.add_argument("checkpoint", help=MODEL_HELP)
-    sub.add_argument("--base", metavar="FILE", help=BASE_HELP)
+    sub.add_argument("checkpoint", type=path, help=MODEL_HELP)
+    sub.add_argument("--base", type=path, metavar="FILE", help=BASE_HELP)
     sub.add_argument("--prompt", default="", help="how it begins; in the toy world '<novel>' or '<story>' says what kind of text")
     sub.add_argument("--tokens", type=COUNT, default=200, help="at most so many more")
     sub.add_argument("--temperature", type=number(float, low=0), default=0.8, help="0: always the likeliest")
@@ -226,7 +255,7 @@ def parser(runs):
     sub.add_argument("--count", type=COUNT, default=1, help="how many texts")
 
     def pictures(sub, plots="plots"):
-        sub.add_argument("--plots", default=plots, metavar="FOLDER", help="for pictures")
+        sub.add_argument("--plots", default=plots, type=path, metavar="FOLDER", help="for pictures")
         sub.add_argument("--dark", action="store_true", help="light on dark, for a projector in a dark room")
 
     def grid(sub, points):
@@ -237,7 +266,7 @@ def parser(runs):
                   "runs/demo --view curve --models full scratch", "runs/demo --view line --models pretrained full",
                   notes="\n".join(["views, and what they show", *(f"  {name:9s}{text}" for name, text in VIEWS_HELP.items())]))
     common(sub)
-    sub.add_argument("folder", help="with pretrained.npz, fine-tunings of it, and what was recorded beside them")
+    sub.add_argument("folder", type=path, help="with pretrained.npz, fine-tunings of it, and what was recorded beside them")
     sub.add_argument("--view", choices=VIEWS_HELP, default="three", help="along what to look (see below)")
     sub.add_argument("--models", nargs="+", metavar="NAME",
                      help="fine-tunings in the folder; the first one or two choose the directions (default: all but scratch)")
@@ -247,30 +276,32 @@ def parser(runs):
     sub = command("sharpness", "How steep are the walls around a model? The largest and smallest eigenvalues of its Hessian.",
                   "runs/demo/full.npz", "runs/demo/adapter.npz --trainable")
     common(sub)
-    sub.add_argument("checkpoint", help=MODEL_HELP)
-    sub.add_argument("--base", metavar="FILE", help=BASE_HELP)
+    sub.add_argument("checkpoint", type=path, help=MODEL_HELP)
+    sub.add_argument("--base", type=path, metavar="FILE", help=BASE_HELP)
     sub.add_argument("--trainable", action="store_true", help="only along the parameters that its method trains")
     sub.add_argument("--top", type=number(int, 1, 20), default=2, help="how many of the largest")
 
     sub = command("report", "One page about a run, with all pictures inside: open it anywhere, mail it to a class.",
                   "runs/demo", "runs/demo --models full lora --out lora.html")
     common(sub)
-    sub.add_argument("folder", help="with pretrained.npz, fine-tunings of it, and what was recorded beside them")
+    sub.add_argument("folder", type=path, help="with pretrained.npz, fine-tunings of it, and what was recorded beside them")
     sub.add_argument("--models", nargs="+", metavar="NAME", help="fine-tunings in the folder (default: all)")
-    sub.add_argument("--out", metavar="FILE", help="the page (default: report.html in the folder)")
+    sub.add_argument("--out", type=path, metavar="FILE", help="the page (default: report.html in the folder)")
     sub.add_argument("--documents", type=COUNT, default=100, help="of each kind, to judge the models by")
+    samples(sub, " (a fourth as many of the old kinds)")
     grid(sub, 21)
     sub.add_argument("--dark", action="store_true", help="light on dark")
 
     sub = command("gallery", "Every kind of picture, from a finished demo; trains and measures what is missing.",
                   "runs/demo", "runs/demo --plots plots/dark --dark")
-    common(sub)
-    sub.add_argument("folder", help="of a finished demo")
+    common(sub, seed=False)
+    sub.add_argument("--seed", type=SEED, help="of every random choice (default: that of the demo)")
+    sub.add_argument("folder", type=path, help="of a finished demo")
     grid(sub, 31)
     pictures(sub, "plots/gallery")
 
     def learning(sub):
-        sub.add_argument("--workbook", default=FOLDER, metavar="FOLDER", help="of your exercises and progress")
+        sub.add_argument("--workbook", default=FOLDER, type=path, metavar="FOLDER", help="of your exercises and progress")
 
     sub = command("lesson", "The lessons: which there are, what one is about, and its exercises.",
                   "", "1", "1 --start", "next", "4 --run --show")
@@ -287,7 +318,7 @@ def parser(runs):
     sub = command("check", "Is your answer to an exercise right? If not: where, and what may be the cause.",
                   "1", "softmax --watch", "7 elsewhere/linear.py")
     sub.add_argument("exercise", metavar="N", help="number or name of the exercise")
-    sub.add_argument("file", nargs="?", metavar="FILE", help="your file (default: the one in the workbook)")
+    sub.add_argument("file", nargs="?", type=path, metavar="FILE", help="your file (default: the one in the workbook)")
     sub.add_argument("--watch", action="store_true", help="check again whenever you save it, until it is right")
     sub.add_argument("--seed", type=SEED, help="of the sizes and numbers to try it with (default: new ones each time)")
     learning(sub)
@@ -310,6 +341,21 @@ def parser(runs):
                      help=f"of the models: {', '.join(BENCH_SIZES)} (default: all four)")
     sub.add_argument("--seconds", type=number(float, above=0, high=3600), default=20.0, help="about how long to measure")
     return top
+
+
+class BadOption(ValueError):
+    """What was typed cannot be. `prog` is the command, as far as it is known."""
+
+    def __init__(self, prog, message):
+        super().__init__(message)
+        self.prog = prog
+
+
+class Parser(argparse.ArgumentParser):
+    """One that raises, so that there is one place where errors are told."""
+
+    def error(self, message):
+        raise BadOption(self.prog, f"error: {message}; {self.prog} --help shows what there is")
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

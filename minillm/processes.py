@@ -8,24 +8,47 @@ Where a process cannot safely be forked (Windows; macOS, whose own libraries for
 after the other in this process, with the same result.
 """
 
-import ctypes
 import mmap
 import os
+import pickle
 import signal
+import threading
 import time
+import traceback
 import warnings
 import weakref
-from contextlib import contextmanager
 
 import numpy as np
 
+from .interrupts import shielded
 from .runtime import CAN_FORK, cores
 
 # Seconds to look for a message again and again before sleeping until it comes: to be woken up takes 50 to 200 us, a tenth of a
 # small training step.
 PATIENCE = 0.02
 
-PR_SET_PDEATHSIG = 1      # of Linux' prctl(2): the signal to get when the parent ends
+
+class WorkerError(RuntimeError):
+    """Something went wrong in another process that shared the work."""
+
+
+class WorkerEnded(WorkerError):
+    """A process that shared the work is gone: most often, the system ended it because memory ran out."""
+
+    def __init__(self):
+        super().__init__("a worker process has ended; was there too little memory? Fewer workers or a smaller batch take less")
+
+
+class InWorker(Exception):
+    """The traceback of an exception in another process, as text: the cause of the exception here."""
+
+
+_is_member = False
+
+
+def can_fork():
+    """A process that shares the work of another does its part alone: all cores have something to do already."""
+    return CAN_FORK and not _is_member
 
 
 def default_workers():
@@ -38,37 +61,63 @@ def shared_zeros(size, dtype):
     return np.frombuffer(mmap.mmap(-1, max(1, size * np.dtype(dtype).itemsize)), dtype, size)
 
 
-def parallel_map(function, items, workers=None):
-    """Yield function(item) for each item, in order, from several processes.
+def is_shared(array):
+    """Is this such a vector, or a view of one?"""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    return isinstance(array, memoryview) and isinstance(array.obj, mmap.mmap)
+
+
+def parallel_map(function, items, workers=None, each=None):
+    """[function(item) for item in items], worked out by several processes.
 
     The forks know everything as it is now, so function and items may be anything; only the results travel, pickled. What function
     writes, it writes in its own process.
+
+    each        called here with every result, in order, as soon as it and all before it are known
+    An exception in function is raised here, and the work that is left is dropped.
     """
-    from concurrent.futures import ProcessPoolExecutor  # here, as below: importing it takes as long as a fifth of NumPy
-
     items = list(items)
+    results, known = [None] * len(items), 0
     n = min(workers or default_workers(), len(items))
-    if n <= 1 or not CAN_FORK:
-        yield from map(function, items)
-        return
-    pool = ProcessPoolExecutor(n, forking(), remember, (function, items))
+    if n <= 1 or not can_fork():
+        for i, item in enumerate(items):
+            results[i] = function(item)
+            if each:
+                each(results[i])
+        return results
+    from multiprocessing.connection import wait  # here: importing it takes as long as a fifth of NumPy
+
+    members = Members(n, call, function, items)
     try:
-        with no_warning_about_threads():
-            found = pool.map(call_remembered, range(len(items)))
-        yield from found
+        left, arrived = list(range(len(items)))[::-1], set()
+        busy = {}                                                   # {pipe: number of the item}
+        for pipe in members.pipes:
+            busy[pipe] = left.pop()
+            pipe.send(busy[pipe])
+        while busy:
+            for pipe in wait(list(busy)):
+                i = busy.pop(pipe)
+                results[i] = result_of(pipe.recv())
+                arrived.add(i)
+                if left:
+                    busy[pipe] = left.pop()
+                    pipe.send(busy[pipe])
+            while known in arrived:
+                if each:
+                    each(results[known])
+                known += 1
+    except (EOFError, ConnectionError):
+        raise WorkerEnded from None
     finally:
-        pool.shutdown(cancel_futures=True)
+        members.stop()
+    return results
 
 
-def remember(*function_and_items):
-    obey()
-    global remembered
-    remembered = function_and_items
-
-
-def call_remembered(i):
-    function, items = remembered
-    return function(items[i])
+def call(pipe, rank, function, items):
+    """The life of a process of `parallel_map`: told the number of an item, it answers with the result."""
+    while True:
+        answer(pipe, function, items[pipe.recv()])
 
 
 class Team:
@@ -82,72 +131,65 @@ class Team:
 
     def __init__(self, target, n):
         self.target, self.n = target, n
-        self.pipes, self.stop_members = [], None
+        self.members = None
 
     def run(self, method, *args):
         """An exception in any rank is raised here. The others are stopped then, and the next run forks new ones."""
-        if not CAN_FORK:
+        if not can_fork():
             return [getattr(self.target, method)(rank, *args) for rank in range(self.n)]
-        if self.n > 1 and not self.pipes:
-            self.start()
+        if self.n > 1 and not self.members:
+            self.members = Members(self.n - 1, serve, self.target)
+        pipes = self.members.pipes if self.members else []
         try:
-            for pipe in self.pipes:
+            for pipe in pipes:
                 pipe.send((method, args))
             results = [getattr(self.target, method)(0, *args)]
-            for pipe in self.pipes:
-                result, error = receive(pipe)
-                if error:
-                    raise error
-                results.append(result)
-            return results
+            return results + [result_of(receive(pipe)) for pipe in pipes]
         except (EOFError, ConnectionError):
             self.stop()
-            raise RuntimeError("a worker process has ended; was there too little memory?") from None
+            raise WorkerEnded from None
         except BaseException:      # a member that was interrupted in its work cannot be understood any more
             self.stop()
             raise
 
-    def start(self):
-        context = forking()
-        members = []
-        for rank in range(1, self.n):
-            here, there = context.Pipe()
-            member = context.Process(target=serve, args=(there, self.target, rank), daemon=True)
-            with no_warning_about_threads():
-                member.start()
-            there.close()
-            members.append(member)
-            self.pipes.append(here)
-        self.stop_members = weakref.finalize(self, stop, members, os.getpid())
-
     def stop(self):
-        if self.pipes:
-            self.stop_members()
-            self.pipes = []
+        if self.members:
+            self.members.stop()
+            self.members = None
 
 
-def serve(pipe, target, rank):
-    """A member's life: wait for a call, answer it."""
-    obey()
+def serve(pipe, rank, target):
+    """The life of a team's member: wait for a call, answer it."""
     while True:
         method, args = receive(pipe)
-        try:
-            answer = getattr(target, method)(rank, *args), None
-        except Exception as error:
-            answer = None, error
-        pipe.send(answer)
+        answer(pipe, getattr(target, method), rank + 1, *args)
 
 
-def forking():
-    import multiprocessing
+# Messages.
 
-    return multiprocessing.get_context("fork")
+def answer(pipe, function, *args):
+    """Send the result of a call, or the exception that it has raised."""
+    try:
+        message = pickle.dumps((function(*args), None, ""), pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        message = pickle.dumps((None, portable(error), traceback.format_exc()), pickle.HIGHEST_PROTOCOL)
+    pipe.send_bytes(message)
 
 
-def obey():
-    """What every fork does first: leave Ctrl-C to the process that was started by the user, and end when that one ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def portable(error):
+    """The exception; or, if it cannot travel (not everything can be pickled, or made again from it), one that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return WorkerError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def result_of(message):
+    result, error, told = message
+    if error:
+        raise error from InWorker(f"\n{told}")
+    return result
 
 
 def receive(pipe):
@@ -157,18 +199,70 @@ def receive(pipe):
     return pipe.recv()
 
 
-def stop(members, parent):
-    if os.getpid() != parent:      # a fork inherits the team of others as a thing of the past, and may forget it
+# Processes.
+
+class Members:
+    """n forks that run life(pipe, rank, *args), and the ends of their pipes here. They end when told to, when nobody holds this
+    object any more, and with this process, however it ends."""
+
+    def __init__(self, n, life, *args):
+        import multiprocessing
+
+        context = multiprocessing.get_context("fork")
+        self.pipes, processes = [], []
+        with shielded(), warnings.catch_warnings():
+            # From 3.12, Python warns of forking while threads run. Those here, of progress bars, hold no lock that a fork needs.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.stop = weakref.finalize(self, stop, processes, self.pipes, os.getpid())
+            reading, writing = lifeline()
+            for rank in range(n):
+                here, there = context.Pipe()
+                process = context.Process(target=live, args=(reading, writing, life, there, rank, *args), daemon=True)
+                process.start()
+                there.close()
+                processes.append(process)
+                self.pipes.append(here)
+
+
+def live(reading, writing, life, pipe, rank, *args):
+    """What every fork does first: leave Ctrl-C to the process that was started by the user, and end when that one ends."""
+    global _is_member
+    _is_member = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.close(writing)
+    threading.Thread(target=end_with, args=(reading,), daemon=True).start()
+    try:
+        life(pipe, rank, *args)
+    except (EOFError, ConnectionError):      # nobody asks any more
+        os._exit(0)
+
+
+_lifeline = None
+
+
+def lifeline():
+    """A pipe whose writing end this process alone holds, and never uses: who reads at its other end learns when it is gone.
+
+    (Linux can send a signal when a parent ends. But it goes by the parent's *thread*, and is missed if the parent ends first.)
+    """
+    global _lifeline
+    if _lifeline is None or _lifeline[0] != os.getpid():
+        _lifeline = os.getpid(), os.pipe()
+    return _lifeline[1]
+
+
+def end_with(reading):
+    os.read(reading, 1)
+    os._exit(1)
+
+
+def stop(processes, pipes, parent):
+    if os.getpid() != parent:      # a fork inherits the members of others as a thing of the past, and may forget them
         return
-    for member in members:
-        member.kill()
-    for member in members:
-        member.join()
-
-
-@contextmanager
-def no_warning_about_threads():
-    """From 3.12, Python warns of forking while threads run. Those here, of progress bars, hold no lock that a fork needs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
+    with shielded():
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join()
+        for pipe in pipes:
+            pipe.close()

@@ -10,13 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__, draw
+from .demo import NOTE
+from .files import CheckpointError, not_others, read_json, write_text
 from .finetune.store import load
 from .gallery import moved
+from .progress import progress
 from .surface.runs import ORIGIN, files_of, runs_in
 from .surface.views import line, surface
 from .text.generate import tell
-from .train.checkpoint import CheckpointError, written_whole
-from .train.tasks import WorldTask, task_of
+from .train.samples import TEMPERATURES, flawless_world, numbers, together, write_and_read
+from .train.tasks import WorldTask
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --faint: #777; --rule: #ddd }
@@ -35,15 +38,18 @@ pre { overflow-x: auto; font-size: .8rem }
 """
 
 
-def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers=None, dark=False, announce=print):
+def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers=None, dark=False, announce=print,
+           samples=100):
     """Write a page about the fine-tunings in a folder and their base; returns its path, by default report.html in there.
 
     documents   of each kind to judge by, from texts that no model has seen
     announce    called with a line about each part as it begins
+    samples     texts that each model writes of what it was taught, to count those without a mistake (train/samples.py)
     CheckpointError says what is missing or broken.
     """
     folder = Path(folder)
     out = Path(out) if out else folder / "report.html"
+    not_others(out, b"<title>minillm: ")
     names = list(names or runs_in(folder))
     if not names:
         raise CheckpointError(f"{folder} has no fine-tunings with their recorded ways; make one with   minillm finetune --base "
@@ -51,7 +57,7 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
     base_path, _ = files_of(folder, names)
     models = {ORIGIN: load(base_path)} | {name: load(folder / f"{name}.npz", base_path) for name in names}
     announce("judging the models")
-    task, scores = judge(models, names, documents, workers)
+    task, scores, written = judge(models, names, documents, samples, workers)
     announce("measuring surfaces")
     shown = [name for name in names if name != "scratch"] or names
     plane = surface(folder, "three" if len(shown) > 1 else "pca", shown, grid, workers, seed)
@@ -61,10 +67,10 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
     world = isinstance(task, WorldTask)
     parts = [
         heading(folder, models, names, task),
-        section("What came of it", table(models, scores, task),
+        section("What came of it", table(models, scores, written, task),
                 picture(lambda path: draw.learning_and_forgetting(figures(models, scores), task.world.general, task.name, path,
                                                                   dark=dark)) if world else ""),
-        section("What they write", *samples(models, task, seed)),
+        section("What they write", *examples(models, task, seed)),
         section("The weights, moving", draw.player_html(plane, dark=dark)),
         section("The loss surface", picture(lambda path: draw.surface(plane, path, dark=dark)),
                 picture(lambda path: draw.relief(plane, path, dark=dark))),
@@ -74,21 +80,22 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
         section("Settings", settings(folder, models)),
     ]
     page = (f'<!doctype html>\n<html lang="en" class="{"dark" if dark else "light"}">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{draw.POLICY}\n'
             f"<title>minillm: {escape(folder.name)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{''.join(parts)}\n"
             "</body>\n</html>\n")
-    with written_whole(out) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(out, page)
     return out
 
 
-def judge(models, names, documents, workers):
-    """The task of the first fine-tuning, and {model: {domain: Score}} on its test texts and on what the base knew."""
-    from tqdm import tqdm
-
-    task = task_of(models[names[0]].meta["task"], models[ORIGIN].tokenizer, workers)
-    return task, {name: task.score(loaded.model, documents=documents)
-                  for name, loaded in tqdm(models.items(), desc="judging", unit="model", disable=None)}
+def judge(models, names, documents, samples, workers):
+    """The task of the first fine-tuning, {model: {domain: Score}} on its test texts and on what the base knew, and
+    {model: {domain: {temperature: Flawless}}} of what the models write, if there is a grammar to judge it."""
+    task, scores, written = models[names[0]].task(workers), {}, {}
+    for name, loaded in progress(models.items(), desc="judging", unit="model"):
+        scores[name] = task.score(loaded.model, documents=documents)
+        written[name] = flawless_world(loaded.model, task.world, numbers(task.world, scores[name], task.learned, samples),
+                                       workers=workers) if isinstance(task, WorldTask) else {}
+    return task, scores, written
 
 
 def figures(models, scores):
@@ -113,14 +120,17 @@ def heading(folder, models, names, task):
             f"{escape(str(base.meta.get('seed')))}.</p>\n")
 
 
-def table(models, scores, task):
+def table(models, scores, written, task):
     """What each model cost, learned and forgot."""
     floors = all(score.floor is not None for found in scores.values() for score in found.values())
     figure = "excess" if floors else "loss"
     domains = list(scores[ORIGIN])
     new = [domain for domain in domains if domain in task.learned]
     old = [domain for domain in domains if domain not in new]
-    head = ["", "parameters that train", "seconds", *new, *(["old kinds, mean"] if old else []), *old]
+    kinds = {"old kinds" if group is old else ", ".join(group): group for group in (new, old)
+             if group and set(group) <= written[ORIGIN].keys()}
+    head = ["", "parameters that train", "seconds", *new, *(["old kinds, mean"] if old else []), *old,
+            *(f"{kind}, flawless at {temperature:g}" for kind in kinds for temperature in TEMPERATURES)]
     rows = []
     for name, loaded in models.items():
         meta, found = loaded.meta, scores[name]
@@ -128,20 +138,28 @@ def table(models, scores, task):
         cost = ["", ""] if name == ORIGIN else [f"{trains:,d} ({100 * trains / total:.3g} %)", f"{meta.get('seconds', 0):.1f}"]
         mean = [f"{np.mean([getattr(found[domain], figure) for domain in old]):.3f}"] if old else []
         rows.append([name, *cost, *(f"{getattr(found[domain], figure):.3f}" for domain in new), *mean,
-                     *(f"{getattr(found[domain], figure):.3f}" for domain in old)])
+                     *(f"{getattr(found[domain], figure):.3f}" for domain in old),
+                     *(str(together(written[name], group, temperature)) for group in kinds.values()
+                       for temperature in TEMPERATURES)])
+    counted = (" Flawless: of the texts that a model writes at two temperatures, the share without a mistake, and its 95 % "
+               "interval." if kinds else "")
     unit = "Nats a token above the floor, the best possible loss: 0 is perfect." if floors else "Loss in nats a token."
     cells = [f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>",
              *(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)]
     return ('<div class="wide"><table>\n' + "\n".join(cells)
-            + f'\n</table></div>\n<p class="faint">{unit} On texts that no model has seen.</p>')
+            + f'\n</table></div>\n<p class="faint">{unit} On texts that no model has seen.{counted}</p>')
 
 
-def samples(models, task, seed):
-    """What each model writes, from the same beginning and with the same random numbers."""
+def examples(models, task, seed):
+    """What each model writes, from the same beginning and with the same random numbers; and the first rule that it breaks."""
     for name, loaded in models.items():
-        context = loaded.model.config.context
-        text = tell(loaded.model, loaded.tokenizer, task.probe(context)[0].beginning, context, np.random.default_rng([seed, 3]))
-        yield f"<p><b>{escape(name)}</b></p><blockquote>{escape(text)}</blockquote>"
+        rng, context, remark = np.random.default_rng([seed, 3]), loaded.model.config.context, ""
+        if isinstance(task, WorldTask) and task.name in task.world.grammars:
+            [(text, mistake)] = write_and_read(loaded.model, task.world, [task.name], [rng])
+            remark = f" (breaks a rule: {mistake})" if mistake else " (without a mistake)"
+        else:
+            text = tell(loaded.model, loaded.tokenizer, task.probe(context)[0].beginning, context, rng)
+        yield f"<p><b>{escape(name)}</b>{escape(remark)}</p><blockquote>{escape(text)}</blockquote>"
 
 
 def picture(draw_into):
@@ -160,7 +178,15 @@ def settings(folder, models):
     """All that one would need to make the same models again."""
     found = {"versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()}}
     if (folder / "demo.json").exists():
-        found["demo"] = json.loads((folder / "demo.json").read_text(encoding="utf-8"))
+        found["demo"] = read_json(folder / "demo.json", NOTE, "note of a demo")
     wanted = ("task", "seed", "recipe", "seconds", "config", "base")
-    found |= {name: {part: loaded.meta[part] for part in wanted if part in loaded.meta} for name, loaded in models.items()}
+    found |= {name: {part: unplaced(loaded.meta[part]) for part in wanted if part in loaded.meta}
+              for name, loaded in models.items()}
     return f"<pre>{escape(json.dumps(found, indent=1))}</pre>"
+
+
+def unplaced(value):
+    """The same with the name of a file in the place of its path: who gets the page need not know where its writer is at home."""
+    if isinstance(value, dict):
+        return {key: Path(part).name if key == "path" else unplaced(part) for key, part in value.items()}
+    return value

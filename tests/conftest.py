@@ -4,6 +4,10 @@ from functools import partial
 import numpy as np
 import pytest
 
+from minillm import draw  # here, since what is imported before the workers are forked is imported once
+
+pytest_plugins = ["sharing"]
+
 
 @pytest.fixture
 def rng():
@@ -22,11 +26,18 @@ def one_worker():
 @pytest.fixture(scope="session", autouse=True)
 def short_films():
     """What commands make of films has few frames here; tests of films themselves take them from where they are made."""
-    from minillm import draw
-
     with pytest.MonkeyPatch.context() as patch:
         for name in ("animate", "player", "player_html"):
             patch.setattr(draw, name, partial(getattr(draw, name), frames=3))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_texts():
+    """What recorded weights write is cut short, since every step of every run writes anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("minillm.surface.views", "minillm.live"):
+            patch.setattr(f"{module}.SAMPLE", 12)
         yield
 
 

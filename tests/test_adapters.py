@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from minillm.finetune.adapters import Adapters, pack, unpack
-from minillm.finetune.insert import inserted
+from minillm.finetune.insert import Slot, inserted, slots
 from minillm.finetune.merge import merge
-from minillm.finetune.methods import recipe_of
+from minillm.finetune.methods import LoRA, recipe_of
 from minillm.finetune.store import load, save_specialist
-from minillm.nn import GPT, Config
+from minillm.nn import GPT, Config, Parameter
 from minillm.nn.gradcheck import shake
 from minillm.text.decoder import is_plain
 from minillm.text.generate import generate
@@ -250,6 +250,143 @@ def test_a_recipe_that_cannot_be_applied_leaves_the_base():
         adapters.add("large", recipe_of("lora:rank=99"), np.random.default_rng(0))
     assert adapters.known == {} and adapters.active is None
     assert_is_base(adapters.model)
+
+
+@pytest.mark.parametrize("text", [*KINDS, "full"])
+def test_without_random_numbers_it_begins_the_same_each_time(text):
+    adapters, plain, seeded = Adapters(small_gpt()), small_gpt(), small_gpt()
+    adapters.add("a", recipe_of(text))
+    recipe_of(text).apply(plain)
+    recipe_of(text).apply(seeded, np.random.default_rng(0))
+    for model in (plain, seeded):
+        assert all(np.array_equal(model.state()[name], array) for name, array in adapters.model.state().items())
+
+
+# ---- an error leaves everything as it was
+
+def everything(adapters):
+    """All that must be as before: bits, structure, what trains, what is known; and that it can still be trained on."""
+    model = adapters.model
+    return {"state": {name: array.copy() for name, array in model.state().items()},
+            "places": [(slot.path, id(slot.module)) for slot in slots(model)],
+            "arrays": [id(p.data) for p in model.parameters().values()], "trains": list(model.trainable_parameters()),
+            "known": list(adapters.known), "active": adapters.active, "logits": model.logits(TOKENS)}
+
+
+def assert_same(adapters, before):
+    for part, value in everything(adapters).items():
+        if part == "state":
+            assert value.keys() == before[part].keys()
+            assert all(np.array_equal(array, before[part][name]) for name, array in value.items())
+        else:
+            assert np.array_equal(value, before[part]), part
+
+
+def failing(call, n, error):
+    """The same function, but that the n-th call ends in an error."""
+    count = iter(range(1_000_000))
+
+    def maybe(*args):
+        if next(count) == n:
+            raise error
+        return call(*args)
+    return maybe
+
+
+DATA, TRAINABLE = vars(Parameter)["data"], vars(Parameter)["trainable"]
+POINTS = {"put": (Slot, "put", lambda n, error, put=Slot.put: failing(put, n, error)),
+          "data": (Parameter, "data", lambda n, error: property(DATA.__get__, failing(DATA.__set__, n, error))),
+          "trainable": (Parameter, "trainable", lambda n, error: property(TRAINABLE.fget, failing(TRAINABLE.fset, n, error)))}
+ACTIONS = {"use": lambda adapters, path: adapters.use("b"), "none": lambda adapters, path: adapters.use(None),
+           "add": lambda adapters, path: adapters.add("c", recipe_of("adapter:bottleneck=2")),
+           "load": lambda adapters, path: adapters.load("c", path), "remove": lambda adapters, path: adapters.remove("a")}
+
+
+@pytest.mark.parametrize("a, b", [("adapter:bottleneck=3", "lora"), ("frozen", "frozen:train=tables+norms"),
+                                  ("prompt:tokens=2", "head")])
+@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_wherever_an_error_strikes_all_is_as_before(action, point, a, b, tmp_path, monkeypatch):
+    """The first time that a module is put, a flag is set, an array exchanged; the second; and so on, until it succeeds."""
+    adapters = Adapters(small_gpt())
+    path = files(tmp_path, "adapter:bottleneck=3", base=adapters.model)[1]
+    for name, text in (("b", b), ("a", a)):
+        adapters.add(name, recipe_of(text))
+        move(adapters.model)
+    trainer = Trainer(adapters.model, AdamW(1e-3), workers=1)
+    before, (owner, attribute, spoilt) = everything(adapters), POINTS[point]
+    for n in [*range(6), *range(6, 1000, 9)]:
+        error = KeyboardInterrupt() if n % 2 else OSError("the disk is full")
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, attribute, spoilt(n, error))
+            try:
+                ACTIONS[action](adapters, path)
+                break
+            except (KeyboardInterrupt, OSError) as raised:
+                assert raised is error
+        assert_same(adapters, before)
+        trainer.check()                                     # its trainer does not even notice
+    assert adapters.active == {"use": "b", "add": "c", "load": "c"}.get(action)
+    adapters.use(None)
+    assert_is_base(adapters.model)
+
+
+def test_a_recipe_that_breaks_off_leaves_the_adapter_that_was_on(shelf):
+    adapters, logits = shelf
+
+    class Broken(LoRA):
+        def apply(self, model, rng=None):
+            super().apply(model, rng)
+            model.trainable = True
+            raise ZeroDivisionError
+
+    for name in ("lora", "frozen", None):
+        adapters.use(name)
+        before = everything(adapters)
+        with pytest.raises(ZeroDivisionError):
+            adapters.add("broken", Broken())
+        assert_same(adapters, before)
+    adapters.use("lora")
+    for wrong in ("lora:rank=99", "adapter:bottleneck=0", "lora:blocks=7", "prompt:tokens=0", "prefix:tokens=99",
+                  "full:decay=0.5", "frozen:train=nothing"):
+        before = everything(adapters)
+        with pytest.raises(ValueError):
+            adapters.add("wrong", recipe_of(wrong))
+        assert_same(adapters, before)
+    assert np.array_equal(adapters.model.logits(TOKENS), logits["lora"])
+
+
+SHAPES = {"no dict": [1, 2], "null": None, "a number": 7, "a text": "lora", "a number for a shape": lambda shape: 3,
+          "null for a shape": lambda shape: None, "a text for a shape": lambda shape: "12",
+          "a dict for a shape": lambda shape: {}, "texts in a shape": lambda shape: [str(n) for n in shape],
+          "nested": lambda shape: [list(shape)]}
+
+
+@pytest.mark.parametrize("spoil", SHAPES)
+@pytest.mark.parametrize("on", ["adapter", None])
+def test_shapes_that_are_none_are_refused_and_nothing_is_loaded(spoil, on, tmp_path):
+    path = files(tmp_path, "lora")[1]
+    arrays, meta = read_arrays(path)
+    wrong = SHAPES[spoil]
+    if callable(wrong):
+        wrong = {name: wrong(shape) if i == 2 else shape for i, (name, shape) in enumerate(meta["shapes"].items())}
+    write_arrays(path, arrays, meta | {"shapes": wrong})
+    adapters = Adapters(small_gpt())
+    if on:
+        adapters.add(on, recipe_of("adapter:bottleneck=3"))
+        move(adapters.model)
+    before = everything(adapters)
+    with pytest.raises(CheckpointError, match="(does not hold the weights|is no adapter that minillm has written)"):
+        adapters.load("odd", path)
+    assert_same(adapters, before)
+
+
+def test_one_that_is_unknown_cannot_be_removed(shelf):
+    adapters, _ = shelf
+    before = everything(adapters)
+    with pytest.raises(ValueError, match="there is no adapter 'poet'; there are lora, "):
+        adapters.remove("poet")
+    assert_same(adapters, before)
 
 
 def test_a_base_must_be_a_base():

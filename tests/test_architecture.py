@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+import minillm
+from minillm import runtime
+
 PACKAGE = Path(__file__).parents[1] / "minillm"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each top-level module or folder of the package and the floor on which it stands; two on one floor do not know each other.
-FLOORS = {"runtime": 0, "nn": 1, "processes": 1, "text": 2, "train": 3, "finetune": 4, "surface": 5, "phases": 6, "draw": 6,
+FLOORS = {"runtime": 0, "interrupts": 0, "schema": 0, "progress": 0, "nn": 1, "processes": 1, "files": 1, "text": 2,
+          "train": 3, "finetune": 4, "surface": 5, "phases": 6, "draw": 6,
           "__init__": 6, "bench": 7, "demo": 7, "live": 7, "gallery": 8, "exercises": 8, "report": 9, "options": 9,
           "cli": 10, "__main__": 11}
 ALLOWED = {"numpy", "tqdm", "matplotlib"}
@@ -72,7 +76,7 @@ def test_imports_point_down_only(path):
             there = name.split(".")[1]
             if there in FLOORS:      # or a name such as __version__, of minillm/__init__.py itself
                 top = FLOORS[there] == FLOORS[here] == max(FLOORS.values())      # but the commands may call one another
-                initial = here == "__init__" and there == "runtime"
+                initial = here == "__init__" and there in ("runtime", "interrupts")
                 assert there == here or FLOORS[there] < FLOORS[here] or top or initial, name
 
 
@@ -106,11 +110,46 @@ def test_import_is_light(module):
 
 
 def test_runtime_is_tuned_before_numpy_loads():
-    """In a process of its own, without the variables that the import has already set in this one."""
-    code = "import sys, os; before = 'numpy' in sys.modules; import minillm; print(before, os.environ['OPENBLAS_NUM_THREADS'])"
+    """In a process of its own: a single thread of the BLAS, and the environment is as it was, for whatever else comes."""
+    code = ("import os, sys; before = 'numpy' in sys.modules, dict(os.environ); import minillm, numpy as np; "
+            "np.ones((500, 500)) @ np.ones((500, 500)); "
+            "print(before[0], len(os.listdir('/proc/self/task')), dict(os.environ) == before[1])")
     environment = {name: value for name, value in os.environ.items() if not name.endswith("_THREADS")}
     run = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True,
                          env=environment)
-    assert run.stdout.split() == ["False", "1"]
-    first = imports_of(PACKAGE / "__init__.py")[0]
-    assert first == "minillm.runtime"
+    assert run.stdout.split() == ["False", "1", "True"]
+
+
+def test_every_name_of_the_package_comes_when_it_is_asked_for():
+    assert set(minillm.HOME_OF) == set(minillm.__all__) - {"__version__"}
+    for name in minillm.__all__:
+        assert getattr(minillm, name).__class__ and name in dir(minillm)
+    with pytest.raises(AttributeError, match="no attribute 'Transformer'"):
+        _ = minillm.Transformer
+
+
+def test_blas_is_told_in_a_folder_with_spaces(tmp_path, monkeypatch):
+    """The map of a process names each library by its path, in which there may be anything."""
+    seen, told = [], []
+    maps = tmp_path / "maps"
+    maps.write_text("7f00-7f01 r-xp 00000000 fe:00 1   /home/me/My Project/.venv/libscipy_openblas64_.so\n"
+                    "7f02-7f03 rw-p 0 0:0 0\n7f04-7f05 r-xp 00000000 fe:00 2   /gone/libopenblas.so (deleted)\n")
+
+    class Library:
+        def __init__(self, path):
+            seen.append(path)
+            if "deleted" in path:
+                raise OSError("no such library")
+            self.scipy_openblas_set_num_threads64_ = lambda n: told.append(n.value)
+
+    real = open
+    monkeypatch.setattr("builtins.open", lambda path, *args, **more: real(
+        maps if path == "/proc/self/maps" else path, *args, **more))
+    monkeypatch.setattr(runtime.ctypes, "CDLL", Library)
+    runtime._set_threads_of_loaded_openblas(1)
+    assert sorted(seen) == ["/gone/libopenblas.so (deleted)", "/home/me/My Project/.venv/libscipy_openblas64_.so"] and told == [1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is of glibc")
+def test_malloc_has_agreed():
+    assert runtime.keep_freed_memory()

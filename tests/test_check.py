@@ -1,12 +1,12 @@
 """minillm check and its kin: whatever a learner's file does, the learner is told kindly; and what is theirs stays theirs."""
 
 import io
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from itertools import chain, repeat
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from commands import answer, refused, run, snapshot
 
 from minillm.exercises import commands
+from minillm.exercises import judge as judging
 from minillm.exercises.attempt import Attempt
 from minillm.exercises.catalogue import EXERCISES, STUBS, exercise_of, lessons
 from minillm.exercises.diagnose import difference, same
@@ -189,13 +190,9 @@ def test_a_crash_of_the_interpreter(folder):
 
 
 def test_a_fault_of_the_check_is_not_blamed_on_the_learner(folder, monkeypatch):
-    path = folder / FIRST.file
-    path.write_text(RIGHT)
-    code = ("import minillm.exercises.ladder.ex01_squared_error as ex, minillm.exercises.judge as judge, sys\n"
-            "ex.check = lambda attempt: 1 / 0\n"
-            "judge.child('1', sys.argv[1], '1', '10', sys.argv[2], sys.argv[3])")
-    subprocess.run([sys.executable, "-c", code, str(path), str(folder / "found.json"), str(folder / "stuck.txt")], check=True)
-    assert "fault of minillm" in json.loads((folder / "found.json").read_text())["reason"]
+    monkeypatch.setattr(judging, "BEGIN", judging.BEGIN.replace(
+        "main(", "import minillm.exercises.ladder.ex01_squared_error as ex; ex.check = lambda attempt: 1 / 0; main(", 1))
+    assert "fault of minillm and not yours: ZeroDivisionError" in judged(RIGHT, folder).reason
 
 
 def test_the_learners_own_function_is_called_and_no_other(folder):
@@ -300,7 +297,7 @@ def test_without_the_lessons_it_is_said(folder, monkeypatch):
 def test_watching_checks_at_each_change_until_it_is_right(folder, monkeypatch):
     path = folder / FIRST.file
     path.write_text(body("return 0, 0, 0"))
-    versions = iter([RIGHT.replace("2 /", "3 /"), None, RIGHT])
+    versions = chain([RIGHT.replace("2 /", "3 /"), None, None, RIGHT], repeat(None))
 
     def sleep(seconds):
         if (source := next(versions)) is not None:
@@ -344,8 +341,8 @@ def test_watching_ends_with_ctrl_c(folder):
 
 
 def test_lesson_run_runs_the_lesson(folder, monkeypatch):
-    called, done = [], subprocess.CompletedProcess([], 0)
-    monkeypatch.setattr(commands, "subprocess", SimpleNamespace(run=lambda command: called.append(command) or done))
+    called = []
+    monkeypatch.setattr(commands, "run", lambda command: called.append(command) or 0)
     assert run("lesson", 1, "--run", "--quick", "--seed", 3)[0] == 0
     assert called[0][1].endswith("01_one_neuron.py") and called[0][2:] == ["--quick", "--seed", "3"]
 

@@ -18,8 +18,10 @@ from minillm.finetune.methods.lora import LowRank
 from minillm.finetune.remedies import REMEDIES
 from minillm.finetune.store import load
 from minillm.nn import GELU
+from minillm.text.world import World
 from minillm.train.checkpoint import read_arrays, write_arrays
 from minillm.train.evaluate import evaluate_text
+from minillm.train.samples import flawless
 
 COMMANDS = ("demo", "pretrain", "finetune", "inspect", "merge", "compare", "evaluate", "generate", "surface", "sharpness",
             "report", "gallery", "lesson", "check", "hint", "progress", "gradcheck", "bench")
@@ -146,15 +148,27 @@ def test_the_chosen_patterns_train_and_nothing_else(shelf, tmp_path):
 
 
 def test_evaluate_answers(shelf):
-    world = answer("evaluate", shelf / "world" / "pretrained.npz", "--documents", 3)
+    world = answer("evaluate", shelf / "world" / "pretrained.npz", "--documents", 3, "--samples", 2)
     assert world.keys() >= {"loss", "tokens", "domains", "seconds"} and len(world["domains"]) == 7
     assert world["tokens"] == sum(score["tokens"] for score in world["domains"].values())
     total = sum(score["loss"] * score["tokens"] for score in world["domains"].values())
     assert world["loss"] == pytest.approx(total / world["tokens"])
     for score in world["domains"].values():
         assert score["loss"] - score["floor"] == pytest.approx(score["excess"])
-    adapter = answer("evaluate", shelf / "world" / "adapter.npz", "--documents", 3)
+    adapter = answer("evaluate", shelf / "world" / "adapter.npz", "--documents", 3, "--samples", 1)
     assert adapter["tokens"] == world["tokens"] and adapter["loss"] != world["loss"]
+
+
+def test_evaluate_counts_the_texts_without_a_mistake(shelf):
+    path = shelf / "world" / "adapter.npz"
+    loaded, few = load(path), ["--documents", 2, "--samples", 3]
+    counted = flawless(loaded.model, World(1), "novel", 3, 0.7)
+    found, (_, out, _) = answer("evaluate", path, *few)["domains"], run("evaluate", path, *few)
+    assert all(score["flawless"].keys() == {"1", "0.7"} for score in found.values())
+    assert found["novel"]["flawless"]["0.7"] == counted.facts() and f"{counted}" in out and "flawless at 0.7" in out
+    none = ["--documents", 2, "--samples", 0]
+    assert "flawless" not in run("evaluate", path, *none)[1]
+    assert not any("flawless" in score for score in answer("evaluate", path, *none)["domains"].values())
 
 
 def test_evaluate_of_a_text(shelf):
@@ -174,7 +188,7 @@ def test_evaluate_of_a_model_of_a_text_is_by_default_on_what_its_training_kept_a
 
 
 def test_evaluate_in_a_process_of_its_own(shelf):
-    code, out, err = run_apart("evaluate", shelf / "world" / "adapter.npz", "--documents", 2, "--json")
+    code, out, err = run_apart("evaluate", shelf / "world" / "adapter.npz", "--documents", 2, "--samples", 0, "--json")
     assert code == 0 and json.loads(out.splitlines()[-1])["loss"] > 0 and err == ""
 
 

@@ -86,7 +86,7 @@ def test_every_method_by_its_name(method, base, tmp_path):
     assert found["total_parameters"] == sum(p.size for p in start.parameters().values())
     moved = {name for name, array in loaded.model.state().items() if not np.array_equal(array, start.state()[name])}
     assert moved and moved <= chosen and all(name in before for name in start.state().keys() - chosen)
-    score = answer("evaluate", path, "--documents", 2)
+    score = answer("evaluate", path, "--documents", 2, "--samples", 1)
     assert score["domains"].keys() >= {"novel", "story"} and score["loss"] > 0
     code, out, _ = run("generate", path, "--prompt", "<novel>", "--tokens", 8)
     assert code == 0 and out.startswith("<novel>")
@@ -123,11 +123,13 @@ def test_every_task_of_the_toy_world(task, base, tmp_path):
     assert (right is None) == (task in ("novel", "contradiction")) and (right is None or 0 <= right <= 1)
     path = tmp_path / f"{task}.npz"
     assert load(path).meta["task"] == {"kind": task, "seed": 1, "documents": 4, "draw": 0}
-    of_itself, asked_for = answer("evaluate", path, "--documents", 3), answer("evaluate", base, "--task", task, "--documents", 3)
+    few = ["--documents", 3, "--samples", 1]
+    of_itself, asked_for = answer("evaluate", path, *few), answer("evaluate", base, "--task", task, *few)
     assert of_itself["domains"].keys() == asked_for["domains"].keys() >= {task, "report", "story"}
     assert of_itself["domains"][task]["floor"] == asked_for["domains"][task]["floor"]
     assert of_itself["domains"][task]["loss"] != asked_for["domains"][task]["loss"]
-    _, out, _ = run("evaluate", path, "--documents", 3)
+    assert "flawless" in of_itself["domains"]["story"] and ("flawless" in of_itself["domains"][task]) == (right is None)
+    _, out, _ = run("evaluate", path, *few)
     assert ("right" in out and "best" in out) == (right is not None)
     assert ("excess of 0.1" in out) == (task == "contradiction")
 
@@ -294,7 +296,7 @@ def test_a_merged_adapter_is_the_same_function_and_stands_alone(method, base, tm
                "--name", "adapter")[0] == 0
     found = answer("merge", tmp_path / "adapter.npz", "--out", tmp_path / "new" / "merged.npz")
     wanted, untouched = logits(tmp_path / "adapter.npz"), logits(tmp_path / "base.npz")
-    judged = answer("evaluate", tmp_path / "adapter.npz", "--documents", 3)
+    judged = answer("evaluate", tmp_path / "adapter.npz", "--documents", 3, "--samples", 1)
     (tmp_path / "base.npz").unlink()
     (tmp_path / "adapter.npz").unlink()
     merged = load(tmp_path / "new" / "merged.npz")
@@ -303,7 +305,7 @@ def test_a_merged_adapter_is_the_same_function_and_stands_alone(method, base, tm
     sizes = [sum(p.size for p in loaded.model.parameters().values()) for loaded in (merged, load(base))]
     assert found["total_parameters"] == sizes[0] == sizes[1]
     assert merged.meta["merged"] and merged.meta["recipe"]["method"] == recipe_of(method).method
-    again = answer("evaluate", tmp_path / "new" / "merged.npz", "--documents", 3)
+    again = answer("evaluate", tmp_path / "new" / "merged.npz", "--documents", 3, "--samples", 1)
     assert again["loss"] == pytest.approx(judged["loss"], abs=1e-5)
     assert run("generate", tmp_path / "new" / "merged.npz", "--prompt", "<novel>", "--tokens", 5)[0] == 0
 
@@ -312,7 +314,7 @@ def test_a_merged_model_can_be_the_base_of_the_next(shelf, tmp_path):
     merged = tmp_path / "merged.npz"
     assert run("merge", shelf / "world" / "lora.npz", "--out", merged)[0] == 0
     assert run("finetune", "--base", merged, *QUICK, "--task", "mood", "--method", "lora:rank=1")[0] == 0
-    assert answer("evaluate", tmp_path / "lora.npz", "--documents", 2)["domains"].keys() >= {"mood", "story"}
+    assert answer("evaluate", tmp_path / "lora.npz", "--documents", 2, "--samples", 1)["domains"].keys() >= {"mood", "story"}
 
 
 def test_what_cannot_be_merged_is_refused(desk):
@@ -349,7 +351,7 @@ def test_nothing_is_written_over_the_base_that_it_came_from(desk, monkeypatch):
 # ---- compare
 
 COMPARED = ["--methods", "full", "lora:rank=2", "--remedies", "none", "wise:keep=0.7", "--seeds", 2, "--rates", 2,
-            "--test-documents", 3]
+            "--test-documents", 3, "--samples", 1]
 
 
 def test_compare_from_end_to_end_and_again(shelf, base, tmp_path):
@@ -377,7 +379,7 @@ def test_compare_from_end_to_end_and_again(shelf, base, tmp_path):
 
 
 def test_compare_on_pairs_and_on_texts(shelf, base, tmp_path):
-    few = ["--methods", "ia3", "--seeds", 1, "--rates", 1, "--test-documents", 2, "--no-scratch"]
+    few = ["--methods", "ia3", "--seeds", 1, "--rates", 1, "--test-documents", 2, "--samples", 1, "--no-scratch"]
     found = answer("compare", "--base", base, "--pairs", shelf / "riddles.jsonl", *FEW, *few, "--out", tmp_path / "pairs")
     assert found["new"] == "riddles" and found["rows"][0]["accuracy"] == 0 and found["rows"][0]["old"] > 0
     (tmp_path / "new.txt").write_text("the river turns and the mill looks on under a sky " * 20)
@@ -499,7 +501,7 @@ def test_a_comparison_with_no_place_to_be_kept_is_refused(desk):
 
 def test_a_slip_does_not_touch_what_was_compared_before(desk):
     args = ["compare", "--base", desk / "world" / "pretrained.npz", *QUICK, "--seeds", 1, "--rates", 1, "--test-documents", 2,
-            "--no-scratch", "--out", desk / "compared"]
+            "--samples", 1, "--no-scratch", "--out", desk / "compared"]
     assert run(*args, "--methods", "ia3")[0] == 0
     refused(desk, *args, "--methods", "ia3", "lora:rank=99", told=["rank 99"])
     refused(desk, *args, "--methods", "ia3", "--pairs", desk / "missing.jsonl", told=["there is no file"])

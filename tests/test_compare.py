@@ -20,12 +20,13 @@ from minillm.finetune.table import LEVEL, T_95, Comparison, Row, mean_and_interv
 from minillm.phases import finetune, pretrain
 from minillm.train import evaluate
 from minillm.train.optimizers import AdamW
+from minillm.train.samples import flawless
 from minillm.train.tasks import CONTEXT, SpecialTask, TextTask, WorldTask
 from minillm.train.trainer import Diverged, Trainer
 
 SMALL = {"n_layer": 2, "n_head": 2, "n_embd": 12}
 MOOD = {"kind": "mood", "seed": 3, "documents": 6, "draw": 0}
-TINY = dict(steps=2, batch=3, test_documents=3, workers=1, quiet=True)
+TINY = dict(steps=2, batch=3, test_documents=3, samples=0, workers=1, quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +212,7 @@ def key(base, made, tmp_path):
     """key(**changes): the name of the file of a cell."""
     def of(cell=None, of_base=base, task=None, workers=1, **sizes):
         sizes = dict(steps=2, batch=3, test_documents=3) | sizes
-        lab = Lab(of_base, MOOD | (task or {}), *sizes.values(), tmp_path / str(len(made)), workers)
+        lab = Lab(of_base, MOOD | (task or {}), folder=tmp_path / str(len(made)), workers=workers, **sizes)
         lab.run(Cell(**dict(method="lora", lr=1e-2, seed=1, remedy="replay") | (cell or {})))
         [file] = (tmp_path / str(len(made) - 1) / "cells").iterdir()
         return file.name
@@ -231,7 +232,8 @@ CHANGES = {
     "full": dict(cell={"method": "full"}), "lr": dict(cell={"lr": 1.0000001e-2}), "seed": dict(cell={"seed": 2}),
     "remedy": dict(cell={"remedy": "none"}), "share": dict(cell={"remedy": "replay:share=0.3"}),
     "steps": dict(steps=3), "batch": dict(batch=2), "test documents": dict(test_documents=4),
-    "task": dict(task={"kind": "facts"}), "world": dict(task={"seed": 4}), "documents": dict(task={"documents": 7})}
+    "task": dict(task={"kind": "facts"}), "world": dict(task={"seed": 4}), "documents": dict(task={"documents": 7}),
+    "samples": dict(samples=1)}
 
 
 def test_every_option_makes_another_cell(base, key):
@@ -240,7 +242,7 @@ def test_every_option_makes_another_cell(base, key):
 
 
 @pytest.mark.parametrize("change", [
-    dict(workers=2), dict(workers=None), dict(cell={"method": "lora:rank=4,alpha=8.0"}), dict(cell={"method": "lora:"}),
+    dict(workers=None), dict(cell={"method": "lora:rank=4,alpha=8.0"}), dict(cell={"method": "lora:"}),
     dict(cell={"remedy": "replay:share=0.25"}), dict(cell={"lr": 0.01})], ids=str)
 def test_what_changes_no_result_makes_no_other_cell(change, key):
     assert key(**change) == key()
@@ -401,6 +403,36 @@ def test_a_method_named_twice_is_compared_once(base, made, tmp_path):
     assert [row.method for row in found.rows] == ["ia3", "full", SCRATCH]
     assert [row.method for row in compare(base, MOOD, ["ia3"], seeds=1, rates=1, scratch=False, folder=tmp_path, **TINY).rows
             ] == ["ia3"]
+
+
+def test_texts_without_a_mistake_are_counted_in_every_cell_and_of_the_base(base, tmp_path):
+    """The share for each seed, its mean and interval; of answers to questions only those on the old kinds can be read."""
+    novels = {"kind": "novel", "seed": 3, "documents": 6, "draw": 0}
+    found = compare(base, novels, ["ia3"], seeds=2, rates=1, scratch=False, folder=tmp_path, **TINY | {"samples": 4})
+    for cell in (found.untouched, *found.rows[0].cells):
+        assert cell["flawless"].keys() == {*found.old, "novel"} and cell["flawless"]["novel"].keys() == {"1", "0.7"}
+        assert [cell["flawless"][name]["1"]["n"] for name in ("novel", "chat")] == [4, 1]
+    assert found.untouched["flawless"]["novel"]["1"] == flawless(base.model, WorldTask(3).world, "novel", 4).facts()
+    assert "novel flawless % at 1 / 0.7" in found.text() and "Flawless: " in found.caption()
+    pairs = compare(base, MOOD, ["ia3"], seeds=1, rates=1, scratch=False, folder=tmp_path, **TINY | {"samples": 1})
+    assert pairs.untouched["flawless"].keys() == set(pairs.old)
+    assert "mood flawless" not in pairs.text() and "old flawless % at 1 / 0.7" in pairs.text()
+
+
+def test_shares_of_flawless_texts_worked_out_by_hand(tmp_path):
+    def written(*shares):
+        return {name: {"1": {"share": share}, "0.7": {"share": 1.0}} for name, share in zip(("mood", "chat", "story"), shares)}
+
+    cells = [result() | {"flawless": written(share, 0.5, 0.7)} for share in (0.2, 0.4)]
+    found = comparison(Row("full", "none", 1e-3, False, cells, {}), untouched=result() | {"flawless": written(0.0, 0.5, 1.0)})
+    entries = found.entries(found.rows[0])
+    assert entries["new_flawless_1"] == pytest.approx(0.3) and entries["old_flawless_1"] == pytest.approx(0.6)
+    assert entries["new_flawless_1_interval"] == pytest.approx(12.706 * 0.1, rel=1e-3) and entries["new_flawless_0.7"] == 1
+    base, full = read_markdown(found.save(tmp_path)[0].read_text())
+    assert base["mood flawless % at 1 / 0.7"] == "0 / 100" and base["old flawless % at 1 / 0.7"] == "75 / 100"
+    assert full["mood flawless % at 1 / 0.7"] == "30 +- 127 / 100 +- 0"
+    with open(tmp_path / "comparison.csv") as file:
+        assert [float(line["old_flawless_1"]) for line in csv.DictReader(file)] == pytest.approx([0.75, 0.6])
 
 
 # ---- divergence

@@ -13,15 +13,17 @@ from commands import refused
 
 from minillm import draw
 from minillm.demo import MODELS, PICTURES, Plan, demo
+from minillm.files import alone, read_arrays, write_arrays
+from minillm.finetune.methods import LoRA
 from minillm.finetune.store import load
-from minillm.gallery import RATES, gallery
+from minillm.gallery import RATES, gallery, train_missing
 from minillm.text.world import World
-from minillm.train.checkpoint import read_arrays
 from minillm.train.fit import Interrupted
+from minillm.train.samples import flawless, write_and_read
 from minillm.train.trainer import Trainer
 
 TINY = Plan(layers=2, heads=2, width=12, batch=4, pretraining_steps=12, documents=8, finetuning_batch=4, finetuning_steps=8,
-            bottleneck=3, test_documents=4, grid=4)
+            bottleneck=3, test_documents=4, samples=2, grid=4)
 DOMAINS = list(World().domains)
 
 
@@ -94,6 +96,21 @@ def test_the_numbers_are_those_of_the_saved_models(told):
     for name in MODELS:
         scores = task.score(load(told.out / f"{name}.npz").model, "test", TINY.test_documents)
         assert {domain: score.loss for domain, score in scores.items()} == pytest.approx(told.metrics["models"][name]["loss"])
+
+
+def test_texts_without_a_mistake_are_counted_and_mistakes_are_told(told):
+    """100 and 25 in a whole demo, here 2 and 1: of what a model was taught, and of what else it may know."""
+    world = World(3)
+    for name, facts in told.metrics["models"].items():
+        assert list(facts["flawless"]) == DOMAINS
+        for domain, found in facts["flawless"].items():
+            assert found.keys() == {"1", "0.7"}
+            assert all(one["n"] == (2 if domain == "novel" or name == "pretrained" else 1) for one in found.values())
+        model = load(told.out / f"{name}.npz").model
+        assert facts["flawless"]["novel"]["0.7"] == flawless(model, world, "novel", 2, 0.7, seed=3).facts()
+        [(text, mistake)] = write_and_read(model, world, ["novel"], [np.random.default_rng([3, 3])])
+        assert f"{name} (breaks a rule: {mistake}):\n" in told.printed and text.split()[0] in told.printed
+    assert "without a mistake at 1 / 0.7" in told.printed and "0 / 0 %" in told.printed
 
 
 def test_how_many_parameters_trained(told):
@@ -214,14 +231,63 @@ def test_an_interrupted_demo_goes_on_and_ends_the_same(cut, told, blind, tmp_pat
     assert_same_models(again.out, told.out)
 
 
-def test_without_resume_all_is_made_anew(told, blind, tmp_path):
+def test_without_resume_all_is_made_anew_and_that_is_said(told, blind, tmp_path, monkeypatch):
+    """Also the run that was cut; while what others have put there, and what was measured, stays."""
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", lambda self, *batch, whole=Trainer.step: (
+            whole(self, *batch), signal.raise_signal(signal.SIGINT) if self.steps_done == 5 else None)[0])
+        with pytest.raises(Interrupted):
+            demo(out, tmp_path / "plots", seed=4, plan=TINY)
+    for name in ("thesis.npz", "notes.txt", "surfaces/mine.npz", ".pretrained.part.npz", "try"):
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text("somebody's own")
+    again = Told(tmp_path)
+    assert "is removed: pretrained.training.npz." in again.printed
+    assert but_seconds(again.metrics) == but_seconds(told.metrics)
+    assert not list(out.glob("*.training.npz"))
+    for name in ("thesis.npz", "notes.txt", "surfaces/mine.npz", ".pretrained.part.npz", "try"):
+        assert (out / name).read_text() == "somebody's own"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("name", ["pretrained.npz", "full.npz", "adapter.trajectory.npz", "scratch.training.npz", "metrics.json"])
+def test_a_file_of_its_name_that_no_demo_has_made_is_refused_and_stays(name, resume, tmp_path, story):
     out = tmp_path / "out"
     out.mkdir()
-    for name in ("pretrained.npz", "full.training.npz", "metrics.json"):
+    if name in ("pretrained.npz", "adapter.trajectory.npz"):        # a model of minillm, and yet not of a demo
+        shutil.copy(story / name, out / name)
+    else:
         (out / name).write_text("left over from something else")
-    again = Told(tmp_path)
-    assert but_seconds(again.metrics) == but_seconds(told.metrics)
-    assert not (out / "full.training.npz").exists()
+    before = (out / name).read_bytes()
+    refused(tmp_path, "demo", "--out", out, "--plots", tmp_path / "plots", *["--resume"] * resume, told=[name, "no demo"])
+    assert (out / name).read_bytes() == before
+
+
+def test_models_of_a_demo_whose_note_is_lost_are_not_gone_on_with(told, tmp_path):
+    shutil.copytree(told.out, tmp_path / "out", ignore=shutil.ignore_patterns("demo.json"))
+    with pytest.raises(ValueError, match="no .*demo.json that says of which demo"):
+        Told(tmp_path, resume=True)
+
+
+def test_a_specialist_of_another_generalist_is_not_gone_on_with(told, tmp_path):
+    shutil.copytree(told.out, tmp_path / "out", ignore=shutil.ignore_patterns("metrics.json"))
+    arrays, meta = read_arrays(tmp_path / "out" / "full.npz")
+    write_arrays(tmp_path / "out" / "full.npz", arrays, meta | {"base": meta["base"] | {"fingerprint": "0" * 16}})
+    with pytest.raises(ValueError, match="from another generalist"):
+        Told(tmp_path, resume=True)
+
+
+def test_resume_knows_how_many_workers_there_were(told, tmp_path):
+    shutil.copytree(told.out, tmp_path / "out", ignore=shutil.ignore_patterns("metrics.json"))
+    with pytest.raises(ValueError, match="with 1 workers, not 2"):
+        Told(tmp_path, resume=True, workers=2)
+
+
+def test_two_demos_in_one_folder(tmp_path):
+    out = tmp_path / "out"
+    with alone(out / "demo"):
+        refused(tmp_path, "demo", "--out", out, "--plots", tmp_path / "plots", told=["another minillm is at work"])
 
 
 def test_resume_in_an_empty_folder_is_a_first_run(told, blind, tmp_path):
@@ -252,15 +318,31 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_any_work(folder, bl
 
 def test_the_gallery_draws_everything_and_trains_what_is_missing_once(told, tmp_path, monkeypatch):
     with contextlib.redirect_stdout(io.StringIO()):
-        pictures = gallery(told.out, tmp_path, grid=3, seed=3, plan=TINY)
+        pictures = gallery(told.out, tmp_path, grid=3)
     assert len(pictures) == 13 and all(path.stat().st_size > 5_000 for path in pictures)
     trained = {path: path.stat().st_mtime_ns for path in told.out.rglob("*.npz")}
     assert {told.out / "lora.npz", *(told.out / "fan" / f"lr-{rate:g}.npz" for rate in RATES)} <= trained.keys()
     drawn = []
     for name in draw.__all__:
         monkeypatch.setattr(draw, name, lambda *args, **options: drawn.append(args[-1]))
-    assert gallery(told.out, tmp_path, grid=3, seed=3, workers=1, plan=TINY) == drawn == pictures
+    assert gallery(told.out, tmp_path, grid=3, seed=3, workers=1) == drawn == pictures
     assert {path: path.stat().st_mtime_ns for path in told.out.rglob("*.npz")} == trained
+
+
+def test_a_gallery_makes_its_own_models_again_and_leaves_others(told, tmp_path, monkeypatch):
+    """After a demo of another seed in the same folder."""
+    shutil.copytree(told.out, tmp_path / "out")
+    out = tmp_path / "out"
+    recipes, plan = {"lora": (LoRA(rank=1), 1e-2)}, TINY
+    train_missing(out, recipes, plan, 3, 1)
+    arrays, meta = read_arrays(out / "lora.npz")
+    other = meta | {"base": meta["base"] | {"fingerprint": "0" * 16}}
+    write_arrays(out / "lora.npz", arrays, other)
+    train_missing(out, recipes, plan, 3, 1)
+    assert read_arrays(out / "lora.npz")[1]["base"] == meta["base"]
+    write_arrays(out / "lora.npz", arrays, {key: value for key, value in other.items() if key != "made_by"})
+    with pytest.raises(ValueError, match="move it away"):
+        train_missing(out, recipes, plan, 3, 1)
 
 
 def test_a_gallery_of_no_demo_is_refused(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from surfaces import Formulas, bowl, small_gpt, some_texts, symmetric
 
-from minillm.finetune.methods import BottleneckAdapter, LoRA, PrefixTuning
+from minillm.finetune.methods import IA3, BottleneckAdapter, DoRA, Head, LoRA, PrefixTuning, PromptTuning
 from minillm.surface.directions import (
     curvature_plane,
     filter_axes,
@@ -26,12 +26,17 @@ def test_filters_are_columns_of_matrices_and_rows_of_tables():
     assert axes.keys() == {name for name, p in small_gpt().parameters().items() if p.data.ndim == 2}
 
 
-@pytest.mark.parametrize("recipe", [BottleneckAdapter(3), LoRA(2), PrefixTuning(4)], ids=lambda recipe: recipe.method)
+@pytest.mark.parametrize("recipe", [BottleneckAdapter(3), LoRA(2), DoRA(2), IA3(), PrefixTuning(4), PromptTuning(2), Head()],
+                         ids=lambda recipe: recipe.method)
 def test_what_was_inserted_has_filters_too(recipe, rng):
     model = small_gpt()
     recipe.apply(model, rng)
     axes = filter_axes(model)
     assert axes.keys() == {name for name, p in model.parameters().items() if p.data.ndim > 1}
+    body = filter_axes(small_gpt())
+    assert {name: axes[name] for name in body} == body          # what is inserted into stays what it is
+    if recipe.method == "lora":
+        assert axes["blocks.0.attn.qkv.lora.q.A"] == axes["blocks.1.mlp.fc.lora.B"] == 0
     if recipe.method == "adapter":
         assert axes["blocks.0.mlp.adapter.down.weight"] == 0
     if recipe.method == "prefix":
@@ -155,6 +160,31 @@ def test_a_way_in_a_plane_is_shown_whole(rng):
 def test_what_has_no_two_components_is_refused(way, told):
     with pytest.raises(ValueError, match=told):
         pca_plane([list(way)], [list(range(len(way)))], "end")
+
+
+@pytest.mark.parametrize("n", [2, 3, 50, 4000, 200_000])
+def test_a_way_along_one_line_has_no_two_components_in_any_draw(n):
+    for seed in range(40 if n < 10_000 else 3):
+        rng = np.random.default_rng([n, seed])
+        start, way = rng.normal(size=(2, n))
+        for t in ([0, 1, 2, 3], rng.normal(size=3), rng.normal(size=12), np.geomspace(1e-3, 10, 7)):
+            for points in (start + np.outer(t, way), (100 * start + np.outer(t, way)).astype(np.float32)):
+                with pytest.raises(ValueError, match="on one line"):
+                    pca_plane([list(points)], [list(range(len(t)))], "end")
+
+
+@pytest.mark.parametrize("bend", [1e-3, 0.1])
+@pytest.mark.parametrize("n", [2, 3, 50, 4000, 200_000])
+def test_a_way_that_bends_a_little_has_two_in_every_draw(n, bend):
+    for seed in range(40 if n < 10_000 else 3):
+        rng = np.random.default_rng([n, seed])
+        start, way, beside = rng.normal(size=(3, n))
+        beside -= way * (beside @ way) / (way @ way)
+        beside *= np.linalg.norm(way) / np.linalg.norm(beside)
+        t = np.linspace(0, 1, 6)
+        plane = pca_plane([list(start + np.outer(t, way) + bend * np.outer(t ** 2, beside))], [list(range(6))], "end")
+        assert [plane.u @ plane.u, plane.v @ plane.v, plane.u @ plane.v] == pytest.approx([1, 1, 0], abs=1e-4)
+        assert max(plane.project(start + x * way + bend * x ** 2 * beside)[1] for x in t) < 1e-6
 
 
 @pytest.mark.parametrize("centre", ["end", "start"])

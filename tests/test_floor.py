@@ -214,6 +214,15 @@ def test_every_document_gets_its_own_answer_whatever_the_order():
     assert all(np.array_equal(x, y) for (_, x), (_, y) in zip(together, backwards))
 
 
+def test_a_ruined_model_is_right_about_nothing():
+    """Not even of the word at which it is no number: the largest, to argmax."""
+    model = small_gpt()
+    for name, word in (("wte.weight", 7), ("ln_f.bias", None)):
+        model.state()[name][word] = np.nan
+        [(row, right)] = token_log_p(model, [[1, 7, 0, 7, 7]])
+        assert not np.isfinite(row).any() and not right.any()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_results_do_not_depend_on_the_workers(dtype):
     model, documents = small_gpt(dtype), WORLD.documents("story", 3 * ROWS + 5)

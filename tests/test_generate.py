@@ -1,5 +1,6 @@
 """Writing: draws follow the distribution that was asked for, and a text ends where it should."""
 
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -103,6 +104,50 @@ def test_the_ends_of_the_random_numbers_stay_inside(u):
     rng = SimpleNamespace(random=lambda: u)
     for how in ({}, {"top_k": 2}, {"top_p": 0.5}, {"temperature": 0.01}):
         assert sample(LOGITS, rng, **how) in (range(6) if not how else (1, 3))
+
+
+HOW = {"likeliest": {"temperature": 0}, "drawn": {}, "cold": {"temperature": 0.1}, "top k": {"top_k": 2}, "top p": {"top_p": 0.5},
+       "likeliest of k": {"temperature": 0, "top_k": 1}, "almost 0": {"temperature": 5e-324}}
+every_how = pytest.mark.parametrize("how", HOW.values(), ids=HOW)
+
+
+@every_how
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("place", [0, 3, 5])
+@pytest.mark.parametrize("bad", [[np.nan], [np.inf], [np.inf, -np.inf], [-np.nan, np.inf]], ids=str)
+def test_logits_of_a_ruined_model_are_refused_wherever_they_stand(bad, place, dtype, how, rng):
+    logits = LOGITS.astype(dtype)
+    for i, value in enumerate(bad):
+        logits[(place + i) % 6] = value
+    with pytest.raises(ValueError, match="the logits are not numbers"), np.errstate(invalid="ignore"):
+        sample(logits, rng, **how)
+
+
+@every_how
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_where_no_logit_is_a_number_nothing_is_drawn(value, how, rng):
+    with pytest.raises(ValueError, match="the logits are not numbers"), np.errstate(invalid="ignore"):
+        sample(np.full(6, value, np.float32), rng, **how)
+
+
+@every_how
+def test_what_is_excluded_is_never_drawn(how, rng):
+    logits = np.where(np.arange(6) == 2, np.float32(0.5), np.float32(-np.inf))
+    assert drawn(rng, 50, logits, **how).tolist() == [0, 0, 50, 0, 0, 0]
+    logits[4] = 0.5
+    assert drawn(rng, 50, logits, **how)[[2, 4]].sum() == 50
+
+
+def test_colder_and_colder_it_is_the_likeliest(rng):
+    for temperature in (1e-3, 1e-30, 1e-300, 5e-324):
+        for scale in (1, 1e6, 1e38):
+            assert drawn(rng, 20, LOGITS * np.float64(scale), temperature=temperature)[GREEDY] == 20
+
+
+@pytest.mark.parametrize("temperature", [-1.0, -1e-9, np.nan, np.inf])
+def test_a_temperature_that_is_none_is_refused(temperature, rng):
+    with pytest.raises(ValueError, match="the temperature is"):
+        sample(LOGITS, rng, temperature)
 
 
 def test_sampling_leaves_the_logits_alone(rng):
@@ -217,10 +262,32 @@ def test_a_model_may_learn_between_two_texts(rng):
 def test_what_cannot_be_continued_is_refused(rng):
     with pytest.raises(ValueError, match="nothing to continue"):
         generate(small_gpt(), [], 3, rng)
-    broken = small_gpt()
-    broken.wte.weight.data[:] = np.nan
-    with pytest.raises(ValueError, match="not numbers"):
-        generate(broken, [3], 3, rng)
+
+
+@pytest.mark.parametrize("how", [{"temperature": 0}, {}, {"top_k": 3}, {"top_p": 0.9}], ids=str)
+@pytest.mark.parametrize("adapted", [False, True], ids=["decoder", "model"])
+@pytest.mark.parametrize("name, value", [("wte.weight", np.nan), *product(["wpe.weight", "blocks.0.attn.qkv.weight", "ln_f.bias",
+                                                                           "blocks.1.mlp.proj.bias"], [np.nan, np.inf, -np.inf])])
+def test_a_ruined_model_writes_nothing_and_says_so(name, value, adapted, how, recwarn):
+    """Alone, in a batch, from a prompt, one token at a time and beyond its context: one sentence, and no warning before it."""
+    broken = small_gpt(adapted=adapted)
+    broken.state()[name].flat[0] = value                    # of the table of words, that of a word which is never read
+    for ids in ([3], [3, 1, 4], list(range(1, 10))):
+        for write in (lambda rng: generate(broken, ids, 1, rng, **how), lambda rng: generate(broken, ids, 3, rng, **how),
+                      lambda rng: generate_batch(broken, [ids, ids[::-1]], 3, rng, **how)):
+            with pytest.raises(ValueError, match="the logits are not numbers"):
+                write(np.random.default_rng(0))
+    assert not recwarn.list
+
+
+def test_a_model_that_is_ruined_while_it_writes_says_so():
+    """The words after the first are read by the decoder, which has folded its weights by then."""
+    for value in (np.nan, np.inf):
+        broken = small_gpt()
+        broken.wpe.weight.data[2] = value
+        assert len(generate(broken, [3], 2, np.random.default_rng(0), temperature=0)) == 3
+        with pytest.raises(ValueError, match="the logits are not numbers"):
+            generate(broken, [3], 3, np.random.default_rng(0), temperature=0)
 
 
 # ---- several texts

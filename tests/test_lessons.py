@@ -5,9 +5,8 @@ printed it. Here the texts are held against the record, the record against the c
 """
 
 import ast
-import os
 import re
-import subprocess
+import runpy
 import sys
 
 import pytest
@@ -77,15 +76,27 @@ def test_none_took_longer_than_a_minute(name):
     assert all(seen["seconds"] <= 60 for seen in recorded()[name]["seeds"].values())
 
 
+@pytest.fixture
+def desk(monkeypatch, tmp_path):
+    """desk(options): as a script in the folder of the lessons that was started with these options. Its pictures go elsewhere."""
+    def sit(*options):
+        monkeypatch.syspath_prepend(ROOT / "lessons")
+        monkeypatch.setattr("common.PLOTS", tmp_path)
+        monkeypatch.setattr(sys, "argv", ["lesson.py", *options])
+    return sit
+
+
 @pytest.mark.parametrize("name", SHORT)
-def test_a_short_lesson_prints_it_here_and_now(name):
-    done = subprocess.run([sys.executable, str(lessons()[name])], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    figures = {found["name"]: (found["value"], found["expected"]) for found in LINE.finditer(done.stdout)}
+def test_a_short_lesson_prints_it_here_and_now(name, desk, tmp_path, capsys):
+    desk()
+    runpy.run_path(str(lessons()[name]), run_name="__main__")
+    printed = capsys.readouterr().out
+    figures = {found["name"]: (found["value"], found["expected"]) for found in LINE.finditer(printed)}
     assert len(figures) >= len(expected_in(name))
     for figure, (value, expected) in figures.items():
         assert within(value, expected), f"{figure}: {value}, not {expected}"
-    assert re.search(r"^picture: .+\.(png|gif)$", done.stdout, re.M)
+    pictures = re.findall(r"^picture: (.+\.(?:png|gif))$", printed, re.M)
+    assert pictures and sorted(pictures) == sorted(map(str, tmp_path.iterdir()))
 
 
 @each_lesson
@@ -126,27 +137,29 @@ def test_the_readme_of_the_lessons_has_each_exercise():
 
 # What the lessons share.
 
-def lesson_command(*options, code="", **environment):
-    source = f"from common import Lesson\nlesson = Lesson(4, 'a test')\n{code}"
-    return subprocess.run([sys.executable, "-c", source, *options], capture_output=True, text=True, cwd=ROOT / "lessons",
-                          env=os.environ | environment)
-
-
 @pytest.mark.parametrize("value, expected, off", [
     (0.312, "0.31 ± 0.05", False), (0.37, "0.31 ± 0.05", True), (1e-9, "0 ± 1e-8", False), (1e-7, "0 ± 1e-8", True),
     (1234.0, "1,230 ± 10", False), (-0.48, "-0.5 ± 0.1 nats", False), (float("nan"), "0 ± 1", True)])
-def test_a_figure_is_told_with_what_to_expect(value, expected, off):
-    done = lesson_command(code=f"lesson.expect('a figure', float('{value}'), {expected!r})")
-    assert done.returncode == 0, done.stderr
-    assert expected in done.stdout and ("NOT as expected" in done.stdout) == off
+def test_a_figure_is_told_with_what_to_expect(value, expected, off, desk, capsys):
+    desk()
+    from common import Lesson
+    Lesson(4, "a test").expect("a figure", value, expected)
+    printed = capsys.readouterr().out
+    assert expected in printed and ("NOT as expected" in printed) == off
 
 
-def test_in_its_quick_form_a_lesson_judges_no_figure():
-    done = lesson_command("--quick", code="lesson.expect('a figure', 7.0, '0.31 ± 0.05')")
-    assert "in a full run 0.31 ± 0.05" in done.stdout and "NOT" not in done.stdout
+def test_in_its_quick_form_a_lesson_judges_no_figure(desk, capsys):
+    desk("--quick")
+    from common import Lesson
+    Lesson(4, "a test").expect("a figure", 7.0, "0.31 ± 0.05")
+    printed = capsys.readouterr().out
+    assert "in a full run 0.31 ± 0.05" in printed and "NOT" not in printed
 
 
-@pytest.mark.parametrize("options", [("--seed", "-1"), ("--seed", "one"), ("--fast",)])
-def test_bad_options_of_a_lesson_are_refused(options):
-    done = lesson_command(*options)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
+@pytest.mark.parametrize("options, told", [(("--seed", "-1"), "--seed"), (("--seed", "one"), "--seed"), (("--fast",), "--fast")])
+def test_bad_options_of_a_lesson_are_refused(options, told, desk, capsys):
+    desk(*options)
+    from common import Lesson
+    with pytest.raises(SystemExit) as stop:
+        Lesson(4, "a test")
+    assert stop.value.code == 2 and told in capsys.readouterr().err

@@ -11,6 +11,7 @@ from minillm.surface.curve import bezier, train_curve
 from minillm.surface.data import Profile
 from minillm.surface.line import barrier, profile, stations, straight
 from minillm.surface.space import Probe, Space
+from minillm.text.batches import StreamBatches
 from minillm.train.optimizers import SGD
 
 # ---- the line
@@ -157,6 +158,19 @@ def test_the_same_curve_from_any_number_of_workers_and_the_same_random_numbers(t
     space, x, y, texts = two
     once, again = (train_curve(space, x, y, texts, 5, np.random.default_rng(1), workers=n, title=None) for n in (1, 2))
     np.testing.assert_allclose(once, again, rtol=0, atol=1e-6)
+
+
+def test_of_a_stream_of_text_the_steps_are_as_long_with_any_number_of_workers(two, monkeypatch):
+    """Such batches have no constant total; each counts by itself."""
+    space, x, y, _ = two
+    monkeypatch.setattr(curve, "AdamW", lambda lr, weight_decay: SGD(lr, momentum=0.0))
+    batches = StreamBatches(np.random.default_rng(0).integers(0, space.model.config.vocab_size, 100), 5, 5)
+    assert batches.total is None
+    ends = [train_curve(space, x, y, batches, 1, Times([0.5]), 1.0, clip=np.inf, workers=n, title=None) for n in (1, 2, 3)]
+    steps = [end - (x + y) / 2 for end in ends]
+    assert np.linalg.norm(steps[0]) > 0.01
+    for step in steps[1:]:
+        np.testing.assert_allclose(step, steps[0], rtol=0, atol=1e-5 * np.abs(steps[0]).max())
 
 
 def test_a_curve_through_ruined_weights_ends_in_a_sentence(two):

@@ -687,6 +687,26 @@ def test_gradients_and_optimizer_state_are_as_large_as_what_trains(text, rng):
     assert with_gradient == (PLAIN | INSERTED)[text][0]
 
 
+@every_setting
+def test_what_is_a_matrix_is_said_by_its_owner(text):
+    """Linear maps are; tables of vectors, words or learned ones, are none, whatever their shape and name."""
+    tables = ("wte.weight", "wpe.weight", "wte.head.weight", "prompt.vectors", "prefix.keys", "prefix.values")
+    parameters = shaken(text).parameters()
+    for name, p in parameters.items():
+        expected = p.data.ndim > 1 and not name.endswith(tables)
+        assert p.matrices == (3 if name.endswith("attn.qkv.weight") else int(expected)), name
+
+
+@every_setting
+def test_only_matrices_decay(text):
+    for optimizer in (AdamW(0.5, weight_decay=0.2), Muon(0.5, weight_decay=0.2)):
+        trainer = Trainer(shaken(text), optimizer, workers=1)
+        before = {name: p.data.copy() for name, p in trainer.flat.parameters.items()}
+        optimizer.step()                                # along a gradient of zero
+        for name, p in trainer.flat.parameters.items():
+            np.testing.assert_allclose(p.data, before[name] * (0.9 if p.matrices else 1), rtol=1e-12, err_msg=name)
+
+
 @every_method
 def test_every_optimizer_lowers_the_loss(text, rng):
     tokens, targets = example(rng)

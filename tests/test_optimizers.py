@@ -1,11 +1,13 @@
 """How gradients become steps: the flat vector, three optimizers, and their schedules."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
 
-from minillm.nn import GPT, Config
+from minillm.nn import GPT, Config, Linear, Module, Parameter
 from minillm.nn.gradcheck import shake
 from minillm.nn.pieces import PIECE, pieces
 from minillm.train.flat import Flat
@@ -67,7 +69,7 @@ def test_the_vector_holds_each_number_once():
     assert counts.tolist() == [p.size for p in model.parameters().values()]
 
 
-def test_matrices_of_blocks_stand_first():
+def test_matrices_stand_first():
     model = small_gpt()
     flat = flat_of(model)
     expected = [f"blocks.{i}.{name}.weight" for i in (0, 1) for name in ("attn.qkv", "attn.proj", "mlp.fc", "mlp.proj")]
@@ -76,6 +78,50 @@ def test_matrices_of_blocks_stand_first():
     assert flat.n_matrices == 2 * (12 * 36 + 12 * 12 + 12 * 48 + 48 * 12)
     assert all(np.shares_memory(p.data, flat.data[:flat.n_matrices]) == (name in expected)
                for name, p in model.parameters().items())
+
+
+class Own(Module):
+    """A module of a learner's own: its names say nothing of blocks."""
+
+    def __init__(self, rng):
+        self.first, self.fused = Linear(6, 4, rng, dtype=np.float64), Linear(4, 6, rng, dtype=np.float64, matrices=2)
+        self.words, self.gain = Parameter(rng.normal(size=(5, 6))), Parameter(rng.normal(size=4))
+
+
+def test_what_is_a_matrix_is_said_by_its_owner_and_not_by_its_name(rng):
+    flat = Flat(Own(rng).parameters())
+    assert list(flat.matrices) == ["first.weight", "fused.weight"] and flat.n_matrices == 48
+    before = {name: p.data.copy() for name, p in flat.parameters.items()}
+    optimizer = AdamW(lr=0.5, weight_decay=0.2)
+    optimizer.start(flat)
+    optimizer.step()
+    for name, p in flat.parameters.items():
+        np.testing.assert_allclose(p.data, before[name] * (0.9 if name in flat.matrices else 1), rtol=1e-12, err_msg=name)
+
+
+def test_muon_makes_each_of_the_matrices_in_one_array_orthogonal(rng):
+    flat = Flat(Own(rng).parameters())
+    optimizer = Muon(lr=1.0, weight_decay=0)
+    optimizer.start(flat)
+    before = {name: p.data.copy() for name, p in flat.matrices.items()}
+    run(optimizer, flat, random_gradients(flat, 1))
+    for name, parts in (("first.weight", 1), ("fused.weight", 2)):
+        for step in np.split(flat.parameters[name].data - before[name], parts, axis=1):
+            sizes = np.linalg.svd(step, compute_uv=False)
+            assert sizes.min() > 0.6 and sizes.max() < 1.3, name
+
+
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))])
+def test_what_is_a_matrix_survives_copies(twin, rng):
+    own = Own(rng)
+    assert [twin(p).matrices for p in own.parameters().values()] == [1, 0, 2, 0, 0, 0]
+    assert list(Flat(twin(own).parameters()).matrices) == ["first.weight", "fused.weight"]
+
+
+@pytest.mark.parametrize("shape, matrices", [((6,), 1), ((2, 3, 4), 1), ((4, 7), 3)])
+def test_what_cannot_be_that_many_matrices_is_refused(shape, matrices):
+    with pytest.raises(ValueError, match=f"cannot be cut into {matrices} matrices"):
+        Parameter(np.zeros(shape), matrices)
 
 
 def test_views_cut_another_vector_in_the_same_way():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minillm.nn.pieces import PIECE
-from minillm.surface.plane import Plane, cosine, through
+from minillm.surface.plane import Plane, cosine, sine, through
 
 
 @pytest.fixture
@@ -118,6 +118,65 @@ def test_two_directions_that_are_one_are_refused(v, rng):
     u = rng.normal(size=50)
     with pytest.raises(ValueError, match="directions are one"):
         Plane(np.zeros(50), u, v * u)
+
+
+# ---- one line or a plane: rounding decides nothing
+
+def at_angle(u, angle, rng):
+    """A direction at this angle to u, of any length."""
+    beside = rng.normal(size=u.size)
+    beside -= (beside @ u) / (u @ u) * u
+    u = u / np.linalg.norm(u)
+    return 10 ** rng.uniform(-4, 4) * (np.cos(angle) * u + np.sin(angle) * beside / np.linalg.norm(beside))
+
+
+DRAWS = [*[(n, seed) for n in (2, 3, 10, 300, 5000) for seed in range(40)], (1_000_000, 0)]
+
+
+def draws(n_and_seed):
+    n, seed = n_and_seed
+    rng = np.random.default_rng([n, seed])
+    return rng, 10 ** rng.uniform(-4, 4) * rng.normal(size=n)
+
+
+@pytest.mark.parametrize("n", sorted({n for n, _ in DRAWS}))
+def test_a_direction_and_its_multiple_are_one_in_every_draw(n):
+    for draw in (draw for draw in DRAWS if draw[0] == n):
+        rng, u = draws(draw)
+        for v in (3 * u, -u / 7, rng.normal() * u, u + 1e-9 * np.abs(u).mean() * rng.normal(size=n), at_angle(u, 1e-9, rng)):
+            for pair in ((u, v), (v, u)):
+                with pytest.raises(ValueError, match="directions are one"):
+                    Plane(np.zeros(n), *pair)
+            with pytest.raises(ValueError, match="on one line"):
+                through(np.zeros(n), u, v)
+
+
+@pytest.mark.parametrize("angle", [1e-3, 0.1, np.pi / 2, np.pi - 1e-3])
+@pytest.mark.parametrize("n", sorted({n for n, _ in DRAWS}))
+def test_a_narrow_plane_is_one_in_every_draw_and_shows_points_where_they_are(n, angle):
+    for draw in (draw for draw in DRAWS if draw[0] == n):
+        rng, u = draws(draw)
+        v = at_angle(u, angle, rng)
+        assert sine(u, v) == pytest.approx(np.sin(angle), rel=1e-6)
+        for plane in (Plane(u, u, v), Plane(v, v, u), through(np.zeros(n), u, v)):
+            point = plane.at(0.7, -1.3)
+            found, residual = plane.project(point)
+            np.testing.assert_allclose(plane.at(*found), point, rtol=0, atol=1e-8 * np.abs(point).max())
+            assert residual < 1e-6
+        u, v = u / np.linalg.norm(u), v / np.linalg.norm(v)
+        assert Plane(u, u, v).project(u + 0.7 * u - 1.3 * v)[0] == pytest.approx((0.7, -1.3), abs=1e-7)
+
+
+@pytest.mark.parametrize("share", [1e-3, 0.05, 1.0])
+def test_models_in_float32_on_one_line_are_found_though_rounding_has_moved_them(share, rng):
+    """As a model that has gone half the way back is. The way is this share of the weights."""
+    for n in (300, 20_000):
+        for _ in range(20):
+            start, way = rng.normal(size=(2, n))
+            points = [(start + t * share * way).astype(np.float32) for t in (0, 1, rng.uniform(-1, 2))]
+            with pytest.raises(ValueError, match="on one line"):
+                through(*points)
+            through(*points[:2], (points[2] + 0.01 * share * rng.normal(size=n)).astype(np.float32))
 
 
 # ---- the points of it

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -178,3 +179,131 @@ def test_the_members_of_a_trainer_end_with_it(rng):
     assert len(new) == 1
     del trainer
     assert not alive(new[0])
+
+
+# ---- errors that cannot travel, threads that end, and what is dropped
+
+class Stubborn(Exception):
+    """Cannot be made again from what pickle keeps of it."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+class Unpicklable(Exception):
+    def __init__(self):
+        super().__init__("it holds a lambda")
+        self.what = lambda: None
+
+
+class Raising:
+    def stubborn(self, rank):
+        if rank:
+            raise Stubborn("one", "two")
+
+    def unpicklable(self, rank):
+        if rank:
+            raise Unpicklable
+
+    def strange(self, rank):
+        return (lambda: None) if rank else None
+
+    def divide(self, rank):
+        return 1 / (1 - rank)
+
+    def fine(self, rank):
+        return rank
+
+
+@forks_only
+@pytest.mark.parametrize("method, told", [("stubborn", "Stubborn: one and two"), ("strange", "pickle"),
+                                          ("unpicklable", "Unpicklable: it holds a lambda")])
+def test_an_error_that_cannot_be_pickled_arrives_in_words(method, told):
+    team = Team(Raising(), 2)
+    with pytest.raises(Exception, match=told) as error:
+        team.run(method)
+    assert not isinstance(error.value, processes.WorkerEnded)
+    assert team.run("fine") == [0, 1]
+
+
+@forks_only
+@pytest.mark.parametrize("run", [lambda: Team(Raising(), 2).run("divide"), lambda: parallel_map(lambda i: 1 / i, [1, 0], 2)],
+                         ids=["team", "map"])
+def test_the_traceback_of_another_process_is_not_lost(run):
+    with pytest.raises(ZeroDivisionError) as error:
+        run()
+    assert "line" in str(error.value.__cause__) and "1 / " in str(error.value.__cause__)
+
+
+@forks_only
+def test_workers_outlive_the_thread_that_forked_them():
+    team = Team(Job(), 2)
+    thread = threading.Thread(target=team.run, args=("write", 1))
+    thread.start()
+    thread.join()
+    for _ in range(3):
+        assert len(team.run("write", 2)) == 2
+    team.stop()
+
+
+@forks_only
+def test_results_are_handed_on_in_order_as_they_come():
+    """However long each takes: the second waits for the first."""
+    seen, first_may_go = [], multiprocessing.get_context("fork").Event()
+
+    def work(i):
+        if i == 0:
+            first_may_go.wait(120)
+        elif i == 1:
+            first_may_go.set()
+        return i
+
+    assert parallel_map(work, range(6), 2, seen.append) == seen == list(range(6))
+    assert parallel_map(lambda i: i, range(3), 1, seen.append) == seen[-3:] == [0, 1, 2]
+
+
+@forks_only
+def test_a_map_that_is_interrupted_leaves_nobody_behind():
+    def cut(result):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel_map(lambda i: i, range(100), 3, cut)
+    assert not multiprocessing.active_children()
+
+
+@forks_only
+def test_a_worker_of_a_map_that_dies_is_told():
+    with pytest.raises(processes.WorkerEnded, match="too little memory"):
+        parallel_map(lambda i: os.kill(os.getpid(), signal.SIGKILL), range(4), 2)
+    assert not multiprocessing.active_children()
+
+
+@forks_only
+def test_a_map_within_a_map():
+    assert parallel_map(lambda i: sum(parallel_map(lambda j: i * j, range(4), 2)), range(3), 2) == [0, 6, 12]
+
+
+@forks_only
+def test_a_worker_ends_even_if_its_parent_dies_before_it_has_begun(tmp_path):
+    """Held up before the first thing that a fork does, until the parent is gone."""
+    code = f"""
+import os, signal, time
+from minillm import processes
+real, parent = processes.live, os.getpid()
+def late(*args):
+    open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))
+    while os.getppid() == parent:
+        time.sleep(0.001)
+    real(*args)
+processes.live = late
+members = processes.Members(1, lambda pipe, rank: time.sleep(1000))
+while not os.path.exists({str(tmp_path / "pid")!r}) or not open({str(tmp_path / "pid")!r}).read():
+    time.sleep(0.001)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=os.path.dirname(os.path.dirname(__file__)), timeout=120, check=False)
+    pid, until = int((tmp_path / "pid").read_text()), time.monotonic() + 60
+    while running(pid) and time.monotonic() < until:
+        time.sleep(0.005)
+    assert not running(pid)

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from minillm.finetune.insert import inserted
 from minillm.finetune.methods import recipe_of
+from minillm.finetune.methods.lora import LoRALinear, LowRank
 from minillm.finetune.remedies import EWC, L2SP, REMEDIES, Interpolation, Pull, Remedy, Replay, fisher, interpolate
 from minillm.nn import GPT, IGNORE, Config
 from minillm.nn.gradcheck import TOLERANCE, numerical_gradient, relative_error, shake
@@ -192,6 +194,17 @@ def test_it_is_found_for_what_trains_and_leaves_no_trace(text, rng):
     assert all(np.array_equal(p.data, before[name]) and p.grad is None for name, p in model.parameters().items())
 
 
+@pytest.mark.parametrize("text, blind", [
+    ("full", ()), ("ia3", ()), ("head", ()), ("prompt:tokens=2", ()), ("prefix:tokens=2,gate=no", ()),
+    ("lora", (".A",)), ("dora", (".A",)), ("adapter:bottleneck=3", (".down.weight", ".down.bias")),
+    ("prefix:tokens=2", (".keys", ".values"))])
+def test_it_does_not_see_what_has_no_effect_at_the_start(text, blind, rng):
+    """As the description of EWC says. (But for the biases of keys, which never have any.)"""
+    found = fisher(prepared(text), [[1, 2, 3, 4], [5, 6, 7]], rng)
+    for name, F in found.items():
+        assert F.any() != name.endswith(blind or "nothing"), name
+
+
 def test_elastic_weights_are_held_by_it():
     model, asked = small_gpt(config=TINY), []
 
@@ -291,7 +304,7 @@ def test_no_way_back_is_the_end(text, rng):
     assert all(np.abs(array - end[name]).max() < 1e-6 for name, array in model.state().items())
 
 
-@pytest.mark.parametrize("text", ["full", "frozen:train=biases", "ia3", "head", "adapter:bottleneck=3", "prompt:tokens=2"])
+@pytest.mark.parametrize("text", ["full", "frozen:train=biases", "ia3", "head", "prompt:tokens=2", "prefix:tokens=2,gate=no"])
 def test_part_of_the_way_is_a_point_on_the_line_between(text, rng):
     model, start = trained(text, rng)
     end, base = copies(model.parameters()), copies(prepared(text).parameters())
@@ -300,8 +313,81 @@ def test_part_of_the_way_is_a_point_on_the_line_between(text, rng):
         np.testing.assert_allclose(array, base[name] + 0.3 * (end[name] - base[name]), rtol=0, atol=1e-14, err_msg=name)
 
 
-@pytest.mark.parametrize("text", ["lora:targets=q+v+fc", "lora:rank=1,rs=yes", "dora:targets=k+proj"])
-@pytest.mark.parametrize("keep", [0.0, 0.25, 0.7, 1.0])
+every_share = pytest.mark.parametrize("keep", [0.0, 0.25, 0.7, 1.0])
+
+
+@pytest.mark.parametrize("text", ["lora", "lora:targets=q+v+fc", "lora:rank=1,rs=yes", "dora", "dora:targets=k+proj,rank=2",
+                                  "ia3", "ia3:targets=v+mlp"])
+@every_share
+def test_of_what_can_be_merged_it_is_the_merged_matrix_that_goes_back(text, keep, rng):
+    """W_0 + keep (W - W_0), and of the bias the same."""
+    model, start = trained(text, rng)
+    places = [slot.module for slot in inserted(model)]
+    before = [(module.inner.weight.data.copy(), module.inner.bias.data.copy()) for module in places]
+    after = [tuple(array.copy() for array in module.merged()) for module in places]
+    interpolate(model, start, keep)
+    for module, old, new in zip(places, before, after):
+        for found, first, last in zip(module.merged(), old, new):
+            np.testing.assert_allclose(found, first + keep * (last - first), rtol=0, atol=1e-10)
+        assert not np.allclose(new[0], old[0], rtol=0, atol=1e-3)
+        assert all(np.array_equal(*pair) for pair in zip((module.inner.weight.data, module.inner.bias.data), old))
+
+
+@pytest.mark.parametrize("m", [-3.0, -1.0, -0.3, -1e-3, 0.0, 1e-3, 0.5, 7.0])
+@pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_dora_goes_back_from_lengths_of_every_sign(m, keep, rng):
+    model, start = trained("dora:targets=k+proj", rng)
+    places = [slot.module for slot in inserted(model)]
+    for module in places:
+        for name, part in module.parts.items():
+            part.m.data[...] = m * module.norms(name)       # so that c_j = m
+    W = [(module.inner.weight.data.copy(), module.merged()[0]) for module in places]
+    interpolate(model, start, keep)
+    vanishes = 1 - keep + keep * m == 0                     # then W_j would have to, which a finite B can only come near
+    for module, (first, last) in zip(places, W):
+        wanted = first + keep * (last - first)
+        np.testing.assert_allclose(module.merged()[0], wanted, rtol=0, atol=1e-5 if vanishes else 1e-10)
+        assert all(np.isfinite(p.data).all() for p in module.parameters().values())
+
+
+@pytest.mark.parametrize("text", ["adapter:bottleneck=3,norms=no", "adapter:form=parallel,bottleneck=3,norms=no",
+                                  "prefix:tokens=2"])
+@every_share
+def test_of_what_cannot_be_merged_it_is_what_it_adds_that_goes_back(text, keep, rng):
+    """At each place, for the same input: f(x) + keep (what was added)."""
+    model, start = trained(text, rng)
+    places, x = [slot.module for slot in inserted(model)], rng.normal(size=(2, 5, 12))
+    before, after = ([layer.forward(x)[0] for layer in layers] for layers in ([module.inner for module in places], places))
+    interpolate(model, start, keep)
+    for module, old, new in zip(places, before, after):
+        np.testing.assert_allclose(module.forward(x)[0], old + keep * (new - old), rtol=0, atol=1e-12)
+        assert not np.allclose(old, new, rtol=0, atol=1e-3)
+
+
+def test_the_norms_beside_an_adapter_go_back_on_a_line(rng):
+    model, start = trained("adapter:bottleneck=3", rng)
+    end, base = copies(model.parameters()), copies(prepared("adapter:bottleneck=3").parameters())
+    interpolate(model, start, 0.3)
+    for name, array in model.state().items():
+        wanted = end[name] if ".down." in name else base[name] + 0.3 * (end[name] - base[name])
+        np.testing.assert_allclose(array, wanted, rtol=0, atol=1e-14, err_msg=name)
+
+
+def test_two_things_in_one_place_go_back_each_in_its_own_way(rng):
+    model = prepared("adapter:bottleneck=3,norms=no")
+    for block in model.blocks:                              # LoRA inside the sublayer that has the adapter
+        block.mlp.inner.fc = LoRALinear(block.mlp.inner.fc, {"": LowRank(12, 48, 2, 1.5, rng, np.float64)}, {"": slice(None)})
+    start = copies(model.trainable_parameters())
+    shake(model, rng, 0.1)
+    end = copies(model.parameters())
+    interpolate(model, start, 0.3)
+    for name, p in model.trainable_parameters().items():
+        wanted = end[name] if ".down." in name or name.endswith("lora.A") else start[name] + 0.3 * (end[name] - start[name])
+        np.testing.assert_allclose(p.data, wanted, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("text", ["lora:targets=q+v+fc", "lora:rank=1,rs=yes"])
+@every_share
 def test_of_a_product_of_two_matrices_it_is_the_product_that_is_scaled(text, keep, rng):
     model, start = trained(text, rng)
     parts = [part for block in model.blocks for layer in (block.attn.qkv, block.attn.proj, block.mlp.fc, block.mlp.proj)

@@ -11,9 +11,11 @@ from minillm.finetune.methods import Full, recipe_of
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain
 from minillm.report import report
+from minillm.text.world import World
 from minillm.train.muon import Muon
 from minillm.train.optimizers import AdamW
 from minillm.train.own_data import TextTask
+from minillm.train.samples import flawless, write_and_read
 
 VOID = {"meta", "img", "br", "input", "link", "hr"}
 
@@ -47,7 +49,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(story):
-    path = report(story, documents=2, grid=4, announce=lambda line: None)
+    path = report(story, documents=2, grid=4, announce=lambda line: None, samples=2)
     return path, path.read_text(encoding="utf-8")
 
 
@@ -82,14 +84,24 @@ def test_its_table_holds_the_scores_of_the_models(page, story):
     assert f"<td>{score.excess:.3f}</td>" in row
 
 
+def test_it_tells_how_many_texts_are_without_a_mistake_and_what_is_wrong_with_the_others(page, story):
+    world, model = World(2), load(story / "full.npz").model
+    assert "novel, flawless at 0.7" in page[1] and "old kinds, flawless at 1" in page[1]
+    row = re.search(r"<tr><td>full</td>.*?</tr>", page[1]).group()
+    assert f"<td>{flawless(model, world, 'novel', 2, 0.7)}</td>" in row
+    [(text, mistake)] = write_and_read(model, world, ["novel"], [np.random.default_rng([1, 3])])
+    assert f"full (breaks a rule: {mistake}) {text}" in " ".join(Page(page[1]).text.split()).replace("full  (", "full (")
+
+
 def test_the_same_models_give_the_same_page(page, story, tmp_path):
-    again = report(story, tmp_path / "again.html", documents=2, grid=4, announce=lambda line: None)
+    again = report(story, tmp_path / "again.html", documents=2, grid=4, announce=lambda line: None, samples=2)
     assert again.read_text(encoding="utf-8") == page[1]
 
 
 def test_a_page_about_some_of_the_models_in_the_dark(story, tmp_path):
     out = tmp_path / "some.html"
-    code, printed, err = run("report", story, "--models", "full", "frozen", "--out", out, "--documents", 2, "--grid", 4, "--dark")
+    code, printed, err = run("report", story, "--models", "full", "frozen", "--out", out, "--documents", 2, "--samples", 0,
+                             "--grid", 4, "--dark")
     assert code == 0, err
     text = out.read_text(encoding="utf-8")
     assert str(out) in printed and 'class="dark"' in text and "<td>adapter</td>" not in text

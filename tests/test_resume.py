@@ -12,12 +12,12 @@ import pytest
 
 from minillm import phases
 from minillm.cli import main
+from minillm.files import CheckpointError, alone, read_arrays, write_arrays
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.remedies import remedy_of
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain
 from minillm.train import fit as fit_module
-from minillm.train.checkpoint import CheckpointError, read_arrays
 from minillm.train.fit import Interrupted
 from minillm.train.muon import Muon
 from minillm.train.optimizers import SGD, AdamW
@@ -26,7 +26,7 @@ from minillm.train.trainer import Diverged, Trainer
 
 CONFIG = {"context": 24, "n_layer": 2, "n_head": 2, "n_embd": 12}
 SIZES = ["--layers", "2", "--heads", "2", "--width", "16", "--batch", "4", "--workers", "2"]
-WAIT = 60      # seconds for a subprocess, on a busy machine
+WAIT = 300     # seconds for a subprocess, on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +53,37 @@ def no_leftovers(folder):
 
 # ---- the real thing: processes and signals
 
+# Runs a `minillm` up to the end of its 7th step, and waits there for Ctrl-C, or for worse: on a busy machine all steps could be
+# done before a signal that is sent at some time. The file that is named first says that it waits.
+UP_TO_SEVEN = """
+import pathlib, signal, sys, time
+from minillm.cli import main
+from minillm.train.trainer import Trainer
+whole, here = Trainer.step, pathlib.Path(sys.argv.pop(1))
+
+def step(self, *batch):
+    loss = whole(self, *batch)
+    if self.steps_done == 7:
+        heard, before = [], signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, lambda *what: heard.append(what))
+        here.touch()
+        while not heard:
+            time.sleep(0.005)
+        signal.signal(signal.SIGINT, before)
+        before(*heard[0])
+    return loss
+
+Trainer.step = step
+main()
+"""
+
+
 class Started:
-    """A `minillm` in a process of its own."""
+    """A Python in a process of its own."""
 
     def __init__(self, *args):
-        self.process = subprocess.Popen([sys.executable, "-m", "minillm", *map(str, args)], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+        self.process = subprocess.Popen([sys.executable, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
 
     def wait_for(self, path):
         end = time.monotonic() + WAIT
@@ -78,10 +103,13 @@ class Started:
         return self.process.returncode, out, err
 
 
-def started(request, *args):
-    one = Started(*args)
-    request.addfinalizer(lambda: one.process.kill() if one.process.poll() is None else None)
-    return one
+def cut_short(request, folder, signum, *args):
+    """exit code, standard error of a run into this folder that gets a signal after its 7th step; it saves itself after each 5."""
+    here = folder / "here"
+    one = Started("-c", UP_TO_SEVEN, here, *args, "--save-every", 5, "--out", folder)
+    request.addfinalizer(one.process.kill)
+    code, _, err = one.wait_for(here).send(signum).end()
+    return code, err
 
 
 def steps_done(checkpoint):
@@ -89,50 +117,45 @@ def steps_done(checkpoint):
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory, request):
+def straight(tmp_path_factory):
     """A folder with a pretraining and an adapter that nobody interrupted."""
     folder = tmp_path_factory.mktemp("straight")
-    assert started(request, "pretrain", *SIZES, "--steps", 200, "--out", folder).end()[0] == 0
-    assert started(request, "finetune", *ADAPTER, "--base", folder / "pretrained.npz").end()[0] == 0
+    assert run("pretrain", *SIZES, "--steps", 20, "--out", folder) == 0
+    assert run("finetune", *ADAPTER, "--base", folder / "pretrained.npz") == 0
     return folder
 
 
-ADAPTER = ["--method", "adapter:bottleneck=4", "--documents", "8", "--batch", "4", "--workers", "2", "--steps", "300"]
+ADAPTER = ["--method", "adapter:bottleneck=4", "--documents", "8", "--batch", "4", "--workers", "2", "--steps", "20"]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_pretraining_stopped_and_resumed_ends_with_the_same_bits(signum, straight, tmp_path, request):
     checkpoint = tmp_path / "pretrained.training.npz"
-    run = started(request, "pretrain", *SIZES, "--steps", 200, "--save-every", 5, "--out", tmp_path).wait_for(checkpoint)
-    code, _, err = run.send(signum).end()
+    code, err = cut_short(request, tmp_path, signum, "pretrain", *SIZES, "--steps", 20)
     assert not (tmp_path / "pretrained.npz").exists()
-    assert 0 < steps_done(checkpoint) < 200
+    assert steps_done(checkpoint) == (7 if signum == signal.SIGINT else 5)
     if signum == signal.SIGINT:
         assert code == 130
-        assert f"interrupted after step {steps_done(checkpoint)}" in err and "--resume" in err and str(checkpoint) in err
+        assert "interrupted after step 7" in err and "--resume" in err and str(checkpoint) in err
         assert "Traceback" not in err
-    code, _, err = started(request, "pretrain", "--resume", "--out", tmp_path).end()
-    assert code == 0, err
+    assert run("pretrain", "--resume", "--out", tmp_path) == 0
     assert_same_arrays(tmp_path / "pretrained.npz", straight / "pretrained.npz")
     histories = [load(folder / "pretrained.npz").meta["history"] for folder in (tmp_path, straight)]
-    assert histories[0] == histories[1] and len(histories[0]["loss"]) == 200
+    assert histories[0] == histories[1] and len(histories[0]["loss"]) == 20
     assert not checkpoint.exists()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_an_adapter_stopped_and_resumed_ends_with_the_same_bits_and_the_same_way(signum, straight, tmp_path, request):
     checkpoint, base = tmp_path / "adapter.training.npz", straight / "pretrained.npz"
-    run = started(request, "finetune", *ADAPTER, "--base", base, "--save-every", 5, "--out", tmp_path).wait_for(checkpoint)
-    code, _, err = run.send(signum).end()
-    assert 0 < steps_done(checkpoint) < 300
+    code, err = cut_short(request, tmp_path, signum, "finetune", *ADAPTER, "--base", base)
+    assert steps_done(checkpoint) == (7 if signum == signal.SIGINT else 5)
     assert signum == signal.SIGKILL or (code == 130 and "--resume" in err and "Traceback" not in err)
-    code, _, err = started(request, "finetune", "--resume", "--base", base, "--method", "adapter:bottleneck=4",
-                           "--out", tmp_path).end()
-    assert code == 0, err
+    assert run("finetune", "--resume", "--base", base, "--method", "adapter:bottleneck=4", "--out", tmp_path) == 0
     assert_same_arrays(tmp_path / "adapter.npz", straight / "adapter.npz")
     assert_same_arrays(tmp_path / "adapter.trajectory.npz", straight / "adapter.trajectory.npz")
     histories = [read_arrays(folder / "adapter.trajectory.npz")[1]["history"] for folder in (tmp_path, straight)]
-    assert histories[0] == histories[1] and len(histories[0]["loss"]) == 300
+    assert histories[0] == histories[1] and len(histories[0]["loss"]) == 20
     assert not checkpoint.exists()
 
 
@@ -191,7 +214,9 @@ def test_ctrl_c_ends_after_a_whole_step_and_says_how_to_go_on(text, tmp_path, cu
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_ctrl_c_twice_stops_at_once_and_keeps_what_was_saved(text, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def cut_twice(monkeypatch):
+    """Ctrl-C twice before the eighth step."""
     whole = Trainer.step
 
     def step(self, tokens, targets):
@@ -201,6 +226,18 @@ def test_ctrl_c_twice_stops_at_once_and_keeps_what_was_saved(text, tmp_path, mon
         return whole(self, tokens, targets)
 
     monkeypatch.setattr(Trainer, "step", step)
+
+
+def test_ctrl_c_twice_in_a_hurry_is_one_wish(text, tmp_path, cut_twice, capsys):
+    before = signal.getsignal(signal.SIGINT)
+    assert run(*command(text, tmp_path, "--save-every", 3)) == 130
+    assert "interrupted after step 8. Saved in" in capsys.readouterr().err
+    assert steps_done(tmp_path / "pretrained.training.npz") == 8
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_again_after_a_while_stops_at_once_and_keeps_what_was_saved(text, tmp_path, cut_twice, monkeypatch, capsys):
+    monkeypatch.setattr("minillm.interrupts.SAME_WISH", -1.0)
     before = signal.getsignal(signal.SIGINT)
     assert run(*command(text, tmp_path, "--save-every", 3)) == 130
     assert capsys.readouterr().err.strip() == "minillm: interrupted."
@@ -318,6 +355,131 @@ def test_another_method_cannot_be_resumed_with(generalist, text, tmp_path, cut, 
         assert "--method lora:rank=2; --resume cannot change that" in capsys.readouterr().err
 
 
+# ---- what a run is made from must be what it was
+
+def test_another_base_of_the_same_shape_is_refused_and_named(generalist, text, tmp_path, cut, capsys):
+    other = tmp_path / "other"
+    assert run(*command(text, other, steps=4)) == 0
+    cut(4)
+    assert run(*tuning(generalist, tmp_path / "out", "--text", text)) == 130
+    cut(None)
+    capsys.readouterr()
+    before = (tmp_path / "out" / "full.training.npz").read_bytes()
+    generalist.write_bytes((other / "pretrained.npz").read_bytes())
+    assert run("finetune", "--base", generalist, "--out", tmp_path / "out", "--resume") == 2
+    err = capsys.readouterr().err
+    assert "belongs to another run: it was begun with base" in err and err.count("\n") == 1
+    assert (tmp_path / "out" / "full.training.npz").read_bytes() == before
+
+
+def test_a_text_that_has_changed_is_refused_and_named(text, tmp_path, cut, capsys):
+    own = tmp_path / "own.txt"
+    own.write_text(text.read_text())
+    cut(4)
+    assert run(*command(own, tmp_path / "out")) == 130
+    cut(None)
+    own.write_text(text.read_text().replace("mill", "moll"))
+    capsys.readouterr()
+    assert run("pretrain", "--resume", "--out", tmp_path / "out") == 2
+    assert "belongs to another run: it was begun with" in capsys.readouterr().err
+
+
+def test_a_text_that_has_moved_is_the_same_text(text, tmp_path, cut, tmp_path_factory):
+    own, other = tmp_path / "own.txt", tmp_path_factory.mktemp("other")
+    own.write_text(text.read_text())
+    cut(4)
+    assert run(*command(own, tmp_path / "out")) == 130
+    cut(None)
+    pretrained_again = pretrain(TextTask(text, workers=2), {"context": 24, "n_layer": 2, "n_head": 2, "n_embd": 16},
+                                tmp_path / "out" / "pretrained.npz", optimizer=Muon(), steps=20, batch=4, seed=1)
+    assert run(*command(text, other)) == 0
+    assert_same_arrays(tmp_path / "out" / "pretrained.npz", other / "pretrained.npz")
+    assert pretrained_again.meta["task"]["digest"] == load(other / "pretrained.npz").meta["task"]["digest"]
+
+
+def test_the_number_of_workers_is_that_of_the_run_whatever_machine_goes_on(text, tmp_path, cut, monkeypatch, capsys):
+    """By default one for each core: two here, and three there. Sums in another order would have other bits."""
+    arguments = command(text, tmp_path / "out")
+    del arguments[arguments.index("--workers"):arguments.index("--workers") + 2]
+    monkeypatch.setattr("minillm.processes.cores", lambda: 2)
+    cut(4)
+    assert run(*arguments) == 130
+    cut(None)
+    monkeypatch.setattr("minillm.processes.cores", lambda: 3)
+    assert read_arrays(tmp_path / "out" / "pretrained.training.npz")[1]["inputs"]["workers"] == 2
+    capsys.readouterr()
+    assert run("pretrain", "--resume", "--out", tmp_path / "out", "--workers", 3) == 2
+    assert "it was begun with workers 2, and this is 3" in capsys.readouterr().err
+    assert run("pretrain", "--resume", "--out", tmp_path / "out") == 0
+    assert run(*command(text, tmp_path / "other")) == 0
+    assert_same_arrays(tmp_path / "out" / "pretrained.npz", tmp_path / "other" / "pretrained.npz")
+
+
+@pytest.mark.parametrize("optimizer, told", [(SGD, "rule Muon"), (lambda: Muon(lr=0.5), "lr 0.02"), (AdamW, "rule Muon")])
+def test_another_optimizer_is_refused_before_anything_is_changed(optimizer, told, text, tmp_path, cut):
+    cut(6)
+    with pytest.raises(Interrupted):
+        pretrained(text, tmp_path, Muon)
+    cut(None)
+    before = (tmp_path / "pretrained.training.npz").read_bytes()
+    with pytest.raises(CheckpointError, match=f"belongs to another run: it was begun with optimizer {told}"):
+        pretrained(text, tmp_path, optimizer)
+    assert (tmp_path / "pretrained.training.npz").read_bytes() == before
+
+
+def test_a_finished_run_is_called_finished(text, tmp_path, capsys):
+    assert run(*command(text, tmp_path)) == 0
+    assert run("pretrain", "--resume", "--out", tmp_path) == 2
+    assert "pretrained.npz is finished" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change, told", [
+    ({"steps": "Infinity"}, "steps"), ({"steps": float("inf")}, "steps"), ({"steps": 10 ** 400}, "steps"), ({"seed": -1}, "seed"),
+    ({"lr": "high"}, "lr"), ({"width": [16]}, "width"), ({"optimizer": "magic"}, "optimizer"),
+    ({"__class__": "x"}, "unrecognized"), ({"json": True, "workers": 0}, "workers"), ({"text": 7}, "7"),
+    ({"run": "rm"}, "unrecognized"), ({"text": ""}, "text")], ids=str)
+def test_options_in_a_file_are_checked_as_if_they_were_typed(change, told, unfinished_run, capsys):
+    path = unfinished_run / "pretrained.training.npz"
+    arrays, meta = read_arrays(path)
+    write_arrays(path, arrays, meta | {"options": meta["options"] | change})
+    capsys.readouterr()
+    assert run("pretrain", "--resume", "--out", unfinished_run) == 2
+    assert told in only_line(capsys)
+
+
+@pytest.mark.parametrize("change", [
+    {"steps_done": 21}, {"steps_done": 6}, {"steps_done": "7"}, {"steps_done": True}, {"history": []}, {"inputs": {}},
+    {"history": {"loss": [1.0] * 7}}, {"history": {"loss": ["1"] * 7, "validation": []}}, {"options": []},
+    {"inputs": {"workers": 10 ** 9}}], ids=str)
+def test_a_run_in_progress_with_a_spoiled_meta_is_refused_in_a_sentence(change, unfinished_run, capsys):
+    path = unfinished_run / "pretrained.training.npz"
+    arrays, meta = read_arrays(path)
+    write_arrays(path, arrays, meta | change)
+    capsys.readouterr()
+    assert run("pretrain", "--resume", "--out", unfinished_run) == 2
+    assert str(path) in only_line(capsys)
+
+
+def test_two_runs_in_one_folder(text, tmp_path, capsys):
+    """The second is told, and the first ends as if it were alone."""
+    with alone(tmp_path / "pretrained.npz"):
+        assert run(*command(text, tmp_path)) == 2
+    assert "another minillm is at work on" in only_line(capsys)
+    assert run(*command(text, tmp_path)) == 0 and no_leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pretrained.npz", "full.npz", "full.trajectory.npz"])
+def test_a_file_of_that_name_that_is_not_ours_stays(name, generalist, text, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    np.savez(out / name, mine=np.arange(3))
+    before = (out / name).read_bytes()
+    capsys.readouterr()
+    assert run(*(command(text, out) if name == "pretrained.npz" else tuning(generalist, out, "--text", text))) == 2
+    assert "has not written it" in capsys.readouterr().err
+    assert (out / name).read_bytes() == before and [path.name for path in out.iterdir()] == [name]
+
+
 # ---- the same, one floor below: every optimizer, every recipe
 
 def pretrained(text, folder, optimizer, steps=15, **more):
@@ -380,7 +542,7 @@ def test_saves_come_when_promised(text, tmp_path, monkeypatch):
     monkeypatch.setattr(fit_module, "save_training", lambda path, trainer, *a, **k: (saved.append(trainer.steps_done),
                                                                                       real(path, trainer, *a, **k)))
     pretrained(text, tmp_path, AdamW, save_every=4)
-    assert saved == [4, 8, 12]
+    assert saved == [0, 4, 8, 12]
 
 
 def test_what_was_trained_survives_a_failure_to_write_the_result(text, tmp_path, monkeypatch):

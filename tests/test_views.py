@@ -169,6 +169,15 @@ def test_a_surface_of_models_of_a_text(context, tmp_path):
                  runs / f"{recipe.method}.npz", optimizer=AdamW(1e-2), steps=3, batch=2, workers=1)
     found = surface(runs, points=3)
     assert list(found.loss) == ["two", "one"] and found.point_loss["full"]["two"] > 0
+    same(surface(runs, points=3), found)
+    for name in ("one", "two"):                             # edited since: no surface of these models can be measured on it
+        path = tmp_path / f"{name}.txt"
+        before = path.read_text()
+        path.write_text(before[::-1])
+        with pytest.raises(ValueError, match="has changed since the model learned from it"):
+            surface(runs, points=3)
+        path.write_text(before)
+        same(surface(runs, points=3), found)
 
 
 # ---- what is kept
@@ -210,6 +219,24 @@ def test_other_models_are_another_surface(changed, spoilt):
     assert views.kept_as(spoilt, "three", ENDS, 3, 1) != before
 
 
+@pytest.mark.parametrize("kind", ["text", "pairs"])
+@pytest.mark.parametrize("owner", ["pretrained", "full", "adapter"])
+@pytest.mark.parametrize("view", ["three", "line", "bend"])
+def test_another_text_is_another_surface(view, owner, kind, spoilt, tmp_path):
+    data, others = tmp_path / "data", tmp_path / "others"
+    for path, name in ((data, owner), (others, "frozen")):
+        path.write_text("before")
+        arrays, meta = read_arrays(spoilt / f"{name}.npz")
+        write_arrays(spoilt / f"{name}.npz", arrays, meta | {"task": {"kind": kind, "path": str(path)}})
+    before = views.kept_as(spoilt, view, ["full", "adapter"], 3, 1)
+    others.write_text("of a model that is not on it")
+    assert views.kept_as(spoilt, view, ["full", "adapter"], 3, 1) == before
+    data.write_text("after")
+    assert views.kept_as(spoilt, view, ["full", "adapter"], 3, 1) != before
+    data.write_text("before")
+    assert views.kept_as(spoilt, view, ["full", "adapter"], 3, 1) == before
+
+
 @pytest.mark.parametrize("how", ["other models", "another kind"])
 def test_a_surface_of_other_models_under_this_name_is_refused(how, folder, spoilt):
     """It would be drawn as if it were theirs."""
@@ -221,7 +248,8 @@ def test_a_surface_of_other_models_under_this_name_is_refused(how, folder, spoil
         shutil.copy(there, here)
     else:
         write_arrays(here, {}, {"kind": "trajectory"})
-    with pytest.raises(CheckpointError, match=f"{here.name} was measured from other models .* remove it"):
+    told = "was measured from other models" if how == "other models" else "holds a trajectory, not a surface"
+    with pytest.raises(CheckpointError, match=f"{here.name} {told}.*; remove it"):
         surface(spoilt, "three", ["adapter", "full"], 3)
     here.unlink()
     assert surface(spoilt, "three", ["adapter", "full"], 3).facts["in_plane"] == [ORIGIN, "adapter", "full"]

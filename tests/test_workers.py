@@ -73,6 +73,21 @@ def test_workers_agree_with_a_plain_pass(n, lengths, rng):
     assert np.abs(gradient - plain_gradient).max() < 1e-12 * np.abs(plain_gradient).max()
 
 
+@every_batch
+@pytest.mark.parametrize("n, accumulate", [(1, 1), (2, 1), (3, 1), (1, 3), (2, 4)])
+def test_with_no_total_the_whole_batch_counts_and_not_each_part(n, accumulate, lengths, rng):
+    tokens, targets = batch_of(lengths, rng)
+    model, plain = small_gpt(), small_gpt()
+    logits, cache = plain.forward(tokens)
+    loss, loss_cache = CrossEntropy().forward(logits, targets)
+    plain_flat = Flat(plain.trainable_parameters())
+    plain.backward(CrossEntropy().backward(1.0, loss_cache), cache)
+    flat = Flat(model.trainable_parameters())
+    found, _ = Workers(model, flat, SGD(), n, accumulate).forward_backward(tokens, targets)
+    assert found == pytest.approx(loss, rel=1e-12)
+    assert np.abs(flat.grad - plain_flat.grad).max() < 1e-12 * np.abs(plain_flat.grad).max()
+
+
 @pytest.mark.parametrize("n", [2, 3])
 def test_workers_agree_on_prompts_that_do_not_count(n, rng):
     tokens, targets = batch_of([3, 9, 5, 7, 8], rng)

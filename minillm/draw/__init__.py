@@ -5,11 +5,11 @@ from .comparison import comparison
 from .curves import learning_and_forgetting, pretraining
 from .fan import fan
 from .movement import movement, spectrum
-from .player import player, player_html
+from .player import POLICY, player, player_html
 from .profile import profile
 from .relief import relief
 from .style import save, style
 from .surface import surface
 
-__all__ = ["animate", "comparison", "fan", "learning_and_forgetting", "movement", "player", "player_html", "pretraining",
-           "profile", "relief", "save", "spectrum", "style", "surface"]
+__all__ = ["POLICY", "animate", "comparison", "fan", "learning_and_forgetting", "movement", "player", "player_html",
+           "pretraining", "profile", "relief", "save", "spectrum", "style", "surface"]

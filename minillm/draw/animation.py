@@ -8,7 +8,7 @@ from matplotlib.animation import PillowWriter
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import RendererAgg
 
-from ..train.checkpoint import written_whole
+from ..files import written_whole
 from .labels import spread
 from .style import colors, figure, look, style
 from .surface import contours, dot_every, dotted, hollow, landscape, map_size, mark, trail

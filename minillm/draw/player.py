@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from matplotlib.animation import HTMLWriter, PillowWriter
 from matplotlib.image import imsave
 
-from ..train.checkpoint import written_whole
+from ..files import write_text
 from .animation import Film
 from .style import look, style
 
@@ -27,10 +27,9 @@ BUTTONS = {"minus": "slower", "fast-backward": "first", "step-backward": "◂ st
 def player(surface, path, frames=51, fps=10, dark=False):
     """A page with the picture that `animate` makes, to be played, scrubbed and stepped through. ValueError without paths."""
     with style(dark):
-        page = PAGE.substitute(title=title(surface), scheme="dark" if dark else "light", ink=look().ink, paper=look().paper,
-                               player=player_html(surface, frames, fps, dark))
-    with written_whole(path) as part:
-        part.write_text(page, encoding="utf-8")
+        page = PAGE.substitute(policy=POLICY, title=title(surface), scheme="dark" if dark else "light", ink=look().ink,
+                               paper=look().paper, player=player_html(surface, frames, fps, dark))
+    write_text(path, page)
 
 
 def player_html(surface, frames=51, fps=10, dark=False):
@@ -88,13 +87,16 @@ def offline(html):
     return html.replace(drawn, sha256(html.replace(drawn, "").encode()).hexdigest()[:12])
 
 
+# A page with a player: scripts and pictures of its own, and nothing from anywhere else.
+POLICY = """<meta http-equiv="Content-Security-Policy"
+      content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">"""
+
 PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-      content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+$policy
 <title>$title</title>
 <style>
 :root { color-scheme: $scheme }

@@ -23,12 +23,13 @@ class Attempt:
     path    the file
     stub    what the learner began with; its signatures are what is asked for
     rng     draws sizes and numbers, new ones in each check
+    screen  where a progress bar may be shown
     """
 
-    def __init__(self, path, stub, rng):
+    def __init__(self, path, stub, rng, screen=None):
         self.file, self.rng = LearnersFile(path), rng
         self.signatures = signatures(stub)
-        self.sizes, self.calls, self.screen = {}, 0, sys.__stderr__       # the screen, for a progress bar
+        self.sizes, self.calls, self.screen = {}, 0, screen or sys.__stderr__
         self.done = {}                                                    # {function: inputs and results that were right}
 
     def get(self, name):

@@ -73,7 +73,14 @@ def exercise_of(text):
     for exercise in EXERCISES:
         if word in (str(exercise.number), f"{exercise.number:02d}", exercise.name, exercise.file[:-3]):
             return exercise
-    raise ValueError(f"there is no exercise {text}; they are numbered 1 to {len(EXERCISES)}, and `minillm progress` lists them")
+    raise ValueError(f"there is no exercise {shown(text)}; they are numbered 1 to {len(EXERCISES)}, and `minillm progress` lists "
+                     "them")
+
+
+def shown(text):
+    """What somebody has typed, in a sentence: as it is, if it can be read there."""
+    text = str(text)
+    return text if text.isprintable() and 0 < len(text) <= 200 else repr(text[:200])
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,46 @@
 
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
-from .catalogue import EXERCISES, exercise_of, lesson_of, lessons
+from .catalogue import EXERCISES, exercise_of, lesson_of, lessons, shown
 from .judge import judge
+from .sources import contents
 from .workbook import Workbook
 
 WIDTH = 100
-POLL = 0.3      # seconds between two looks at a file that is being watched
+POLL = 0.15         # seconds between two looks at files that are being watched
+LOOKS = 10          # until they are taken as they are
+PATIENCE = 10       # seconds for a lesson to end after Ctrl-C
+
+
+@contextmanager
+def terminal():
+    """What may happen at a terminal. A character that it lacks is written as its number. Ctrl-C interrupts once; all is being
+    ended then, and who presses it again changes nothing."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield                                           # signals are the main thread's business, and not that of `minillm ... &`
+        return
+
+    def once(signum, frame):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, once)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is once:
+            signal.signal(signal.SIGINT, before)
 
 
 def lesson(args):
@@ -35,10 +63,48 @@ def lesson(args):
         start(workbook, found.exercises)
     elif args.run_it:
         options = [*(["--quick"] if args.quick else []), *(["--show"] if args.show else []), "--seed", str(args.seed)]
-        code = subprocess.run([sys.executable, str(found.path), *options]).returncode
+        code = run([sys.executable, str(found.path), *options])
     else:
         tell(workbook, found)
     return code, {"lesson": found.number, "title": found.title, "exercises": [exercise.number for exercise in found.exercises]}
+
+
+def run(command):
+    """Run a lesson, and return its exit code. At Ctrl-C it says in a line that it was interrupted (lessons/ctrl_c.py)."""
+    lesson = None
+    try:
+        with held_back():
+            lesson = subprocess.Popen(command)
+        code = lesson.wait()
+    except KeyboardInterrupt:
+        if lesson is None or not has_said_so(lesson):
+            raise
+        return 130
+    return code if code >= 0 else 128 - code
+
+
+def has_said_so(lesson):
+    """End a lesson that Ctrl-C is meant for. Did it say that it was interrupted, or must that still be said?"""
+    lesson.send_signal(signal.SIGINT)                   # a terminal has sent it to both, but it may not have been a terminal
+    try:
+        lesson.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        lesson.kill()
+        lesson.wait()
+    return lesson.returncode == 130
+
+
+@contextmanager
+def held_back():
+    """Inside, Ctrl-C waits. A process that is started inside goes on so, until it says that it can understand it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def list_lessons(workbook):
@@ -73,30 +139,42 @@ def start(workbook, exercises):
 
 def check(args):
     exercise, workbook = exercise_of(args.exercise), Workbook(args.workbook)
-    path = Path(args.file) if args.file else workbook.path(exercise)
+    path = workbook.path(exercise) if args.file is None else Path(args.file)
+    if not os.path.lexists(path) and args.file is None:
+        raise ValueError(f"{shown(path)} is not there; minillm lesson {exercise.lesson} --start puts the exercises of lesson "
+                         f"{exercise.lesson} into {shown(workbook.folder)}")
     if not path.is_file():
-        if args.file:
-            raise ValueError(f"{path} is {'a folder; give the file in it' if path.is_dir() else 'not there'}")
-        raise ValueError(f"{path} is not there; minillm lesson {exercise.lesson} --start puts the exercises of lesson "
-                         f"{exercise.lesson} into {workbook.folder}")
+        raise ValueError(f"{shown(path)} is {what_it_is(path)}")
+    with open(path, "rb"):                              # OSError if it cannot be read
+        pass
     return (watch if args.watch else check_once)(exercise, path, workbook, args.seed)
+
+
+def what_it_is(path):
+    """Of a path that is no file."""
+    if path.is_dir():
+        return "a folder; give the file in it"
+    return "a pipe or a device; give a file" if path.exists() else "not there"
 
 
 def check_once(exercise, path, workbook, seed):
     """Check a file, tell, and remember. Exit code 0 if it is right, else 1."""
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     verdict = judge(exercise, path, seed)
-    workbook.tried(exercise, verdict.passed)
     if verdict.printed.strip():
         print(textwrap.indent(verdict.printed.rstrip(), "  | "), "\n(printed by your code)\n")
     if verdict.passed:
         print(f"Right: {exercise} ({verdict.calls} calls with numbers drawn at random).\n")
         print(paragraphs(exercise.module.EXPLANATION), end="\n\n")
+    else:
+        print(f"Not yet: {exercise}.\n\n{verdict.reason}\n")
+    sys.stdout.flush()
+    workbook.tried(exercise, verdict.passed)            # now that it is told, even if the disk is full
+    if verdict.passed:
         following = workbook.next()
         print(f"Next: {following}: {following.title}. (minillm lesson {following.lesson})" if following else
               f"That was the last one: all {len(EXERCISES)} are solved.")
     else:
-        print(f"Not yet: {exercise}.\n\n{verdict.reason}\n")
         print(f"Again with the same numbers:  minillm check {exercise.number} --seed {seed}      Stuck?  minillm hint "
               f"{exercise.number}")
     return 0 if verdict.passed else 1, {"exercise": exercise.number, "passed": verdict.passed, "line": verdict.line,
@@ -104,28 +182,34 @@ def check_once(exercise, path, workbook, seed):
 
 
 def watch(exercise, path, workbook, seed):
-    """Check at every change of the file, until it is right or Ctrl-C."""
+    """Check at every change of the file, or of another beside it, until it is right or Ctrl-C."""
     print(f"Watching {path}: it is checked each time you save it. Ctrl-C ends.\n", flush=True)
-    seen, found = None, (1, None)
+    checked, found = None, (1, None)
     try:
+        there = contents(path)
         while True:
-            changed = saved(path) or seen
-            if changed != seen:
-                seen = changed
+            if there != checked and path.is_file():
+                checked = there
                 print(f"--- {time.strftime('%H:%M:%S')} " + "-" * 60, flush=True)
                 found = check_once(exercise, path, workbook, seed)
                 if found[0] == 0:
                     return found
                 sys.stdout.flush()
-            time.sleep(POLL)
+            there = at_rest(path)
     except KeyboardInterrupt:
         print("\nNo longer watching.")
         return found
 
 
-def saved(path):
-    """When a file, and each of the earlier exercises beside it, was last saved; nothing while it is not there."""
-    return path.is_file() and {each: each.stat().st_mtime_ns for each in (path, *path.parent.glob("ex[0-9][0-9]_*.py"))}
+def at_rest(path):
+    """What the files hold, once two looks have shown the same: one that is just being saved may be empty for a moment."""
+    seen = contents(path)
+    for _ in range(LOOKS):                              # but not for ever, if something is written all the time
+        time.sleep(POLL)
+        before, seen = seen, contents(path)
+        if seen == before:
+            break
+    return seen
 
 
 def hint(args):

@@ -2,21 +2,34 @@
 
 import faulthandler
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..runtime import CAN_FORK
+from . import warden
 from .attempt import Attempt
 from .catalogue import exercise_of
-from .learners_file import Wrong
+from .learners_file import Wrong, message
+from .sources import at_home, folder_of, lies_in
 
 PRINTED = 4000      # characters of what the learner's code prints; the rest is left out
-GRACE = 5           # seconds more, after which the process is ended from outside
+WAITING = 6         # times the seconds that a check may take are granted to one that waits or sleeps, or to a busy machine
+GRACE = 30          # seconds more, after which the process is ended from outside
+WIDE = 500          # characters of a line that is told
+PACKAGE = Path(__file__).resolve().parents[2]      # where minillm can be imported from
+
+# What the process runs first. The folder that one happens to be in is none to import from: it may be the learner's.
+BEGIN = ("import sys; sys.path[:] = [entry for entry in sys.path if entry] + [sys.argv[1]]; "
+         "from minillm.exercises.judge import main; main(*sys.argv[2:])")
 
 
 @dataclass(frozen=True)
@@ -30,53 +43,168 @@ class Verdict:
     printed: str = ""
 
 
-def examine(exercise, path, seed):
-    """Check a file here and now, in this process."""
+def examine(exercise, path, seed, screen=None):
+    """Check a file here and now, in this process. `screen` is where a progress bar may be shown."""
     attempt = None
-    try:
-        attempt = Attempt(path, exercise.stub, np.random.default_rng(seed))
-        exercise.module.check(attempt)
-        attempt.finish()
-    except Wrong as wrong:
-        return Verdict(False, str(wrong), wrong.line, attempt.calls if attempt else 0)
+    with at_home(folder_of(path)):
+        try:
+            attempt = Attempt(path, exercise.stub, np.random.default_rng(seed), screen)
+            exercise.module.check(attempt)
+            attempt.finish()
+        except Wrong as wrong:
+            return Verdict(False, cut(str(wrong)), wrong.line, attempt.calls if attempt else 0)
+        except Exception as error:
+            if attempt and attempt.file.frames(error):      # an object of the learner's own, say, that refuses to be looked at
+                wrong = attempt.file.failed(error, "when its result was looked at")
+                return Verdict(False, cut(str(wrong)), wrong.line, attempt.calls)
+            raise
     return Verdict(True, calls=attempt.calls)
 
 
+def cut(reason):
+    return "\n".join(line if len(line) <= WIDE else f"{line[:WIDE]} ..." for line in reason.split("\n"))
+
+
+# Here: start the process, and understand how it ended.
+
 def judge(exercise, path, seed, seconds=None):
-    """The same in a child, with a limit on its time, without a keyboard, and with what it prints kept apart."""
+    """The same in a child, without a keyboard, with limits on what it takes, and with what it prints kept apart.
+
+    seconds     of computing. How many pass until then depends on what else the machine does, and does not count
+    """
     seconds = seconds or exercise.seconds
-    with tempfile.TemporaryDirectory() as folder:
-        found, stuck, printed = (Path(folder) / name for name in ("found.json", "stuck.txt", "printed.txt"))
-        command = [sys.executable, "-m", __name__, *map(str, (exercise.number, path, seed, seconds, found, stuck))]
-        with open(printed, "wb") as out:
-            try:
-                code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out,
-                                      timeout=seconds + GRACE).returncode
-            except subprocess.TimeoutExpired:
-                code = None
-        with open(printed, encoding="utf-8", errors="replace") as out:
-            said = out.read(PRINTED + 200)
-        if found.exists():
-            return Verdict(**json.loads(found.read_text(encoding="utf-8")) | {"printed": said})
-        if stuck.exists() and (where := stuck_at(stuck.read_text(encoding="utf-8", errors="replace"), path)):
-            name, line, text = where
-            return Verdict(False, f"Still running after {seconds:g} seconds, in line {line} of {name}:\n    {text}\n"
-                                  "Is there a loop that does not end? A loop over all numbers of an array is slow, too: let "
-                                  "NumPy work on whole arrays.", line, printed=said)
-        if code is None or stuck.exists() and stuck.stat().st_size:
-            return Verdict(False, f"Still running after {seconds:g} seconds. Is there a loop that does not end?", printed=said)
-        return Verdict(False, f"{Path(path).name} has ended the whole program (exit code {code}), so it could not be checked.",
-                       printed=said)
+    with scratch() as printed, scratch() as told, second_screen() as screen:
+        arguments = exercise.number, Path(path).absolute(), seed, seconds, *screen
+        child = subprocess.Popen([sys.executable, "-c", BEGIN, str(PACKAGE), *map(str, arguments)], stdin=subprocess.PIPE,
+                                 stdout=printed, stderr=told, start_new_session=True, pass_fds=screen)
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(WAITING * seconds + 2 * GRACE)
+        finally:
+            end(child)
+        said, heard = (content(file) for file in (printed, told))
+        return understood(heard, said[:PRINTED + 200], child.returncode, path, seconds)
 
 
-def stuck_at(trace, path):
-    """(file name, line number, text) of the innermost line in the learner's folder, from what faulthandler wrote."""
-    folder = Path(path).resolve().parent
-    for name, line in re.findall(r'File "(.+?)", line (\d+)', trace):
-        if Path(name).resolve().parent == folder:
-            lines = Path(name).read_text(encoding="utf-8", errors="replace").splitlines()
-            return Path(name).name, int(line), lines[int(line) - 1].strip() if int(line) <= len(lines) else ""
+def end(child):
+    """When its pipe is closed, the child ends itself and all that it has started; see warden.py."""
+    child.stdin.close()
+    try:
+        child.wait(warden.PATIENCE + 1)
+    finally:
+        if hasattr(os, "killpg"):
+            with suppress(OSError):
+                os.killpg(child.pid, signal.SIGKILL)
+        child.kill()
+        child.wait()
+
+
+def scratch():
+    """A file without a name: it is gone with the last process that has it open, and needs no room on a disk if it can."""
+    return os.fdopen(os.memfd_create("minillm"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
+
+
+def content(file):
+    file.seek(0)
+    return file.read(1 << 20).decode(errors="replace")
+
+
+@contextmanager
+def second_screen():
+    """Standard error once more, to be handed to a child; nothing where that cannot be, or if it is closed."""
+    screen = None
+    with suppress(OSError):
+        screen = os.dup(2) if os.name == "posix" else None
+    try:
+        yield () if screen is None else (screen,)
+    finally:
+        if screen is not None:
+            os.close(screen)
+
+
+def understood(heard, said, code, path, seconds):
+    """A verdict from what the child has told: its own, or where it stood when it was stopped, or nothing."""
+    verdicts = [line for line in heard.split("\n") if line.startswith('{"passed"')]
+    if verdicts:
+        return Verdict(**json.loads(verdicts[-1]) | {"printed": said})
+    file, line, text = place_in(heard, path) or (Path(path).name, None, "")
+    where = f", in line {line} of {file}:\n    {text}\n" if line else ". "
+    if code == -getattr(signal, "SIGPROF", 0):
+        told = (f"Still running after {seconds:g} seconds{where}Is there a loop that does not end? A loop over all numbers of an "
+                "array is slow, too: let NumPy work on whole arrays.")
+    elif heard.startswith("Timeout"):
+        told = (f"Not done after {WAITING * seconds:g} seconds, most of which it did not compute{where}"
+                "Does it sleep, or wait for something that does not come?")
+    elif "Traceback (most recent call last)" in heard:
+        return fault(heard.strip().split("\n")[-1])
+    else:
+        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        told = f"{Path(path).name} has ended the whole program ({how}){where}So it could not be checked."
+    return Verdict(False, told, line, printed=said)
+
+
+def place_in(trace, path):
+    """(file name, line number, text) of the innermost line in the learner's folder, from what faulthandler wrote; or None."""
+    for file, line in re.findall(r'File "(.+?)", line (\d+)', trace):
+        if lies_in(file, folder_of(path)):
+            with suppress(OSError):
+                lines = Path(file).read_text(encoding="utf-8", errors="replace").split("\n")
+                return Path(file).name, int(line), lines[int(line) - 1].strip() if int(line) <= len(lines) else ""
     return None
+
+
+def fault(error):
+    return Verdict(False, f"The check itself has failed, which is a fault of minillm and not yours: {error}")
+
+
+# There: what the process does.
+
+def main(number, path, seed, seconds, screen=None):
+    """Never returns. Whatever is imported, or has to be, is so before the time of the learner begins."""
+    told = os.fdopen(os.dup(2), "w", encoding="utf-8")      # from here on, only this is standard error as it was
+    os.dup2(1, 2)
+    screen = os.fdopen(int(screen), "w") if screen else None
+    exercise, seconds = exercise_of(number), float(seconds)
+    _ = exercise.module
+
+    def tell(verdict):
+        told.write(f"\n{json.dumps(asdict(verdict))}\n")
+        told.flush()
+
+    def work():
+        check(exercise, path, int(seed), seconds, told, tell, screen)
+
+    if CAN_FORK:
+        warden.guard(work, WAITING * seconds + GRACE, lambda sentence: tell(Verdict(False, sentence)))
+    work()
+    os._exit(0)
+
+
+def check(exercise, path, seed, seconds, told, tell, screen):
+    """Examine a file within all limits, and tell the verdict."""
+    here = os.getpid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdout = sys.stderr = Limited(os.fdopen(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False), PRINTED)
+    warden.limit(seconds)
+    tell_place_after(seconds, told)
+    try:
+        verdict = examine(exercise, path, seed, screen)
+    except MemoryError:
+        verdict = Verdict(False, f"It takes more than {warden.MEMORY >> 30} GB of memory.")
+    except BaseException as error:
+        verdict = fault(f"{type(error).__name__}: {message(error)}")
+    if os.getpid() == here:                             # and not a fork of the learner's
+        tell(verdict)
+
+
+def tell_place_after(seconds, file):
+    """After so many seconds of computing, or many more of anything, write into `file` where the process stands, and end it."""
+    faulthandler.enable(file)                           # and where it crashes
+    if hasattr(signal, "setitimer"):
+        faulthandler.register(signal.SIGPROF, file, chain=True)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        seconds *= WAITING
+    faulthandler.dump_traceback_later(seconds, exit=True, file=file)
 
 
 class Limited:
@@ -100,19 +228,5 @@ class Limited:
     def isatty(self):
         return False
 
-
-def child(number, path, seed, seconds, found, stuck):
-    """What the process does: it ends itself when its time is over, telling where it was."""
-    with open(stuck, "w") as trace:
-        faulthandler.dump_traceback_later(float(seconds), exit=True, file=trace)
-        sys.stdout = sys.stderr = Limited(sys.stdout, PRINTED)
-        try:
-            verdict = examine(exercise_of(number), path, int(seed))
-        except Exception as error:
-            verdict = Verdict(False, f"The check itself has failed, which is a fault of minillm and not yours: {error!r}")
-        faulthandler.cancel_dump_traceback_later()
-    Path(found).write_text(json.dumps(asdict(verdict)), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    child(*sys.argv[1:])
+    def __getattr__(self, name):
+        return getattr(self.stream, name)

@@ -1,5 +1,6 @@
 """A learner's file: it is run, and whatever goes wrong in it is told to the learner with the line, never as a traceback."""
 
+import errno
 import importlib.util
 import re
 import sys
@@ -9,6 +10,9 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import numpy as np
+
+from .sources import compiled, folder_of, is_learners, lies_in
+from .warden import MEMORY, WRITTEN
 
 
 class Wrong(Exception):
@@ -24,37 +28,29 @@ class Unwritten(Wrong):
 
 
 class LearnersFile:
-    """path, and module: what running the file has made."""
+    """path, and module: what running the file has made. Files beside it can be imported inside `sources.at_home`."""
 
     def __init__(self, path):
-        self.path = Path(path)
-        self.folder = self.path.resolve().parent
+        self.path = Path(path).absolute()
+        self.folder = folder_of(path)
         self.module = self.load()
 
     def load(self):
-        """Run the file from top to bottom. The files beside it, earlier exercises, can be imported by name."""
+        """Run the file from top to bottom."""
         try:
-            source = self.path.read_text(encoding="utf-8")
-            compile(source, str(self.path), "exec")
-        except UnicodeDecodeError as error:
-            raise Wrong(f"{self.path.name} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8.") from None
+            code = compiled(self.path, self.folder)
         except SyntaxError as error:
-            raise Wrong(f"Line {error.lineno} of {self.path.name} is not Python: {error.msg}.",
-                        *quoted(error.text, error.offset), line=error.lineno) from None
-        except ValueError as error:
-            raise Wrong(f"{self.path.name} is not Python: {error}.") from None
-        sys.path.insert(0, str(self.folder))
-        for name in [name for name in sys.modules if re.fullmatch(r"ex\d\d_\w+", name)]:
-            del sys.modules[name]                                   # as it is now, and from this folder
-        loader = SourceFileLoader(self.path.stem, str(self.path))      # whatever the file's ending
-        spec = importlib.util.spec_from_file_location(self.path.stem, self.path, loader=loader)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[self.path.stem] = module
-        try:
-            with self.told("while it was imported"):
-                spec.loader.exec_module(module)
-        finally:
-            sys.path.remove(str(self.folder))
+            raise no_python(error) from None
+        except OSError as error:
+            raise Wrong(f"{self.path.name} cannot be read: {error.strerror}.") from None
+        name = self.path.stem
+        if name in sys.modules and not is_learners(sys.modules[name]):
+            name += " of the learner"                           # numpy.py, say, must not take the place of NumPy
+        loader = SourceFileLoader(name, str(self.path))         # whatever the file's ending
+        module = importlib.util.module_from_spec(importlib.util.spec_from_file_location(name, self.path, loader=loader))
+        sys.modules[name] = module
+        with self.told("while it was imported"):
+            exec(code, vars(module))
         return module
 
     @contextmanager
@@ -66,24 +62,23 @@ class LearnersFile:
         except Wrong:
             raise
         except NotImplementedError as error:
-            frame = self.frames(error)[-1]
-            what = Path(frame.filename).name if frame.name == "<module>" else frame.name
-            raise Unwritten(f"{what} is not written yet (line {frame.lineno} of {Path(frame.filename).name}).",
-                            line=frame.lineno) from None
-        except SyntaxError as error:                                # in another file, which this one imports
-            raise Wrong(f"Line {error.lineno} of {Path(error.filename or '?').name} is not Python: {error.msg}.",
-                        *quoted(error.text, error.offset)) from None
-        except (Exception, SystemExit) as error:
+            if not (frames := self.frames(error)):
+                raise self.failed(error, when, given) from None
+            what = Path(frames[-1].filename).name if frames[-1].name == "<module>" else frames[-1].name
+            raise Unwritten(f"{what} is not written yet (line {frames[-1].lineno} of {Path(frames[-1].filename).name}).",
+                            line=frames[-1].lineno) from None
+        except BaseException as error:
+            if isinstance(error, SyntaxError) and lies_in(str(error.filename), self.folder):
+                raise no_python(error) from None                # another file, which this one imports
             raise self.failed(error, when, given) from None
 
     def failed(self, error, when, given=""):
         """What to say of an exception: the line of this file first, and then, if it got there, that of an earlier exercise."""
-        kind = type(error).__name__
-        what = f"{kind}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(": ")
+        what = f"{type(error).__name__}: {message(error)}".rstrip(": ")
         frames = self.frames(error)
         if not frames:
             return Wrong(f"{what} ({when})", given, advice_on(error))
-        own = [frame for frame in frames if Path(frame.filename).resolve() == self.path.resolve()] or frames
+        own = [frame for frame in frames if frame.filename == str(self.path)] or frames
         lines = [f"Line {own[-1].lineno} of {Path(own[-1].filename).name} stops {when}:", f"    {own[-1].line}"]
         if frames[-1] is not own[-1]:
             lines += [f"It got as far as line {frames[-1].lineno} of {Path(frames[-1].filename).name}:", f"    {frames[-1].line}"]
@@ -91,8 +86,22 @@ class LearnersFile:
 
     def frames(self, error):
         """The places in the learner's folder that an exception has come through, the innermost last."""
-        return [frame for frame in traceback.extract_tb(error.__traceback__)
-                if Path(frame.filename).resolve().parent == self.folder]
+        return [frame for frame in traceback.extract_tb(error.__traceback__) if lies_in(frame.filename, self.folder)]
+
+
+def message(error):
+    """The first line of what an exception says; nothing if it fails in saying it."""
+    try:
+        return str(error).split("\n")[0]
+    except Exception:
+        return ""
+
+
+def no_python(error):
+    """What to say of a file that cannot be compiled."""
+    name = Path(error.filename).name
+    where = f"Line {error.lineno} of {name}" if error.lineno else name
+    return Wrong(f"{where} is not Python: {error.msg}.", *quoted(error.text, error.offset), line=error.lineno)
 
 
 def quoted(text, offset):
@@ -107,7 +116,7 @@ def quoted(text, offset):
 
 def advice_on(error):
     """What usually helps."""
-    text = str(error)
+    text = message(error)
     if isinstance(error, ValueError) and "matmul" in text:
         return ("In a product x @ y the last length of x must be the last but one of y. Write the shapes beside the line; "
                 "is a transpose (.T) missing, or on the wrong factor? With more than two axes .T turns all of them.")
@@ -129,6 +138,12 @@ def advice_on(error):
         return "The file must not end the program: remove exit() or quit()."
     if isinstance(error, RecursionError):
         return "The function calls itself without end."
+    if isinstance(error, KeyboardInterrupt):
+        return "The file must not raise that: it is for Ctrl-C alone."
+    if isinstance(error, MemoryError):
+        return f"A check may take {MEMORY / 2 ** 30:.0f} GB of memory. Is an array larger than meant, or a loop without end?"
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return f"A check may write {WRITTEN / 2 ** 20:.0f} MB into a file."
     if isinstance(error, (NameError, UnboundLocalError)):
         return "Is it spelled as where it was set, and set on every way to this line?"
     return ""

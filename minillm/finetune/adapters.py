@@ -5,10 +5,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..train.checkpoint import CheckpointError, fingerprint, read_arrays
-from .insert import inserted
+from ..files import CheckpointError, checked, read_arrays
+from ..schema import anything, many, record, table, text, whole
+from ..train.checkpoint import FACTS, fingerprint
+from .insert import inserted, slots
 from .methods import from_json
 from .recipe import Recipe
+
+ADAPTER = record(FACTS | {"recipe": table(anything), "base": record({"path": text(4096), "fingerprint": text(100)}),
+                          "shapes?": table(many(whole(), most=16))})
 
 
 @dataclass
@@ -17,7 +22,7 @@ class Adapter:
 
     recipe: Recipe
     places: list = field(default_factory=list)      # (slot, the Inserted that belongs there)
-    values: dict = field(default_factory=dict)      # {name of a parameter of the body: array}
+    values: dict = field(default_factory=dict)      # {name of a parameter of the body: array}; while it is on, those of the base
 
 
 class Adapters:
@@ -30,7 +35,8 @@ class Adapters:
         with adapters.disabled():
             ...                             # and here it is the base again, bit for bit
 
-    To change takes no longer than to write the few weights of the body that an adapter has trained.
+    To change takes no longer than to exchange the few weights of the body that an adapter has trained. A `Trainer` trains the
+    adapter it was made for, and refuses while another is on.
     """
 
     def __init__(self, base):
@@ -38,81 +44,112 @@ class Adapters:
         if inserted(base):
             raise ValueError("this model is a base with an adapter on; take the base itself, or merge the adapter into it first")
         self.model = base
-        self.base = {name: p.data.copy() for name, p in base.parameters().items()}
+        self.body = base.parameters()
         self.fingerprint = fingerprint(base)
         self.known = {}
         self.active = None
 
     def add(self, name, recipe, rng=None):
-        """Apply a recipe to the base. The new adapter is in use then, to be trained. ValueError for a name that is taken."""
-        self.must_be_new(name)
-        self.use(None)
-        recipe.apply(self.model, rng)
-        trains = self.model.trainable_parameters()
-        self.known[name] = Adapter(recipe, [(slot, slot.module) for slot in inserted(self.model)],
-                                   {own: self.base[own].copy() for own in trains if own in self.base})
-        self.active = name
+        """Apply a recipe to the base; `rng` as of `Recipe.apply`. The new adapter is in use then, to be trained.
 
-    def must_be_new(self, name):
+        ValueError for a name that is taken, or if it cannot be. Here and in all that follows, an error leaves all as it was.
+        """
         if name in self.known:
             raise ValueError(f"there is an adapter {name!r} already")
+        with self.all_or_nothing():
+            self.take_off()
+            recipe.apply(self.model, rng)
+            values = {own: p.data for own, p in self.body.items() if p.trainable}
+            for own, value in values.items():
+                self.body[own].data = value.copy()
+            self.known[name] = Adapter(recipe, [(slot, slot.module) for slot in inserted(self.model)], values)
+            self.active = name
 
     def load(self, name, path):
         """Read an adapter from its file and put it on. CheckpointError if that is broken, or was made for another base."""
-        self.must_be_new(name)
-        arrays, meta = read_arrays(path)
-        if meta["kind"] != "adapter":
-            raise CheckpointError(f"{path} holds a {meta['kind']}, not an adapter")
-        if base_of(meta, path).get("fingerprint") != self.fingerprint:
+        if name in self.known:
+            raise ValueError(f"there is an adapter {name!r} already")
+        arrays, meta = read_arrays(path, "adapter")
+        if base_of(meta, path)["fingerprint"] != self.fingerprint:
             raise CheckpointError(f"{path} was trained on another base: the fingerprints differ; name the right base")
         try:
-            self.add(name, from_json(meta["recipe"]), np.random.default_rng(0))
-        except (KeyError, TypeError) as error:
-            raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {meta['recipe']} ({error})") from None
+            recipe = from_json(meta["recipe"])
         except ValueError as error:
-            raise CheckpointError(f"{path} has a recipe that does not suit its base: {meta['recipe']} ({error})") from None
-        try:
-            unpack(self.model, arrays["theta"], meta["shapes"])
-        except (KeyError, ValueError, AttributeError) as error:
-            self.remove(name)
-            raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for "
+            raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {str(meta['recipe'])[:200]} "
                                   f"({error})") from None
+        with self.all_or_nothing():
+            try:
+                self.add(name, recipe)
+            except ValueError as error:
+                raise CheckpointError(f"{path} has a recipe that does not suit its base: {meta['recipe']} ({error})") from None
+            try:
+                unpack(self.model, arrays["theta"], meta["shapes"])
+            except (KeyError, ValueError) as error:
+                raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for "
+                                      f"({error})") from None
 
     def use(self, name):
         """Put on another adapter, or none. ValueError lists those there are."""
-        if name is not None and name not in self.known:
-            raise ValueError(f"there is no adapter {name!r}; there are {', '.join(self.known) or 'none yet'}")
-        self.take_off()
-        if name is None:
-            return
-        adapter = self.known[name]
-        for slot, module in adapter.places:
-            slot.put(module)
-        parameters = self.model.parameters()
-        for own, value in adapter.values.items():
-            parameters[own].data[...] = value
-            parameters[own].trainable = True
-        self.active = name
+        if name is not None:
+            self.must_be_known(name)
+        with self.all_or_nothing():
+            self.take_off()
+            if name is not None:
+                for slot, module in self.known[name].places:
+                    slot.put(module)
+                self.exchange(self.known[name], trains=True)
+                self.active = name
 
     def take_off(self):
         """The base again, bit for bit, and frozen; what the adapter in use has learned is kept. ValueError if it was merged."""
         if self.active is None:
             return
-        adapter, parameters = self.known[self.active], self.model.parameters()
+        adapter = self.known[self.active]
         if any(slot.module is not module for slot, module in adapter.places):
             raise ValueError(f"the adapter {self.active!r} is merged into the weights; undo that first, or the base is lost")
-        for own in adapter.values:
-            adapter.values[own] = parameters[own].data.copy()
-            parameters[own].data[...] = self.base[own]
-            parameters[own].trainable = False
-        for slot, module in adapter.places:
-            slot.put(module.inner)
-        self.active = None
+        with self.all_or_nothing():
+            self.exchange(adapter, trains=False)
+            for slot, module in adapter.places:
+                slot.put(module.inner)
+            self.active = None
+
+    def exchange(self, adapter, trains):
+        """The arrays of an adapter against those of the base, which it keeps meanwhile, or back again."""
+        for own, array in adapter.values.items():
+            p = self.body[own]
+            adapter.values[own], p.data, p.trainable = p.data, array, trains
 
     def remove(self, name):
-        if name == self.active:
-            self.take_off()
-        del self.known[name]
+        """Forget an adapter, and take it off before if it is on. ValueError lists those there are."""
+        self.must_be_known(name)
+        with self.all_or_nothing():
+            if name == self.active:
+                self.take_off()
+            del self.known[name]
+
+    def must_be_known(self, name):
+        if name not in self.known:
+            raise ValueError(f"there is no adapter {name!r}; there are {', '.join(self.known) or 'none yet'}")
+
+    @contextmanager
+    def all_or_nothing(self):
+        """If what is done inside ends in an error, or in Ctrl-C, it is undone: model, weights, and what is known of adapters."""
+        active, known = self.active, dict(self.known)
+        values = [(adapter, dict(adapter.values)) for adapter in known.values()]
+        structure = [(slot, slot.module) for slot in slots(self.model)]
+        weights = [(p, p.data, p.trainable, p.grad) for p in self.model.parameters().values()]
+        try:
+            yield
+        except BaseException:
+            self.active, self.known = active, known
+            for adapter, kept in values:
+                adapter.values = kept
+            for slot, module in structure:
+                slot.put(module)
+            for p, data, trains, gradient in weights:
+                p.data, p.trainable = data, trains
+                p.grad = gradient
+            raise
 
     @contextmanager
     def disabled(self):
@@ -126,10 +163,8 @@ class Adapters:
 
 
 def base_of(meta, path):
-    """What an adapter's file says of its base. CheckpointError if it says nothing."""
-    if not isinstance(meta.get("base"), dict) or "recipe" not in meta:
-        raise CheckpointError(f"{path} is not a whole adapter of minillm: it does not say how it was made, or from which base")
-    return meta["base"]
+    """What an adapter's file says of its base. CheckpointError if it does not say how it was made, or from which base."""
+    return checked(meta, ADAPTER, path, "adapter")["base"]
 
 
 def pack(model):
@@ -139,11 +174,13 @@ def pack(model):
 
 
 def unpack(model, theta, shapes):
-    """Write such a vector into what trains in a model. ValueError if names, shapes or sizes differ."""
+    """Write such a vector into what trains in a model. ValueError if names, shapes or sizes differ; then nothing is written."""
     trains = model.trainable_parameters()
     if trains.keys() != shapes.keys() or any(list(trains[name].shape) != list(shape) for name, shape in shapes.items()):
         odd = sorted(trains.keys() ^ shapes.keys()) or [name for name, p in trains.items() if list(p.shape) != list(shapes[name])]
-        raise ValueError(f"{odd[0]} differs in name or shape")
+        raise ValueError(f"{odd[0][:60]} differs in name or shape")
+    if list(trains) != list(shapes):
+        raise ValueError("its parts are in another order")
     if theta.shape != (sum(p.size for p in trains.values()),):
         raise ValueError(f"there are {theta.size} numbers, but {sum(p.size for p in trains.values())} parameters")
     start = 0

@@ -14,10 +14,15 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..train.checkpoint import fingerprint, write_json
+from ..files import CheckpointError, alone, read_json, write_json
+from ..processes import default_workers
+from ..progress import progress
+from ..schema import anything, maybe, number, one_of, record, table, whole
+from ..train.checkpoint import fingerprint
 from ..train.evaluate import evaluate_documents
 from ..train.optimizers import AdamW
-from ..train.tasks import SpecialTask, WorldTask, task_of
+from ..train.samples import facts_of, flawless_world, numbers
+from ..train.tasks import SpecialTask, WorldTask, identity, task_of
 from ..train.trainer import Diverged
 from .methods import Full, recipe_of
 from .remedies import remedy_of
@@ -28,7 +33,7 @@ from .table import LEVEL, Comparison, Row
 
 DEFAULT_METHODS = ["full", "frozen", "adapter", "lora", "ia3", "bitfit"]
 SCRATCH, SCRATCH_LR = "scratch", 8e-3
-FORMAT = 1          # of a cell's file; goes up when cells mean something else
+FORMAT = 2          # of a cell's file; goes up when cells mean something else
 STEP = 2.0          # from one learning rate to the next
 BEYOND = 2          # so many more rates are tried where the best stands at the edge
 
@@ -44,7 +49,7 @@ class Cell:
 
 
 def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, steps=100, batch=16, test_documents=100,
-            scratch=True, folder="runs/compare", workers=None, quiet=False):
+            samples=100, scratch=True, folder="runs/compare", workers=None, quiet=False):
     """Train every method with every remedy and judge them: a `Comparison` (table.py).
 
     base        a Loaded
@@ -53,19 +58,18 @@ def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, 
                 The one with the least loss on validation texts is used with all seeds. If it is the first or the last of them,
                 up to two more are tried beyond; if it still is, it is marked. A remedy is used at the rate of the method alone.
                 Lower rates are tried until one closes less than LEVEL of the gap, to know what is forgotten on the way there
+    samples     how many texts each model writes of what it learned, to count those without a mistake (train/samples.py)
     """
-    from tqdm import tqdm
-
-    lab = Lab(base, task_facts, steps, batch, test_documents, Path(folder), workers)
+    lab = Lab(base, task_facts, steps, batch, test_documents, Path(folder), workers, samples)
     for method in methods:                                  # what cannot be shall be said now, not after an hour
         prepare(base.model, recipe_of(method))
     names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
-    settings = {"task": task_facts, "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
-                "test_documents": test_documents, "base": lab.fingerprint}
+    settings = {"task": identity(task_facts), "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
+                "test_documents": test_documents, "samples": samples, "base": lab.fingerprint}
     found = Comparison(lab.untouched(), [], lab.new, lab.old, settings, lab.measures)
     total = sum(max(0, rates - 1) for _ in names) + seeds * len(contenders)
-    with tqdm(total=total, desc="comparing", unit="cell", disable=True if quiet else None) as bar:
+    with alone(Path(folder) / "comparison"), progress(total=total, desc="comparing", unit="cell", quiet=quiet) as bar:
         def run(*cell):
             result = lab.run(Cell(*cell))
             bar.update()
@@ -122,16 +126,22 @@ def best_rate(sweep):
 class Lab:
     """Runs cells, and keeps what they come to."""
 
-    def __init__(self, base, task_facts, steps, batch, test_documents, folder, workers=None):
+    def __init__(self, base, task_facts, steps, batch, test_documents, folder, workers=None, samples=0):
         self.base, self.task_facts, self.steps, self.batch = base, task_facts, steps, batch
-        self.test_documents, self.cells, self.workers = test_documents, folder / "cells", workers
+        self.test_documents, self.samples = test_documents, samples
+        self.cells, self.workers = folder / "cells", workers or default_workers()
         self.fingerprint = fingerprint(base.model)
-        self.old_task = task_of(base.meta["task"], base.tokenizer, workers)
+        self.old_task = base.task(workers)
         self.new = self.task(1).name
         self.old = [name if name != self.new else f"{name}, the old" for name in self.old_task.learned]
         self.measures = tuple("excess" if isinstance(task, WorldTask) else "loss" for task in (self.task(1), self.old_task))
-        files = [facts["path"] for facts in (task_facts, base.meta["task"]) if "path" in facts]
-        self.data = {"data": [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]} if files else {}
+        judged = record({"excess": number(), "accuracy": maybe(number(0, 1))})
+        done = record({"validation": number(), "test": table(judged, [self.new, *self.old]), "seconds": number(0),
+                       "step_ms": number(0), "file_bytes": whole(), "memory": table(number(0)), "trainable_parameters": whole(),
+                       "total_parameters": whole(1)})
+        ended = record({"status": one_of("done", "diverged")})
+        self.form = record({"cell": table(anything), "result": lambda value, where: (
+            done if ended(value, where)["status"] == "done" else ended)(value, where)})
 
     def task(self, seed):
         draw = {"draw": seed - 1} if "documents" in self.task_facts else {}
@@ -142,7 +152,10 @@ class Lab:
         facts = self.facts(cell)
         path = self.cells / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}.json"
         if path.exists():
-            return json.loads(path.read_text())["result"]
+            kept = read_json(path, self.form, "cell of a comparison")
+            if kept["cell"] != json.loads(json.dumps(facts)):
+                raise CheckpointError(f"{path} holds another cell than its name says; remove it, and it is computed anew")
+            return kept["result"]
         try:
             result = {"status": "done"} | self.train(cell)
         except Diverged as error:
@@ -156,8 +169,9 @@ class Lab:
         return asdict(cell) | {
             "method": {"method": SCRATCH} if recipe is None else {"method": recipe.method} | asdict(recipe),
             "remedy": {"method": remedy_of(cell.remedy).method} | asdict(remedy_of(cell.remedy)),
-            "task": self.task(cell.seed).facts(), "base": self.fingerprint, "steps": self.steps, "batch": self.batch,
-            "test_documents": self.test_documents, "format": FORMAT} | self.data
+            "task": identity(self.task(cell.seed).facts()), "base": self.fingerprint, "steps": self.steps, "batch": self.batch,
+            "test_documents": self.test_documents, "samples": self.samples, "workers": self.workers,
+            "old_task": identity(self.old_task.facts()), "format": FORMAT}
 
     def train(self, cell):
         """Train, and judge. Raises Diverged."""
@@ -176,15 +190,23 @@ class Lab:
         validation = figure(self.score(model, task, "validation"))
         if not math.isfinite(validation):
             raise Diverged(self.steps)
-        return {"validation": validation, "test": self.judge(model, task), "seconds": seconds,
+        return {"validation": validation, "test": self.judge(model, task), "flawless": self.flawless(model), "seconds": seconds,
                 "step_ms": 1e3 * statistics.median(times), "file_bytes": self.file_bytes(model, recipe),
-                "memory": memory(run.trainer, run.batches.at(0)[0])} | size(model)
+                "memory": memory(run.trainer, run.trainer.workers.at_a_time(run.batches.at(0)[1]))} | size(model)
 
     def judge(self, model, task):
         """{domain: {"excess": ..., "accuracy": ...}} on test texts, new and old; the loss, where no floor is known."""
         old = self.old_task.score(model, "test", self.test_documents)
         scores = dict(zip(self.old, map(old.get, self.old_task.learned))) | {self.new: self.score(model, task, "test")}
         return {name: {"excess": figure(score), "accuracy": score.accuracy} for name, score in scores.items()}
+
+    def flawless(self, model):
+        """{domain: {"1": {"share": ..., ...}, "0.7": ...}} of texts that it writes, new and old; {} where there is no grammar."""
+        if not isinstance(self.old_task, WorldTask):
+            return {}
+        world = self.old_task.world
+        return facts_of(flawless_world(model, world, numbers(world, [*self.old, self.new], [self.new], self.samples),
+                                       workers=self.workers))
 
     def score(self, model, task, split):
         """The Score of what is new, and of nothing else."""
@@ -194,7 +216,8 @@ class Lab:
 
     def untouched(self):
         """The base itself, judged like the others."""
-        return {"status": "done", "test": self.judge(self.base.model, self.task(1))} | size(self.base.model)
+        model = self.base.model
+        return {"status": "done", "test": self.judge(model, self.task(1)), "flawless": self.flawless(model)} | size(model)
 
     def file_bytes(self, model, recipe):
         with tempfile.TemporaryDirectory() as folder:

@@ -25,6 +25,30 @@ class Inserted(Module):
         yield from self.inner.children()
         yield from self.own()
 
+    def own_parameters(self):
+        for _, part in self.own():
+            yield from part.parameters().values()
+
+    def stays(self):
+        """The parameters of its own that stay as they were learned when part of the way is gone back; others go in their place.
+
+        Of a product of which one factor began as zero, that one alone is the measure of the change.
+        """
+        return []
+
+    def go_back(self, start, keep):
+        """Let only the part `keep` be left of what the own parameters have changed: of the function here, wherever that can be.
+
+        start {Parameter: array}, of those of its own that train, as they were at first.
+        """
+        for p in start.keys() - set(self.stays()):
+            towards(p, start[p], keep)
+
+
+def towards(p, start, keep):
+    """theta <- start + keep (theta - start)"""
+    p.data[...] = start + keep * (p.data - start)
+
 
 class Slot(NamedTuple):
     """A place in a model where a module is, and another could be: holder[key]."""

@@ -6,6 +6,8 @@ It is applied from outside. The transformer's own text knows nothing of fine-tun
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
+
 from .insert import slot_at
 
 
@@ -23,7 +25,10 @@ class Recipe:
     stands_alone: ClassVar[bool] = False
 
     def apply(self, model, rng=None):
-        """Prepare a model for training. ValueError if that cannot be; the model is then left as it was."""
+        """Prepare a model for training. ValueError if that cannot be; the model is then left as it was.
+
+        rng         what is inserted may begin with random numbers of it; by default of a new one of seed 0, the same each time
+        """
         raise NotImplementedError
 
     def rates(self, model, steps):
@@ -47,8 +52,8 @@ class Insertion(Recipe):
         """Modules of the body that train as well."""
         return []
 
-    def apply(self, model, rng):
-        new = self.build(model, rng)
+    def apply(self, model, rng=None):
+        new = self.build(model, rng or np.random.default_rng(0))
         places = [slot_at(model, path) for path in new]
         model.trainable = False
         for module in self.also(model):

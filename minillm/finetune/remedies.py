@@ -9,6 +9,7 @@ import numpy as np
 from ..nn import CrossEntropy
 from ..nn.softmax import Softmax
 from ..text.batches import Mixed, pad
+from .insert import inserted, towards
 from .recipe import at_least_one
 from .spec import made_of
 
@@ -79,6 +80,10 @@ class EWC(Remedy):
     token, half that sum is about what the old loss rises by, in nats a token. So at a strength of 1 the old counts as much as the
     new, as far as the diagonal tells.
 
+    F is what the old texts depend on *at the start*. Of a product of two of which one begins as zero, they do not depend on the
+    other, whose F is 0: it is not held at all. That are A of LoRA and DoRA, the way down of an adapter, and keys and values of a
+    prefix behind a closed gate.
+
     documents   of the old data, from which F is estimated
     """
 
@@ -99,6 +104,8 @@ class EWC(Remedy):
 @dataclass(frozen=True)
 class Interpolation(Remedy):
     """When all is trained, the weights go part of the way back: theta_0 + keep (theta - theta_0) (WiSE-FT, Wortsman et al. 2022).
+
+    Of what was inserted, what it adds goes back (`interpolate`).
 
     keep        1 stays, 0 is the start
     """
@@ -134,13 +141,16 @@ def above_zero(name, value):
 
 
 def interpolate(model, start, keep):
-    """theta <- start + keep (theta - start) for all that trains.
+    """theta <- start + keep (theta - start) for all that trains, from `start` {name: array} on.
 
-    Of a LoRA's product s A B only B, which started at 0, is scaled: so the change of the *matrix* is, whatever A has become.
+    Of what was inserted, it is the *function* that goes back, wherever it can: so say its owners (finetune/insert.py, `go_back`).
+    After LoRA, DoRA and (IA)^3 the merged matrix is W_0 + keep (W - W_0), whatever their factors have become.
     """
-    for name, p in model.trainable_parameters().items():
-        if not name.endswith(".A"):
-            p.data[...] = start[name] + keep * (p.data - start[name])
+    left = {p: start[name] for name, p in model.trainable_parameters().items()}
+    for slot in inserted(model):
+        slot.module.go_back({p: left.pop(p) for p in slot.module.own_parameters() if p in left}, keep)
+    for p, array in left.items():
+        towards(p, array, keep)
 
 
 class Pull:
@@ -178,7 +188,7 @@ def fisher(model, documents, rng):
     for ids in documents:
         tokens, _ = pad([ids])
         logits, cache = model.forward(tokens)
-        P = softmax.forward(logits)[0].cumsum(axis=-1)
+        P = softmax.forward(logits, False)[0].cumsum(axis=-1)
         y = (rng.random((*P.shape[:2], 1)) * P[..., -1:] > P).sum(axis=-1)
         model.zero_grad()
         _, loss_cache = loss.forward(logits, y, 1)

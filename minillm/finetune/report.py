@@ -1,6 +1,6 @@
 """What will train? Asked before training, answered in numbers."""
 
-from ..train.costs import activation_bytes, blocks, training_state_bytes
+from ..train.costs import activations_of, blocks, training_state_bytes
 
 
 def size(model):
@@ -36,20 +36,21 @@ def table(title, parameters, model):
     return [*lines, f"{'in all':42s}{'':>14s}{count:12,d}   {100 * count / total:.1f} % of {total:,d}"]
 
 
-def memory(trainer, tokens):
+def memory(trainer, pieces):
     """Bytes that training takes: {"weights": ..., "gradients": ..., "optimizer": ..., "activations": ...}.
 
-    Gradients are counted once for each worker. tokens (B, T): a batch as it will come; what the layers keep of it is measured.
+    Gradients are counted once for each worker. pieces [(rows, T)]: what the workers have in work at a time (train/workers.py);
+    what the layers keep of these is counted.
     """
     model = trainer.model
     weights = sum(p.data.nbytes for p in model.parameters().values())
     optimizer = sum(blocks(trainer.optimizer.state()).values())
     return {"weights": weights, "gradients": training_state_bytes(trainer) - optimizer, "optimizer": optimizer,
-            "activations": activation_bytes(model, tokens)}
+            "activations": sum(activations_of(model, rows, T) for rows, T in pieces)}
 
 
-def announcement(trainer, tokens):
-    """What will train, and what it takes: said before every fine-tuning."""
-    parts = memory(trainer, tokens)
+def announcement(trainer, pieces):
+    """What will train, and what it takes (see `memory`): said before every fine-tuning."""
+    parts = memory(trainer, pieces)
     return [*trainable_table(trainer.model),
             f"memory in MB: {', '.join(f'{name} {size / 1e6:.1f}' for name, size in parts.items())}"]

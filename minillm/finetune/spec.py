@@ -4,6 +4,8 @@ import math
 from dataclasses import fields
 from typing import get_args, get_origin, get_type_hints
 
+from ..schema import flag, many, number, record, text, whole
+
 WORDS = {"yes": True, "true": True, "no": False, "false": False}
 
 
@@ -25,6 +27,10 @@ def made_of(kind, name, options):
             values[option] = converted(value, valid[option])
         except (ValueError, KeyError):
             raise ValueError(f"the option {option} of {name} cannot be {value!r}: it takes {described(valid[option])}") from None
+    for option in getattr(kind, "nonzero", ()):
+        if values.get(option) == 0:
+            raise ValueError(f"the option {option} of {name} is 0, so that nothing could ever change; leave it out for the usual "
+                             "one")
     return kind(**values)
 
 
@@ -35,6 +41,21 @@ def converted(value, kind):
     if kind is float and not math.isfinite(found):
         raise ValueError
     return found
+
+
+def restored(kind, values):
+    """kind(**values) from what JSON has kept of a dataclass. ValueError if a value is not of its field's type."""
+    hints = get_type_hints(kind)
+    valid = {field.name: form_of(hints[field.name]) for field in fields(kind)}
+    record({f"{name}?": form for name, form in valid.items()}, exact=True)(values, "it")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def form_of(kind):
+    """What a field may be in JSON (schema.py)."""
+    if get_origin(kind) is tuple:
+        return many(form_of(get_args(kind)[0]), most=1000)
+    return {bool: flag, int: whole(-2 ** 53), float: number(), str: text(1000)}[kind]
 
 
 def described(kind):

@@ -1,40 +1,48 @@
 """Specialists on disk: of most only what trained is saved, with the fingerprint of the base that it was trained on."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..files import Arrays, CheckpointError, write_arrays
 from ..nn import GPT
 from ..text.tokenizer import Tokenizer
-from ..train.checkpoint import CheckpointError, build, describe, fill, fingerprint, read_arrays, write_arrays
+from ..train.checkpoint import describe, fingerprint, read_model
+from ..train.own_data import place
+from ..train.tasks import task_of
 from .adapters import Adapters, base_of, pack
 from .methods import to_json
 
 
 @dataclass
 class Loaded:
+    """A model, what its file says of it, and where that lies."""
+
     model: GPT
     tokenizer: Tokenizer
     meta: dict = field(default_factory=dict)
+    path: Path | None = None
+
+    def task(self, workers=None):
+        """The task that it has learned. CheckpointError if its file does not say, or if the text it learned from is gone."""
+        if "task" not in self.meta:
+            raise CheckpointError(f"{self.path or 'this model'} does not say what it has learned, so it cannot be judged by "
+                                  "that; name a --task, a --text or --pairs where the command takes one")
+        try:
+            return task_of(self.meta["task"], self.tokenizer, workers, self.path.parent if self.path else None)
+        except ValueError as error:
+            raise CheckpointError(f"{self.path or 'this model'}: what it has learned is not there ({error})") from None
 
 
 def save_specialist(path, model, tokenizer, recipe, base_path, base_fingerprint, **facts):
     """Save what a recipe made: all of a model that stands alone, of others what trained, four bytes a number and 2 KB more."""
-    base = {"path": str(relative(base_path, Path(path).parent)), "fingerprint": base_fingerprint}
+    base = {"path": place(base_path, Path(path).parent), "fingerprint": base_fingerprint}
     meta = {"recipe": to_json(recipe), "base": base} | facts
     if recipe.stands_alone:
         write_arrays(path, model.state(), {"kind": "model"} | describe(model, tokenizer) | meta)
     else:
         theta, shapes = pack(model)
         write_arrays(path, {"theta": theta}, {"kind": "adapter", "shapes": shapes} | meta)
-
-
-def relative(path, folder):
-    """`path` as seen from `folder` where it lies within or beside it, so that both can be moved together."""
-    path, folder = Path(path).resolve(), folder.resolve()
-    for up, parent in enumerate([folder, *folder.parents][:3]):
-        if path.is_relative_to(parent):
-            return Path(*[".."] * up) / path.relative_to(parent)
-    return path
 
 
 def load(path, base=None):
@@ -44,21 +52,22 @@ def load(path, base=None):
     is not what it should be, and if the base is not the one that the adapter was trained on.
     """
     path = Path(path)
-    arrays, meta = read_arrays(path)
-    if meta["kind"] == "model":
-        model, tokenizer = build(meta, path)
-        fill(model, arrays, path)
-        return Loaded(model, tokenizer, meta)
-    if meta["kind"] == "training":
-        raise CheckpointError(f"{path} holds the state of an unfinished run; continue that with --resume")
-    if meta["kind"] != "adapter":
-        raise CheckpointError(f"{path} holds a {meta['kind']}, not a model")
-    base_path = Path(base) if base else path.parent / base_of(meta, path).get("path", "")
-    if not base_path.exists():
+    with Arrays(path) as file:
+        meta = file.meta
+        if meta["kind"] == "model":
+            return Loaded(*read_model(file), meta, path)
+        if meta["kind"] == "training":
+            file.refuse("holds the state of an unfinished run; continue that with --resume")
+        if meta["kind"] != "adapter":
+            file.refuse(f"holds a {meta['kind'][:40]}, not a model")
+    asked = base_of(meta, path)
+    base_path = Path(base) if base else path.parent / asked["path"]
+    if not os.path.exists(base_path):
         raise CheckpointError(f"{path} is an adapter, and its base model is not at {base_path}; name the base with --base")
-    loaded = load(base_path)
-    if fingerprint(loaded.model) != base_of(meta, path).get("fingerprint"):
+    with Arrays(base_path, "model") as file:
+        loaded = Loaded(*read_model(file), file.meta, base_path)
+    if fingerprint(loaded.model) != asked["fingerprint"]:
         raise CheckpointError(f"{path} was trained on another base than {base_path}: the fingerprints differ; name the right "
                               "base with --base")
     Adapters(loaded.model).load(path.stem, path)
-    return Loaded(loaded.model, loaded.tokenizer, meta)
+    return Loaded(loaded.model, loaded.tokenizer, meta, path)

@@ -7,7 +7,8 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..train.checkpoint import write_json, written_whole
+from ..files import write_json, write_text
+from ..train.samples import TEMPERATURES
 
 # Student's t for an interval of 95 %, by the degrees of freedom; the last of them does for more.
 T_95 = (math.nan, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
@@ -62,6 +63,13 @@ class Comparison:
         """The mean over all that was known before."""
         return statistics.fmean(cell["test"][name]["excess"] for name in self.old)
 
+    def flawless(self, cell):
+        """{column: share of the texts that it writes, new and old, in which there is no mistake}; {} if none were judged."""
+        found = cell.get("flawless", {})
+        return {f"{age}_flawless_{temperature:g}": statistics.fmean(found[name][f"{temperature:g}"]["share"] for name in names)
+                for age, names in (("new", [self.new]), ("old", self.old)) if found.keys() >= set(names)
+                for temperature in TEMPERATURES}
+
     def closed(self, cell):
         """The share of the way from the untouched base to the floor."""
         return 1 - self.learned(cell) / self.learned(self.untouched)
@@ -103,6 +111,8 @@ class Comparison:
                     "memory_mb": sum(size for part, size in first["memory"].items() if part != "weights") / 1e6}
         for name, of in (("new", self.learned), ("old", self.forgot), ("closed", self.closed)):
             entries[name], entries[f"{name}_interval"] = mean_and_interval([of(cell) for cell in done])
+        for name in self.flawless(first):
+            entries[name], entries[f"{name}_interval"] = mean_and_interval([self.flawless(cell)[name] for cell in done])
         accuracies = [cell["test"][self.new]["accuracy"] for cell in done]
         if None not in accuracies:
             entries["accuracy"], entries["accuracy_interval"] = mean_and_interval(accuracies)
@@ -111,6 +121,7 @@ class Comparison:
 
     def base_entries(self):
         found = {"method": "untouched", "new": self.learned(self.untouched), "old": self.forgot(self.untouched), "closed": 0.0}
+        found |= self.flawless(self.untouched)
         accuracy = self.untouched["test"][self.new]["accuracy"]
         return found if accuracy is None else found | {"accuracy": accuracy}
 
@@ -124,15 +135,18 @@ class Comparison:
     def table(self):
         """Headings, and lines of texts as a reader wants them."""
         answers, (new, old) = "accuracy" in self.base_entries(), self.measures
+        flawless = [age for age in ("new", "old") if f"{age}_flawless_1" in self.base_entries()]
         headings = ["method", "trains", "%", "file KiB", "step ms", "memory MB", "best lr", f"{new} on {self.new}",
                     *["right %"] * answers, f"{old} on the old",
-                    "gap closed %" if new == "excess" else "loss gone %", f"old at {100 * LEVEL:.0f} % closed"]
+                    "gap closed %" if new == "excess" else "loss gone %",
+                    *(f"{self.new if age == 'new' else 'old'} flawless % at {' / '.join(f'{t:g}' for t in TEMPERATURES)}"
+                      for age in flawless), f"old at {100 * LEVEL:.0f} % closed"]
         lines = []
         for row, found in [(None, self.base_entries()), *((row, self.entries(row)) for row in self.rows)]:
             name = found["method"] if row is None else row.name
             lr = "" if row is None else f"{row.lr:.2g}{' (edge)' if row.at_edge else ''}"
             if "new" not in found:
-                lines.append([name, *[""] * 5, lr, "diverged", *[""] * (3 + answers)])
+                lines.append([name, *[""] * 5, lr, "diverged", *[""] * (3 + answers + len(flawless))])
                 continue
             costs = [""] * 5 if row is None else [
                 f"{found['trainable']:,d}", f"{found['trainable_percent']:.2f}", f"{found['file_kib']:,.1f}",
@@ -142,7 +156,9 @@ class Comparison:
             bound = "<= " if row and at_level and self.there_at_once(row) else ""
             lines.append([name, *costs, lr, with_interval(found, "new") + note,
                           *([with_interval(found, "accuracy", 100, 1)] if answers else []), with_interval(found, "old"),
-                          with_interval(found, "closed", 100, 1), bound + at_level])
+                          with_interval(found, "closed", 100, 1),
+                          *(" / ".join(with_interval(found, f"{age}_flawless_{t:g}", 100, 0) for t in TEMPERATURES
+                                       if f"{age}_flawless_{t:g}" in found) for age in flawless), bound + at_level])
         return headings, lines
 
     def text(self):
@@ -159,20 +175,21 @@ class Comparison:
 
     def caption(self):
         s = self.settings
+        flawless = (" Flawless: the share of texts, written at these two temperatures, in which the grammar finds no mistake."
+                    if self.flawless(self.untouched) else "")
         return (f"Nats a token on {s['test_documents']} test texts of each kind; mean and 95 % interval over "
                 f"{s['seeds']} seeds (Student's t), each with its own documents. {s['steps']} steps of {s['batch']} for "
                 f"everybody, with AdamW; of {s['rates']} or more learning rates the best for each method, on validation texts "
-                "and the first seed (edge: it was the first or last of those tried). Last column: what the first seed has "
-                f"forgotten at the learning rate at which {100 * LEVEL:.0f} % of the gap is closed (<=: the least of those tried "
-                "closes more).")
+                f"and the first seed (edge: it was the first or last of those tried).{flawless} Last column: what the first seed "
+                f"has forgotten at the learning rate at which {100 * LEVEL:.0f} % of the gap is closed (<=: the least of those "
+                "tried closes more).")
 
     def save(self, folder):
         """comparison.md, .csv and .json; returns their paths."""
         folder = Path(folder)
         paths = [folder / f"comparison.{kind}" for kind in ("md", "csv", "json")]
         for path, text in zip(paths, (self.markdown(), self.csv())):
-            with written_whole(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+            write_text(path, text)
         write_json(paths[2], self.facts())
         return paths
 

@@ -47,7 +47,7 @@ class CausalSelfAttention(Module):
 
     def __init__(self, n_embd, n_head, rng, std=0.02, proj_std=0.02, dtype=np.float32):
         self.n_head = n_head
-        self.qkv = Linear(n_embd, 3 * n_embd, rng, std, dtype)
+        self.qkv = Linear(n_embd, 3 * n_embd, rng, std, dtype, matrices=3)
         self.proj = Linear(n_embd, n_embd, rng, proj_std, dtype)
         self.softmax = Softmax()
 
@@ -80,7 +80,7 @@ class CausalSelfAttention(Module):
             seen = slice(0, t.stop)
             S = q[b, :, t] @ k[b, :, seen].swapaxes(-1, -2)                 # (b, H, t, seen)
             S *= 1 / math.sqrt(D)
-            P_t, _ = self.softmax.forward(S, mask=causal_mask(t.stop - t.start, S.dtype), overwrite=True)
+            P_t, _ = self.softmax.forward(S, False, causal_mask(t.stop - t.start, S.dtype), overwrite=True)
             np.matmul(P_t, v[b, :, seen], out=o[b, :, t])
             if keep:
                 P.append(P_t)
@@ -108,7 +108,7 @@ class CausalSelfAttention(Module):
         if do is None:
             return None
         q, k, v, o, P = cache.heads
-        do = do.reshape(*do.shape[:2], self.n_head, -1).transpose(0, 2, 1, 3)                 # (B, H, T, D)
+        do = do.reshape(*do.shape[:2], self.n_head, q.shape[-1]).transpose(0, 2, 1, 3)        # (B, H, T, D)
         do_dot_o = np.einsum("bhtd,bhtd->bht", do, o)[..., None]
         return self.qkv.backward(self.attend_backward(do, do_dot_o, q, k, v, P), cache.qkv)
 
@@ -141,7 +141,7 @@ class CausalSelfAttention(Module):
         memory.keys[:, :, new], memory.values[:, :, new] = k, v
         S = q @ memory.keys[:, :, seen].swapaxes(-1, -2)                    # (B, H, n, seen)
         S *= 1 / math.sqrt(D)
-        P, _ = self.softmax.forward(S, mask=causal_mask(n, S.dtype), overwrite=True)
+        P, _ = self.softmax.forward(S, False, causal_mask(n, S.dtype), overwrite=True)
         return P @ memory.values[:, :, seen], q, memory.keys[:, :, seen], P
 
 

@@ -52,7 +52,7 @@ class CrossEntropy(Module):
         """
         p, targets, total = cache
         counted = np.flatnonzero(targets != IGNORE)
-        ds = p.reshape(len(targets), -1) * (dout / total)                   # (N, V)
+        ds = p.reshape(-1, p.shape[-1]) * (dout / total)                    # (N, V)
         ds[counted, targets[counted]] -= dout / total
         ds[targets == IGNORE] = 0
         return ds.reshape(p.shape)

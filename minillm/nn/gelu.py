@@ -21,11 +21,12 @@ class GELU(Module):
         Fourteen operations on arrays of many megabytes would each wait for main memory; done piece by piece in a core's cache,
         they take half the time.
         """
-        y = np.empty_like(x)
-        slope = np.empty_like(x) if needs_dx else None
+        flat = x.reshape(-1)                                                # of an array in another order, a copy
+        y = np.empty(x.size, x.dtype)
+        slope = np.empty(x.size, x.dtype) if needs_dx else None
         for piece in pieces(x.size):
-            self.forward_piece(*(array if array is None else array.reshape(-1)[piece] for array in (x, y, slope)))
-        return y, slope
+            self.forward_piece(flat[piece], y[piece], None if slope is None else slope[piece])
+        return y.reshape(x.shape), None if slope is None else slope.reshape(x.shape)
 
     def forward_piece(self, x, y, slope):
         """Of vectors of one length, writes y = x h with h = (1 + t) / 2, and, unless it is None, slope = dy/dx (see backward)."""

@@ -34,8 +34,8 @@ class LayerNorm(Module):
         g, b = self.weight, self.bias
         rows = x.reshape(-1, x.shape[-1])                                   # (N, C)
         keep = needed_behind(self, needs_dx)
-        y, rstd = np.empty_like(rows), np.empty_like(rows[:, :1])
-        x_hat = np.empty_like(rows) if keep else y                          # for the backward pass, or only on the way to y
+        y, rstd = np.empty(rows.shape, rows.dtype), np.empty((len(rows), 1), rows.dtype)
+        x_hat = np.empty(rows.shape, rows.dtype) if keep else y             # for the backward pass, or only on the way to y
         for n in row_pieces(*rows.shape):
             np.subtract(rows[n], row_mean("nc->n", rows[n]), out=x_hat[n])
             var = row_mean("nc,nc->n", x_hat[n], x_hat[n])
@@ -63,7 +63,7 @@ class LayerNorm(Module):
         g, b = self.weight, self.bias
         x_hat, rstd, needs_dx = cache
         rows = dout.reshape(x_hat.shape)                                    # (N, C)
-        dx = np.empty_like(rows) if needs_dx else None
+        dx = np.empty(rows.shape, rows.dtype) if needs_dx else None
         for n in row_pieces(*rows.shape):
             if g.trainable:
                 g.grad += np.einsum("nc,nc->c", rows[n], x_hat[n])

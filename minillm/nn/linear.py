@@ -18,10 +18,13 @@ class LinearCache(NamedTuple):
 
 
 class Linear(Module):
-    """y = x W + b for inputs with any leading dimensions; W is stored (in, out)."""
+    """y = x W + b for inputs with any leading dimensions; W is stored (in, out).
 
-    def __init__(self, n_in, n_out, rng, std=0.02, dtype=np.float32):
-        self.weight = Parameter(rng.normal(0.0, std, (n_in, n_out)).astype(dtype))
+    matrices    how many maps are fused in it, side by side
+    """
+
+    def __init__(self, n_in, n_out, rng, std=0.02, dtype=np.float32, matrices=1):
+        self.weight = Parameter(rng.normal(0.0, std, (n_in, n_out)).astype(dtype), matrices)
         self.bias = Parameter(np.zeros(n_out, dtype))
 
     def forward(self, x, needs_dx=True):

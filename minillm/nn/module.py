@@ -8,6 +8,9 @@ The contract of every layer in this folder:
 `dout` is dLoss/dout, `dx` is dLoss/dx, each with the shape of its array. What the backward pass needs travels in `cache`, never
 on `self`, so that a layer can be used twice before its backward is called.
 
+Outputs and dx must be *fresh*, because Block adds into them: `out` shares no memory with x or the cache, nor `dx` with dout or
+the cache; and x and dout are only read. An activation that returned x itself would silently break a model.
+
 `needs_dx` says whether anything *before* this layer trains. If not, dx is wanted by nobody: the cache keeps nothing for it and
 `backward` returns None. This is how a backward pass ends just below the lowest trainable parameter. A model that is only read,
 not trained, says NO_BACKWARD instead: then nothing is kept at all.
@@ -24,12 +27,19 @@ class Parameter:
     data       the values; shape and dtype never change, so optimizers write into it
     grad       dLoss/ddata of the same shape, or None while there is none (always, for a frozen parameter)
     trainable  False means: no gradient is computed *for* it; gradients still pass *through* it
+    matrices   how many matrices that mix features stand in it side by side: 1 of a linear map, 3 of the fused q, k, v; 0 of a
+               vector, and of a table of vectors (words, positions, prompts), whose rows have nothing to do with each other.
+               Whoever makes a parameter knows, and no one else: only matrices decay (train/optimizers.py), each is made
+               orthogonal by itself (train/muon.py), and their columns are filters (surface/directions.py)
     """
 
-    __slots__ = ("data", "_grad", "_is_zero", "_trainable")
+    __slots__ = ("data", "matrices", "_grad", "_is_zero", "_trainable")
 
-    def __init__(self, data):
+    def __init__(self, data, matrices=0):
+        if matrices and (data.ndim != 2 or data.shape[1] % matrices):
+            raise ValueError(f"an array of shape {data.shape} cannot be cut into {matrices} matrices of equally many columns")
         self.data = data
+        self.matrices = matrices
         self.grad = None
         self._trainable = True
 
@@ -46,7 +56,7 @@ class Parameter:
     def zero_grad(self):
         """Start from zero. The zeros are written only when they are needed: most gradients are overwritten before."""
         if self._grad is None:
-            self._grad = np.empty_like(self.data)
+            self._grad = np.empty(self.data.shape, self.data.dtype)
         self._is_zero = True
 
     def finish_grad(self):

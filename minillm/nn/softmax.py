@@ -17,6 +17,8 @@ class Softmax(Module):
                     one that counts
         overwrite   write p where s is, for a caller that needs s no more
 
+        The cache is p. Who keeps p in any case, and leaves it as it is, asks for no other copy with needs_dx=False.
+
         Where exp could overflow or vanish, the largest score of each row is subtracted first; p does not change, since the factor
         cancels. Looking for it row by row takes longer than all the rest, so scores of moderate size, the usual ones, go without.
         """
@@ -28,7 +30,7 @@ class Softmax(Module):
             p -= p.max(axis=-1, keepdims=True)
         np.exp(p, out=p)
         p *= 1 / np.einsum("...t->...", p)[..., None]
-        return p, p if needs_dx else None
+        return p, p.copy() if needs_dx else None
 
     def backward(self, dout, cache, dout_dot_p=None):
         """Forward: p_i = e_i / z, e_i = exp(s_i), z = sum_j e_j.

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 
+from ..progress import progress
 from ..train.flat import Flat
 from ..train.optimizers import AdamW
 from ..train.schedule import warmup_linear
@@ -25,10 +26,8 @@ def train_curve(space, x, y, batches, steps, rng, lr=2e-3, clip=1.0, workers=Non
     m starts halfway between x and y. Each step draws t from U(0, 1) and takes a batch at phi(t); since dphi/dm = 2 t (1 - t), the
     chain rule gives   dL(phi(t))/dm = 2 t (1 - t) dL/dtheta.   The ends stay as they are.
 
-    batches     at(step) -> tokens, targets, and `total`, what a summed loss is divided by
+    batches     at(step) -> tokens, targets, and `total`, what a summed loss is divided by; None: the count in each batch
     """
-    from tqdm import tqdm
-
     model = copy.deepcopy(space.put(x))
     model.trainable = True
     flat = Flat(model.parameters())
@@ -39,7 +38,7 @@ def train_curve(space, x, y, batches, steps, rng, lr=2e-3, clip=1.0, workers=Non
     middle.data[...] = (x + y) / 2
     optimizer, schedule = AdamW(lr, weight_decay=0.0), warmup_linear(steps)
     optimizer.start(middle)
-    for step in tqdm(range(steps), desc=title, unit="step", disable=None if title else True):
+    for step in progress(range(steps), desc=title, unit="step", quiet=not title):
         t = rng.uniform()
         flat.data[...] = bezier(x, middle.data, y)(t)
         _, norm = workers.forward_backward(*batches.at(step), batches.total)

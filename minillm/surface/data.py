@@ -5,12 +5,28 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from ..schema import flag, many, number, record, table, text, whole
+
 IN_PLANE = 1e-6      # a point lies in the plane if no more than this part of the way to it is missing there
+
+
+# What a file says of a surface, and of a profile (schema.py). Where a model is ruined, a loss may be no number.
+ANY, POINT = number(finite=False), many(number(finite=False), 2, 2)
+SURFACE = record({
+    "points": table(POINT), "residuals": table(ANY), "point_loss": table(table(ANY)), "distances": table(ANY),
+    "cosines": table(ANY), "texts": table(many(text())), "facts": record({
+        "view?": text(), "directions": text(), "labels": many(text(), 2, 2), "notes": many(text()), "origin": text(),
+        "norm": number(), "unit": flag, "tokens": table(whole()), "seed?": whole(), "chance": number(), "in_plane": many(text()),
+        "gap": number(),
+        "not_numbers": whole(), "away": many(text()), "eigenvalues?": many(number(), 3), "curve?": many(POINT, 2),
+        "t?": many(number(), 2)})})
+PROFILE = record({"ends": many(text(), 2, 2), "barrier": table(table(ANY)), "facts": record({
+    "tokens": table(whole()), "notes": many(text()), "seed?": whole()})})
 
 
 def lost(loss):
     """Has a run ended clearly worse than it began, so that its way leads nowhere and need not be seen to its end?"""
-    return not loss[-1] < 1.1 * loss[0]      # so that a loss that is no number counts, too
+    return len(loss) > 0 and not loss[-1] < 1.1 * loss[0]      # so that a loss that is no number counts, too
 
 
 @dataclass
@@ -100,9 +116,26 @@ class Surface:
 
     @classmethod
     def of(cls, arrays, meta):
-        """The inverse of `arrays` and `meta`."""
+        """The inverse of `arrays` and `meta`. ValueError if they do not make a surface."""
+        SURFACE(meta, "it")
         def below(prefix):
             return {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
+
+        shape = tuple(len(arrays.get(axis, ())) for axis in "ba")
+        tasks = list(meta["facts"]["tokens"])
+        if not all(shape) or any(np.shape(arrays.get(f"loss.{task}")) != shape for task in tasks):
+            raise ValueError("its grid has no loss for each point")
+        for model in meta["texts"]:
+            parts = [arrays.get(f"paths.{model}.{part}") for part in ("steps", "residual", *(
+                f"{kind}.{task}" for kind in ("loss", "shown") for task in tasks))]
+            ab = arrays.get(f"paths.{model}.ab")
+            if any(part is None or part.shape != parts[0].shape for part in parts) or np.shape(ab) != (*parts[0].shape, 2) or (
+                    parts[0].ndim != 1 or not parts[0].size):
+                raise ValueError(f"the way of {model[:60]} is not whole")
+        for part in ("points", "residuals", "point_loss"):
+            if meta[part].keys() != meta["points"].keys() or part == "point_loss" and any(
+                    losses.keys() != set(tasks) for losses in meta[part].values()):
+                raise ValueError(f"{part} are not those of its models")
 
         paths = {model: Path(*(arrays[f"paths.{model}.{part}"] for part in ("steps", "ab", "residual")),
                              below(f"paths.{model}.loss."), below(f"paths.{model}.shown."), texts)
@@ -143,5 +176,10 @@ class Profile:
 
     @classmethod
     def of(cls, arrays, meta):
+        """The inverse of `arrays` and `meta`. ValueError if they do not make a profile."""
+        PROFILE(meta, "it")
+        t, names = arrays.get("t"), [f"loss.{curve}.{task}" for curve, tasks in meta["barrier"].items() for task in tasks]
+        if np.ndim(t) != 1 or not {0, 1} <= set(t.tolist()) or any(np.shape(arrays.get(name)) != t.shape for name in names):
+            raise ValueError("its curves have no loss for each t")
         loss = {curve: {task: arrays[f"loss.{curve}.{task}"] for task in tasks} for curve, tasks in meta["barrier"].items()}
         return cls(tuple(meta["ends"]), arrays["t"], loss, meta["barrier"], meta["facts"])

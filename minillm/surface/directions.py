@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from ..nn import Linear
-from ..nn.module import Module
-from .plane import Plane
+from .plane import ONE_LINE, Plane, rounding
 
 PER_CENT = "{:.0%}".format
 
@@ -14,20 +12,10 @@ PER_CENT = "{:.0%}".format
 def filter_axes(model):
     """{name: the axis along which a filter's numbers lie}, of each parameter that has filters.
 
-    A filter is what makes one number out of many: of a Linear weight (in, out) a column; of a table (words, places, prefixes)
-    a row. Biases, gains and gates have none.
+    A filter is what makes one number out of many: of a matrix (in, out) a column. Of a table (words, places, prefixes) it is a
+    row. Biases, gains and gates have none.
     """
-    axes = {}
-
-    def visit(module, prefix):
-        for name, child in module.children():
-            if isinstance(child, Module):
-                visit(child, f"{prefix}{name}.")
-            elif child.data.ndim > 1:
-                axes[prefix + name] = 0 if isinstance(module, Linear) else -1
-
-    visit(model, "")
-    return axes
+    return {name: 0 if p.matrices else -1 for name, p in model.parameters().items() if p.data.ndim > 1}
 
 
 def filter_normalised(direction, theta, space):
@@ -91,7 +79,8 @@ def pca_plane(ways, steps, centre):
         raise ValueError("some recorded weights are not numbers; leave out the run that diverged")
     s2, U = np.linalg.eigh(M @ M.T)
     s2, U = np.maximum(s2[::-1], 0), U[:, ::-1]
-    if len(s2) < 3 or s2[1] <= 1e-18 * s2[0]:
+    noise = len(M) * max(map(rounding, points)) ** 2
+    if len(s2) < 3 or not s2[1] > max(ONE_LINE ** 2 * s2[0], noise):
         found = f"there are {len(M)}" if len(s2) < 3 else "those recorded lie on one line"
         raise ValueError(f"principal components need at least three recorded points that span a plane; {found}")
     d = [M.T @ U[:, k] / np.sqrt(s2[k]) for k in range(2)]

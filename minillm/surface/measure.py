@@ -4,8 +4,9 @@ import time
 
 import numpy as np
 
+from ..files import CheckpointError, read_arrays, write_arrays
 from ..processes import parallel_map
-from ..train.checkpoint import read_arrays, write_arrays
+from ..progress import progress
 from .data import IN_PLANE, Path, Surface, lost
 from .plane import cosine
 
@@ -23,36 +24,45 @@ def measure_grid(space, plane, a, b, probe, workers=None, title="surface", keep=
     keep        a file for the rows that are done: written now and then and when interrupted, read at the start, removed at the
                 end. Its name must say what is measured (views.py)
     """
-    from tqdm import tqdm
-
     def row(j):
         base = plane.at_b(b[j])
         found = [space.losses(plane.along(x, base, out=space.flat.data), probe) for x in a]
         return [[losses[task] for losses in found] for task in probe.tasks]
 
-    done = list(read_arrays(keep)[0]["rows"]) if keep and keep.exists() else []
+    done = rows_kept(keep, (len(probe.tasks), len(a)), len(b)) if keep else []
 
     def save():
         if keep and done:
             write_arrays(keep, {"rows": np.array(done)}, {"kind": "unfinished grid"})
 
-    bar = tqdm(total=len(b) * len(a), initial=len(done) * len(a), desc=title, unit="point", disable=None if title else True)
     saved = time.monotonic()
-    try:
-        for losses in parallel_map(row, range(len(done), len(b)), workers):
-            done.append(losses)
-            bar.update(len(a))
-            if time.monotonic() - saved > SAVE_EVERY:
-                save()
-                saved = time.monotonic()
-    except KeyboardInterrupt:
-        save()
-        raise
-    finally:
-        bar.close()
+
+    def add(losses):
+        nonlocal saved
+        done.append(losses)
+        bar.update(len(a))
+        if time.monotonic() - saved > SAVE_EVERY:
+            save()
+            saved = time.monotonic()
+
+    with progress(total=len(b) * len(a), initial=len(done) * len(a), desc=title, unit="point", quiet=not title) as bar:
+        try:
+            parallel_map(row, range(len(done), len(b)), workers, add)
+        except KeyboardInterrupt:
+            save()
+            raise
     if keep:
         keep.unlink(missing_ok=True)
     return {task: np.array([losses[k] for losses in done]) for k, task in enumerate(probe.tasks)}
+
+
+def rows_kept(keep, shape, most):
+    """The rows of a grid that was interrupted, from its file; none if there is no such file, or none that fits."""
+    try:
+        rows = read_arrays(keep, "unfinished grid", finite=False)[0].get("rows")
+    except CheckpointError:
+        return []
+    return [] if rows is None or rows.shape[1:] != shape or len(rows) > most else list(rows)
 
 
 def grid_axis(ends, points, margin=0.3):

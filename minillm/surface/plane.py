@@ -6,6 +6,10 @@ import numpy as np
 
 from ..nn.pieces import pieces
 
+# The least sine of an angle that spans a plane. At an angle of 1e-6 the coordinates of a point, which take its square, are right
+# to four digits; rounding alone makes angles of up to 1e-13 of none, and more of weights in float32 (see `rounding`).
+ONE_LINE = 1e-6
+
 
 @dataclass
 class Plane:
@@ -26,7 +30,7 @@ class Plane:
     def __post_init__(self):
         self.origin, self.u, self.v = (np.asarray(vector, np.float64) for vector in (self.origin, self.u, self.v))
         self.gram = np.array([[self.u @ self.u, self.u @ self.v], [self.v @ self.u, self.v @ self.v]])
-        if not np.linalg.det(self.gram) > 1e-18 * self.gram[0, 0] * self.gram[1, 1]:
+        if not sine(self.u, self.v) > ONE_LINE:
             raise ValueError("the two directions are one, so they do not define a plane")
 
     def at(self, a, b, out=None):
@@ -72,6 +76,7 @@ def through(origin, first, second, names=("the origin", "the first model", "the 
     u points from the origin to the first model; v is what is left of the way to the second when its part along u is taken away
     (Gram-Schmidt). So all three lie exactly in the plane. ValueError, with their `names`, if they lie on one line or coincide.
     """
+    noise = max(map(rounding, (origin, first, second)))
     origin = np.asarray(origin, np.float64)
     ways = [np.subtract(point, origin, dtype=np.float64) for point in (first, second)]
     for way, name in zip(ways, names[1:]):
@@ -81,9 +86,28 @@ def through(origin, first, second, names=("the origin", "the first model", "the 
         raise ValueError(f"{names[1]} and {names[2]} are the same weights, so there is no plane through them and {names[0]}")
     u = ways[0] / np.linalg.norm(ways[0])
     left = ways[1] - (ways[1] @ u) * u
-    if np.linalg.norm(left) <= 1e-9 * np.linalg.norm(ways[1]):
+    if not np.linalg.norm(left) > max(ONE_LINE * np.linalg.norm(ways[1]), noise):
         raise ValueError(f"{names[0]}, {names[1]} and {names[2]} lie on one line, so they do not define a plane")
     return Plane(origin, u, left / np.linalg.norm(left), **facts)
+
+
+def sine(x, y):
+    """Of the angle between two ways, 0 to 1; nan if one of them has no length.
+
+    From what is left of y without its part along x. (1 - cosine^2 would lose half of all digits.)
+    """
+    lengths = np.linalg.norm(x), np.linalg.norm(y)
+    if not all(lengths):
+        return float("nan")
+    left = y - (x @ y / lengths[0] ** 2) * x
+    return float(np.linalg.norm(left) / lengths[1])
+
+
+def rounding(theta):
+    """How far rounding may have moved a point: by half of eps at most in each number, which the length of theta stands for."""
+    theta = np.asarray(theta)
+    eps = np.finfo(theta.dtype).eps if theta.dtype.kind == "f" else 0.0
+    return float(eps * np.linalg.norm(theta))
 
 
 def cosine(x, y):

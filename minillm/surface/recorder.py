@@ -4,7 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..train.checkpoint import CheckpointError, read_arrays, write_arrays
+from ..files import Arrays, CheckpointError, checked, write_arrays
+from ..schema import maybe, record
+from ..train.checkpoint import FACTS, HISTORY
+
+TRAJECTORY = record(FACTS | {"history?": maybe(HISTORY)})
 
 
 class Recorder:
@@ -22,6 +26,8 @@ class Recorder:
         self.flat = None
 
     def __call__(self, trainer, loss=None):
+        """ValueError if the trainer's weights are not those of its model any more."""
+        trainer.check()
         self.flat = trainer.flat
         if trainer.steps_done % self.every == 0 or trainer.steps_done == self.last:
             self.steps.append(trainer.steps_done)
@@ -41,6 +47,11 @@ class Recorder:
         """For the file of a run in progress, so that a resumed run has its whole way."""
         return {"steps": np.array(self.steps), "thetas": np.stack(self.thetas)}
 
+    def like(self, n, trainer):
+        """What `state` has after n recordings, for whoever checks a file before it is read."""
+        theta = trainer.flat.data
+        return {"steps": np.empty(n, np.int64), "thetas": np.broadcast_to(theta, (n, theta.size))}
+
     def load_state(self, state):
         self.steps, self.thetas = state["steps"].tolist(), list(state["thetas"])
 
@@ -52,8 +63,14 @@ def trajectory_of(out):
 
 def read_trajectory(path):
     """steps, [{name: array} at each of them], and the facts saved with them. CheckpointError if it holds something else."""
-    arrays, meta = read_arrays(path)
-    if meta["kind"] != "trajectory":
-        raise CheckpointError(f"{path} holds a {meta['kind']}, not a recorded trajectory")
+    with Arrays(path, "trajectory") as file:
+        meta = checked(file.meta, TRAJECTORY, path, "trajectory")
+        steps = file.headers.get("steps")
+        if steps is None or len(steps.shape) != 1 or not steps.shape[0] or any(
+                header.shape[:1] != steps.shape for header in file.headers.values()):
+            file.refuse("does not hold a recorded trajectory: for each parameter as many values as there are steps")
+        arrays = file.read_all(finite=False)
     steps = arrays.pop("steps").tolist()
+    if steps != sorted(set(steps)) or steps[0] < 0:
+        raise CheckpointError(f"{path} does not hold a recorded trajectory: its steps do not rise")
     return steps, [{name: array[i] for name, array in arrays.items()} for i in range(len(steps))], meta

@@ -13,12 +13,13 @@ import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..files import CheckpointError, read_meta
 from ..finetune.adapters import base_of
 from ..finetune.insert import inserted, slots
 from ..finetune.merge import merge
 from ..finetune.methods.head import Untied
 from ..finetune.store import Loaded, load
-from ..train.checkpoint import CheckpointError, fingerprint, read_arrays
+from ..train.checkpoint import fingerprint
 from .recorder import read_trajectory, trajectory_of
 from .space import Space
 
@@ -32,12 +33,14 @@ class Run:
     end         of the saved model
     steps       and snapshots: its recorded way
     facts       what its file says: recipe, task, seed; and history, the losses of its training
+    path        of that file
     """
 
     end: dict
     steps: list
     snapshots: list
     facts: dict = field(default_factory=dict)
+    path: Path | None = None
 
 
 @dataclass
@@ -93,7 +96,7 @@ def files_of(folder, names):
                                   f"{name}.trajectory.npz); {listed}")
     base = folder / f"{ORIGIN}.npz"
     if not base.exists():
-        base = folder / base_of(read_arrays(folder / f"{names[0]}.npz")[1], names[0])["path"]
+        base = folder / base_of(read_meta(folder / f"{names[0]}.npz"), folder / f"{names[0]}.npz")["path"]
     if not base.exists():
         raise CheckpointError(f"the base of {names[0]} is not at {base}")
     return base, [path for name in names for path in (folder / f"{name}.npz", trajectory_of(folder / f"{name}.npz"))]
@@ -119,9 +122,10 @@ def read_family(folder, names):
     body = set(base.model.parameters())
     runs = {}
     for name, (loaded, steps, snapshots, meta) in found.items():
-        facts = {part: loaded.meta.get(part) for part in ("recipe", "task", "seed")} | {"history": meta.get("history")}
+        facts = {part: loaded.meta[part] for part in ("recipe", "task", "seed") if part in loaded.meta}
+        facts["history"] = meta.get("history") or {"loss": []}
         points = [embed(loaded.model, arrays, space) for arrays in [loaded.model.state(), *snapshots]]
-        runs[name] = Run(points[0], steps, points[1:], facts)
+        runs[name] = Run(points[0], steps, points[1:], facts, loaded.path)
     return Family(Path(folder), base, runs, space, origin, body)
 
 

@@ -49,6 +49,7 @@ class Curvature:
 
     def gradient(self, theta):
         """dLoss/dtheta, (n,)"""
+        self.flat.check()
         self.flat.data[...] = theta
         g = np.zeros(self.n)
         for tokens, targets in self.batches:

@@ -99,7 +99,8 @@ class Space:
         return self.flat.views(theta)
 
     def put(self, theta):
-        """The model, with these weights. No copy if theta was written into flat.data."""
+        """The model, with these weights. No copy if theta was written into flat.data. ValueError if it is another's by now."""
+        self.flat.check()
         if theta is not self.flat.data:
             self.flat.data[...] = theta
         return self.model

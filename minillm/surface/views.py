@@ -1,7 +1,8 @@
 """From a folder of fine-tunings to a surface: which plane, which texts, and what has been measured already.
 
 All that is measured is kept in `surfaces/` in that folder, under a name that holds a hash of what it was measured from: models,
-ways, settings. So nothing is measured twice, nothing outdated is ever shown, and to draw in another style computes nothing.
+ways, a person's own text or pairs, settings. So nothing is measured twice, nothing outdated is ever shown, and to draw in another
+style computes nothing.
 """
 
 import hashlib
@@ -10,11 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..files import CheckpointError, alone, opened, read_arrays, read_meta, writable, write_arrays
+from ..files import digest as file_digest
+from ..finetune.store import Loaded
 from ..processes import parallel_map
+from ..progress import progress
 from ..text.batches import texts_of
 from ..text.generate import tell
-from ..train.checkpoint import CheckpointError, read_arrays, write_arrays
-from ..train.tasks import task_of
+from ..train.own_data import candidates, found_again
 from .curve import bezier, train_curve
 from .data import Profile, Surface, lost
 from .directions import curvature_plane, pca_plane, random_plane
@@ -59,8 +63,16 @@ def surface(folder, view="three", names=None, points=21, workers=None, seed=1):
         raise ValueError(f"{ORIGIN} is where all ways begin, and on this view in any case; name fine-tunings")
     key, keep = kept_as(folder, view, names, points, seed)
     if keep.exists():
-        return Surface.of(*read_kept(keep, key))
+        return read_kept(keep, key, Surface.of)
     family = read_family(folder, [name for name in names if name != ORIGIN] or runs_in(folder)[:1])
+    writable(keep.parent)
+    with alone(keep):
+        return measured(family, view, names, points, workers, seed, key, keep)
+
+
+def measured(family, view, names, points, workers, seed, key, keep):
+    """The surface, measured and kept."""
+    lay, _ = VIEWS[view]
     names, probe = family.called(names), probe_of(family, trained=view == "hessian")
     layout = lay(family, names, probe, np.random.default_rng([seed, 5]), workers)
     found = measure_surface(family.space, layout.plane, layout.models, family.ways(layout.ways), probe, points, workers,
@@ -84,7 +96,7 @@ def line(folder, names=None, curve=False, points=41, workers=None, seed=1):
         raise ValueError(f"a line needs two models, and {ORIGIN} is one; name a fine-tuning")
     key, keep = kept_as(folder, "curve-line" if curve else "line", names, points, seed)
     if keep.exists():
-        return Profile.of(*read_kept(keep, key))
+        return read_kept(keep, key, Profile.of)
     family = read_family(folder, [name for name in names if name != ORIGIN])
     names, probe = family.called(names), probe_of(family)
     ends = [family.end(name) for name in names]
@@ -134,10 +146,8 @@ def random(family, names, probe, rng, workers):
 
 def hessian(family, names, probe, rng, workers):
     """Along the two directions of largest curvature around a model, on texts it was trained on."""
-    from tqdm import tqdm
-
     centre, task = family.end(names[0]), probe.tasks[0]
-    with tqdm(desc="curvature", unit="product", disable=None) as bar:
+    with progress(desc="curvature", unit="product") as bar:
         curvature = Curvature(family.space.put(centre), probe.only(task), workers=workers)
         top, bottom = extremes(curvature.product, curvature.n, rng, top=2, progress=lambda m, value: bar.update())
     plane = curvature_plane(centre, top)
@@ -183,7 +193,7 @@ def bend(family, names, rng, workers):
     asked = [ORIGIN if name == family.origin else name for name in names[:2]]
     key, keep = kept_as(family.folder, "bend", asked, rng.bit_generator.state["state"])
     if keep.exists():
-        return read_kept(keep, key)[0]["m"]
+        return read_kept(keep, key, lambda arrays, meta: middle(arrays, family.space.size))
     batches = new_task(family).batches(16, family.space.model.config.context)
     m = train_curve(family.space, family.end(names[0]), family.end(names[1]), batches, CURVE_STEPS, rng, workers=workers)
     write_arrays(keep, {"m": m}, {"kind": "surface", "key": key})
@@ -208,13 +218,14 @@ def chosen(folder, names, needed):
 
 def new_task(family):
     """What the first fine-tuning has learned."""
-    return task_of(next(iter(family.runs.values())).facts["task"], family.base.tokenizer)
+    first = next(iter(family.runs.values()))
+    return Loaded(family.base.model, family.base.tokenizer, first.facts, first.path).task()
 
 
 def probe_of(family, trained=False):
     """A few texts of what was learned, and a few of what the base knew: such as no model has seen, or, of what was learned, such
     as it was learned from."""
-    new, old = new_task(family), task_of(family.base.meta["task"], family.base.tokenizer)
+    new, old = new_task(family), family.base.task()
     context = family.base.model.config.context
     names = [new.name, old.name if old.name != new.name else f"{old.name}, the old"]
     return Probe({names[0]: learned_from(new, context) if trained else new.probe(context), names[1]: old.probe(context)})
@@ -239,20 +250,37 @@ def texts_on_the_way(family, names, workers=None):
 
 
 def kept_as(folder, what, names, *settings):
-    """(key, file): the name for what is measured from these models."""
+    """(key, file): the name for what is measured from these models. ValueError if the text of one of them is another now."""
     runs = [name for name in names if name != ORIGIN] or runs_in(folder)[:1]
     base, files = files_of(folder, runs)
     digest = hashlib.sha256(repr((MEASURED, what, names, settings)).encode())
     for path in (base, *files):
-        digest.update(path.read_bytes())
+        with opened(path) as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+    for path in (base, *files[::2]):                        # of all models; a text or pairs that they learned from may be edited
+        task = read_meta(path).get("task") or {}
+        if "path" in task and candidates(task, path.parent):
+            digest.update(file_digest(found_again(task, path.parent)).encode())
     key = digest.hexdigest()[:12]
     return key, Path(folder) / "surfaces" / f"{what}-{key}.npz"
 
 
-def read_kept(path, key):
-    """arrays, meta. CheckpointError if the file is one of other models, put there under this name."""
-    arrays, meta = read_arrays(path)
-    if meta["kind"] != "surface" or meta.get("key") != key:
-        raise CheckpointError(f"{path} was measured from other models or settings than its name says; remove it, and it is "
-                              "measured anew")
-    return arrays, meta
+def middle(arrays, size):
+    if arrays.keys() != {"m"} or arrays["m"].shape != (size,):
+        raise ValueError("it has no vector m of the right length")
+    return arrays["m"]
+
+
+def read_kept(path, key, make):
+    """make(arrays, meta). CheckpointError if the file is one of other models, put there under this name, or not whole."""
+    try:
+        arrays, meta = read_arrays(path, "surface", finite=False)
+        if meta.get("key") == key:
+            return make(arrays, meta)
+        reason = f"{path} was measured from other models or settings than its name says"
+    except CheckpointError as error:
+        reason = str(error)
+    except ValueError as error:
+        reason = f"{path} is not as minillm has written it ({error})"
+    raise CheckpointError(f"{reason}; remove it, and it is measured anew")

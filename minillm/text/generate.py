@@ -6,10 +6,15 @@ token at another position than before: nothing that is remembered holds any long
 (One could read half a context anew and then remember again, at a fraction of the time; but the model would see less than it can.)
 """
 
+import math
+
 import numpy as np
 
 from .decoder import stepper
 from .tokenizer import BEGIN, END
+
+COLDEST = 1e-200      # temperatures below are taken for this one, by which even large logits can be divided
+RUINED = "the logits are not numbers: is the model sound?"
 
 
 def sample(logits, rng, temperature=1.0, top_k=None, top_p=None):
@@ -22,15 +27,20 @@ def sample(logits, rng, temperature=1.0, top_k=None, top_p=None):
     The probabilities are laid end to end, the likeliest first, and the id is drawn on which a random point comes to lie. What may
     not be drawn is cut off from the end. Instead of dividing all by their sum, the point is multiplied by it.
 
-    ValueError if the logits are not numbers.
+    ValueError if a logit is not a number, or if the largest is infinite: the model is ruined. (-inf is never drawn.)
     """
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"the temperature is {temperature}, but must be 0 or a number above it")
     if temperature == 0:
-        return int(logits.argmax())
-    steep = np.divide(logits, -temperature, dtype=np.float64)
+        likeliest = int(logits.argmax())                                    # the first that is no number, if there is one
+        if not math.isfinite(logits[likeliest]):
+            raise ValueError(RUINED)
+        return likeliest
+    steep = np.divide(logits, -max(temperature, COLDEST), dtype=np.float64)
     order = steep.argsort(kind="stable")
     ends = np.exp(steep[order[0]] - steep[order]).cumsum()
     if not ends[-1] >= 1:                                                   # the first alone is exp(0)
-        raise ValueError("the logits are not numbers: is the model sound?")
+        raise ValueError(RUINED)
     if top_p:
         ends = ends[:ends.searchsorted(top_p * ends[-1]) + 1]
     if top_k:
@@ -41,7 +51,8 @@ def sample(logits, rng, temperature=1.0, top_k=None, top_p=None):
 def generate(model, ids, n, rng, temperature=1.0, top_k=None, top_p=None, stop=None):
     """Continue a list of ids by up to n tokens; ends after the id `stop`. Returns all ids, prompt included.
 
-    The model sees at most its context, so of a longer text only the end. ValueError if there is nothing to continue.
+    The model sees at most its context, so of a longer text only the end. ValueError if there is nothing to continue, or if the
+    model is ruined and gives logits that are not numbers.
     """
     return write(model, [ids], n, [rng], temperature, top_k, top_p, stop)[0]
 
@@ -76,19 +87,20 @@ def generate_batch(model, prompts, n, rng, temperature=1.0, top_k=None, top_p=No
     return texts
 
 
-def write(model, prompts, n, rngs, temperature, top_k, top_p, stop):
+def write(model, prompts, n, rngs, temperature=1.0, top_k=None, top_p=None, stop=None):
     """Continue prompts of equal length, each with its own random numbers and to its own end."""
     texts = [list(ids) for ids in prompts]
     if not texts[0]:
         raise ValueError("there is nothing to continue: a prompt needs at least one token")
     reader = Reader(model, len(texts))
     going = list(range(len(texts)))
-    for _ in range(n):
-        for i, logits in zip(going, reader.read(texts, going)):
-            texts[i].append(sample(logits, rngs[i], temperature, top_k, top_p))
-        going = [i for i in going if texts[i][-1] != stop]
-        if not going:
-            break
+    with np.errstate(over="ignore", invalid="ignore"):                      # a ruined model shows in its logits
+        for _ in range(n):
+            for i, logits in zip(going, reader.read(texts, going)):
+                texts[i].append(sample(logits, rngs[i], temperature, top_k, top_p))
+            going = [i for i in going if texts[i][-1] != stop]
+            if not going:
+                break
     return texts
 
 

@@ -35,6 +35,7 @@ class World:
         self.domains = {domain.name: domain for domain in (*GENERAL, NOVEL)}
         self.general = [domain.name for domain in GENERAL]
         self.special = NOVEL.name
+        self.grammars = {**self.domains, CONTRADICTION.name: CONTRADICTION}     # of all whose texts can be read and judged
         self.tokenizer = WordTokenizer([PAD, BEGIN, END, *(tag(name) for name in self.domains), *VOCABULARY])
 
     def rng(self, *key):
@@ -47,6 +48,10 @@ class World:
     def encode(self, name, words):
         ids = self.tokenizer.ids
         return [ids[BEGIN], ids[tag(name)], *(ids[word] for word in words), ids[END]]
+
+    def beginning(self, name):
+        """<begin> and the tag, as ids: how every document of a domain begins."""
+        return self.encode(name, [])[:2]
 
     def documents(self, name, n, split="test", draw=0):
         """The first n documents of a domain, or of a speciality, in a split; asking for more keeps those that came before.
@@ -74,12 +79,11 @@ class World:
                 log_p = [0.0] * (1 + len(pair.given)) + pair.log_p
                 yield Document(name, self.encode(kind, pair.given + pair.said), np.array(log_p), 1 + len(pair.given), pair.best)
             return
-        domain = CONTRADICTION if name == CONTRADICTION.name else self.domains[name]
-        kind = "report" if domain is CONTRADICTION else name
+        domain = self.grammars[name]
         while True:
             words = domain.write(rng)
             log_p = [-np.log(len(self.general)), *domain.log_probabilities(words)]
-            yield Document(name, self.encode(kind, words), np.array(log_p))
+            yield Document(name, self.encode(name, words), np.array(log_p))
 
     def mixed_ids(self, n, *key):
         """n documents of the general domains, each as likely, as ids; for a key such as the number of a training step."""
@@ -88,4 +92,5 @@ class World:
 
 
 def tag(name):
-    return f"<{name}>"
+    """A contradiction looks like any report."""
+    return f"<{'report' if name == CONTRADICTION.name else name}>"

@@ -1,79 +1,24 @@
-"""Files: weights as .npz with a readable meta.json inside, written whole or not at all. No pickle.
-
-An .npz is a zip archive of .npy files; `unzip -p model.npz meta.json` shows what a checkpoint is.
-"""
-
-import json
-import os
-from contextlib import contextmanager
-from pathlib import Path
+"""What is kept of models and of runs in progress: as .npz files (files.py), from which they are built again."""
 
 import numpy as np
 
+from ..files import FORMAT, Arrays, CheckpointError, checked, read_arrays, write_arrays, write_json, written_whole
 from ..nn import GPT, Config
+from ..schema import anything, many, maybe, number, one_of, record, table, text, whole
 from ..text.tokenizer import TOKENIZERS
 
-FORMAT = 2      # goes up when an older program could no longer read what a newer one writes
-
-
-class CheckpointError(ValueError):
-    """A file is not what it should be. The message names the file, what is wrong and what to do."""
-
-
-@contextmanager
-def written_whole(path):
-    """Yield a temporary name in the folder of `path`; what is written there takes the place of `path` only if all went well."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path, value):
-    with written_whole(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-
-
-def write_arrays(path, arrays, meta):
-    """arrays {name: array} and meta, anything JSON can say, into one file."""
-    import zipfile  # in the functions that need it: with hashlib below, a tenth of the time that importing minillm takes
-
-    with written_whole(path) as temporary:
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr("meta.json", json.dumps({"format": FORMAT} | meta, indent=1), zipfile.ZIP_DEFLATED)
-
-
-def read_arrays(path):
-    """The inverse of `write_arrays`: arrays, meta. CheckpointError if the file is missing, broken, or of another format."""
-    import zipfile
-
-    path = Path(path)
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; give the .npz file in it")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            meta = json.loads(archive.read("meta.json"))
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if name != "meta.json"}
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no file {path}") from None
-    except Exception as error:      # spoiled bytes can make zipfile, json and NumPy fail in very many ways
-        raise CheckpointError(f"{path} is not a whole checkpoint of minillm ({error}); was its writing or copying cut "
-                              "short?") from None
-    if not isinstance(meta, dict) or "kind" not in meta:
-        raise CheckpointError(f"{path} is not a checkpoint of minillm: its meta.json does not say what it holds")
-    if meta.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {meta.get('format')}, but this version of minillm reads format {FORMAT}; "
-                              "write it again with this version")
-    return arrays, meta
+SIZE = whole(1, 10_000_000)
+CONFIG = record({"vocab_size": SIZE, "context": SIZE, "n_layer": whole(1, 100_000), "n_head": SIZE, "n_embd": SIZE}, exact=True)
+TOKENIZER = record({"kind": one_of(*TOKENIZERS), "tokens": many(text(1000), least=1)})
+HISTORY = record({"steps?": whole(), "loss": many(number(finite=False)), "validation?": many(record({
+    "step": whole(), "loss": number(finite=False), "floor?": number(), "mean_excess?": number(finite=False),
+    "excess?": table(number(finite=False))}))})
+# What any file of a model may say beside its weights.
+FACTS = {"task?": table(anything), "seed?": whole(), "seconds?": number(0), "trainable_parameters?": whole(),
+         "total_parameters?": whole(), "recipe?": table(anything), "history?": maybe(HISTORY),
+         "base?": record({"path": text(4096), "fingerprint": text(100)})}
+MODEL = record({"config": CONFIG, "tokenizer": TOKENIZER} | FACTS)
+TRAINING = record({"steps_done": whole(), "history?": HISTORY, "inputs?": table(anything), "options?": table(anything)})
 
 
 def fingerprint(model):
@@ -97,20 +42,37 @@ def save_model(path, model, tokenizer, **facts):
     write_arrays(path, model.state(), {"kind": "model"} | describe(model, tokenizer) | facts)
 
 
-def build(meta, path):
-    """An empty model and the tokenizer that a meta.json describes."""
-    try:
-        tokenizer = TOKENIZERS[meta["tokenizer"]["kind"]](meta["tokenizer"]["tokens"])
-        return GPT(Config(**meta["config"]), np.random.default_rng(0)), tokenizer
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} does not describe a model of minillm ({error!r})") from None
+class NoNumbers:
+    """In the place of a random generator, for weights that will be overwritten at once."""
+
+    def normal(self, mean, std, shape):
+        return np.broadcast_to(np.float32(0), shape)
 
 
-def fill(model, arrays, path):
+def read_model(file):
+    """The model and the tokenizer of an open file (`Arrays`). CheckpointError unless it is a whole one.
+
+    Nothing is built before the sizes that the file claims are known to be those of the weights in it.
+    """
+    meta = checked(file.meta, MODEL, file.path, "model")
+    sizes = meta["config"]
+    wte, wpe = (file.headers.get(f"{table}.weight") for table in ("wte", "wpe"))
+    blocks = {name.split(".")[1] for name in file.headers if name.startswith("blocks.")}
+    if (not wte or not wpe or wte.shape != (sizes["vocab_size"], sizes["n_embd"])
+            or wpe.shape != (sizes["context"], sizes["n_embd"]) or len(blocks) != sizes["n_layer"]):
+        file.refuse("does not describe the model that it holds: the sizes in its meta.json are not those of the weights")
+    tokens = meta["tokenizer"]["tokens"]
+    if len(tokens) != sizes["vocab_size"] or len(set(tokens)) < len(tokens):
+        file.refuse(f"does not describe the model that it holds: its vocabulary has {len(set(tokens))} different tokens, and the "
+                    f"model {sizes['vocab_size']}")
     try:
-        model.load_state(arrays)
+        model = GPT(Config(**sizes), NoNumbers(), wte.dtype)
     except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        file.refuse(f"does not describe a model of minillm ({error})")
+    file.expect(model.state())
+    for name, p in model.parameters().items():
+        p.data[...] = file.read(name)
+    return model, TOKENIZERS[meta["tokenizer"]["kind"]](tokens)
 
 
 def save_training(path, trainer, recorder=None, **facts):
@@ -126,16 +88,57 @@ def save_training(path, trainer, recorder=None, **facts):
     write_arrays(path, arrays, {"kind": "training", "steps_done": trainer.steps_done} | facts)
 
 
-def load_training(path, trainer, recorder=None):
-    """Put a trainer, made as it was made then, where `save_training` left it. Returns the facts saved with it."""
-    arrays, meta = read_arrays(path)
-    if meta["kind"] != "training":
-        raise CheckpointError(f"{path} holds a {meta['kind']}, not the state of a run that was interrupted")
+def load_training(path, trainer, recorder=None, steps=None, inputs=None):
+    """Put a trainer, made as it was made then, where `save_training` left it. Returns the facts saved with it.
+
+    steps       of the whole run
+    inputs      all that the run is made from; CheckpointError names what was other when it began
+    Nothing is changed unless everything in the file fits.
+    """
+    with Arrays(path) as file:
+        if file.meta["kind"] != "training":
+            file.refuse(f"holds a {file.meta['kind'][:40]}, not the state of a run that was interrupted")
+        meta = checked(file.meta, TRAINING, path, "run in progress")
+        difference = first_difference(meta.get("inputs") or {}, inputs) if inputs is not None else None
+        if difference:
+            file.refuse(f"belongs to another run: {difference}; begin anew in another folder, or remove that file")
+        done, history = meta["steps_done"], meta.get("history")
+        if steps is not None and (done > steps or not history or len(history["loss"]) != done or "validation" not in history):
+            file.refuse(f"belongs to another run: {done} steps are done in it, which does not fit the rest")
+        wanted = {f"model/{name}": array for name, array in trainer.model.state().items()}
+        wanted |= {f"optimizer/{name}": array for name, array in trainer.optimizer.state().items()}
+        recorded = file.headers.get("recorder/steps")
+        if recorder and recorded and len(recorded.shape) == 1:
+            wanted |= {f"recorder/{name}": like for name, like in recorder.like(recorded.shape[0], trainer).items()}
+        try:
+            file.expect(wanted)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} belongs to another run: it {str(error).removeprefix(f'{path} ')}") from None
+        arrays = file.read_all()
+        if any(array.dtype.kind == "i" and array.size and array.min() < 0 for array in arrays.values()):
+            file.refuse("holds counts below zero, so it is no run that minillm has saved")
     owners = {"model": trainer.model, "optimizer": trainer.optimizer} | ({"recorder": recorder} if recorder else {})
     for part, owner in owners.items():
-        try:
-            owner.load_state({name.split("/")[1]: array for name, array in arrays.items() if name.startswith(f"{part}/")})
-        except (KeyError, ValueError) as error:
-            raise CheckpointError(f"{path} belongs to another run: {error}") from None
-    trainer.steps_done = meta["steps_done"]
+        owner.load_state({name.split("/", 1)[1]: array for name, array in arrays.items() if name.startswith(f"{part}/")})
+    trainer.steps_done = done
     return meta
+
+
+def first_difference(then, now, where=""):
+    """A sentence on the first thing that differs between two dictionaries of what a run is made from; None if nothing does."""
+    for name in dict.fromkeys([*now, *then]):
+        old, new = then.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            if found := first_difference(old, new, f"{where}{name} "):
+                return found
+        elif plain(old) != plain(new):
+            return f"it was begun with {where}{name} {str(old)[:60]}, and this is {str(new)[:60]}"
+    return None
+
+
+def plain(value):
+    """As JSON gives it back."""
+    return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+__all__ = ["FORMAT", "Arrays", "CheckpointError", "read_arrays", "write_arrays", "write_json", "written_whole"]

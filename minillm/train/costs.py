@@ -22,8 +22,17 @@ def training_state_bytes(trainer):
     return sum(blocks([gradients, trainer.workers.gradients, trainer.optimizer.state()]).values())
 
 
+def activations_of(model, rows, T):
+    """What the forward pass keeps of texts (rows, T) for the backward pass.
+
+    All of it grows evenly with the rows, so it is measured on one row and on two: no batch of the whole size is made.
+    """
+    one, two = (activation_bytes(model, np.zeros((n, T), int)) for n in (1, 2))
+    return one + (rows - 1) * (two - one)
+
+
 def activation_bytes(model, tokens):
-    """What the forward pass keeps for the backward pass."""
+    """The same, measured on a batch."""
     _, cache = model.forward(tokens)
     weights = blocks(model.state())
     return sum(size for block, size in blocks(cache).items() if block not in weights)

@@ -52,7 +52,8 @@ def token_log_p(model, documents, workers=None):
         tokens, targets = pad([documents[i] for i in chosen])
         with np.errstate(over="ignore", invalid="ignore"):          # a ruined model has a loss that is no number: it shows
             logits = model.logits(tokens)
-            log_p, right = log_softmax_at(logits, targets), logits.argmax(axis=-1) == targets
+            log_p = log_softmax_at(logits, targets)
+        right = (logits.argmax(axis=-1) == targets) & np.isfinite(log_p)    # argmax would find what is no number
         return [(row[target != IGNORE], hit[target != IGNORE]) for row, hit, target in zip(log_p, right, targets)]
 
     chunks = [by_length[i:i + ROWS] for i in range(0, len(documents), ROWS)]
@@ -93,6 +94,8 @@ def evaluate_world(model, world, split="test", n=100, workers=None, domains=None
 
 def evaluate_text(model, ids, workers=None):
     """Score on a long text, cut into windows as long as the model's context; every token but the first counts once."""
+    if len(ids) < 2:
+        raise ValueError(f"the text has {len(ids)} token{'s' * (len(ids) != 1)}; to judge by it, at least two are needed")
     T = model.config.context
     windows = [ids[i:i + T + 1] for i in range(0, len(ids) - 1, T)]
     log_p = [row for row, _ in token_log_p(model, windows, workers)]

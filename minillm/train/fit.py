@@ -1,11 +1,10 @@
 """A run: many steps, a progress bar, a file to go on from, and a polite answer to Ctrl-C."""
 
 import math
-import signal
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 
+from ..interrupts import pressed, shielded
+from ..progress import progress
 from .checkpoint import load_training, save_training
 from .trainer import Diverged
 
@@ -13,31 +12,34 @@ from .trainer import Diverged
 class Interrupted(Exception):
     """The user stopped a run. `saved` is the file it can go on from, or None."""
 
-    def __init__(self, step, saved):
+    def __init__(self, step, saved=None):
         super().__init__(f"interrupted after step {step}")
         self.step, self.saved = step, saved
 
+    def __reduce__(self):
+        return Interrupted, (self.step, self.saved)
+
 
 def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint=None, save_every=100, recorder=None,
-        facts=None, title="training", quiet=False):
+        facts=None, inputs=None, title="training", quiet=False):
     """Train until `steps` steps are done, from wherever the trainer stands.
 
     batches         at(step) -> tokens, targets
     validate        called without arguments each `validate_every` steps and at the end; returns a dict for the history, of
                     which "mean_excess", or else "loss", is shown in the bar
-    checkpoint      a file: written each `save_every` steps and on Ctrl-C, read at the start if it exists. Removing it is left
-                    to the caller, who first saves what came of the run
+    checkpoint      a file: written before the first step, each `save_every` steps and on Ctrl-C, read at the start if it exists.
+                    Removing it is left to the caller, who first saves what came of the run
     recorder        whose recordings go into the checkpoint (surface/recorder.py)
     facts           JSON saved in the checkpoint, for whoever resumes
+    inputs          all that the run is made from, a dictionary: saved as well, and a checkpoint of other inputs is refused
 
     Returns the history: {"steps": steps, "loss": [of each step], "validation": [dicts with "step"]}.
     Raises Interrupted, after saving, or Diverged; the file then holds the last good state that was saved.
     """
-    from tqdm import tqdm  # here, since nothing else needs it and importing it takes as long as half of NumPy
-
     history = {"steps": steps, "loss": [], "validation": []}
-    if checkpoint and Path(checkpoint).exists():
-        history = load_training(checkpoint, trainer, recorder)["history"] | {"steps": steps}
+    resumed = bool(checkpoint) and Path(checkpoint).exists()
+    if resumed:
+        history = load_training(checkpoint, trainer, recorder, steps, inputs)["history"] | {"steps": steps}
 
     def diverged(step):
         return Diverged(step, checkpoint if checkpoint and Path(checkpoint).exists() else None)
@@ -50,11 +52,14 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
     def save():
         make_sure()
         if checkpoint:
-            save_training(checkpoint, trainer, recorder, history=history, **(facts or {}))
+            with shielded():
+                save_training(checkpoint, trainer, recorder, history=history, inputs=inputs or {}, **(facts or {}))
 
-    bar = tqdm(total=steps, initial=trainer.steps_done, desc=title, unit="step", disable=True if quiet else None)
+    if not resumed:
+        save()
+    bar = progress(total=steps, initial=trainer.steps_done, desc=title, unit="step", quiet=quiet)
     shown = {}
-    with bar, pressed_ctrl_c() as stop:
+    with bar, pressed() as stop:
         while trainer.steps_done < steps:
             try:
                 loss = trainer.step(*batches.at(trainer.steps_done))
@@ -77,22 +82,3 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
         make_sure()
     return history
 
-
-@contextmanager
-def pressed_ctrl_c():
-    """Inside, Ctrl-C only sets the event, so that a step is never cut in the middle; pressed again, it stops at once."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():      # signals are the main thread's business
-        yield pressed
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(signum, frame):
-        pressed.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -14,26 +14,33 @@ class Flat:
     data, grad   the vectors theta and dLoss/dtheta, shared with workers (processes.py). With gradients=False, for who only
                  moves weights about: data alone, each process its own
     scale        None, or a vector of factors on the learning rate, one for each number, which optimizers heed
-    matrices     the parameters that are matrices inside a block; they stand first, in data[:n_matrices]
+    matrices     the parameters that are matrices (nn/module.py, Parameter); they stand first, in data[:n_matrices]
     """
 
     def __init__(self, parameters, gradients=True):
         """parameters: {name: Parameter}, all of one dtype. ValueError if there are none."""
         if not parameters:
             raise ValueError("nothing to train: every parameter is frozen")
-        self.matrices = {name: p for name, p in parameters.items() if is_block_matrix(name, p)}
+        self.matrices = {name: p for name, p in parameters.items() if p.matrices}
         self.n_matrices = sum(p.size for p in self.matrices.values())
         self.parameters = self.matrices | parameters                        # a union keeps the first order it saw
         size = sum(p.size for p in self.parameters.values())
         zeros = shared_zeros if gradients else np.zeros
         self.data = zeros(size, next(iter(parameters.values())).data.dtype)
-        for p, view in zip(self.parameters.values(), self.views(self.data).values()):
+        self.given = dict(zip(self.parameters.values(), self.views(self.data).values()))
+        for p, view in self.given.items():
             view[...] = p.data
             p.data = view
         self.scale = None
         self.grad = self.zeros() if gradients else None
         if gradients:
             self.use_gradient(self.views(self.grad))
+
+    def check(self):
+        """ValueError if a parameter is no view of this vector any more: what is written into it would change no model."""
+        if not all(p.data is view for p, view in self.given.items()):
+            raise ValueError("these weights have been laid into another vector since, by another Trainer of the same model, say, "
+                             "so no step here would change the model; go on with the newest, or make a new one")
 
     def views(self, vector):
         """A vector as long as theta, cut into arrays of the parameters' shapes: {name: view}. Nothing is copied.
@@ -63,8 +70,3 @@ class Flat:
         """Let the `grad` of each parameter be one of these views of a vector."""
         for p, view in zip(self.parameters.values(), views.values()):
             p.grad = view
-
-
-def is_block_matrix(name, p):
-    """The matrices that mix features, as opposed to the tables of word and position vectors, biases and gains."""
-    return p.data.ndim == 2 and name.startswith("blocks.")

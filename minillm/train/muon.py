@@ -1,4 +1,4 @@
-"""Muon: steps that are orthogonal matrices, for the matrices of the blocks (Jordan et al. 2024)."""
+"""Muon: steps that are orthogonal matrices, for all that is a matrix (Jordan et al. 2024)."""
 
 import math
 
@@ -44,7 +44,7 @@ def orthogonalise(G, steps=5):
 
 
 class Muon(Optimizer):
-    """Nesterov momentum, orthogonalised, for the matrices inside the blocks; AdamW for embeddings, gains and biases.
+    """Nesterov momentum, orthogonalised, for the matrices (Parameter.matrices); AdamW for embeddings, gains and biases.
 
         v <- mu v + g,    d = g + mu v,    W <- (1 - lr wd) W - lr sqrt(max(1, out / in)) orthogonalise(d)
 
@@ -90,10 +90,9 @@ class Muon(Optimizer):
         by_shape = {}
         vectors = [self.flat.views(vector) for vector in (self.flat.data, self.flat.grad, self.v)]
         scale = None if self.flat.scale is None else self.flat.views(self.flat.scale)
-        for name in self.flat.matrices:
-            parts = 3 if name.endswith("attn.qkv.weight") else 1
+        for name, p in self.flat.matrices.items():
             factor = 1.0 if scale is None else float(scale[name].flat[0])
-            for triple in zip(*(np.split(views[name], parts, axis=1) for views in vectors)):
+            for triple in zip(*(np.split(views[name], p.matrices, axis=1) for views in vectors)):
                 by_shape.setdefault(triple[0].shape, []).append((*triple, factor))
         stacks = [found[i:i + STACK] for found in by_shape.values() for i in range(0, len(found), STACK)]
         return sorted(stacks, key=lambda stack: -sum(g.size * min(g.shape) for _, g, _, _ in stack))

@@ -1,13 +1,20 @@
 """A person's own data: a text to go on with, or pairs of a prompt and its completion."""
 
+import codecs
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 
+from ..files import CheckpointError, digest, read_bytes
+from ..runtime import memory
 from ..text.batches import DocumentBatches, StreamBatches, Text
 from ..text.tokenizer import BEGIN, END, CharTokenizer
 from .evaluate import Score, evaluate_text, token_log_p
+
+CHARACTERS = 30_000         # different ones in a text that is learned character by character; Chinese has some 8,000 in use
+PIECE = 1 << 20             # characters that are turned into ids at a time
 
 
 class TextTask:
@@ -15,19 +22,18 @@ class TextTask:
 
     def __init__(self, path, tokenizer=None, workers=None):
         """ValueError for a file that is missing, empty, no UTF-8, or has characters that `tokenizer` (of a base model) lacks."""
-        self.path = Path(path).resolve()
-        self.name = self.path.stem
         text = read_text(path)
-        self.tokenizer = tokenizer or CharTokenizer.of(text)
+        self.path = Path(os.path.realpath(path))
+        self.name, self.digest = self.path.stem, digest(path)
+        self.tokenizer = tokenizer or vocabulary(text, path)
         self.workers = workers
-        self.ids = np.array(self.tokenizer.encode(text))
+        self.ids = ids_of(text, self.tokenizer)
         cut = int(0.9 * len(self.ids))
         self.train, self.validation = self.ids[:cut], self.ids[cut:]
-
         self.learned = [self.name]
 
-    def facts(self):
-        return {"kind": "text", "path": str(self.path)}
+    def facts(self, folder=None):
+        return {"kind": "text", "path": place(self.path, folder), "digest": self.digest}
 
     def old_documents(self, n):
         """n windows of it, for when something else is learned after it."""
@@ -55,19 +61,91 @@ class TextTask:
 
 
 def read_text(path):
+    """A text file as a string. ValueError for what is none, in a sentence that says what it looks like instead."""
     path = Path(path)
+    most = memory() // 40                                       # a text takes up to 16 bytes a character while it is read
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ValueError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise ValueError(f"{path} is a folder, not a text file") from None
+        content = read_bytes(path, most, "text file")
+    except CheckpointError as error:
+        raise ValueError(str(error)) from None
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise ValueError(f"{path} is not UTF-8 text (byte {error.start} is {byte:#04x}); save it as UTF-8") from None
+        raise ValueError(f"{path} is not UTF-8 text (byte {error.start} is {content[error.start]:#04x}): it looks like "
+                         f"{looks_like(content)}; save it as UTF-8") from None
+    if "\0" in text:
+        raise ValueError(f"{path} is not UTF-8 text (byte {content.index(0)} is 0x00): it looks like {looks_like(content)}; save "
+                         "it as UTF-8")
     if len(set(text)) < 2:
         raise ValueError(f"{path} is {'empty' if not text else 'one character over and over'}; there is nothing to learn from it")
     return text
+
+
+def looks_like(content):
+    """The encoding that bytes which are no UTF-8 text most likely have."""
+    for mark, name in ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"),
+                       (codecs.BOM_UTF16_BE, "UTF-16")):
+        if content.startswith(mark):
+            return name
+    head = content[:4096]
+    zeros = head.count(0)
+    if zeros > len(head) // 3:
+        even = head[::2].count(0)
+        if max(even, zeros - even) > 0.9 * zeros and zeros < 0.6 * len(head):
+            return "UTF-16"
+    controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+    if controls > len(head) // 100:
+        return "no text at all"
+    return "Windows-1252" if any(0x80 <= byte < 0xA0 for byte in content[:1 << 20]) else "Latin-1 (ISO 8859-1)"
+
+
+def vocabulary(text, path):
+    """The tokenizer of the characters of a text. ValueError for far too many."""
+    n = len(set(text))
+    if n > CHARACTERS:
+        raise ValueError(f"{path} has {n:,d} different characters, and a model that reads character by character learns at most "
+                         f"{CHARACTERS:,d}; is it a text?")
+    return CharTokenizer.of(text)
+
+
+def ids_of(text, tokenizer):
+    """The ids of a text as a vector, made piece by piece: a list of them takes five times the memory."""
+    if tokenizer.kind != CharTokenizer.kind:
+        return np.array(tokenizer.encode(text), np.int32)
+    return np.concatenate([np.array(tokenizer.encode(text[i:i + PIECE]), np.int32) for i in range(0, len(text), PIECE)])
+
+
+def place(path, folder):
+    """A path as a file in `folder` remembers it: relative if it lies within or beside it, so that both can move together."""
+    return str(path if folder is None else relative(path, folder))
+
+
+def relative(path, folder):
+    path, folder = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
+    for up, parent in enumerate([folder, *folder.parents][:3]):
+        if path.is_relative_to(parent):
+            return Path(*[".."] * up) / path.relative_to(parent)
+    return path
+
+
+def candidates(facts, folder):
+    """The files that may be the data of a model in a folder."""
+    folder, name = Path(folder or ""), Path(facts["path"]).name
+    return [path for path in dict.fromkeys((folder / facts["path"], folder / name, Path(name))) if os.path.isfile(path)]
+
+
+def found_again(facts, folder):
+    """The file with the data that a model remembers (`facts`): where it was then, beside the model, or here.
+
+    A file that is not, to the bit, the one that was learned from is not taken. ValueError if there is none.
+    """
+    there = candidates(facts, folder)
+    if not there:
+        raise ValueError(f"there is no file {Path(folder or '') / facts['path']}; put it there, or beside the model")
+    for path in there:
+        if facts.get("digest") in (None, digest(path)):
+            return path
+    raise ValueError(f"{there[0]} has changed since the model learned from it; put back what it was")
 
 
 class PairTask:
@@ -78,11 +156,12 @@ class PairTask:
 
     def __init__(self, path, tokenizer, workers=None, skip=False, context=None):
         """ValueError names the line that cannot be used; with `skip` such lines are left out, and `skipped` says which."""
-        self.path = Path(path).resolve()
-        self.name, self.learned = self.path.stem, [self.path.stem]
+        content = read_text(path)
+        self.path = Path(os.path.realpath(path))
+        self.name, self.learned, self.digest = self.path.stem, [self.path.stem], digest(path)
         self.tokenizer, self.workers, self.skip, self.context = tokenizer, workers, skip, context
         self.skipped, pairs = [], []
-        for number, line in enumerate(read_text(path).split("\n"), start=1):
+        for number, line in enumerate(content.split("\n"), start=1):
             if not line.strip():
                 continue
             try:
@@ -103,6 +182,8 @@ class PairTask:
             pair = json.loads(line)
         except json.JSONDecodeError as error:
             raise ValueError(f"this is not JSON ({error.msg} at character {error.pos + 1})") from None
+        except (ValueError, RecursionError):
+            raise ValueError("this is JSON with a number too long, or nested too deeply, to be read") from None
         if not isinstance(pair, dict) or not all(isinstance(pair.get(key), str) for key in ("prompt", "completion")):
             raise ValueError('a line must be an object with two texts, {"prompt": ..., "completion": ...}')
         if not pair["completion"].strip():
@@ -116,8 +197,9 @@ class PairTask:
             raise ValueError(f"the pair has {len(prompt + said)} tokens, but the model reads at most {self.context + 1}")
         return prompt + said, len(prompt) - 1
 
-    def facts(self):
-        return {"kind": "pairs", "path": str(self.path), "skip": self.skip, "context": self.context}
+    def facts(self, folder=None):
+        return {"kind": "pairs", "path": place(self.path, folder), "digest": self.digest, "skip": self.skip,
+                "context": self.context}
 
     def old_documents(self, n):
         """n of the pairs, for when something else is learned after them."""

@@ -3,18 +3,19 @@
 A task has
     name, tokenizer
     learned                          the domains of which it teaches
-    facts()                          what a checkpoint has to remember of it, for `task_of`
+    facts(folder)                    what a checkpoint in a folder has to remember of it, for `task_of`
     batches(batch, context, seed)    a source of batches (text/batches.py)
     probe(context)                   a few texts (text/batches.py, Text), for a loss surface
     score(model, split, documents)   {domain: Score}, of what it teaches and of what was known before
     validate(model)                  a short look, for the history of a run
 """
 
+from ..schema import flag, maybe, one_of, record, text, whole
 from ..text.batches import DocumentBatches, Text, WorldBatches
 from ..text.specialities import CONTRADICTION, PAIRS
 from ..text.world import World
 from .evaluate import evaluate_documents, evaluate_world, mean_excess, pooled
-from .own_data import PairTask, TextTask
+from .own_data import PairTask, TextTask, found_again
 
 CONTEXT = 112              # holds the longest document of the world
 VALIDATION_DOCUMENTS = 24  # of each domain: a look now and then, cheap enough to take often
@@ -34,7 +35,7 @@ class WorldTask:
     def learned(self):
         return self.world.general
 
-    def facts(self):
+    def facts(self, folder=None):
         return {"kind": "world", "seed": self.world.seed}
 
     def batches(self, batch, context, seed=0):
@@ -66,6 +67,12 @@ class WorldTask:
 
 SPECIALITIES = ("novel", CONTRADICTION.name, *PAIRS)
 
+# The facts of a task, as they must be in a file.
+SEED, FILE = whole(0, 2 ** 32 - 1), {"path": text(4096), "digest?": text(100)}
+FORMS = {"world": record({"seed": SEED}), "text": record(FILE),
+         "pairs": record(FILE | {"skip?": flag, "context?": maybe(whole(1, 10_000_000))})} | dict.fromkeys(
+    SPECIALITIES, record({"seed": SEED, "documents": whole(1, 10_000_000), "draw?": whole(0, 1_000_000)}))
+
 
 class SpecialTask(WorldTask):
     """A few documents of one kind, again and again: the specialist's task.
@@ -86,7 +93,7 @@ class SpecialTask(WorldTask):
     def learned(self):
         return [self.name]
 
-    def facts(self):
+    def facts(self, folder=None):
         return {"kind": self.name, "seed": self.world.seed, "documents": self.documents, "draw": self.draw}
 
     def probe(self, context=CONTEXT):
@@ -119,12 +126,20 @@ class SpecialTask(WorldTask):
         return {"loss": score.loss, "floor": score.floor, "mean_excess": score.excess, "excess": {self.name: score.excess}}
 
 
-def task_of(facts, tokenizer=None, workers=None):
-    """The task that a checkpoint remembers (its `facts`)."""
-    if facts["kind"] == "text":
-        return TextTask(facts["path"], tokenizer, workers)
-    if facts["kind"] == "pairs":
-        return PairTask(facts["path"], tokenizer, workers, facts.get("skip", False), facts.get("context"))
-    if facts["kind"] == "world":
+def task_of(facts, tokenizer=None, workers=None, folder=None):
+    """The task that a checkpoint in a folder remembers (its `facts`). ValueError if they are none, or if its data are gone."""
+    kind = record({"kind": one_of(*FORMS)})(facts, "task")["kind"]
+    FORMS[kind](facts, "task")
+    if kind in ("text", "pairs"):
+        path = found_again(facts, folder)
+        if kind == "text":
+            return TextTask(path, tokenizer, workers)
+        return PairTask(path, tokenizer, workers, facts.get("skip", False), facts.get("context"))
+    if kind == "world":
         return WorldTask(facts["seed"], workers)
-    return SpecialTask(facts["kind"], facts["seed"], facts["documents"], facts.get("draw", 0), workers)
+    return SpecialTask(kind, facts["seed"], facts["documents"], facts.get("draw", 0), workers)
+
+
+def identity(facts):
+    """What a task is, wherever its data lie."""
+    return {name: value for name, value in facts.items() if name != "path"}

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from ..nn import CrossEntropy
+from ..nn import IGNORE, CrossEntropy, Module, Parameter
 from .flat import Flat
 from .schedule import constant
-from .workers import Workers
+from .workers import Workers, split_rows
 
 
 class Diverged(ArithmeticError):
@@ -20,7 +20,7 @@ class Diverged(ArithmeticError):
 
 
 class Trainer:
-    """Trains the trainable parameters of a model.
+    """Trains the trainable parameters of a model, as long as it is the newest Trainer of that model and the model is as it was.
 
     optimizer   a rule such as AdamW(lr=1e-3)
     schedule    step -> factor on the learning rate (schedule.py)
@@ -48,15 +48,19 @@ class Trainer:
         self.workers = Workers(model, self.flat, optimizer, workers, accumulate, pull)
         self.steps_done = 0
         optimizer.start(self.flat)
+        self.links, self.held = list(links(model)), {name: (p, p.data) for name, p in model.parameters().items()}
 
     def step(self, tokens, targets):
-        """One optimisation step on one batch, tokens and targets (B, T). Returns its loss before the step, in nats."""
-        total = self.total or max(1, np.count_nonzero(targets >= 0))
+        """One optimisation step on one batch, tokens and targets (B, T). Returns its loss before the step, in nats.
+
+        Diverged if that is not a number; ValueError if the model is another's by now, see `check`.
+        """
+        self.check()
         if self.rates:
             factors = self.rates(self.steps_done)
             self.flat.set_scale(factors)
             self.frozen = tuple(name for name in self.flat.parameters if factors[name] == 0)
-        loss, norm = self.workers.forward_backward(tokens, targets, total, self.frozen)
+        loss, norm = self.workers.forward_backward(tokens, targets, self.total, self.frozen)
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(self.steps_done + 1)
         # g <- g min(1, clip / |g|): the direction stays, and one strange batch cannot throw the weights far.
@@ -67,7 +71,40 @@ class Trainer:
             self.on_step(self, loss)
         return loss
 
+    def check(self):
+        """ValueError if what would be trained is not the model as it was: its arrays, its modules, what of it trains.
+
+        (Workers were forked from the model as it was. So if it were to be trained as it is now, each would train another.)
+        """
+        try:
+            same = all(holder[key] is part and (n is None or len(part) == n) for holder, key, part, n in self.links)
+        except LookupError:
+            same = False
+        for name, (p, array) in self.held.items():
+            trains = p.trainable or name in self.frozen
+            same = same and p.data is array and trains == (name in self.flat.parameters)
+        if not same:
+            raise ValueError("this Trainer cannot go on, for the model has changed since it was made: another Trainer was made "
+                             "for it, or something was inserted, taken out, merged, frozen or thawed; make a new Trainer")
+
     def loss(self, tokens, targets):
-        """The loss of a batch, without a step."""
+        """The loss of a batch, without a step: of the model as it is now."""
+        total = self.total or max(1, np.count_nonzero(targets != IGNORE))
+        parts = split_rows(targets, self.workers.n, self.workers.accumulate)      # for as little memory as a step
         with np.errstate(over="ignore", invalid="ignore"):
-            return CrossEntropy().forward(self.model.logits(tokens), targets, self.total)[0]
+            return sum(CrossEntropy().forward(self.model.logits(tokens[rows, :T]), targets[rows, :T], total)[0]
+                       for part in parts for rows, T in part)
+
+
+def links(thing):
+    """Yield (holder, key, part, n) of all that a model is put together from, with holder[key] being the part.
+
+    Parts are modules and parameters, and the lists and dicts of them, which have a length n; other parts have None.
+    """
+    holder = vars(thing) if isinstance(thing, Module) else thing
+    for key, part in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
+        several = isinstance(part, (list, dict))
+        below = list(links(part)) if several or isinstance(part, Module) else []
+        if below or isinstance(part, (Module, Parameter)):
+            yield holder, key, part, len(part) if several else None
+            yield from below

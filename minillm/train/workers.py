@@ -7,7 +7,7 @@ from bisect import bisect_left
 import numpy as np
 
 from ..nn import IGNORE, CrossEntropy
-from ..processes import Team, default_workers
+from ..processes import Team, default_workers, is_shared, shared_zeros
 
 
 class Workers:
@@ -23,19 +23,29 @@ class Workers:
         self.gradients = [flat.grad] + [flat.zeros() for _ in range(self.n - 1)]
         self.views = [flat.views(gradient) for gradient in self.gradients]
         self.loss = CrossEntropy()
+        if self.n > 1:
+            for p in model.parameters().values():
+                share(p)
         self.team = Team(weakref.proxy(self), self.n)      # not a cycle: the processes end as soon as nobody needs the workers
 
-    def forward_backward(self, tokens, targets, total, frozen=()):
+    def forward_backward(self, tokens, targets, total=None, frozen=()):
         """tokens, targets (B, T) -> the loss, a float, and the norm of its gradient, which stands in flat.grad afterwards.
 
-        The loss is a sum over rows divided by `total`, so the gradient of the batch is the sum of those of its parts.
+        The loss is a sum over rows divided by `total`, so the gradient of the batch is the sum of those of its parts. By default
+        that is the count of targets in the *batch*; a part must not divide by its own.
         frozen: names of parameters that do not train in this step, and whose gradient is therefore not computed.
         """
+        total = total or max(1, np.count_nonzero(targets != IGNORE))
         parts = [[(tokens[rows, :T], targets[rows, :T]) for rows, T in part]
                  for part in split_rows(targets, self.n, self.accumulate)]
         loss = sum(self.team.run("differentiate", parts, total, frozen))
         self.flat.use_gradient(self.views[0])
         return loss, math.sqrt(sum(self.team.run("reduce")))
+
+    def at_a_time(self, targets):
+        """[(rows, T)] of a batch with these targets: the largest piece of each worker, which may all be in memory together."""
+        parts = split_rows(targets, self.n, self.accumulate)
+        return [max(((len(rows), T) for rows, T in part), key=math.prod) for part in parts if part]
 
     def update(self, plan, clip):
         """One step of the optimizer, as planned, along `clip` times the gradient."""
@@ -77,6 +87,14 @@ class Workers:
         self.optimizer.update(plan, clip, rank, self.n)
 
 
+def share(p):
+    """Move the values of a parameter to where all workers see them: a frozen one, too, may be written into some time."""
+    if not is_shared(p.data):
+        shared = shared_zeros(p.size, p.data.dtype).reshape(p.shape)
+        shared[...] = p.data
+        p.data = shared
+
+
 def split_rows(targets, n, accumulate=1):
     """Deal the rows of a batch to n workers: for each a list of (rows, T), T the longest length that counts among them.
 
@@ -98,6 +116,12 @@ def split_rows(targets, n, accumulate=1):
     pieces = [order[start:stop] for start, stop in cut(sizes, limit)]
     pieces = [[(rows, int(lengths[rows[0]]))] for rows in pieces] + [[]] * (m - len(pieces))
     return [[piece for j in range(i, m // 2, n) for piece in pieces[j] + pieces[-1 - j]] for i in range(n)]
+
+
+def even_pieces(B, T, n, accumulate=1):
+    """[(rows, T)] that n workers have in memory at a time, of B rows of equal length; as `Workers.at_a_time`, without a batch."""
+    shares = [B // n + (rank < B % n) for rank in range(n)]
+    return [(math.ceil(share / accumulate), T) for share in shares if share]
 
 
 def cut(lengths, limit):

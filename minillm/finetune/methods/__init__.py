@@ -3,8 +3,9 @@
 from dataclasses import asdict
 from difflib import get_close_matches
 
+from ...schema import shown
 from ..recipe import Recipe
-from ..spec import made_of
+from ..spec import made_of, restored
 from .bottleneck import BottleneckAdapter
 from .dora import DoRA
 from .full import Full
@@ -47,9 +48,12 @@ def to_json(recipe):
 
 
 def from_json(facts):
+    """The inverse. ValueError for a method or an option that there is not, and for a value of another type."""
     facts = dict(facts)
-    recipe = METHODS[facts.pop("method")]
-    return recipe(**{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+    method = facts.pop("method", None)
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"there is no method {shown(method)}")
+    return restored(METHODS[method], facts)
 
 
 __all__ = ["ALIASES", "DoRA", "BottleneckAdapter", "Full", "Head", "IA3", "LoRA", "METHODS", "Partial", "PrefixTuning",

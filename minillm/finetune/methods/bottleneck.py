@@ -68,6 +68,10 @@ class Adapted(Inserted):
     def own(self):
         yield "adapter", self.adapter
 
+    def stays(self):
+        """Back to k times what the adapter adds: the way up goes, and it began as zero."""
+        return self.adapter.down.parameters().values()
+
 
 class Behind(Adapted):
     """out = h + adapter(h),  h = f(x): sequential (Houlsby et al. 2019, figure 2)."""
@@ -134,7 +138,7 @@ class BottleneckAdapter(Insertion):
     bottleneck    m, the width of the adapters
     places        the sublayers that get one: attn and mlp (Houlsby et al. 2019), or mlp alone (Pfeiffer et al. 2021)
     form          sequential: behind the sublayer, before its output joins the stream; or parallel: beside it (He et al. 2022)
-    scale         s, on what an adapter adds; 0 means the usual one, 1 if sequential and 4 if parallel
+    scale         s, on what an adapter adds; by default (0.0) the usual one, 1 if sequential and 4 if parallel
     norms         train the gains and biases of the LayerNorms too, as Houlsby does
     """
 
@@ -145,6 +149,7 @@ class BottleneckAdapter(Insertion):
     norms: bool = True
 
     method: ClassVar[str] = "adapter"
+    nonzero: ClassVar[tuple] = ("scale",)      # if it is typed: 0 stands for the usual one
     lr: ClassVar[float] = 5e-3
 
     def build(self, model, rng):

@@ -46,18 +46,17 @@ class DoRALinear(LoRALinear):
     def forward(self, x, needs_dx=True):
         """With u = x V and c = m / |V|:  y = c u + b = (x W + b) + (c - 1) x W + c s (x A) B, at first exactly x W + b."""
         y, inner_cache = self.inner.forward(x, needs_dx)
-        rows, out = (array.reshape(-1, array.shape[-1]) for array in (x, y))
-        caches = []
+        rows, caches = x.reshape(-1, x.shape[-1]), []
         for name, part in self.parts.items():
-            columns, norm = self.columns[name], self.norms(name)
+            own, norm = y[..., self.columns[name]], self.norms(name)
             c = part.m.data / norm
-            xW = out[:, columns] - self.inner.bias.data[columns]
             change, cache = part.forward(rows, needs_dx)
+            xW = own.reshape(change.shape) - self.inner.bias.data[self.columns[name]]
             u = xW + change
             change *= c
             xW *= c - 1
-            out[:, columns] += xW
-            out[:, columns] += change
+            own += xW.reshape(own.shape)
+            own += change.reshape(own.shape)
             caches.append((cache, u if part.m.trainable and needs_dx is not NO_BACKWARD else None, c, norm))
         return y, DoRACache(inner_cache, caches)
 
@@ -94,6 +93,28 @@ class DoRALinear(LoRALinear):
             V = W[:, self.columns[name]] + part.product()
             W[:, self.columns[name]] = V * (part.m.data / column_norms(V))
         return W, self.inner.bias.data
+
+
+    def go_back(self, start, keep):
+        """Want B and m such that W'(B, m) = W + k (W' - W), column by column; W is the body's, and A stays.
+
+        Derivation. With c_j = m_j / |V_j|, so that W'_j = c_j (W_j + s A B_j):
+            W_j + k (W'_j - W_j) = (1 - k + k c_j) W_j + k c_j s A B_j
+                                 = a_j (W_j + s A (b_j B_j)),        a_j = 1 - k + k c_j,    b_j = k c_j / a_j
+        so  B_j <- b_j B_j,  and then  m_j <- a_j |V_j|  with the new V, of whatever sign a_j is. (Where a_j is 0, which takes a
+        negative m_j, W_j would have to vanish from V_j: b_j ends at a million, which comes near.)
+
+        Check: tests/test_remedies.py, float64, 1e-10.
+        """
+        for name, part in self.parts.items():
+            if part.B in start:
+                W = self.inner.weight.data[:, self.columns[name]]
+                kc = keep * part.m.data / column_norms(W + part.product())
+                a = 1 - keep + kc
+                least = np.maximum(np.abs(kc) / 1e6, np.finfo(kc.dtype).tiny)
+                a = np.where(np.abs(a) < least, np.copysign(least, a), a)
+                part.B.data *= kc / a
+                part.m.data[...] = a * column_norms(W + part.product())
 
 
 @contextmanager

@@ -31,8 +31,8 @@ class LowRank(Module):
     def __init__(self, n_in, n_out, rank, scale, rng, dtype=np.float32):
         self.scale = float(scale)
         bound = 1 / math.sqrt(n_in)
-        self.A = Parameter(rng.uniform(-bound, bound, (n_in, rank)).astype(dtype))
-        self.B = Parameter(np.zeros((rank, n_out), dtype))
+        self.A = Parameter(rng.uniform(-bound, bound, (n_in, rank)).astype(dtype), matrices=1)
+        self.B = Parameter(np.zeros((rank, n_out), dtype), matrices=1)
 
     def forward(self, x, needs_dx=True):
         """x (N, in) -> (N, out)"""
@@ -88,11 +88,11 @@ class LoRALinear(Inserted):
 
     def forward(self, x, needs_dx=True):
         y, inner_cache = self.inner.forward(x, needs_dx)
-        rows, out = (array.reshape(-1, array.shape[-1]) for array in (x, y))
-        caches = []
+        rows, caches = x.reshape(-1, x.shape[-1]), []
         for name, part in self.parts.items():
             change, cache = part.forward(rows, needs_dx)
-            out[:, self.columns[name]] += change
+            own = y[..., self.columns[name]]
+            own += change.reshape(own.shape)
             caches.append(cache)
         return y, LoRACache(inner_cache, caches)
 
@@ -114,6 +114,10 @@ class LoRALinear(Inserted):
             if dx is not None:
                 dx += dx_part.reshape(dx.shape)
         return dx
+
+    def stays(self):
+        """Back to k s A B with any A: B goes, and it began as zero."""
+        return [part.A for part in self.parts.values()]
 
     def merged(self):
         """The weight and bias of a plain linear layer that does the same: W + s A B, b."""

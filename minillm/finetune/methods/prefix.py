@@ -42,7 +42,7 @@ class Prefix(Module):
         scale = 1 / math.sqrt(q.shape[-1])
         S = q @ self.keys.data.swapaxes(-1, -2)                             # (B, H, T, n)
         S *= scale
-        P, _ = self.softmax.forward(S)
+        P, _ = self.softmax.forward(S, False)
         s = scale * np.einsum("bhtd,bhtd->bht", q, np.take_along_axis(k, P_text.argmax(axis=-1)[..., None], axis=2))
         log_z = s - np.log(P_text.max(axis=-1))                             # of P = exp(s) / z, where P is largest
         log_z_p = S.max(axis=-1) - np.log(P.max(axis=-1))                   # (B, H, T)
@@ -107,13 +107,17 @@ class Prefixed(Inserted):
     def own(self):
         yield "prefix", self.prefix
 
+    def stays(self):
+        """Back to k times what the prefix adds: the gate goes, and it began at zero. Without one, keys and values do."""
+        return [] if self.prefix.gate is None else [self.prefix.keys, self.prefix.values]
+
     def forward(self, x, needs_dx=True):
         """`CausalSelfAttention.forward` with one line more."""
         attn = self.inner
         qkv, qkv_cache = attn.qkv.forward(x, needs_dx)
         q, k, v = attn.split(qkv)
         o, P = attn.attend(q, k, v)
-        mixed, prefix_cache = self.prefix.forward(q, k, whole(P, q.shape), o)
+        mixed, prefix_cache = self.prefix.forward(q, k, whole(P, q), o)
         needs_do = needed_behind(self.prefix, needed_behind(attn.qkv, needs_dx))
         out, proj_cache = attn.proj.forward(attn.merge(mixed), needs_do)
         heads = (q, k, v, o, P) if needs_do else None
@@ -147,10 +151,10 @@ class Prefixed(Inserted):
         return self.inner.proj.extend(self.inner.merge(mixed), memory)
 
 
-def whole(tiles_of_P, shape):
-    """P (B, H, T, T) from its tiles (nn/attention.py), zero where a tile had not to look."""
-    B, H, T, _ = shape
-    P = np.zeros((B, H, T, T), tiles_of_P[0].dtype)
+def whole(tiles_of_P, q):
+    """P (B, H, T, T) of queries q (B, H, T, D) from its tiles (nn/attention.py), zero where a tile had not to look."""
+    B, H, T, _ = q.shape
+    P = np.zeros((B, H, T, T), q.dtype)
     for (b, t), P_t in zip(tiles(B, H, T), tiles_of_P):
         P[b, :, t, :t.stop] = P_t
     return P

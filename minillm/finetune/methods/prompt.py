@@ -41,7 +41,7 @@ class Prompt(Module):
         """
         if self.vectors.trainable:
             self.vectors.grad += dout[:, :self.n].sum(axis=0)
-        return np.ascontiguousarray(dout[:, self.n:]) if cache else None
+        return dout[:, self.n:].copy() if cache else None
 
 
 class PromptedCache(NamedTuple):
@@ -118,7 +118,8 @@ class PromptTuning(Recipe):
     method: ClassVar[str] = "prompt"
     lr: ClassVar[float] = 0.96
 
-    def apply(self, model, rng):
+    def apply(self, model, rng=None):
+        rng = rng or np.random.default_rng(0)
         at_least_one("number of tokens", self.tokens)
         if self.tokens > LONGEST * model.config.context:
             raise ValueError(f"a prompt of {self.tokens} tokens is too long beside texts of at most {model.config.context}; "

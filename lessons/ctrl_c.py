@@ -1,0 +1,29 @@
+"""Ctrl-C ends a lesson in one line. `common` imports this before anything that takes long to import."""
+
+import signal
+import sys
+
+SAID = ("KeyboardInterrupt", "Interrupted")      # the second comes of a training (minillm/train/fit.py)
+
+
+def once(signum, frame):
+    """Interrupt; pressed again, nothing more: the lesson is ending already."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def in_one_line(kind, error, trace):
+    """In place of a traceback."""
+    if kind.__name__ not in SAID:
+        sys.__excepthook__(kind, error, trace)
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("\nThe lesson was interrupted.", file=sys.stderr, flush=True)
+    sys.exit(130)
+
+
+if "ipykernel" not in sys.modules and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    sys.excepthook = in_one_line
+    signal.signal(signal.SIGINT, once)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})      # `minillm lesson --run` has let it wait until here
