@@ -135,6 +135,7 @@ def make_case(stage, rng, only=""):
     if kind == "read/place":
         return place_case(rng)
     readers = (READERS | JSONS)[family]
+    stage.need(*letters(readers[1]))
     path, argv = rng.choice([(path.relative_to(stage.folder), argv) for pattern, argv in readers[2]
                              for path in sorted(stage.folder.glob(pattern))])
     data = (stage.folder / path).read_bytes()
@@ -147,6 +148,10 @@ def make_case(stage, rng, only=""):
     if argv[0] in ("inspect", "evaluate", "generate", "sharpness") and rng.random() < 0.25:
         argv = [*argv, "--json"]
     return Case(kind, f"{path}: {told}; {argv[0]}", argv, readers[1], {str(path): spoiled}, meaning, family in MADE_AGAIN)
+
+
+def letters(parts):
+    return parts.split() if "cut" in parts else parts
 
 
 def json_bytes(data, rng):
@@ -262,16 +267,16 @@ class Attack:
         truly = self.truly_every and index % self.truly_every == 0 and case.argv[0] != "demo"
         with scratch_folder() as outer:
             box = self.set_up(outer, case)
-            before = snapshot(outer)
+            before = without_locks(snapshot(outer))
             result = (spawned if truly else forked)(case.argv, box, SECONDS, before=None if truly else tiny_demo)
-            outcome, fine = self.judge(case, result, before, snapshot(outer))
+            outcome, fine = self.judge(case, result, before, without_locks(snapshot(outer)))
         kind = f"{case.kind}{' (true process)' if truly else ''}"
         return Attempt(kind, case.name, fine, outcome, result.seconds, result.peak, result.err[:2000], index)
 
     def set_up(self, outer, case):
         box = outer / "box"
         box.mkdir()
-        self.stage.copy(box, *(case.parts.split() if " " in case.parts or case.parts == "cut" else case.parts))
+        self.stage.copy(box, *letters(case.parts))
         for path, content in case.files.items():
             place = box / path
             if callable(content):
@@ -326,6 +331,11 @@ class Attack:
         return self.answers[key]
 
 
+def without_locks(files):
+    """The lock of a run that was killed is nobody's any more, and may go."""
+    return {name: what for name, what in files.items() if not re.search(r"/\.[^/]+\.lock$", name)}
+
+
 def plain(out):
     """An answer without the time that it took."""
     return re.sub(r'\d+\.\d+ seconds|Done in \d+ seconds|"seconds": [-+.\de]+', "", out)
@@ -376,8 +386,9 @@ def main():
     with scratch_folder() as folder:
         start = time.perf_counter()
         prepare_to_fork()
-        stage = Stage(folder).need("w", "t", "cut", "s", "c", "b", *(["d"] if not args.only or re.search("demo|gallery|read",
-                                                                                                         args.only) else []))
+        stage = Stage(folder).need("w", "t")
+        if args.jobs > 1 and args.count > 1:        # else each part is made when it is needed
+            stage.need("cut", "s", "c", "b", *("d" if not args.only or re.search("demo|gallery|read", args.only) else ""))
         print(f"the stage is set, {time.perf_counter() - start:.0f} s", flush=True)
         attack = Attack(stage, args.seed, args.only, args.truly_every)
         if args.keep:

@@ -70,6 +70,7 @@ class Stage:
     def copy(self, box, *parts):
         """Put copies of some parts into a folder."""
         for part in parts:
+            self.need(part)
             shutil.copytree(self.folder / part, Path(box) / part, symlinks=True)
 
     def make_w(self, methods=METHODS):
