@@ -1,4 +1,4 @@
-"""What is checked is what stands in the files at that moment: of the learner's own file and of all that it imports from its folder.
+"""What is checked is what stands in the files at that moment: in the learner's own and in all that it imports from its folder.
 
 No test here waits for a clock: files are rewritten to the same length, and their times are set back.
 """
@@ -162,8 +162,8 @@ def test_afterwards_the_process_is_as_before(folder):
         sys.path.remove(str(elsewhere))
     modules, entries, quotes = dict(sys.modules), list(sys.path), dict(linecache.cache)
     loading = importlib.machinery.SourceFileLoader.get_code
-    save(folder / FIRST.file, ANSWER.format(start="from mine_too import k\nimport sys\nsys.path = ['.']\nsys.modules['numpy'] = 3",
-                                            inside="pass"))
+    save(folder / FIRST.file, ANSWER.format(inside="pass", start="from mine_too import k\nimport sys\nsys.path = ['.']\n"
+                                                                 "sys.modules['numpy'] = 3"))
     assert examine(FIRST, folder / FIRST.file, 1).passed
     assert sys.modules == modules and sys.path == entries and linecache.cache == quotes
     assert sys.modules.pop("mine_too") is mine_too and importlib.machinery.SourceFileLoader.get_code is loading
@@ -208,8 +208,8 @@ def test_a_file_is_read_as_python_reads_it(start, folder):
 
 
 @pytest.mark.parametrize("data, told", [
-    ("k = 2".encode("utf-16"), "not UTF-8 text"), (b"k = 2\0", "null bytes"), (b"# coding: klingon\nk = 2\n", "encoding is unknown"),
-    (b"\xff" * 10, "not UTF-8 text"), (b'{"cells": [], "metadata": {}, "nbformat": 4}', "a notebook"),
+    ("k = 2".encode("utf-16"), "not UTF-8 text"), (b"\xff" * 10, "not UTF-8 text"), (b"k = 2\0", "null bytes"),
+    (b"# coding: klingon\nk = 2\n", "encoding is unknown"), (b'{"cells": [], "metadata": {}, "nbformat": 4}', "a notebook"),
     (b"#" * 6_000_000, "is it the right file"), (b"x = " + b"-" * 200_000 + b"1", "nested too deeply"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_what_is_no_source_is_told(data, told, folder):
