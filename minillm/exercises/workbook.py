@@ -138,8 +138,8 @@ def write_new(path, data):
             except FileExistsError:
                 raise
             except OSError:                             # a file system without links: take the name, and then fill it
-                with open(path, "xb"):
-                    os.replace(part, path)
+                path.touch(exist_ok=False)
+                os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
 
