@@ -57,7 +57,7 @@ def lesson(args):
             return 0, {"lesson": None}
         found = lesson_of(exercise.lesson)
     else:
-        found = lesson_of(int(args.which))
+        found = lesson_of(int(args.which) if len(args.which) < 9 else f"{args.which[:9]}...")
     code = 0
     if args.start:
         start(workbook, found.exercises)

@@ -89,10 +89,11 @@ def text_of(path):
     try:
         encoding = tokenize.detect_encoding(io.BytesIO(data).readline)[0]
         text = decode_source(data)
-    except SyntaxError as error:                            # of a line that names an encoding which there is not, say
-        raise refused(f"its encoding is unknown ({error.msg}); save it as UTF-8") from None
     except UnicodeDecodeError as error:
         raise refused(f"it is not {encoding.upper()} text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    except SyntaxError as error:                            # of its first lines, which may name an encoding
+        raise refused("it is not UTF-8 text; save it as UTF-8" if "missing" in error.msg else
+                      f"its encoding is unknown ({error.msg}); save it as UTF-8") from None
     if text.lstrip().startswith("{") and '"nbformat"' in text:
         raise refused("it is a notebook; copy your functions out of it into a file that ends in .py")
     return text

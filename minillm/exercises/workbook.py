@@ -69,7 +69,7 @@ class Workbook:
         """Write what `changed` makes of an entry as it is in the file now: another process may have counted, too."""
         note = Path(os.path.realpath(self.note))        # if it is a link, it stays one
         note.parent.mkdir(parents=True, exist_ok=True)
-        with alone_in(note.parent):
+        with alone_in(note.parent), errors_name(self.note):
             self.progress = read(self.note)
             self.progress[exercise.number] = changed(self.of(exercise))
             write_json(note, {"exercises": {str(number): self.progress[number] for number in sorted(self.progress)}})
@@ -127,22 +127,30 @@ def checked_entry(number, entry):
 def write_new(path, data):
     """A new file, whole or not at all. FileExistsError, and nothing is written, if there is one of this name already."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    with errors_name(path):
         try:
-            os.link(part, path)
-        except FileExistsError:
-            raise
-        except OSError:                                 # a file system without links: take the name, and then fill it
-            with open(path, "xb"):
+            with open(part, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(part, path)
+            except FileExistsError:
+                raise
+            except OSError:                             # a file system without links: take the name, and then fill it
+                path.touch(exist_ok=False)
                 os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def errors_name(path):
+    """Inside, an error of the system names the file that was to be written, not a temporary one that nobody knows."""
+    try:
+        yield
     except OSError as error:
         raise type(error)(error.errno, error.strerror, str(path)) from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextmanager
