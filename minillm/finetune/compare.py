@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..train.checkpoint import fingerprint, write_json
+from ..train.costs import check_memory
 from ..train.evaluate import evaluate_documents
 from ..train.optimizers import AdamW
 from ..train.tasks import SpecialTask, WorldTask, task_of
@@ -58,7 +59,9 @@ def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, 
 
     lab = Lab(base, task_facts, steps, batch, test_documents, Path(folder), workers)
     for method in methods:                                  # what cannot be shall be said now, not after an hour
-        prepare(base.model, recipe_of(method))
+        model, config = prepare(base.model, recipe_of(method)), base.model.config
+        check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), kept=config.parameters,
+                     trains=size(model)["trainable_parameters"])
     names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
     settings = {"task": task_facts, "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..nn import GPT, Config
 from ..text.tokenizer import TOKENIZERS
+from .costs import must_fit
 
 FORMAT = 2      # goes up when an older program could no longer read what a newer one writes
 
@@ -101,7 +102,9 @@ def build(meta, path):
     """An empty model and the tokenizer that a meta.json describes."""
     try:
         tokenizer = TOKENIZERS[meta["tokenizer"]["kind"]](meta["tokenizer"]["tokens"])
-        return GPT(Config(**meta["config"]), np.random.default_rng(0)), tokenizer
+        config = Config(**meta["config"])
+        must_fit(4 * config.parameters, f"a model of {config.parameters:,d} parameters", "it cannot be loaded here")
+        return GPT(config, np.random.default_rng(0)), tokenizer
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a model of minillm ({error!r})") from None
 
