@@ -2,15 +2,20 @@
 
 The package by floors, each of which knows only those below it (minillm/README.md is the map):
 
-    cli, demo      commands, and the whole story in one run
+    cli            commands
+    report         one page about a run
     exercises      what the lessons ask, and how an answer is checked
+    gallery        every kind of picture from one run
+    demo, live     the whole story in one run; a run that a class watches
     bench          how fast it is here
-    phases, draw   pretrain, finetune, surface; pictures
+    phases, draw   pretrain, finetune; pictures
     surface        planes through weights, and the loss on them
     finetune       what trains, and what is inserted
     train          optimizers, the loop, workers, evaluation, files
     text           the toy world, tokenizers, batches, generation
     nn             the layers: forward, derivation, backward
+    processes      forked workers, and the memory that they share
+    runtime        what the process needs before NumPy loads
 """
 
 __version__ = "0.1.0"

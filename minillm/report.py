@@ -38,7 +38,7 @@ pre { overflow-x: auto; font-size: .8rem }
 def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers=None, dark=False, announce=print):
     """Write a page about the fine-tunings in a folder and their base; returns its path, by default report.html in there.
 
-    documents   of each kind to judge by, from texts that no model has seen
+    documents   of each kind to judge by, from texts that no model has seen (of facts, those that were taught)
     announce    called with a line about each part as it begins
     CheckpointError says what is missing or broken.
     """
@@ -129,11 +129,13 @@ def table(models, scores, task):
         mean = [f"{np.mean([getattr(found[domain], figure) for domain in old]):.3f}"] if old else []
         rows.append([name, *cost, *(f"{getattr(found[domain], figure):.3f}" for domain in new), *mean,
                      *(f"{getattr(found[domain], figure):.3f}" for domain in old)])
+    seen = "On texts that no model has seen" + (
+        "." if task.unseen else f"; of {task.name}, which can only be known by heart, on those that were taught.")
     unit = "Nats a token above the floor, the best possible loss: 0 is perfect." if floors else "Loss in nats a token."
     cells = [f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>",
              *(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)]
     return ('<div class="wide"><table>\n' + "\n".join(cells)
-            + f'\n</table></div>\n<p class="faint">{unit} On texts that no model has seen.</p>')
+            + f'\n</table></div>\n<p class="faint">{unit} {seen}</p>')
 
 
 def samples(models, task, seed):
