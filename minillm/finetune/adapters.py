@@ -77,14 +77,17 @@ class Adapters:
         except ValueError as error:
             raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {str(meta['recipe'])[:200]} "
                                   f"({error})") from None
+        theta = arrays.get("theta")
+        if theta is None or theta.ndim != 1 or "shapes" not in meta or recipe.adds(self.model.config) > theta.size:
+            raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for")
         with self.all_or_nothing():
             try:
                 self.add(name, recipe)
             except ValueError as error:
                 raise CheckpointError(f"{path} has a recipe that does not suit its base: {meta['recipe']} ({error})") from None
             try:
-                unpack(self.model, arrays["theta"], meta["shapes"])
-            except (KeyError, ValueError) as error:
+                unpack(self.model, theta, meta["shapes"])
+            except ValueError as error:
                 raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for "
                                       f"({error})") from None
 

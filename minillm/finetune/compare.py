@@ -19,6 +19,7 @@ from ..processes import default_workers
 from ..progress import progress
 from ..schema import anything, maybe, number, one_of, record, table, whole
 from ..train.checkpoint import fingerprint
+from ..train.costs import check_memory
 from ..train.evaluate import evaluate_documents
 from ..train.optimizers import AdamW
 from ..train.samples import TEMPERATURES, facts_of, flawless_world, numbers
@@ -62,7 +63,9 @@ def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, 
     """
     lab = Lab(base, task_facts, steps, batch, test_documents, Path(folder), workers, samples)
     for method in methods:                                  # what cannot be shall be said now, not after an hour
-        prepare(base.model, recipe_of(method))
+        model, config = prepare(base.model, recipe_of(method)), base.model.config
+        check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), kept=config.parameters,
+                     trains=size(model)["trainable_parameters"])
     names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
     settings = {"task": identity(task_facts), "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,

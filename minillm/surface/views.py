@@ -223,8 +223,8 @@ def new_task(family):
 
 
 def probe_of(family, trained=False):
-    """A few texts of what was learned, and a few of what the base knew: such as no model has seen, or, of what was learned, such
-    as it was learned from."""
+    """A few texts of what was learned, and a few of what the base knew: such as no model has seen (of facts, some that were
+    taught), or, of what was learned, such as it was learned from."""
     new, old = new_task(family), family.base.task()
     context = family.base.model.config.context
     names = [new.name, old.name if old.name != new.name else f"{old.name}, the old"]
