@@ -78,8 +78,10 @@ class Adapters:
             raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {str(meta['recipe'])[:200]} "
                                   f"({error})") from None
         theta = arrays.get("theta")
-        if theta is None or theta.ndim != 1 or "shapes" not in meta or recipe.adds(self.model.config) > theta.size:
-            raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for")
+        odd = ("there is no theta" if theta is None else "there are no shapes" if "shapes" not in meta else
+               f"there are {theta.size} numbers, but it inserts {recipe.adds(self.model.config)} parameters" if recipe.adds(self.model.config) > theta.size else "")
+        if odd:                                             # said before anything of that size is built
+            raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for ({odd})")
         with self.all_or_nothing():
             try:
                 self.add(name, recipe)
