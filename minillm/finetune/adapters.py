@@ -77,10 +77,13 @@ class Adapters:
         except ValueError as error:
             raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {str(meta['recipe'])[:200]} "
                                   f"({error})") from None
-        theta = arrays.get("theta")
-        odd = ("there is no theta" if theta is None else "there are no shapes" if "shapes" not in meta else
-               f"there are {theta.size} numbers, but it inserts {recipe.adds(self.model.config)} parameters" if recipe.adds(self.model.config) > theta.size else "")
-        if odd:                                             # said before anything of that size is built
+        theta, inserts = arrays.get("theta"), recipe.adds(self.model.config)
+        odd = ""                                            # said before anything of that size is built
+        if theta is None or "shapes" not in meta:
+            odd = f"there are no {'shapes' if theta is not None else 'numbers theta'}"
+        elif inserts > theta.size:
+            odd = f"there are {theta.size} numbers, but {inserts} parameters"
+        if odd:
             raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for ({odd})")
         with self.all_or_nothing():
             try:
