@@ -43,6 +43,7 @@ from ground import (
 from stage import COMPARE, DEMO, Stage, tiny_demo
 
 TRAIN = ["--steps", "1", "--documents", "4", "--batch", "2", "--workers", "1", "--out", "o"]
+FEW = ["--documents", "2", "--samples", "1", "--workers", "1"]
 LINE = ["surface", "s", "--view", "line", "--models", "pretrained", "full", "--plots", "p", "--workers", "1"]
 TO_LORA = ["lora" if word == "full" else word for word in LINE]
 THREE = ["surface", "s", "--grid", "3", "--plots", "p", "--workers", "1"]
@@ -67,17 +68,17 @@ class Case:
 # What reads what. Of each kind of file: where it lies, and the commands that read it.
 
 def reading(path):
-    return [["inspect", path], ["evaluate", path, "--documents", "2", "--workers", "1"], ["generate", path, "--tokens", "20"],
+    return [["inspect", path], ["evaluate", path, *FEW], ["generate", path, "--tokens", "20"],
             ["sharpness", path, "--top", "1", "--workers", "1"]]
 
 
 SPECIALISTS = ["lora", "adapter", "ia3", "dora", "prefix", "prompt", "head", "frozen", "full"]
-RUN = ["report", "s", "--grid", "3", "--documents", "2", "--workers", "1", "--out", "o.html"]
+RUN = ["report", "s", "--grid", "3", *FEW, "--out", "o.html"]
 GALLERY = ["gallery", "d", "--plots", "p", "--grid", "3", "--workers", "1"]
 READERS = {     # kind: (weight, parts, [(file, command)])
     "model": (6, "w", [("w/pretrained.npz", argv) for argv in [
         *reading("w/pretrained.npz"), *reading("w/pretrained.npz"), ["inspect", "w/pretrained.npz", "--method", "lora:rank=2"],
-        ["finetune", "--base", "w/pretrained.npz", *TRAIN], ["evaluate", "w/lora.npz", "--documents", "2", "--workers", "1"],
+        ["finetune", "--base", "w/pretrained.npz", *TRAIN], ["evaluate", "w/lora.npz", *FEW],
         ["merge", "w/lora.npz", "--out", "o.npz"]]]),
     "model of a text": (2, "t", [("t/pretrained.npz", argv) for argv in [
         *reading("t/pretrained.npz"), ["finetune", "--base", "t/pretrained.npz", "--text", "t/letters.txt", *TRAIN],

@@ -38,15 +38,15 @@ from stage import DEMO, SHORT, TINY, WORDS, Stage
 PRETRAIN = ["pretrain", *TINY, "--steps", "6", "--workers", "2", "--out", "o"]
 FINETUNE = ["finetune", "--base", "w/pretrained.npz", *SHORT[:-1], "2", "--out", "o"]
 COMPARE = ["compare", "--base", "w/pretrained.npz", "--methods", "full", "--seeds", "1", "--rates", "1", "--steps", "2",
-           "--batch", "2", "--documents", "4", "--test-documents", "2", "--no-scratch", "--out", "o"]
+           "--batch", "2", "--documents", "4", "--test-documents", "2", "--samples", "1", "--no-scratch", "--out", "o"]
 COMMANDS = {            # command: (words, files that are there afterwards)
     "pretrain": (PRETRAIN, ["o/pretrained.npz"]),
     "finetune": (FINETUNE, ["o/full.npz", "o/full.trajectory.npz"]),
     "compare": (COMPARE, ["o/comparison.json", "o/comparison.png"]),
     "merge": (["merge", "w/lora.npz", "--out", "o/merged.npz"], ["o/merged.npz"]),
     "surface": (["surface", "r", "--view", "line", "--models", "pretrained", "full", "--plots", "o"], ["o/line.png"]),
-    "report": (["report", "r", "--grid", "3", "--documents", "2", "--out", "o/report.html"], ["o/report.html"]),
-    "evaluate": (["evaluate", "w/lora.npz", "--documents", "20", "--workers", "2"], []),
+    "report": (["report", "r", "--grid", "3", "--documents", "2", "--samples", "1", "--out", "o/report.html"], ["o/report.html"]),
+    "evaluate": (["evaluate", "w/lora.npz", "--documents", "20", "--samples", "1", "--workers", "2"], []),
     "sharpness": (["sharpness", "w/full.npz", "--top", "1"], []),
     "generate": (["generate", "t/full.npz", "--tokens", "300"], []),
     "inspect": (["inspect", "w/pretrained.npz", "--method", "lora"], []),

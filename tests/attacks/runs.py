@@ -53,9 +53,9 @@ def jobs():
             Job(f"compare, {n}", ("compare", *several, "--out", "o", "--rates", "3", "--steps", "20", *workers), "w", "same",
                 weight=2),
             Job(f"demo, {n}", ("demo", "--quick", "--out", "o", "--plots", "p", *workers), "", "demo", weight=0.5),
-            Job(f"evaluate, {n}", ("evaluate", "w/lora.npz", "--documents", "300", *workers), "w"),
+            Job(f"evaluate, {n}", ("evaluate", "w/lora.npz", "--documents", "300", "--samples", "9", *workers), "w"),
             Job(f"sharpness, {n}", ("sharpness", "w/full.npz", "--top", "3", *workers), "w"),
-            Job(f"report, {n}", ("report", "r", "--grid", "3", "--documents", "9", *workers), "r", "same"),
+            Job(f"report, {n}", ("report", "r", "--grid", "3", "--documents", "9", "--samples", "3", *workers), "r", "same"),
             *(Job(f"surface {view}, {n}", ("surface", "r", "--view", view, *more, "--grid", "9", "--plots", "p", *workers), "r",
                   "same", weight=0.5) for view, *more in views)]
     return found + [
