@@ -11,7 +11,9 @@ The package by floors, each of which knows only those below it (minillm/README.m
     train                  optimizers, the loop, workers, evaluation, what is kept of a run
     text                   the toy world, tokenizers, batches, generation
     nn                     the layers: forward, derivation, backward
-    files, processes       the ground: the one reader and writer of files, and forks that share work
+    files, processes       the one writer and reader of files, and forks that share work
+    schema, interrupts     what a value from a file must be, and Ctrl-C
+    progress, runtime      bars, and what the process needs before NumPy loads
 """
 
 __version__ = "0.1.0"
