@@ -2,9 +2,8 @@
 """Thousands of malformed inputs, each given to a command in a process of its own.
 
 Held is: one sentence on stderr that begins with `minillm COMMAND: `, exit code 2, at most 1 GB of memory and 10 seconds,
-and no file
-changed. What was spoiled but still means what it meant may be read instead, with the same answer; what means something else that
-can be meant, with another.
+and no file changed. What was spoiled but still means what it meant may be read instead, with the same answer; what means
+something else that can be meant, with another.
 """
 
 import json

@@ -34,8 +34,7 @@ SLOW = ("gradcheck", "demo", "bench")            # some seconds where they work:
 
 NUMBERS = ("seed", "workers", "layers", "heads", "width", "context", "batch", "accumulate", "steps", "save-every", "lr",
            "documents", "seeds", "rates", "test-documents", "samples", "grid", "top", "tokens", "temperature", "top-k", "top-p",
-           "count",
-           "level", "seconds")
+           "count", "level", "seconds")
 OPTIONS = {
     "pretrain": "seed workers layers heads width context text batch accumulate steps save-every optimizer lr out",
     "finetune": "seed workers base method remedy task documents text pairs batch accumulate steps save-every optimizer lr out "
