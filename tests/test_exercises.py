@@ -159,12 +159,25 @@ def test_an_unusual_answer_that_is_right_passes(number, instead, tmp_path):
         assert verdict.passed, verdict.reason
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
 @pytest.mark.parametrize("number, instead, told", SLY, ids=[f"{number}-{n}" for n, (number, *_) in enumerate(SLY)])
 def test_a_wrong_answer_does_not_pass_by_the_way(number, instead, told, tmp_path):
     for seed in range(3):
         verdict = examined(*changed(number, instead), tmp_path, seed)
         np.mean = MEAN                                      # one of them puts something else there
         assert not verdict.passed and told in verdict.reason, verdict.reason
+
+
+def test_the_solutions_themselves_may_be_checked_where_they_are():
+    assert examine(EXERCISES[6], SOLUTIONS / EXERCISES[6].file, 0).passed
+
+
+def test_an_answer_that_calls_the_solution_does_not_count(tmp_path):
+    exercise = EXERCISES[6]
+    source = f"import sys\nsys.path.insert(0, {str(SOLUTIONS)!r})\nimport ex04_softmax_backward, ex07_linear_backward as theirs\n"
+    path = tmp_path / "mine.py"
+    path.write_text(source + "def linear_backward(dout, x, W):\n    return theirs.linear_backward(dout, x, W)\n")
+    assert "calls linear_backward of this project" in examine(exercise, path, 0).reason
 
 
 @each_exercise

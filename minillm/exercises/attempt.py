@@ -252,7 +252,7 @@ class Attempt:
         call = described(name, self.signatures.get(name), args)
         for watch in (False, True):
             given = copied(args)
-            watching = calls_of_the_project(called) if watch and not any(map(callable, args)) else nullcontext()
+            watching = calls_of_the_project(called, self.file.folder) if watch and not any(map(callable, args)) else nullcontext()
             with self.file.told(f"when {call} is called again as before", KEPT), watching:
                 result = function(*given)
             self.calls += 1
@@ -329,11 +329,14 @@ def alike(then, now):
 
 
 @contextmanager
-def calls_of_the_project(found):
-    """Inside, the names of all functions of this project that are called are put into the set `found`; not those of the check."""
+def calls_of_the_project(found, folder):
+    """Inside, the names of all functions of this project that are called are put into the set `found`.
+
+    Not those of the check, nor those in the learner's folder, which may be that of the solutions.
+    """
     def note(frame, event, _):
         file = frame.f_code.co_filename
-        if event == "call" and file.startswith(PROJECT) and os.path.dirname(file) != HERE:
+        if event == "call" and file.startswith(PROJECT) and os.path.dirname(file) not in (HERE, str(folder)):
             found.add(getattr(frame.f_code, "co_qualname", frame.f_code.co_name))
 
     before = sys.getprofile()

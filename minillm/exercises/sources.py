@@ -158,7 +158,7 @@ def contents(path):
     The bytes, since neither size nor time must change when a file does; the time, since whoever saves expects an answer.
     """
     found = {}
-    for file in (Path(path), *sources_below(folder_of(path))):
+    for file in (Path(path).absolute(), *sources_below(folder_of(path))):
         with suppress(OSError):
             status = file.stat()
             if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
