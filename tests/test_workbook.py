@@ -11,7 +11,8 @@ from commands import answer, assert_one_sentence, refused, run, snapshot
 
 from minillm.exercises import workbook
 from minillm.exercises.catalogue import exercise_of
-from minillm.exercises.workbook import Workbook, write_new
+from minillm.exercises.workbook import Workbook
+from minillm.files import write_new
 from minillm.processes import parallel_map
 
 FIRST = exercise_of(1)
@@ -78,7 +79,7 @@ def test_what_is_no_folder_is_no_workbook(make, folder):
     make(folder / "book")
     for command in (["progress"], ["hint", 1], ["check", 1], ["lesson", 1, "--start"], ["lesson"]):
         refused(folder, *command, "--workbook", "book", told=["book is no folder"])
-    refused(folder, "progress", "--workbook", "", told=["--workbook needs the name of a folder"])
+    refused(folder, "progress", "--workbook", "", told=["--workbook", "cannot be the name of a file or folder"])
 
 
 def test_a_pipe_is_no_exercise(folder):
@@ -192,7 +193,7 @@ def test_a_progress_file_that_is_broken_meanwhile_is_left_alone(folder):
 
 
 def test_a_folder_that_is_locked_for_long_is_told(folder, monkeypatch):
-    monkeypatch.setattr(workbook, "PATIENCE", 0.05)
+    monkeypatch.setattr("minillm.files.PATIENCE", 0.05)
     Workbook().tried(FIRST, False)
     with workbook.alone_in(folder / "workbook"):
         refused(folder, "hint", 1, told=["another program has locked", "workbook"])
