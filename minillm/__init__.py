@@ -11,7 +11,9 @@ The package by floors, each of which knows only those below it (minillm/README.m
     train                  optimizers, the loop, workers, evaluation, what is kept of a run
     text                   the toy world, tokenizers, batches, generation
     nn                     the layers: forward, derivation, backward
-    files, processes       the ground: the one reader and writer of files, and forks that share work
+    files, processes       the one writer and reader of files, and forks that share work
+    schema, interrupts     what a value from a file must be, and Ctrl-C
+    progress, runtime      bars, and what the process needs before NumPy loads
 """
 
 __version__ = "0.1.0"
@@ -40,6 +42,7 @@ if TYPE_CHECKING:      # for whoever reads; at run time each comes when it is fi
     from .train.evaluate import evaluate_documents, evaluate_text, evaluate_world
     from .train.muon import Muon
     from .train.optimizers import SGD, AdamW
+    from .train.samples import flawless
     from .train.schedule import warmup_cosine, warmup_linear
     from .train.trainer import Trainer
 
@@ -50,14 +53,15 @@ HOMES = {
     ".text.batches": "DocumentBatches StreamBatches WorldBatches", ".text.generate": "generate generate_batch",
     ".text.tokenizer": "CharTokenizer WordTokenizer", ".text.world": "World", ".train.checkpoint": "save_model",
     ".train.evaluate": "evaluate_documents evaluate_text evaluate_world", ".train.muon": "Muon",
-    ".train.optimizers": "AdamW SGD", ".train.schedule": "warmup_cosine warmup_linear", ".train.trainer": "Trainer"}
+    ".train.optimizers": "AdamW SGD", ".train.samples": "flawless", ".train.schedule": "warmup_cosine warmup_linear",
+    ".train.trainer": "Trainer"}
 HOME_OF = {name: home for home, names in HOMES.items() for name in names.split()}
 ROOMS = {"draw", "exercises", "finetune", "nn", "processes", "surface", "text", "train"}
 
 __all__ = ["AdamW", "Adapters", "BottleneckAdapter", "CharTokenizer", "Config", "DoRA", "DocumentBatches", "Full", "GPT", "Head",
            "IA3", "LoRA", "Muon", "Partial", "PrefixTuning", "PromptTuning", "SGD", "StreamBatches", "Trainer",
            "WordTokenizer", "World", "WorldBatches", "__version__", "evaluate_documents", "evaluate_text",
-           "evaluate_world", "generate", "generate_batch", "load", "merge", "recipe_of", "save_model",
+           "evaluate_world", "flawless", "generate", "generate_batch", "load", "merge", "recipe_of", "save_model",
            "save_specialist", "trainable_table", "warmup_cosine", "warmup_linear"]
 
 

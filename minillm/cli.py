@@ -70,6 +70,7 @@ def main(argv=None):
 
 
 MAKERS = ("demo", "pretrain", "finetune", "merge", "compare", "surface", "report", "gallery")      # what they make is in files
+LONGEST = 900                                               # letters of a sentence
 HINTS = {"demo": "; --resume goes on with what is finished"} | dict.fromkeys(
     ("compare", "surface", "report", "gallery"), "; what is finished is kept, and the same command goes on from there")
 
@@ -85,7 +86,9 @@ def reason_of(error):
 def told(sentence, code):
     """Say a sentence on standard error, in one line whatever is in it, and hand on the exit code."""
     start = "\n" if sentence.startswith("\n") else ""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence[len(start):])
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence[len(start):][:10 * LONGEST])
+    if len(line) > LONGEST:                                 # such as one with a name of 100,000 letters in it
+        line = f"{line[:2 * LONGEST // 3]} ... {line[-LONGEST // 3:]}"
     with suppress(OSError, ValueError, AttributeError):     # there may be nowhere to say it
         print(f"{start}{line}", file=sys.stderr, flush=True)
     return code
@@ -452,7 +455,7 @@ def print_price(task, split, documents):
 
 def keep_base(base, out, option):
     """ValueError if a result would be written over the base that it was made from."""
-    if Path(out).resolve() == Path(base).resolve():
+    if os.path.realpath(out) == os.path.realpath(base):
         raise ValueError(f"the result would be written over {base}, from which it is made; choose another {option}")
 
 

@@ -15,6 +15,7 @@ import os
 import secrets
 import stat
 import struct
+import time
 import warnings
 from contextlib import contextmanager
 from io import BytesIO
@@ -36,6 +37,7 @@ JSON_BYTES = 32 << 20       # as much may be said in JSON: the history of a mill
 JSON_PARTS = 500_000        # lists and objects in it; each takes far more memory than its two brackets
 HEADER_BYTES = 10_000       # of a .npy, as in NumPy
 DIRECTORY_BYTES = 4 << 20   # of a zip archive, which is read at once
+PATIENCE = 10               # seconds to wait for another process that writes for a moment
 DTYPES = {np.dtype(kind): kind for kind in ("<f4", "<f8", "<i4", "<i8")}
 
 
@@ -123,6 +125,27 @@ def sync(path):
         os.close(handle)
 
 
+def write_new(path, content):
+    """Bytes into a new file, whole or not at all. FileExistsError if there is one of this name already; it stays as it is."""
+    part = new_file(path)
+    try:
+        part.write_bytes(content)
+        sync(part)
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            raise
+        except OSError:                                         # a file system without links: take the name, and then fill it
+            path.touch(exist_ok=False)
+            os.replace(part, path)
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None       # the name that is known, not that of the temporary file
+        raise
+    finally:
+        with shielded():
+            part.unlink(missing_ok=True)
+
+
 def write_text(path, content):
     with written_whole(path) as temporary:
         temporary.write_text(content, encoding="utf-8")
@@ -187,6 +210,29 @@ def alone(path):
             with shielded():
                 name.unlink(missing_ok=True)
                 os.close(handle)
+
+
+@contextmanager
+def alone_in(folder):
+    """The same for a moment, with a folder as the lock: who comes second waits a while. It leaves no file at all."""
+    if fcntl is None:
+        yield
+        return
+    handle, until = os.open(folder, os.O_RDONLY), time.monotonic() + PATIENCE
+    try:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise ValueError(f"another program has locked {folder}, so nothing was written; try again") from None
+                time.sleep(0.01)
+            except OSError:                                     # a drive that has no locks
+                break
+        yield
+    finally:
+        os.close(handle)
 
 
 def locked(name, path):
@@ -262,9 +308,9 @@ def read_bytes(path, most, what="file"):
     return content
 
 
-def read_json(path, form, what):
+def read_json(path, form, what, most=JSON_BYTES):
     """The value in a JSON file, which must have a form (schema.py). CheckpointError says where it has not."""
-    value = parsed(read_bytes(path, JSON_BYTES, what), path)
+    value = parsed(read_bytes(path, most, what), path)
     return checked(value, form, path, what)
 
 

@@ -12,10 +12,10 @@ from .finetune.specialist import prepare, specialise
 from .finetune.store import Loaded, save_specialist
 from .nn import GPT, Config
 from .processes import default_workers
-from .runtime import memory
 from .schema import anything, record, table, whole
 from .surface.recorder import Recorder, trajectory_of
 from .train.checkpoint import fingerprint, save_model
+from .train.costs import check_memory
 from .train.fit import fit
 from .train.muon import Muon
 from .train.optimizers import SGD, AdamW
@@ -39,7 +39,7 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
     """
     start, out, about = time.perf_counter(), Path(out), about or {}
     config, workers = Config(vocab_size=len(task.tokenizer), **config), workers_of(out, workers)
-    check_memory(config, batch, accumulate)
+    check_memory(config, batch, accumulate, workers)
     batches = task.batches(batch, config.context, seed)
     model = GPT(config, np.random.default_rng([seed, 0]))
     inputs = {"phase": "pretraining", "task": identity(task.facts()), "config": vars(config)} | settings(
@@ -71,12 +71,19 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     """
     start, out, about = time.perf_counter(), Path(out), about or {}
     workers = workers_of(out, workers)
-    check_memory(base.model.config, batch, accumulate)
+    recorder = Recorder(every=max(1, steps // SNAPSHOTS), last=steps)
+    config, adds = base.model.config, recipe.adds(base.model.config)
+    copies = 2 * (steps // recorder.every + 2) + 3          # what is recorded, again while it is saved; the start, a remedy's
+
+    def check(trains):
+        check_memory(config, batch, accumulate, workers, adds, trains, kept=config.parameters + copies * trains)
+
+    check(config.parameters if recipe.stands_alone else adds)                   # before anything is built
     model = prepare(base.model, recipe, seed, scratch)
+    check(size(model)["trainable_parameters"])
     old_task = None
     if remedy and remedy.reads_old:
         old_task = task_of(base.meta["task"], base.tokenizer, workers, Path(base_path).parent)
-    recorder = Recorder(every=max(1, steps // SNAPSHOTS), last=steps)
     base_print = fingerprint(base.model)
     inputs = {"phase": "fine-tuning", "base": base_print, "recipe": to_json(recipe), "remedy": remedy and to_json(remedy),
               "scratch": scratch, "task": identity(task.facts()), "old task": old_task and identity(old_task.facts())}
@@ -114,17 +121,6 @@ def workers_of(out, workers=None):
     return workers or default_workers()
 
 
-def check_memory(config, batch, accumulate=1):
-    """ValueError if training a GPT of these sizes cannot fit into this machine; a guess, but better than to be killed."""
-    V, T, L, H, C = config.vocab_size, config.context, config.n_layer, config.n_head, config.n_embd
-    parameters = (V + T) * C + L * (12 * C * C + 13 * C) + 2 * C
-    rows = batch / accumulate
-    activations = rows * T * (L * (24 * C + 2 * H * T) + 4 * V)     # what the caches of all layers keep, and the logits
-    needed = 4 * (5 * parameters + activations)                     # float32; weights, two gradients, two moments
-    if needed > memory():
-        raise ValueError(f"a model of {parameters:,d} parameters with batches of {batch} x {T} tokens needs about "
-                         f"{needed / 1e9:,.0f} GB to train, and this machine has {memory() / 1e9:,.0f} GB; choose smaller "
-                         "sizes, or go through each batch in pieces with --accumulate")
 
 
 def unfinished(out):

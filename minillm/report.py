@@ -42,7 +42,7 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
            samples=100):
     """Write a page about the fine-tunings in a folder and their base; returns its path, by default report.html in there.
 
-    documents   of each kind to judge by, from texts that no model has seen
+    documents   of each kind to judge by, from texts that no model has seen (of facts, those that were taught)
     announce    called with a line about each part as it begins
     samples     texts that each model writes of what it was taught, to count those without a mistake (train/samples.py)
     CheckpointError says what is missing or broken.
@@ -143,11 +143,13 @@ def table(models, scores, written, task):
                        for temperature in TEMPERATURES)])
     counted = (" Flawless: of the texts that a model writes at two temperatures, the share without a mistake, and its 95 % "
                "interval." if kinds else "")
+    seen = "On texts that no model has seen" + (
+        "." if task.unseen else f"; of {task.name}, which can only be known by heart, on those that were taught.")
     unit = "Nats a token above the floor, the best possible loss: 0 is perfect." if floors else "Loss in nats a token."
     cells = [f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>",
              *(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)]
     return ('<div class="wide"><table>\n' + "\n".join(cells)
-            + f'\n</table></div>\n<p class="faint">{unit} On texts that no model has seen.{counted}</p>')
+            + f'\n</table></div>\n<p class="faint">{unit} {seen}{counted}</p>')
 
 
 def examples(models, task, seed):

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,22 @@ def imports_of(path):
 ])
 def test_imports_are_found(source, found):
     assert imports(source, ["minillm", "nn"]) == found
+
+
+def floors_in(text):
+    """The floors of the rooms that a map lists: the names with which its lines begin, before two spaces or more."""
+    for line in text.splitlines():
+        names = re.split(r"  +(?!\S+\.py\b)", line.strip())[0]
+        rooms = [word.rstrip("/").removesuffix(".py") for word in re.split(r"[, ]+", names)]
+        if all(room in FLOORS for room in rooms):
+            yield from (FLOORS[room] for room in rooms)
+
+
+@pytest.mark.parametrize("where", ["__init__.py", "README.md"])
+def test_the_maps_list_the_rooms_from_the_top_floor_to_the_ground(where):
+    text = (PACKAGE / where).read_text(encoding="utf-8")
+    listed = list(floors_in(text.split('"""')[1] if where == "__init__.py" else text.split("```")[1]))
+    assert len(listed) > 12 and listed[-1] == 0 and listed == sorted(listed, reverse=True)
 
 
 @every_file

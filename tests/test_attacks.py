@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "attacks"))
 
 from ground import prepare_to_fork, scratch_folder  # noqa: E402
 from malformed import Attack  # noqa: E402
+from others_files import Others  # noqa: E402
 from stage import Stage  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not CAN_FORK, reason="each attack is a fork")
@@ -25,8 +27,8 @@ def stage():
         yield stage.need("t", "cut", "c", "b")
 
 
-KINDS = {"(model|specialist)/(bytes|array|meta|shapes)": 24, "(unfinished run/(bytes|array|meta)|comparison|progress)": 8,
-         "(text|pairs)": 10, "words": 30}
+KINDS = {"(model|specialist)/(bytes|array|meta|shapes)": 18, "(unfinished run/(bytes|array|meta)|comparison|progress)": 6,
+         "(text|pairs)": 8, "words": 24}
 LONG = ("demo", "compare", "bench", "gradcheck", "report", "surface", "lesson")
 
 
@@ -36,3 +38,10 @@ def test_what_is_malformed_is_refused_in_a_sentence(stage, kinds, count):
     found = [attempt for attempt in map(attack, range(count)) if attempt]
     wrong = [f"{attempt.index}: {attempt.name}: {attempt.outcome}" for attempt in found if not attempt.fine]
     assert found and not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("only", ["files beside, (pretrain|merge|lesson|hint|finetune$)", "in its place, merge"])
+def test_files_of_others_stay_as_they_are(stage, only):
+    others = Others(stage, SimpleNamespace(only=only, seed=1))
+    wrong = [f"{attempt.name}: {attempt.outcome}" for attempt in map(others, range(len(others.every))) if not attempt.fine]
+    assert others.every and not wrong, "\n".join(wrong)

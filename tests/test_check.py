@@ -161,11 +161,9 @@ def judged(source, folder, **options):
 
 @pytest.mark.parametrize("line", ["while True: pass", "while True: np.ones((500, 500)) @ np.ones((500, 500))"])
 def test_a_loop_without_end_is_ended_and_its_line_told(line, folder):
-    start = time.monotonic()
-    found = judged(body("n = 1", line), folder, seconds=1)
-    assert time.monotonic() - start < 10
+    found = judged(body("n = 1", line), folder, seconds=0.5)
     assert not found.passed and found.line == 4
-    assert "Still running after 1 seconds, in line 4" in found.reason and "while True" in found.reason
+    assert "Still running after 0.5 seconds, in line 4" in found.reason and "while True" in found.reason
 
 
 def test_what_is_printed_is_shown_and_does_not_end_up_in_the_verdict(folder):
@@ -174,7 +172,7 @@ def test_what_is_printed_is_shown_and_does_not_end_up_in_the_verdict(folder):
 
 
 def test_printing_without_end_is_cut(folder):
-    found = judged(body("while True: print('again')"), folder, seconds=1)
+    found = judged(body("while True: print('again')"), folder, seconds=0.5)
     assert not found.passed and "line 3" in found.reason
     assert found.printed.count("again") > 100 and len(found.printed) < 10_000 and "and more" in found.printed
 
@@ -269,24 +267,24 @@ def test_a_solved_exercise_stays_solved(folder):
     (["check", 1], ["is not there", "minillm lesson 1 --start"]),
     (["check", 1, "nowhere.py"], ["nowhere.py is not there"]),
     (["check", 1, "."], ["a folder"]),
+    (["check", 1, ""], ["a folder"]),
+    (["check", 1, "/dev/null"], ["a device"]),
+    (["check", 1, "n" * 300], ["File name too long"]),
+    (["check", "no\nsuch\x1b"], ["no exercise 'no\\nsuch\\x1b'"]),
+    (["check", ""], ["no exercise ''"]),
+    (["check", 1, "no\nfile"], ["'no\\nfile' is not there"]),
     (["hint", "soft"], ["no exercise soft"]),
     (["hint", 1, "--level", 4], ["has 3 hints"]),
+    (["hint", 1, "--level", 10 ** 20], ["has 3 hints"]),
+    (["hint", 1, "--level", -1], ["at least 1"]),
     (["lesson", 16], ["no lesson 16", "1 to"]),
+    (["lesson", "9" * 5000], ["no lesson", "1 to"]),
     (["lesson", "first"], ["neither the number"]),
     (["lesson", 1, "--start", "--run"], ["not allowed"]),
     (["lesson", "--start"], ["of which lesson"]),
-], ids=lambda value: " ".join(map(str, value)))
+], ids=lambda value: " ".join(map(str, value))[:60])
 def test_bad_input_is_refused_in_a_sentence(command, told, folder):
     refused(folder, *command, told=told)
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"exercises": {"1": {}}}',
-                                     '{"exercises": {"one": {"tries": 1, "hints": 0, "passed": null}}}'])
-def test_a_broken_progress_file_is_left_alone(content, folder):
-    run("lesson", 1, "--start")
-    (folder / "workbook" / "progress.json").write_text(content)
-    for command in (["progress"], ["check", 1], ["hint", 1], ["lesson", "next"]):
-        refused(folder, *command, told=["progress.json", "move it away"])
 
 
 def test_without_the_lessons_it_is_said(folder, monkeypatch):

@@ -14,6 +14,7 @@ from minillm.exercises.catalogue import EXERCISES, STUBS
 from minillm.exercises.judge import examine
 
 SOLUTIONS = Path(__file__).parent / "solutions"
+MEAN = np.mean
 BUILT = [exercise for exercise in EXERCISES if exercise.stub.exists()]
 
 
@@ -71,6 +72,112 @@ def test_a_mistake_is_told_by_its_name(exercise, right, wrong, told, tmp_path):
         assert not verdict.passed
         assert told.lower() in verdict.reason.lower(), verdict.reason
         assert "Traceback" not in verdict.reason
+
+
+# Answers that are right in a way one does not expect: number of the exercise, {text in its solution: what stands there instead}.
+UNUSUAL = [
+    (1, {"2 / len(y) * x.T @ e": "2 / len(y) * np.array([e @ column for column in x.T], dtype=x.dtype)"}),
+    (3, {"    return e / e.sum(axis=-1, keepdims=True)":
+         "    return np.exp(s - s.max(-1, keepdims=True) - np.log(e.sum(-1, keepdims=True)))"}),
+    (8, {"from ex06_two_layers import two_layers  # noqa: F401\n": ""}),
+    (8, {"from ex07_linear_backward import linear_backward\n": "",
+         "    x, W1, h, W2 = cache": "    from ex07_linear_backward import linear_backward\n    x, W1, h, W2 = cache"}),
+    (9, {"return theta - rate * v, v": "return __import__('numpy').stack([theta - rate * v, v])"}),
+    (9, {"return theta - rate * v, v": "return [theta - rate * v, v]"}),
+    (12, {"return best, len(losses) - 1": "return __import__('numpy').array([best, len(losses) - 1])"}),
+    (14, {"    S = np.where(np.tri(T, dtype=bool), S, -np.inf)\n    P = softmax(S)":
+          "    E = np.exp(S - S.max(-1, keepdims=True)) * np.tri(T, dtype=S.dtype)\n    P = E / E.sum(-1, keepdims=True)"}),
+    (14, {"    P = softmax(S)": "    P = softmax(S)\n    P = P / P.sum(-1, keepdims=True)"}),
+    (24, {"return u, w / np.linalg.norm(w)": "return np.stack([u, w / np.linalg.norm(w)])",
+          "return 0.0, 0.0, 0.0": "return np.zeros(3)",
+          "return a, b, np.linalg.norm(delta - a * u - b * v) / length":
+          "return np.array([a, b, np.linalg.norm(delta - a * u - b * v) / length])"}),
+    (27, {"[k / 20 for k in range(20)]": "__import__('itertools').accumulate([0.0] + [0.05] * 19)"}),
+    (28, {"return vocab * C": "return __import__('numpy').int64(vocab) * C"}),
+]
+
+# Answers that are wrong where one does not look: the same, and what is told.
+SLY = [
+    (1, {"2 / len(y) * x.T @ e": "np.asmatrix(2 / len(y) * x.T @ e)"}, "yours is a matrix"),
+    (1, {"2 / len(y) * x.T @ e": "list(2 / len(y) * x.T @ e)"}, "yours is a list; np.array makes one of it"),
+    (1, {"e = x @ w + b - y": "e = (x @ w + b - y).astype(np.float32).astype(x.dtype)"}, "rounded on the way, to float32"),
+    (1, {"2 / len(y) * x.T @ e, 2 * np.mean(e)": "(2 / len(y) * x.T @ e), 1.234 * np.mean(e)"}, "db should be"),
+    (1, {"import numpy as np\n": ""}, "import numpy as np?"),
+    (1, {"def squared_error": "np.mean = lambda *x: 0.5\n\n\ndef squared_error"}, "np.mean is not NumPy's any more"),
+    (5, {"return x @ W + b": "return (x @ W + b).astype(object)"}, "the type object"),
+    (5, {"return x @ W + b": "return (x @ W + b).astype(complex)"}, "the type complex"),
+    (5, {"return x @ W + b": "return (x @ W + b).tolist()"}, "a list; np.array"),
+    (5, {"return x @ W + b": "import minillm.nn.pieces as m; from minillm.nn import GELU; GELU().forward(x); return x @ W + b"},
+     "GELU.forward of this project"),
+    (5, {"return x @ W + b": "return x @ W + b\n\n\nlinear = 3"}, "linear is no function in ex05_linear.py, but an int"),
+    (7, {"def linear": "sums = {}\n\n\ndef linear", "    X, G": "    key = x.tobytes(), dout.tobytes()\n    X, G",
+         "return dout @ W.T, X.T @ G": "sums[key] = sums.get(key, 0) + X.T @ G\n    return dout @ W.T, sums[key]"},
+     "returns another dW than before"),
+    (10, {"return 2 / np.linalg": "return 1.95 / np.linalg"}, "the example of the exercise"),
+    (12, {"    best = 0\n": "    best, losses = 0, [min(loss, 100) for loss in losses]\n"}, "should be"),
+    (12, {"if loss < losses[best]:": "if loss < losses[best] - 1e-6:"}, "should be"),
+    (13, {"    dW = np.zeros_like(W)\n": "    dW = sums.setdefault(dout.tobytes(), np.zeros_like(W))\n",
+          "def embedding_backward": "sums = {}\n\n\ndef embedding_backward", "return dW": "return dW.copy()"},
+     "returns another dW than before"),
+    (14, {"return P @ v, P": "return P @ v, S"}, "this is S"),
+    (14, {"np.tri(T, dtype=bool)": "np.tri(T, k=1, dtype=bool)"}, "one place off"),
+    (16, {"    dv = P": "    S = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])\n    T = len(S[-1])\n    import numpy as np\n"
+                      "    P = np.exp(np.where(np.tri(q.shape[-2], dtype=bool), S, -np.inf))\n"
+                      "    P = P / P.sum(-1, keepdims=True)\n    dv = P"}, "the example of the exercise"),
+    (17, {"    m = merge_heads(o)": "    global heads\n    heads = n_head\n    m = merge_heads(o)",
+          "    B, H, T, D = q.shape\n    do =": "    B, H, T, D = len(x), heads, x.shape[1], x.shape[2] // heads\n    do ="}, ""),
+    (21, {"return d * (lengths(W) / lengths(d))": "return np.asmatrix(d * (lengths(W) / lengths(d)))"}, "a matrix"),
+    (22, {"if trains[name] else W": "if name in grads else W"}, "its name does"),
+    (22, {"any(fnmatch(name, pattern) for pattern in patterns) for name":
+          "any(__import__('re').match(pattern.replace('*', '.*'), name) for pattern in patterns) for name"}, "as in a shell"),
+    (22, {"any(fnmatch(name, pattern) for pattern in patterns) for name":
+          "any(pattern.replace('*', '') in name for pattern in patterns) for name"}, "as in a shell"),
+    (24, {"    u = (F - P)": "    global origin\n    origin = P\n    u = (F - P)", "delta = theta - P": "delta = theta - origin"},
+     "kept from call to call"),
+    (25, {"    z = x @ A\n": "    global s\n    s = scale\n    z = x @ A\n", "dz = scale *": "dz = s *"}, "kept from call"),
+    (27, {">= share": "> share"}, ">=, not >"),
+    (27, {"    return 1.0": "    return 0.95"}, "t should be 1"),
+    (27, {"    return 1.0": "    return None"}, "returns nothing"),
+    (28, {"return vocab * C": "return 1.0 * vocab * C"}, "are whole"),
+]
+
+
+def changed(number, instead):
+    """An exercise, and its solution with other things in it."""
+    exercise = EXERCISES[number - 1]
+    source, _ = solution(exercise)
+    for text, other in instead.items():
+        assert text in source
+        source = source.replace(text, other)
+    return exercise, source
+
+
+@pytest.mark.parametrize("number, instead", UNUSUAL, ids=[f"{number}-{n}" for n, (number, _) in enumerate(UNUSUAL)])
+def test_an_unusual_answer_that_is_right_passes(number, instead, tmp_path):
+    for seed in range(3):
+        verdict = examined(*changed(number, instead), tmp_path, seed)
+        assert verdict.passed, verdict.reason
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.parametrize("number, instead, told", SLY, ids=[f"{number}-{n}" for n, (number, *_) in enumerate(SLY)])
+def test_a_wrong_answer_does_not_pass_by_the_way(number, instead, told, tmp_path):
+    for seed in range(3):
+        verdict = examined(*changed(number, instead), tmp_path, seed)
+        np.mean = MEAN                                      # one of them puts something else there
+        assert not verdict.passed and told in verdict.reason, verdict.reason
+
+
+def test_the_solutions_themselves_may_be_checked_where_they_are():
+    assert examine(EXERCISES[6], SOLUTIONS / EXERCISES[6].file, 0).passed
+
+
+def test_an_answer_that_calls_the_solution_does_not_count(tmp_path):
+    exercise = EXERCISES[6]
+    source = f"import sys\nsys.path.insert(0, {str(SOLUTIONS)!r})\nimport ex04_softmax_backward, ex07_linear_backward as theirs\n"
+    path = tmp_path / "mine.py"
+    path.write_text(source + "def linear_backward(dout, x, W):\n    return theirs.linear_backward(dout, x, W)\n")
+    assert "calls linear_backward of this project" in examine(exercise, path, 0).reason
 
 
 @each_exercise

@@ -4,16 +4,25 @@ import re
 
 import numpy as np
 import pytest
-from commands import run
+from commands import assert_one_sentence, run
 from test_methods import CONFIG, INSERTED, LONG, PLAIN, prepared
 
-from minillm.finetune.methods import Full, LoRA
+from minillm.finetune.adapters import Adapters
+from minillm.finetune.insert import inserted
+from minillm.finetune.methods import ALIASES, METHODS, Full, LoRA, recipe_of
 from minillm.finetune.report import announcement, memory
-from minillm.nn import GPT, IGNORE
+from minillm.finetune.specialist import prepare
+from minillm.finetune.store import load
+from minillm.nn import GPT, IGNORE, Config
 from minillm.phases import finetune, pretrain
-from minillm.train.costs import activation_bytes, activations_of
+from minillm.surface.curve import train_curve
+from minillm.surface.directions import pca_plane
+from minillm.surface.sharpness import Curvature, extremes
+from minillm.surface.space import Space
+from minillm.train.checkpoint import CheckpointError, build
+from minillm.train.costs import activation_bytes, activations_of, check_memory
 from minillm.train.optimizers import SGD, AdamW
-from minillm.train.tasks import TextTask
+from minillm.train.tasks import SpecialTask, TextTask
 from minillm.train.trainer import Trainer
 from minillm.train.workers import even_pieces
 
@@ -107,3 +116,162 @@ def test_the_loss_without_a_step_is_that_of_the_whole_batch(workers, accumulate,
     targets[np.arange(7) >= rng.integers(1, 8, 9)[:, None]] = IGNORE
     trainer = Trainer(prepared("full"), SGD(0.0), total=total, workers=workers, accumulate=accumulate)
     assert trainer.loss(tokens, targets) == pytest.approx(trainer.step(tokens, targets), rel=1e-12)
+
+
+# ---- what cannot fit is refused before it is begun
+
+EVERY = [*METHODS, *ALIASES]
+
+
+@pytest.mark.parametrize("text", [*PLAIN, *INSERTED, *EVERY])
+def test_what_a_recipe_adds_is_known_without_building_it(text):
+    for config in (Config(vocab_size=5, context=17, n_layer=3, n_head=2, n_embd=14), Config(3, 20, 2, 3, 12)):
+        recipe, model = recipe_of(text), GPT(config, np.random.default_rng(0))
+        body = model.parameters().keys()
+        assert config.parameters == sum(p.size for p in model.parameters().values())
+        recipe.apply(model)
+        assert recipe.adds(config) == sum(p.size for name, p in model.parameters().items() if name not in body)
+
+
+def with_memory(monkeypatch, size):
+    for place in ("minillm.train.costs.memory", "minillm.surface.sharpness.memory"):
+        monkeypatch.setattr(place, lambda: int(size))
+
+
+HUGE = ["adapter:bottleneck=10000000", "parallel:bottleneck=1000000", "houlsby:bottleneck=100000,blocks=-1"]
+
+
+@pytest.mark.parametrize("text", HUGE)
+def test_a_recipe_that_would_insert_too_much_inserts_nothing(text, monkeypatch):
+    """Nor is anything made on the way: of arrays of that size, the first would be the end."""
+    with_memory(monkeypatch, 20e6)
+    monkeypatch.setattr("minillm.finetune.methods.bottleneck.Bottleneck", lambda *args: pytest.fail("it is built"))
+    base = prepared("full", np.float32)
+    shelf = Adapters(GPT(CONFIG, np.random.default_rng(0)))
+    for action in (lambda: recipe_of(text).apply(base), lambda: prepare(base, recipe_of(text)),
+                   lambda: shelf.add("huge", recipe_of(text))):
+        with pytest.raises(ValueError, match=r"to train the [\d,]{7,} numbers that the method adapter would insert takes about "
+                                             ".* GB of memory, and this machine has 0.020 GB; choose a smaller size"):
+            action()
+    assert not inserted(base) and base.trainable and not shelf.known
+
+
+@pytest.mark.parametrize("text, told", [
+    ("adapter:bottleneck=10000001", "above 10,000,000"), (f"adapter:bottleneck={10 ** 400}", "above 10,000,000"),
+    (f"lora:rank={10 ** 400}", "above 10,000,000"), ("lora:rank=10000000", "larger than the matrix q"),
+    (f"prefix:tokens={10 ** 400}", "above 10,000,000"), ("prefix:tokens=10000000", "do not fit into the context"),
+    (f"prompt:tokens={10 ** 400}", "above 10,000,000"), ("prompt:tokens=10000000", "too long")])
+def test_sizes_have_an_end_and_what_is_wrong_with_them_is_said(text, told, monkeypatch):
+    with_memory(monkeypatch, 1e18)
+    with pytest.raises(ValueError, match=told) as refused:
+        recipe_of(text).apply(prepared("full"))
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("wrong, told", [
+    ({"n_layer": 1001}, "n_layer is above 1,000"), ({"n_embd": 10 ** 400}, "n_embd is above 100,000"),
+    ({"n_head": 0}, "at least 1"),
+    ({"n_head": 2.0}, "n_head is '2.0', but must be a whole number"), ({"n_head": True}, "n_head is 'True', but must be a whole"),
+    ({"context": "7"}, "context is '7', but"), ({"vocab_size": None}, "vocab_size is 'None'"), ({"context": [7]}, "whole number"),
+    ({"vocab_size": float("nan")}, "whole number"), ({"context": 10 ** 7}, "context is above 1,000,000")], ids=str)
+def test_the_shape_of_a_model_has_bounds(wrong, told):
+    with pytest.raises(ValueError, match=told):
+        Config(**{"vocab_size": 5, "context": 7, "n_layer": 1, "n_head": 2, "n_embd": 4} | wrong)
+
+
+def test_a_file_that_describes_a_model_larger_than_memory_is_refused_before_that_is_built(monkeypatch):
+    monkeypatch.setattr("minillm.train.checkpoint.GPT", lambda *args: pytest.fail("it is built"))
+    meta = {"tokenizer": {"kind": "character", "tokens": ["a", "b"]},
+            "config": {"vocab_size": 2, "context": 9, "n_layer": 1000, "n_head": 10, "n_embd": 100_000}}
+    with pytest.raises(CheckpointError, match="a model of 120,[0-9,]* parameters takes about 480,[0-9,]* GB"):
+        build(meta, "huge.npz")
+
+
+def needed(*args, **facts):
+    """Bytes that `check_memory` counts: where it begins to refuse."""
+    low, high = 0, 1 << 60
+    with pytest.MonkeyPatch.context() as patch:
+        while low < high:
+            middle = (low + high) // 2
+            patch.setattr("minillm.train.costs.memory", lambda: middle)
+            try:
+                check_memory(*args, **facts)
+                high = middle
+            except ValueError:
+                low = middle + 1
+    return low
+
+
+def test_it_is_counted_what_a_training_has_in_memory():
+    P = CONFIG.parameters
+    one = needed(CONFIG, 1, workers=1)
+    assert needed(CONFIG, 3, workers=3) - 3 * (one - 4 * 4 * P) == 4 * (1 + 3 + 2) * P        # a gradient for each; the pieces
+    assert needed(CONFIG, 64, 64, workers=1) == one and needed(CONFIG, 64, 32, workers=2) == needed(CONFIG, 2, workers=2)
+    assert needed(CONFIG, 1, workers=1, trains=0) == one - 4 * 3 * P
+    assert needed(CONFIG, 1, workers=1, adds=10, trains=10) == one - 4 * 3 * P + 4 * (10 + 3 * 10)
+    assert needed(CONFIG, 1, workers=1, kept=100) == one + 400
+    assert one > 4 * 4 * P + activations_of(prepared("full", np.float32), 1, CONFIG.context)
+
+
+def test_a_fine_tuning_too_large_is_refused_before_anything_is_built(story, monkeypatch, tmp_path):
+    base = load(story / "pretrained.npz")
+    monkeypatch.setattr("minillm.phases.prepare", lambda *args: pytest.fail("it is built"))
+    for recipe, size in ((recipe_of("adapter:bottleneck=100000"), 1e9), (Full(), 2e6)):
+        with_memory(monkeypatch, size)
+        with pytest.raises(ValueError, match="to train .* of .* parameters with batches of 4 x 112 tokens and 2 workers takes"):
+            finetune(base, story / "pretrained.npz", SpecialTask("novel", 2, 8), recipe, tmp_path / "x.npz", optimizer=AdamW(),
+                     steps=12, batch=4, workers=2)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [
+    ["finetune", "--method", "adapter:bottleneck=10000000"], ["inspect", "--method", "adapter:bottleneck=10000000"],
+    ["compare", "--methods", "adapter:bottleneck=10000000"], ["compare", "--methods", "full", "--batch", "10000000"],
+    ["finetune", "--batch", "10000000"]], ids=lambda command: command[0])
+def test_commands_say_so_in_one_sentence(command, story, tmp_path, monkeypatch):
+    with_memory(monkeypatch, 1e9)
+    monkeypatch.setattr("minillm.finetune.methods.bottleneck.Bottleneck", lambda *args: pytest.fail("it is built"))
+    base = [story / "pretrained.npz"] if command[0] == "inspect" else ["--base", story / "pretrained.npz", "--out", tmp_path]
+    code, _, err = run(*command, *base)
+    assert_one_sentence(code, err, command[0], ["GB of memory, and this machine has 1.0 GB"])
+
+
+# ---- eigenvalues, curves, components
+
+def quadratic(n):
+    return lambda v: np.arange(1, n + 1) * v
+
+
+def test_eigenvalues_take_half_of_the_memory_at_most_and_tell_how_far_they_are_known(monkeypatch):
+    n, rng = 1000, np.random.default_rng(0)
+    (exact,), _ = extremes(quadratic(n), n, rng, tolerance=1e-6, most=200)
+    with_memory(monkeypatch, 2 * 8 * n * 12)
+    seen = []
+    (top,), _ = extremes(quadratic(n), n, np.random.default_rng(0), tolerance=1e-6, progress=lambda m, value: seen.append(m))
+    assert seen[-1] == 12 and top.error > exact.error and abs(top.value - n) <= top.error
+    with_memory(monkeypatch, 2 * 8 * n * 8 - 1)
+    with pytest.raises(ValueError, match="to find eigenvalues of a matrix of 1,000 rows takes about 0.000 GB of memory"):
+        extremes(quadratic(n), n, rng)
+
+
+def test_a_surface_that_does_not_fit_is_refused_before_it_is_begun(monkeypatch, rng):
+    model = prepared("full")
+    n = CONFIG.parameters
+    tokens = rng.integers(0, 11, (2, 7))
+    Curvature(model, [(tokens, tokens)], workers=1)
+    space, points = Space(model), [rng.normal(size=n) for _ in range(5)]
+    monkeypatch.setattr("minillm.surface.sharpness.copy.deepcopy", lambda model: pytest.fail("it is begun"))
+    with_memory(monkeypatch, 8 * 5 * n)
+    curve = lambda: train_curve(space, space.start, space.start, None, 3, rng, workers=1, title=None)
+    for action, told in ((lambda: Curvature(model, [(tokens, tokens)], workers=1), "the curvature of a loss over [0-9,]* param"),
+                         (curve, "a curve through"), (lambda: pca_plane([points], [[*range(5)]], "end"), "of 5 times")):
+        with pytest.raises(ValueError, match=f"{told}.* takes about .* GB of memory, and this machine has .* GB; "):
+            action()
+
+
+def test_only_what_trains_takes_less(monkeypatch, rng):
+    model, tokens = prepared("lora:rank=1,targets=q"), rng.integers(0, 11, (2, 7))
+    with_memory(monkeypatch, 8 * 2 * CONFIG.parameters)
+    Curvature(model, [(tokens, tokens)], trainable=True, workers=1)
+    with pytest.raises(ValueError, match="or only what trains"):
+        Curvature(model, [(tokens, tokens)], workers=1)

@@ -11,7 +11,7 @@ from minillm.nn import GPT, Config, Linear, Module, Parameter
 from minillm.nn.gradcheck import shake
 from minillm.nn.pieces import PIECE, pieces
 from minillm.train.flat import Flat
-from minillm.train.muon import Muon, orthogonalise
+from minillm.train.muon import QUINTIC, Muon, orthogonalise
 from minillm.train.optimizers import SGD, AdamW
 from minillm.train.schedule import constant, warmup_cosine, warmup_linear
 
@@ -325,6 +325,16 @@ def test_a_stack_is_orthogonalised_matrix_by_matrix(m, n, rng):
 
 def test_zero_stays_zero():
     assert not orthogonalise(np.zeros((3, 4))).any()
+
+
+def test_the_quintic_does_what_is_said_of_it():
+    """Five times, on single numbers: on matrices it acts on each singular value so."""
+    s = np.geomspace(1e-9, 1, 200_001)
+    end = s.copy()
+    for _ in range(5):
+        end = QUINTIC[0] * end + QUINTIC[1] * end ** 3 + QUINTIC[2] * end ** 5
+    assert end[s >= 0.0016].min() > 0.68 and end.max() < 1.21
+    assert (end / s).max() <= 485 and end[s < 1e-4].max() < 0.05 and (end > s)[s < 0.6].all()
 
 
 def test_q_k_and_v_are_orthogonalised_apart(rng):

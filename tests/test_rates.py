@@ -37,6 +37,23 @@ def batch(step, rows=4):
     return np.random.default_rng([9, step]).integers(0, 11, (2, rows, 7))
 
 
+# ---- what is frozen for a while
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_what_is_frozen_in_a_step_has_no_gradient_array_and_zeros_in_the_vector(forks, monkeypatch):
+    monkeypatch.setattr("minillm.processes.CAN_FORK", forks)
+    model = small_gpt()
+    trainer = Trainer(model, SGD(0.05), workers=2, rates=gradual(model, 6))
+    for step in range(4):
+        trainer.step(*batch(step))
+        assert trainer.frozen or step == 3
+        for name, view in trainer.flat.views(trainer.flat.grad).items():
+            p = model.parameters()[name]
+            assert (p.grad is None) == (name in trainer.frozen) and view.any() != (name in trainer.frozen), name
+            assert name in trainer.frozen or np.shares_memory(p.grad, view)
+    assert not trainer.frozen
+
+
 # ---- the factors
 
 @pytest.mark.parametrize("name, expected", [

@@ -8,14 +8,16 @@ import pytest
 from commands import answer, refused, run
 
 from minillm.finetune.methods import Full, recipe_of
-from minillm.finetune.store import load
+from minillm.finetune.store import Loaded, load
 from minillm.phases import finetune, pretrain
-from minillm.report import report
+from minillm.report import report, table
 from minillm.text.world import World
+from minillm.train.evaluate import Score
 from minillm.train.muon import Muon
 from minillm.train.optimizers import AdamW
 from minillm.train.own_data import TextTask
 from minillm.train.samples import flawless, write_and_read
+from minillm.train.tasks import SpecialTask
 
 VOID = {"meta", "img", "br", "input", "link", "hr"}
 
@@ -166,3 +168,16 @@ def test_sharpness(story):
     inserted = answer("sharpness", story / "adapter.npz", "--trainable")
     assert inserted["parameters"] == load(story / "adapter.npz").meta["trainable_parameters"]
     assert recipe_of("adapter").method == load(story / "adapter.npz").meta["recipe"]["method"]
+
+
+@pytest.mark.parametrize("name, told", [
+    ("novel", "On texts that no model has seen.<"), ("questions", "On texts that no model has seen.<"),
+    ("facts", "On texts that no model has seen; of facts, which can only be known by heart, on those that were taught.<")])
+def test_it_says_by_which_texts_models_were_judged(name, told):
+    """Held against the texts themselves: of what was taught, are any among those to judge by?"""
+    task = SpecialTask(name, 2, documents=20)
+    taught = {tuple(document.ids) for document in task.special("train", 20)}
+    assert bool(taught & {tuple(document.ids) for document in task.special("test", 20)}) != task.unseen
+    models = {"pretrained": Loaded(None, None, {}), "full": Loaded(None, None, {})}
+    score = Score(1.0, 9, 0.5, 0.5, 0.1)
+    assert told in table(models, dict.fromkeys(models, {name: score, "story": score}), dict.fromkeys(models, {}), task)

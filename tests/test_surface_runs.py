@@ -206,7 +206,7 @@ def test_a_trajectory_that_is_something_else_is_refused(story, tmp_path):
     for path in story.glob("*.npz"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     write_arrays(tmp_path / "full.trajectory.npz", {"steps": np.arange(3)}, {"kind": "surface"})
-    with pytest.raises(CheckpointError, match="holds a surface, not a recorded trajectory"):
+    with pytest.raises(CheckpointError, match="holds a surface, not a trajectory"):
         read_family(tmp_path, ["full"])
 
 

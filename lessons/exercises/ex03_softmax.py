@@ -9,7 +9,8 @@ own, and its probabilities sum to 1.
 
 exp(1000) is too large for a computer's numbers, and exp(-1000) too small: written as it stands, the equation would give
 "not a number" for the rows in the second example. Lesson 2 shows what may be done to the scores of a row without changing its
-probabilities. Choose it so that no exponential can overflow, and no row's sum can be 0.
+probabilities. Choose it so that no exponential can overflow, and no row's sum can be 0. A score of minus infinity gets the
+probability 0, if another in its row is finite; attention will need that.
 
     >>> print(softmax(np.array([2.0, 1.0, 0.0])).round(4).tolist())
     [0.6652, 0.2447, 0.09]

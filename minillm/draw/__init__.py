@@ -1,4 +1,4 @@
-"""Pictures. The only package that imports matplotlib; everything below it hands over plain numbers."""
+"""Pictures. The only package that imports matplotlib; what it draws (a Surface, a Profile, dicts) knows nothing of that."""
 
 from .animation import animate
 from .comparison import comparison

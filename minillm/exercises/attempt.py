@@ -1,18 +1,30 @@
 """What a check does with a learner's file: it calls its functions with care, and holds their results against right ones."""
 
 import ast
+import importlib
 import inspect
+import os
+import re
 import sys
 from collections.abc import Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 
 from .diagnose import difference, same, shape
 from .learners_file import LearnersFile, Unwritten, Wrong
-from .nested import as_float32, copied, equal, frozen
+from .nested import as_float32, copied, equal, frozen, mapped, transparent
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROJECT = str(Path(HERE).parent) + os.sep, str(Path(HERE).parents[1] / "tests") + os.sep      # where the answers are
+NUMPY = dict(vars(np))
+NUMBERS = np.ndarray, np.generic, int, float, bool
+NUMBER = re.compile(r"-?(?:\d+\.?\d*(?:e[+-]?\d+)?|nan|inf)")
 TRIALS = 5
+REMEMBERED = 12     # calls of each function
+KEPT = ("Likely: something is kept from call to call, in a global variable, say. What a function needs must come in as an "
+        "argument, or in its cache.")
 SIZES = range(2, 8)
 OPAQUE, DICTIONARIES = "cache", ("p", "dp", "weights")      # results that are the learner's own affair; that are {name: array}
 
@@ -28,15 +40,23 @@ class Attempt:
 
     def __init__(self, path, stub, rng, screen=None):
         self.file, self.rng = LearnersFile(path), rng
-        self.signatures = signatures(stub)
+        self.stub, self.signatures, self.earlier = stub, signatures(stub), earlier(stub)
         self.sizes, self.calls, self.screen = {}, 0, screen or sys.__stderr__
         self.done = {}                                                    # {function: inputs and results that were right}
+        self.memory = {}                                                  # {function: its first calls, what went in and came out}
 
     def get(self, name):
-        """A function or class of the file by its name."""
-        found = getattr(self.file.module, name, None)
+        """A function or class of the file by its name; or of an earlier exercise, if it need not be imported."""
+        own = vars(self.file.module)
+        if name not in own and name in self.earlier:
+            with self.file.told("while it was imported"):
+                return getattr(importlib.import_module(self.earlier[name]), name)
+        found = own.get(name)
+        if name in own and not callable(found):
+            raise Wrong(f"{name} is no function in {self.file.path.name}, but {article(type(found).__name__)}: has a line below "
+                        "the function given its name to something else?")
         if not callable(found):
-            near = [other for other in vars(self.file.module) if other.lower().strip("_") == name.lower().strip("_")]
+            near = [other for other in own if other.lower().strip("_") == name.lower().strip("_") and callable(own[other])]
             meant = f" There is {near[0]}; is that it?" if near else ""
             raise Wrong(f"{self.file.path.name} has no function {name}: it must keep its name.{meant}")
         return found
@@ -52,8 +72,11 @@ class Attempt:
             self.sizes = dict(zip(names, sizes))
             yield sizes if len(sizes) > 1 else sizes[0]
 
-    def call(self, name, *args, returns="out", note=""):
-        """The function's results, one or, if `returns` has several names, a tuple. Wrong if the call does not go as it should."""
+    def call(self, name, *args, returns="out", note="", like=()):
+        """The function's results, one or, if `returns` has several names, a tuple. Wrong if the call does not go as it should.
+
+        like    right results: an array whose rows have the shapes of these will do in place of a tuple
+        """
         function = self.get(name)
         self.hold_signature(name, function, args)
         kept = copied(args)
@@ -68,7 +91,12 @@ class Attempt:
         self.calls += 1
         if not equal(kept, args):
             self.find_damage(name, function, kept, args)
-        return self.hold_form(name, result, returns.split())
+        if like and isinstance(result, np.ndarray) and [*map(np.shape, result)] == [*map(np.shape, like)]:
+            result = tuple(result)
+        results = self.hold_form(name, result, returns.split())
+        if transparent(args) and len(self.memory.setdefault(name, [])) < REMEMBERED:
+            self.memory[name].append((kept, returns, copied(results), like))
+        return results
 
     def check(self, name, args, right, mistakes=(), note=""):
         """Call a function and hold its results against the right ones, {name: value}, in the order in which it returns them.
@@ -78,13 +106,19 @@ class Attempt:
         note        what to say of the inputs, if they are special
         Returns the results; of several, a tuple.
         """
-        found = self.call(name, *args, returns=" ".join(right), note=note)
+        found = self.call(name, *args, returns=" ".join(right), note=note, like=[*right.values()] if len(right) > 1 else ())
         self.compare(name, args, found, right, mistakes, note)
         self.done[name] = args, right
         return found
 
     def finish(self):
-        """When all numbers are right: of float32 numbers float32 results, or a whole network would work at half the speed."""
+        """When all numbers are right: what else must hold of all functions."""
+        self.hold_numpy()
+        for name, calls in self.memory.items():
+            for call in calls:
+                self.hold_again(name, *call)
+                self.hold_precision(name, *call)
+        self.hold_examples()
         for name, (args, right) in self.done.items():
             self.hold_dtype(name, args, right)
 
@@ -102,7 +136,7 @@ class Attempt:
                       if bad[0] in wrong and same(wrong[bad[0]], results[bad[0]])), None)      # of a dictionary: "dp['W']"
         if not known:
             self.hold_order(right, results, lines)
-        self.hold_numbers(results[bad[0]], bad[0], lines)
+            self.hold_numbers(results[bad[0]], bad[0], lines)
         told = difference(bad[0], right[bad[0]], results[bad[0]], self.sizes)
         if known:
             told = [line for line in told if not line.startswith("Likely:")] + [f"Likely: {known}."]
@@ -179,14 +213,13 @@ class Attempt:
                 continue
             if isinstance(value, Mapping) and label in DICTIONARIES:
                 continue
-            if isinstance(value, list):
-                try:
-                    value = np.asarray(value)
-                except ValueError:
-                    raise Wrong(f"{name} returns as {label} a list of arrays of different shapes, which is neither an array "
-                                "nor a dictionary.", line=line) from None
-            if value is None or not isinstance(value, (np.ndarray, np.generic, int, float, bool)):
-                raise Wrong(f"{name} must return an array as {label}; yours is {article(type(value).__name__)}.", line=line)
+            due = "a dictionary" if label in DICTIONARIES else "an array"
+            if isinstance(value, (np.matrix, np.ma.MaskedArray)) or not isinstance(value, NUMBERS):
+                made = "; np.array makes one of it" if due == "an array" and isinstance(value, (list, np.ndarray)) else ""
+                raise Wrong(f"{name} must return {due} as {label}; yours is {article(type(value).__name__)}{made}.", line=line)
+            if np.asarray(value).dtype.kind not in "biuf":
+                raise Wrong(f"{name} must return plain numbers as {label}; yours are of the type {np.asarray(value).dtype}.",
+                            line=line)
             results[i] = value
         return tuple(results) if len(returns) > 1 else results[0]
 
@@ -207,6 +240,61 @@ class Attempt:
             "An overflow (the exponential of a large number, say), or a division by 0")
         raise Wrong(*lines, f"{where} is {value[first]}: not a number to go on with. {cause} is on the way to it.")
 
+    def hold_numpy(self):
+        """What is compared is computed with it as well."""
+        changed = [name for name, value in NUMPY.items() if vars(np).get(name) is not value]
+        self.insist(not changed, f"np.{changed[0]} is not NumPy's any more: something in your file has put another function into "
+                                 "its place." if changed else "")
+
+    def hold_again(self, name, args, returns, before, like):
+        """An earlier call once more, and once more: the same must come out, and it must be the learner's own work."""
+        labels, function, called = returns.split(), self.get(name), set()
+        call = described(name, self.signatures.get(name), args)
+        for watch in (False, True):
+            given = copied(args)
+            watching = calls_of_the_project(called, self.file.folder) if watch and not any(map(callable, args)) else nullcontext()
+            with self.file.told(f"when {call} is called again as before", KEPT), watching:
+                result = function(*given)
+            self.calls += 1
+            if like and isinstance(result, np.ndarray):
+                result = tuple(result)
+            result = self.hold_form(name, result, labels)
+            pairs = zip(labels, *((before, result) if len(labels) > 1 else ([before], [result])))
+            for label, then, now in pairs:
+                self.insist(label == OPAQUE or alike(then, now),
+                            f"All numbers are right. But {call}, called once more with the same inputs after other calls, "
+                            f"returns another {label} than before.", KEPT)
+        if called:
+            raise Wrong(f"All numbers are right. But {name} calls {min(called)} of this project, where somebody else has done "
+                        "the work. So it does not count: write it with NumPy, and with your own earlier exercises.")
+
+    def hold_precision(self, name, args, returns, results, like):
+        """Of float64 numbers float64 results."""
+        labels = returns.split()
+        if dtypes(args) != {np.dtype(np.float64)}:
+            return
+        for label, value in zip(labels, results if len(labels) > 1 else [results]):
+            self.insist(label == OPAQUE or not dtypes(value) & {np.dtype(np.float16), np.dtype(np.float32)},
+                        f"All numbers are nearly right. But {name} rounds: given float64 arrays, its {label} is of a smaller "
+                        "type. Keep the type of what comes in.")
+
+    def hold_examples(self):
+        """What the exercise shows is what the learner's functions give."""
+        def counted(function):
+            def call(*args, **options):
+                self.calls += 1
+                return function(*args, **options)
+            return call
+
+        shown = examples(self.stub)
+        words = set(re.findall(r"\w+", " ".join(source for source, _ in shown)))
+        names = {name: counted(self.get(name)) for name in self.signatures if name in words}
+        for source, due in shown:
+            with self.file.told("in the example of the exercise"):
+                printed = run_example(source, due, names)
+            self.insist(same_text(due, printed), "What is drawn at random comes out right, but not the example of the exercise:",
+                        *(f"    {line}" for line in source.split("\n")), f"should give  {due}", f"and gives    {printed}")
+
     def hold_dtype(self, name, args, right):
         smaller = as_float32(args)
         if smaller is None:
@@ -224,6 +312,41 @@ class Attempt:
                             "is a plain one).")
 
 
+def dtypes(value):
+    """Of all arrays of floating point numbers in it."""
+    found = set()
+    mapped(lambda array: found.add(array.dtype) if array.dtype.kind == "f" else None, value)
+    return found
+
+
+def alike(then, now):
+    """The same arrays but for rounding; what cannot be compared passes."""
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        return then.keys() == now.keys() and all(alike(then[key], now[key]) for key in then)
+    if isinstance(then, Mapping) or isinstance(now, Mapping):
+        return False
+    return same(then, now) or np.array_equal(then, now, equal_nan=True)
+
+
+@contextmanager
+def calls_of_the_project(found, folder):
+    """Inside, the names of all functions of this project that are called are put into the set `found`.
+
+    Not those of the check, nor those in the learner's folder, which may be that of the solutions.
+    """
+    def note(frame, event, _):
+        file = frame.f_code.co_filename
+        if event == "call" and file.startswith(PROJECT) and os.path.dirname(file) not in (HERE, str(folder)):
+            found.add(getattr(frame.f_code, "co_qualname", frame.f_code.co_name))
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
+
+
 # Signatures, and how a call is written down.
 
 def signatures(stub):
@@ -236,6 +359,12 @@ def signatures(stub):
             earlier = signatures(Path(stub).with_name(f"{node.module}.py"))
             found |= {alias.name: earlier[alias.name] for alias in node.names if alias.name in earlier}
     return found
+
+
+def earlier(stub):
+    """{function: module}: what the stub imports from earlier exercises."""
+    return {alias.name: node.module for node in ast.parse(Path(stub).read_text(encoding="utf-8")).body
+            if isinstance(node, ast.ImportFrom) and Path(stub).with_name(f"{node.module}.py").exists() for alias in node.names}
 
 
 def described(name, parameters, args):
@@ -256,3 +385,52 @@ def inputs(parameters, args):
 
 def article(kind):
     return {"NoneType": "nothing (None)"}.get(kind, f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}")
+
+
+# The examples in a stub.
+
+def examples(stub):
+    """[(source, what it prints)] of the examples in its docstring, which are written as at Python's prompt."""
+    found = []
+    for line in (ast.get_docstring(ast.parse(Path(stub).read_text(encoding="utf-8"))) or "").split("\n"):
+        mark, code = line.strip()[:4], line.strip()[4:]
+        if mark == ">>> ":
+            found.append(([code], []))
+        elif mark.startswith("...") and found and not found[-1][1]:
+            found[-1][0].append(code)
+        elif not line.strip():
+            found.append(([], []))                      # the end of what the one before prints
+        elif found and found[-1][0]:
+            found[-1][1].append(line.strip())
+    return [("\n".join(source), "\n".join(due)) for source, due in found if source]
+
+
+def run_example(source, due, names):
+    """What it prints; of an error, if it is to be one, its kind. Names that it sets are added to `names`.
+
+    What the learner's own functions print does not belong to it.
+    """
+    lines = []
+    names |= {"np": np, "print": lambda *values: lines.append(" ".join(map(str, values)))}
+    display, sys.displayhook = sys.displayhook, lambda value: None if value is None else lines.append(repr(value))
+    try:
+        exec(compile(f"{source}\n", "<example>", "single"), names)
+    except Exception as error:
+        if not due.startswith("Traceback") or due.split("\n")[-1].partition(":")[0] not in (
+                kind.__name__ for kind in type(error).__mro__):
+            raise
+        return due
+    finally:
+        sys.displayhook = display
+    return "\n".join(lines)
+
+
+def same_text(due, printed):
+    """Equal but for the last digit of numbers, and for brackets, commas and spaces."""
+    def parts(text):
+        text = re.sub(r"np\.\w+\((.+?)\)", r"\1", text)
+        return re.sub(r"[\s,]+", "", NUMBER.sub("#", text)).translate(str.maketrans("()", "[]")), NUMBER.findall(text)
+
+    (form, numbers), (other, others) = parts(due), parts(printed)
+    return form == other and all(abs(float(a) - float(b)) <= 1.01 * min(1e-4, 10.0 ** -len(a.partition(".")[2]))
+                                 for a, b in zip(numbers, others))

@@ -57,7 +57,7 @@ def lesson(args):
             return 0, {"lesson": None}
         found = lesson_of(exercise.lesson)
     else:
-        found = lesson_of(int(args.which))
+        found = lesson_of(int(args.which) if len(args.which) < 9 else f"{args.which[:9]}...")
     code = 0
     if args.start:
         start(workbook, found.exercises)
@@ -183,7 +183,7 @@ def check_once(exercise, path, workbook, seed):
 
 def watch(exercise, path, workbook, seed):
     """Check at every change of the file, or of another beside it, until it is right or Ctrl-C."""
-    print(f"Watching {path}: it is checked each time you save it. Ctrl-C ends.\n", flush=True)
+    print(f"Watching {shown(path)}: it is checked each time you save it. Ctrl-C ends.\n", flush=True)
     checked, found = None, (1, None)
     try:
         there = contents(path)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-TOLERANCE = 1e-7      # relative to the larger of an entry and a thousandth of the largest, as in nn/gradcheck.py
+TOLERANCE = 1e-9      # relative to the larger of an entry and a thousandth of the largest; float32 would be off by more
 COUNTS = {2: "twice", 0.5: "half"}
 
 
@@ -35,10 +35,9 @@ def difference(name, right, got, sizes):
     wrong = wrong_entries(right, got)
     first = tuple(map(int, np.argwhere(wrong)[0])) if wrong.ndim else ()
     where = f"{name}[{', '.join(map(str, first))}]" if first else name
-    should, found = number(right[first]), number(got[first])
-    if should == found:
-        should, found = repr(right[first].item()), repr(got[first].item())
-    lines = [f"{where} should be {should}, and is {found}."]
+    near = np.abs(np.subtract(right[first], got[first], dtype=float) / right[first]) if right[first] else 1
+    digits = 6 if not near < 1e-4 else 10 if not near < 1e-8 else 17                    # so many that one sees the difference
+    lines = [f"{where} should be {number(right[first], digits)}, and is {number(got[first], digits)}."]
     if wrong.ndim and wrong.sum() > 1:
         lines[0] += f" {'All' if wrong.all() else wrong.sum()} of its {wrong.size} numbers are wrong."
     return lines + likely(of_value(right, got, wrong, sizes))
@@ -50,6 +49,8 @@ def likely(cause):
 
 def of_shape(right, got):
     """What a wrong shape looks like; None if like nothing that is known."""
+    if got.ndim > right.ndim and got.size == right.size and tuple(n for n in got.shape if n > 1) == right.shape:
+        return "an axis of length 1 is left over; keepdims=True, or an index [None], makes one"
     if got.ndim > right.ndim and got.shape[got.ndim - right.ndim:] == right.shape:
         return f"a sum over {axes(got.ndim - right.ndim)} is missing; each example adds to the gradient"
     if got.ndim < right.ndim and right.shape[right.ndim - got.ndim:] == got.shape:
@@ -82,8 +83,11 @@ def of_value(right, got, wrong, sizes):
     if same(-right, got):
         return "the sign"
     ratio = factor(right, got)
-    if ratio is not None:
-        return f"a constant factor: it is {times(ratio, sizes)} what it should be"
+    named = None if ratio is None else times(ratio, sizes)
+    if named or ratio is not None and right.size > 1:              # of a single number each other is some multiple
+        return f"a constant factor: it is {named or f'{ratio:.4g} times'} what it should be"
+    if same(right, got, 3e-6):
+        return "it is right to some six digits. Is something rounded on the way, to float32, say?"
     if right.ndim and wrong.sum() < wrong.size and right[~wrong].any():
         return "it is right in some places; what do the wrong ones have in common?"
     if same(right, got, 1e-2):
@@ -101,14 +105,13 @@ def factor(right, got):
 
 
 def times(c, sizes):
-    """A factor in words, in terms of a size if it is one."""
-    for name, n in sizes.items():
-        root = n ** 0.5
-        for value, text in ((n, f"{name} = {n} times"), (1 / n, f"1/{name} = 1/{n} of"), (2 * n, f"2 {name} = {2 * n} times"),
-                            (root, f"sqrt({name}) = {root:.4g} times"), (1 / root, f"1/sqrt({name}) = {1 / root:.4g} of")):
-            if abs(c - value) < 1e-6 * value:
-                return text
-    return next((text for value, text in COUNTS.items() if abs(c - value) < 1e-6), f"{c:.4g} times")
+    """A factor in words, in terms of a size if it is one; None if it is none that is known."""
+    known = [(value, text) for name, n in sizes.items() for value, text in (
+        (n, f"{name} = {n} times"), (1 / n, f"1/{name} = 1/{n} of"), (2 * n, f"2 {name} = {2 * n} times"))]
+    known += COUNTS.items()
+    known += [(value, text) for name, n in sizes.items() for root in [n ** 0.5] for value, text in (
+        (root, f"sqrt({name}) = {root:.4g} times"), (1 / root, f"1/sqrt({name}) = {1 / root:.4g} of"))]
+    return next((text for value, text in known if abs(c - value) < 1e-6 * value), None)
 
 
 def shape(array, sizes=()):
@@ -120,6 +123,6 @@ def shape(array, sizes=()):
     return f"({text},)" if np.ndim(array) == 1 else f"({text})"
 
 
-def number(value):
+def number(value, digits=6):
     value = np.asarray(value).item()
-    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+    return f"{value:.{digits}g}" if isinstance(value, float) else repr(value)

@@ -25,11 +25,19 @@ PRINTED = 4000      # characters of what the learner's code prints; the rest is 
 WAITING = 6         # times the seconds that a check may take are granted to one that waits or sleeps, or to a busy machine
 GRACE = 30          # seconds more, after which the process is ended from outside
 WIDE = 500          # characters of a line that is told
-PACKAGE = Path(__file__).resolve().parents[2]      # where minillm can be imported from
+PACKAGE = Path(__file__).resolve().parents[1] / "__init__.py"
 
-# What the process runs first. The folder that one happens to be in is none to import from: it may be the learner's.
-BEGIN = ("import sys; sys.path[:] = [entry for entry in sys.path if entry] + [sys.argv[1]]; "
-         "from minillm.exercises.judge import main; main(*sys.argv[2:])")
+# What the process runs first. It takes this minillm, and imports nothing from the folder one is in, which may be the learner's.
+BEGIN = """
+import sys
+sys.path[:] = filter(None, sys.path)
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("minillm", sys.argv[1])
+sys.modules["minillm"] = module_from_spec(spec)
+spec.loader.exec_module(sys.modules["minillm"])
+from minillm.exercises.judge import main
+main(*sys.argv[2:])
+"""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ import numpy as np
 from .sources import compiled, folder_of, is_learners, lies_in
 from .warden import MEMORY, WRITTEN
 
+IMPORTS = {"np": "import numpy as np", "numpy": "import numpy", "math": "import math"}
+
 
 class Wrong(Exception):
     """An attempt is not right yet. Its lines tell the learner why; `line` is where to look, if that is known."""
@@ -120,6 +122,8 @@ def advice_on(error):
     if isinstance(error, ValueError) and "matmul" in text:
         return ("In a product x @ y the last length of x must be the last but one of y. Write the shapes beside the line; "
                 "is a transpose (.T) missing, or on the wrong factor? With more than two axes .T turns all of them.")
+    if isinstance(error, ValueError) and "remapped" in text:
+        return "In einsum a letter stands for one length, wherever it occurs. Write the shapes beside the letters."
     if isinstance(error, ValueError) and "broadcast" in text:
         return ("These shapes do not fit together number by number. Write them beside the line; is a product of matrices (@) "
                 "meant? After a sum over one axis, keepdims=True leaves it with length 1, and then the rest fits.")
@@ -144,6 +148,8 @@ def advice_on(error):
         return f"A check may take {MEMORY / 2 ** 30:.0f} GB of memory. Is an array larger than meant, or a loop without end?"
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
         return f"A check may write {WRITTEN / 2 ** 20:.0f} MB into a file."
+    if isinstance(error, NameError) and error.name in IMPORTS:
+        return f"Is a line missing at the top of the file: {IMPORTS[error.name]}?"
     if isinstance(error, (NameError, UnboundLocalError)):
         return "Is it spelled as where it was set, and set on every way to this line?"
     return ""

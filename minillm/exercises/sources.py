@@ -58,7 +58,7 @@ def at_home(folder):
 
 def folder_of(path):
     """The folder in which a file really lies: Python imports from there, even if the file is a link elsewhere."""
-    return Path(path).resolve().parent
+    return Path(os.path.realpath(path)).parent
 
 
 def compiled(path, folder):
@@ -89,10 +89,11 @@ def text_of(path):
     try:
         encoding = tokenize.detect_encoding(io.BytesIO(data).readline)[0]
         text = decode_source(data)
-    except SyntaxError as error:                            # of a line that names an encoding which there is not, say
-        raise refused(f"its encoding is unknown ({error.msg}); save it as UTF-8") from None
     except UnicodeDecodeError as error:
         raise refused(f"it is not {encoding.upper()} text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    except SyntaxError as error:                            # of its first lines, which may name an encoding
+        raise refused("it is not UTF-8 text; save it as UTF-8" if "missing" in error.msg else
+                      f"its encoding is unknown ({error.msg}); save it as UTF-8") from None
     if text.lstrip().startswith("{") and '"nbformat"' in text:
         raise refused("it is a notebook; copy your functions out of it into a file that ends in .py")
     return text
@@ -157,7 +158,7 @@ def contents(path):
     The bytes, since neither size nor time must change when a file does; the time, since whoever saves expects an answer.
     """
     found = {}
-    for file in (Path(path), *sources_below(folder_of(path))):
+    for file in (Path(path).absolute(), *sources_below(folder_of(path))):
         with suppress(OSError):
             status = file.stat()
             if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:

@@ -1,25 +1,16 @@
 """The learner's folder: copies of the stubs, which are theirs from then on, and progress.json, which remembers the place."""
 
-import json
 import os
-import secrets
-import stat
-import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
-from ..files import write_json
+from ..files import alone_in, read_json, write_json, write_new
+from ..schema import maybe, record, table, whole
 from .catalogue import EXERCISES, shown
-
-try:
-    import fcntl
-except ImportError:      # Windows
-    fcntl = None
 
 FOLDER = "workbook"
 LARGEST = 1_000_000      # bytes of progress.json, and the largest number in it
-PATIENCE = 10            # seconds to wait for another process that writes it
 
 
 class Workbook:
@@ -85,85 +76,29 @@ class Workbook:
 
 
 def read(note):
-    """What is in a progress.json; nothing if there is none. ValueError if anything in it is not as it was written."""
+    """What is in a progress.json; nothing if there is none. ValueError if any of it is not as `Workbook.change` writes it."""
     if not os.path.lexists(note):
         return {}
     try:
-        status = note.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
-            raise ValueError("no file" if not stat.S_ISREG(status.st_mode) else f"{status.st_size:,d} bytes are too many")
-        found = json.loads(note.read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or not isinstance(found.get("exercises"), dict):
-            raise ValueError("there are no exercises in it")
-        return {checked_number(number): checked_entry(number, entry) for number, entry in found["exercises"].items()}
-    except (ValueError, OSError, RecursionError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).split("\n")[0]
+        found = read_json(note, record({"exercises": table(ENTRY)}), "record of progress", LARGEST)["exercises"]
+        return {number_of(key): {part: entry[part] for part in ("tries", "hints", "passed")} for key, entry in found.items()}
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{note} ")
         raise ValueError(f"{shown(note)} cannot be read ({reason}); move it away, and progress starts anew") from None
 
 
-def checked_number(text):
+def number_of(text):
     if not (text.isascii() and text.isdigit() and len(text) < 5 and text == str(int(text)) != "0"):
         raise ValueError(f"{shown(text)} is not the number of an exercise")
     return int(text)
 
 
-def checked_entry(number, entry):
-    """ValueError for what `Workbook.change` would not have written."""
-    if not isinstance(entry, dict) or not {"tries", "hints", "passed"} <= entry.keys():
-        raise ValueError(f"exercise {number} lacks its tries, hints or passed")
-    for name in ("tries", "hints"):
-        if type(entry[name]) is not int or not 0 <= entry[name] <= LARGEST:
-            raise ValueError(f"the {name} of exercise {number} are no number of them")
-    if entry["passed"] is not None:
-        try:
-            day = date.fromisoformat(entry["passed"]).isoformat()
-        except (TypeError, ValueError):
-            day = None
-        if day != entry["passed"]:
-            raise ValueError(f"exercise {number} was passed on no date")
-    return {name: entry[name] for name in ("tries", "hints", "passed")}
+def day(value, where):
+    """A form (schema.py): a date as YYYY-MM-DD."""
+    with suppress(TypeError, ValueError):
+        if date.fromisoformat(value).isoformat() == value:
+            return value
+    raise ValueError(f"{where} is no date")
 
 
-def write_new(path, data):
-    """A new file, whole or not at all. FileExistsError, and nothing is written, if there is one of this name already."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(part, path)
-        except FileExistsError:
-            raise
-        except OSError:                                 # a file system without links: take the name, and then fill it
-            with open(path, "xb"):
-                os.replace(part, path)
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, str(path)) from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-@contextmanager
-def alone_in(folder):
-    """Inside, no other process is in here with this folder. The lock ends with the process that has it, and leaves no file."""
-    if fcntl is None:
-        yield
-        return
-    here, until = os.open(folder, os.O_RDONLY), time.monotonic() + PATIENCE
-    try:
-        while True:
-            try:
-                fcntl.flock(here, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise ValueError(f"another program has locked {shown(folder)}, so nothing was counted; try again") from None
-                time.sleep(0.01)
-            except OSError:                             # a file system that has no locks
-                break
-        yield
-    finally:
-        os.close(here)
-
+ENTRY = record({"tries": whole(0, LARGEST), "hints": whole(0, LARGEST), "passed": maybe(day)})

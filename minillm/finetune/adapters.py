@@ -77,14 +77,22 @@ class Adapters:
         except ValueError as error:
             raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {str(meta['recipe'])[:200]} "
                                   f"({error})") from None
+        theta, inserts = arrays.get("theta"), recipe.adds(self.model.config)
+        odd = ""                                            # said before anything of that size is built
+        if theta is None or "shapes" not in meta:
+            odd = f"there are no {'shapes' if theta is not None else 'numbers theta'}"
+        elif inserts > theta.size:
+            odd = f"there are {theta.size} numbers, but {inserts} parameters"
+        if odd:
+            raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for ({odd})")
         with self.all_or_nothing():
             try:
                 self.add(name, recipe)
             except ValueError as error:
                 raise CheckpointError(f"{path} has a recipe that does not suit its base: {meta['recipe']} ({error})") from None
             try:
-                unpack(self.model, arrays["theta"], meta["shapes"])
-            except (KeyError, ValueError) as error:
+                unpack(self.model, theta, meta["shapes"])
+            except ValueError as error:
                 raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for "
                                       f"({error})") from None
 
@@ -183,6 +191,8 @@ def unpack(model, theta, shapes):
         raise ValueError("its parts are in another order")
     if theta.shape != (sum(p.size for p in trains.values()),):
         raise ValueError(f"there are {theta.size} numbers, but {sum(p.size for p in trains.values())} parameters")
+    if any(p.data.dtype != theta.dtype for p in trains.values()):
+        raise ValueError(f"its numbers are of type {theta.dtype}")
     start = 0
     for name in shapes:
         p = trains[name]

@@ -19,9 +19,10 @@ from ..processes import default_workers
 from ..progress import progress
 from ..schema import anything, maybe, number, one_of, record, table, whole
 from ..train.checkpoint import fingerprint
+from ..train.costs import check_memory
 from ..train.evaluate import evaluate_documents
 from ..train.optimizers import AdamW
-from ..train.samples import facts_of, flawless_world, numbers
+from ..train.samples import TEMPERATURES, facts_of, flawless_world, numbers
 from ..train.tasks import SpecialTask, WorldTask, identity, task_of
 from ..train.trainer import Diverged
 from .methods import Full, recipe_of
@@ -62,7 +63,9 @@ def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, 
     """
     lab = Lab(base, task_facts, steps, batch, test_documents, Path(folder), workers, samples)
     for method in methods:                                  # what cannot be shall be said now, not after an hour
-        prepare(base.model, recipe_of(method))
+        model, config = prepare(base.model, recipe_of(method)), base.model.config
+        check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), kept=config.parameters,
+                     trains=size(model)["trainable_parameters"])
     names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
     settings = {"task": identity(task_facts), "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
@@ -135,9 +138,14 @@ class Lab:
         self.new = self.task(1).name
         self.old = [name if name != self.new else f"{name}, the old" for name in self.old_task.learned]
         self.measures = tuple("excess" if isinstance(task, WorldTask) else "loss" for task in (self.task(1), self.old_task))
+        self.texts = {}                                     # how many it writes of each kind, to be judged by the grammar
+        if isinstance(self.old_task, WorldTask):
+            self.texts = numbers(self.old_task.world, [*self.old, self.new], [self.new], samples)
         judged = record({"excess": number(), "accuracy": maybe(number(0, 1))})
+        shares = table(record({"share": number(0, 1)}), [f"{temperature:g}" for temperature in TEMPERATURES])
         done = record({"validation": number(), "test": table(judged, [self.new, *self.old]), "seconds": number(0),
-                       "step_ms": number(0), "file_bytes": whole(), "memory": table(number(0)), "trainable_parameters": whole(),
+                       "flawless?": table(shares, [name for name, n in self.texts.items() if n]), "step_ms": number(0),
+                       "file_bytes": whole(), "memory": table(number(0)), "trainable_parameters": whole(),
                        "total_parameters": whole(1)})
         ended = record({"status": one_of("done", "diverged")})
         self.form = record({"cell": table(anything), "result": lambda value, where: (
@@ -202,11 +210,7 @@ class Lab:
 
     def flawless(self, model):
         """{domain: {"1": {"share": ..., ...}, "0.7": ...}} of texts that it writes, new and old; {} where there is no grammar."""
-        if not isinstance(self.old_task, WorldTask):
-            return {}
-        world = self.old_task.world
-        return facts_of(flawless_world(model, world, numbers(world, [*self.old, self.new], [self.new], self.samples),
-                                       workers=self.workers))
+        return facts_of(flawless_world(model, self.old_task.world, self.texts, workers=self.workers)) if self.texts else {}
 
     def score(self, model, task, split):
         """The Score of what is new, and of nothing else."""

@@ -8,7 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..train.costs import must_fit
 from .insert import slot_at
+
+LARGEST = 10_000_000      # no size that can be chosen is larger
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,13 @@ class Recipe:
         rng         what is inserted may begin with random numbers of it; by default of a new one of seed 0, the same each time
         """
         raise NotImplementedError
+
+    def adds(self, config):
+        """How many numbers it inserts into a GPT of this shape, without building anything.
+
+        Of options that `apply` refuses, it says at most as many as of the largest it takes: so the sentence about them is said.
+        """
+        return 0
 
     def rates(self, model, steps):
         """step -> {parameter: factor on the learning rate}, or None where all have the same (see rates.py)."""
@@ -53,6 +63,9 @@ class Insertion(Recipe):
         return []
 
     def apply(self, model, rng=None):
+        adds = self.adds(model.config)
+        must_fit(4 * (model.config.parameters + 4 * adds),                                     # weights, gradients, two moments
+                 f"to train the {adds:,d} numbers that the method {self.method} would insert", "choose a smaller size")
         new = self.build(model, rng or np.random.default_rng(0))
         places = [slot_at(model, path) for path in new]
         model.trainable = False
@@ -60,6 +73,10 @@ class Insertion(Recipe):
             module.trainable = True
         for slot, module in zip(places, new.values()):
             slot.put(module)
+
+    def count_chosen(self, config):
+        """How many blocks get it."""
+        return len({i % config.n_layer for i in self.blocks}) if self.blocks else config.n_layer
 
     def chosen(self, model):
         """(number, block) of each block that gets it. ValueError names a number that is none, or a block inside a prompt."""
@@ -80,3 +97,5 @@ def one_of(kind, value, valid):
 def at_least_one(name, value):
     if value < 1:
         raise ValueError(f"the {name} is {value}, but must be at least 1")
+    if value > LARGEST:
+        raise ValueError(f"the {name} is above {LARGEST:,d}, which is more than can be")

@@ -12,6 +12,8 @@ from .layernorm import LayerNorm
 from .memory import Memory
 from .module import NO_BACKWARD, Module, backward_chain, forward_chain
 
+LARGEST = {"vocab_size": 10_000_000, "context": 1_000_000, "n_layer": 1000, "n_head": 1000, "n_embd": 100_000}
+
 
 @dataclass(frozen=True)
 class Config:
@@ -25,11 +27,21 @@ class Config:
 
     def __post_init__(self):
         for name, size in asdict(self).items():
+            if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
+                raise ValueError(f"{name} is {str(size)[:20]!r}, but must be a whole number")
             if size < 1:
                 raise ValueError(f"{name} is {size}, but must be at least 1")
+            if size > LARGEST[name]:
+                raise ValueError(f"{name} is above {LARGEST[name]:,d}, the largest that a GPT here can have")
         if self.n_embd % self.n_head:
             raise ValueError(f"the width {self.n_embd} cannot be split over {self.n_head} heads: "
                              f"choose a multiple of {self.n_head}")
+
+    @property
+    def parameters(self):
+        """How many numbers a GPT of this shape has, without building it."""
+        V, T, L, C = self.vocab_size, self.context, self.n_layer, self.n_embd
+        return (V + T) * C + L * (12 * C * C + 13 * C) + 2 * C
 
 
 class GPTCache(NamedTuple):

@@ -1,9 +1,12 @@
 """Parameters, the modules that hold them, and the chain rule for modules in a row.
 
-The contract of every layer in this folder:
+The contract of the layers in this folder:
 
     out, cache = layer.forward(x, needs_dx)
     dx         = layer.backward(dout, cache)       # and p.grad += ... for each of its trainable parameters
+
+Where a chain of layers begins or ends, only a part of it holds: `Embedding` and `GPT` read indices, which have no gradient, so
+they take no needs_dx and return no dx; `CrossEntropy` has targets beside x, and always makes dx.
 
 `dout` is dLoss/dout, `dx` is dLoss/dx, each with the shape of its array. What the backward pass needs travels in `cache`, never
 on `self`, so that a layer can be used twice before its backward is called.

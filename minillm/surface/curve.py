@@ -4,7 +4,9 @@ import copy
 
 import numpy as np
 
+from ..processes import default_workers
 from ..progress import progress
+from ..train.costs import must_fit
 from ..train.flat import Flat
 from ..train.optimizers import AdamW
 from ..train.schedule import warmup_linear
@@ -26,8 +28,12 @@ def train_curve(space, x, y, batches, steps, rng, lr=2e-3, clip=1.0, workers=Non
     m starts halfway between x and y. Each step draws t from U(0, 1) and takes a batch at phi(t); since dphi/dm = 2 t (1 - t), the
     chain rule gives   dL(phi(t))/dm = 2 t (1 - t) dL/dtheta.   The ends stay as they are.
 
+    ValueError if that would not fit into memory, or if the loss on the way is no number.
+
     batches     at(step) -> tokens, targets, and `total`, what a summed loss is divided by; None: the count in each batch
     """
+    n = workers or default_workers()
+    must_fit(space.size * (4 * (6 + n) + 8 * 6), f"a curve through models of {space.size:,d} parameters", "choose smaller ones")
     model = copy.deepcopy(space.put(x))
     model.trainable = True
     flat = Flat(model.parameters())

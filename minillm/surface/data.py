@@ -15,13 +15,13 @@ ANY, POINT = number(finite=False), many(number(finite=False), 2, 2)
 SURFACE = record({
     "points": table(POINT), "residuals": table(ANY), "point_loss": table(table(ANY)), "distances": table(ANY),
     "cosines": table(ANY), "texts": table(many(text())), "facts": record({
-        "view": text(), "directions": text(), "labels": many(text(), 2, 2), "notes": many(text()), "origin": text(),
+        "view?": text(), "directions": text(), "labels": many(text(), 2, 2), "notes": many(text()), "origin": text(),
         "norm": number(), "unit": flag, "tokens": table(whole()), "seed": whole(), "chance": number(), "in_plane": many(text()),
         "gap": number(),
         "not_numbers": whole(), "away": many(text()), "eigenvalues?": many(number(), 3), "curve?": many(POINT, 2),
         "t?": many(number(), 2)})})
 PROFILE = record({"ends": many(text(), 2, 2), "barrier": table(table(ANY)), "facts": record({
-    "tokens": table(whole()), "notes": many(text()), "seed?": whole()})})
+    "tokens": table(whole()), "notes": many(text()), "seed": whole()})})
 
 
 def lost(loss):

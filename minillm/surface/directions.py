@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..train.costs import must_fit
 from .plane import ONE_LINE, Plane, rounding
 
 PER_CENT = "{:.0%}".format
@@ -74,6 +75,8 @@ def pca_plane(ways, steps, centre):
         raise ValueError("several ways have several ends; centre them on their common start")
     points = [theta for way in ways for theta in way]
     origin = np.asarray(ways[0][-1 if centre == "end" else 0], np.float64)
+    must_fit(8 * origin.size * (len(points) + 6), f"finding principal components of {len(points)} times {origin.size:,d} weights",
+             "name fewer fine-tunings")
     M = np.stack([np.subtract(theta, origin, dtype=np.float64) for theta in points])
     if not np.isfinite(M).all():
         raise ValueError("some recorded weights are not numbers; leave out the run that diverged")

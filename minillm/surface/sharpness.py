@@ -5,9 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..processes import default_workers
+from ..train.costs import memory, must_fit
 from ..train.flat import Flat
 from ..train.workers import Workers
 
+VECTORS = 8          # of the length of theta that a product has in memory at a time, besides the gradients of workers
 EPSILON = 1e-5       # of central differences, as a step of this length; the error of H v is then some 1e-9 of it
 
 
@@ -31,7 +34,15 @@ class Curvature:
     """
 
     def __init__(self, model, batches, trainable=False, workers=None):
-        """batches: [(tokens, targets)]. trainable: only of the parameters that train, instead of all."""
+        """batches: [(tokens, targets)]. trainable: only of the parameters that train, instead of all.
+
+        ValueError if that would not fit into memory.
+        """
+        every = model.parameters().values()
+        size, n = (sum(p.size for p in some) for some in (every, [p for p in every if p.trainable or not trainable]))
+        vectors = VECTORS + (workers or default_workers())
+        must_fit(8 * (size + vectors * n), f"the curvature of a loss over {n:,d} parameters, in float64,",
+                 "choose a smaller model, or only what trains")
         self.model = copy.deepcopy(model)
         for p in self.model.parameters().values():
             p.trainable = p.trainable or not trainable
@@ -73,10 +84,13 @@ def extremes(product, n, rng, top=1, bottom=1, tolerance=0.003, most=120, progre
     spectrum, and sooner. With (lambda, s) an eigenpair of T, the error is known:   |H V s - lambda V s| = beta_m |s_m|,   and
     some exact eigenvalue is no farther from lambda than that.
 
-    Ends when all errors are below `tolerance` times the largest |eigenvalue| found, or after `most` products; then `error` tells.
-    Returns two lists of Eigen: the largest, falling; and the smallest, rising. ValueError if a product is not a number.
+    Ends when all errors are below `tolerance` times the largest |eigenvalue| found, or after `most` products, or as many as half
+    of the memory holds the v of; then `error` tells. Returns two lists of Eigen: the largest, falling; and the smallest, rising.
+    ValueError if a product is not a number, or for want of memory.
     """
-    most = min(most, n)
+    least = min(n, 4 * (top + bottom))
+    must_fit(2 * 8 * n * least, f"to find eigenvalues of a matrix of {n:,d} rows", "choose a smaller model, or only what trains")
+    most = min(most, n, max(least, memory() // (2 * 8 * n)))
     V, alpha, beta = np.empty((most, n)), [], []
     v = rng.standard_normal(n)
     v /= np.linalg.norm(v)

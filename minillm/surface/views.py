@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..files import Arrays, CheckpointError, alone, opened, read_meta, writable, write_arrays
+from ..files import CheckpointError, alone, opened, read_arrays, read_meta, writable, write_arrays
 from ..files import digest as file_digest
 from ..finetune.store import Loaded
 from ..processes import parallel_map
@@ -223,8 +223,8 @@ def new_task(family):
 
 
 def probe_of(family, trained=False):
-    """A few texts of what was learned, and a few of what the base knew: such as no model has seen, or, of what was learned, such
-    as it was learned from."""
+    """A few texts of what was learned, and a few of what the base knew: such as no model has seen (of facts, some that were
+    taught), or, of what was learned, such as it was learned from."""
     new, old = new_task(family), family.base.task()
     context = family.base.model.config.context
     names = [new.name, old.name if old.name != new.name else f"{old.name}, the old"]
@@ -274,12 +274,13 @@ def middle(arrays, size):
 
 def read_kept(path, key, make):
     """make(arrays, meta). CheckpointError if the file is one of other models, put there under this name, or not whole."""
-    with Arrays(path, "surface") as file:
-        meta, arrays = file.meta, file.read_all(finite=False)
-    if meta.get("key") != key:
-        raise CheckpointError(f"{path} was measured from other models or settings than its name says; remove it, and it is "
-                              "measured anew")
     try:
-        return make(arrays, meta)
+        arrays, meta = read_arrays(path, "surface", finite=False)
+        if meta.get("key") == key:
+            return make(arrays, meta)
+        reason = f"{path} was measured from other models or settings than its name says"
+    except CheckpointError as error:
+        reason = str(error)
     except ValueError as error:
-        raise CheckpointError(f"{path} is not as minillm has written it ({error}); remove it, and it is measured anew") from None
+        reason = f"{path} is not as minillm has written it ({error})"
+    raise CheckpointError(f"{reason}; remove it, and it is measured anew")

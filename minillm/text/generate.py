@@ -75,7 +75,8 @@ def generate_batch(model, prompts, n, rng, temperature=1.0, top_k=None, top_p=No
 
     Prompts may differ in length, but only those of equal length are written together. For several texts that begin alike, give
     the same prompt several times. Each text has its own random numbers, `rng.spawn(len(prompts))`, and so does not depend on
-    those beside it: it is what `generate` would write alone.
+    those beside it: it is what `generate` would write alone, but for rounding. (Products of several rows may be summed in another
+    order than those of one, which in float32 can, very rarely, tip a draw.)
     """
     rngs = rng.spawn(len(prompts))
     texts = [None] * len(prompts)

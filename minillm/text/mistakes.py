@@ -38,9 +38,9 @@ def sums(word, possible, before):
         return None
     number = int(last(NUMBERS, before))
     steps = sorted((int(other) - number) % len(NUMBERS) for other in possible)
-    round_ = f", as {NUMBERS[-1]} is followed by 0" if number + steps[-1] >= len(NUMBERS) else ""
+    wraps = f", as {NUMBERS[-1]} is followed by 0" if number + steps[-1] >= len(NUMBERS) else ""
     must_be = f"{number} + {either(steps)}" + (f" = {possible[0]}" if len(possible) == 1 else "")
-    return f"'{word}' must be {must_be}{round_}"
+    return f"'{word}' must be {must_be}{wraps}"
 
 
 def weather(word, possible, before):

@@ -6,6 +6,7 @@ from ..files import FORMAT, Arrays, CheckpointError, checked, read_arrays, write
 from ..nn import GPT, Config
 from ..schema import anything, many, maybe, number, one_of, record, table, text, whole
 from ..text.tokenizer import TOKENIZERS
+from .costs import must_fit
 
 SIZE = whole(1, 10_000_000)
 CONFIG = record({"vocab_size": SIZE, "context": SIZE, "n_layer": whole(1, 100_000), "n_head": SIZE, "n_embd": SIZE}, exact=True)
@@ -66,7 +67,9 @@ def read_model(file):
         file.refuse(f"does not describe the model that it holds: its vocabulary has {len(set(tokens))} different tokens, and the "
                     f"model {sizes['vocab_size']}")
     try:
-        model = GPT(Config(**sizes), NoNumbers(), wte.dtype)
+        config = Config(**sizes)
+        must_fit(4 * config.parameters, f"a model of {config.parameters:,d} parameters", "it cannot be loaded here")
+        model = GPT(config, NoNumbers(), wte.dtype)
     except ValueError as error:
         file.refuse(f"does not describe a model of minillm ({error})")
     file.expect(model.state())

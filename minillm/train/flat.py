@@ -67,6 +67,6 @@ class Flat:
                 view[...] = factor
 
     def use_gradient(self, views):
-        """Let the `grad` of each parameter be one of these views of a vector."""
+        """Let the `grad` of each parameter that trains be one of these views of a vector; one that is frozen has none."""
         for p, view in zip(self.parameters.values(), views.values()):
-            p.grad = view
+            p.grad = view if p.trainable else None

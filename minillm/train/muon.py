@@ -6,7 +6,8 @@ import numpy as np
 
 from .optimizers import AdamW, Optimizer
 
-# The quintic a s + b s^3 + c s^5, applied five times, takes every singular value of (0, 1] to about 1 (between 0.7 and 1.2).
+# The quintic a s + b s^3 + c s^5, applied five times, takes singular values from 0.0016 to 1 to about 1 (between 0.68 and 1.21).
+# What is smaller grows, by a factor of a^5 = 485 at most.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 STACK = 4
 
@@ -16,7 +17,8 @@ def orthogonalise(G, steps=5):
 
     Newton-Schulz: an odd polynomial of a matrix acts on its singular values and leaves U and V alone,
         B X = U (a S + b S^3 + c S^5) V'    with A = X X',  B = a + b A + c A^2,
-    so a polynomial that pushes all of (0, 1] towards 1 does the work of an SVD with matrix products alone.
+    so a polynomial that pushes all of (0, 1] towards 1 does the work of an SVD with matrix products alone. (In five steps, those
+    below a thousandth of the length of G do not get there. They are what the gradient hardly has.)
 
     Of X, only A is needed to know the next B; and A itself goes over into B A B, of which all factors commute. So for a wide X
     the product Q = B5 B4 B3 B2 B1 is made of small square matrices, and X is touched only twice, for the first A and for Q X:

@@ -20,6 +20,8 @@ PIECE = 1 << 20             # characters that are turned into ids at a time
 class TextTask:
     """A person's own text: the first nine tenths to learn from, the last tenth to be judged by."""
 
+    unseen = True
+
     def __init__(self, path, tokenizer=None, workers=None):
         """ValueError for a file that is missing, empty, no UTF-8, or has characters that `tokenizer` (of a base model) lacks."""
         text = read_text(path)
@@ -153,6 +155,8 @@ class PairTask:
 
     The last tenth of the lines, and at least one, is kept to judge by.
     """
+
+    unseen = True
 
     def __init__(self, path, tokenizer, workers=None, skip=False, context=None):
         """ValueError names the line that cannot be used; with `skip` such lines are left out, and `skipped` says which."""

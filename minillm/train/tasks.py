@@ -3,6 +3,7 @@
 A task has
     name, tokenizer
     learned                          the domains of which it teaches
+    unseen                           is it judged by texts that it does not teach?
     facts(folder)                    what a checkpoint in a folder has to remember of it, for `task_of`
     batches(batch, context, seed)    a source of batches (text/batches.py)
     probe(context)                   a few texts (text/batches.py, Text), for a loss surface
@@ -25,6 +26,7 @@ class WorldTask:
     """The general domains of the toy world, ever new documents."""
 
     name = "general"
+    unseen = True
 
     def __init__(self, seed=0, workers=None):
         self.world = World(seed)
@@ -93,6 +95,10 @@ class SpecialTask(WorldTask):
     def learned(self):
         return [self.name]
 
+    @property
+    def unseen(self):
+        return self.name != "facts"
+
     def facts(self, folder=None):
         return {"kind": self.name, "seed": self.world.seed, "documents": self.documents, "draw": self.draw}
 
@@ -101,7 +107,7 @@ class SpecialTask(WorldTask):
 
     def special(self, split, n):
         """n documents of what is learned. What is to be known by heart are the very facts that were taught, and no more."""
-        if self.name == "facts":
+        if not self.unseen:
             return self.world.documents(self.name, min(n, self.documents), draw=self.draw)
         return self.world.documents(self.name, n, split, self.draw if split == "train" else 0)
 

@@ -53,11 +53,13 @@ class Workers:
 
     def differentiate(self, rank, parts, total, frozen=()):
         """The loss of the rank's parts of the batch; their gradient stands in gradients[rank]."""
-        for name, p in self.flat.parameters.items():
+        for (name, p), view in zip(self.flat.parameters.items(), self.views[rank].values()):
             p.trainable = name not in frozen
-        self.flat.use_gradient(self.views[rank])
-        for p in self.flat.parameters.values():
-            p.zero_grad()
+            if p.trainable:
+                p.grad = view
+                p.zero_grad()
+            else:
+                view.fill(0)                                    # its place in the vector, to which no layer will add
         with np.errstate(over="ignore", invalid="ignore"):      # it shows in the loss, and the Trainer looks at that
             loss = sum(self.differentiate_part(tokens, targets, total) for tokens, targets in parts[rank])
         for p in self.flat.parameters.values():

@@ -2,9 +2,8 @@
 """Thousands of malformed inputs, each given to a command in a process of its own.
 
 Held is: one sentence on stderr that begins with `minillm COMMAND: `, exit code 2, at most 1 GB of memory and 10 seconds,
-and no file
-changed. What was spoiled but still means what it meant may be read instead, with the same answer; what means something else that
-can be meant, with another.
+and no file changed. What was spoiled but still means what it meant may be read instead, with the same answer; what means
+something else that can be meant, with another.
 """
 
 import json
@@ -43,6 +42,7 @@ from ground import (
 from stage import COMPARE, DEMO, Stage, tiny_demo
 
 TRAIN = ["--steps", "1", "--documents", "4", "--batch", "2", "--workers", "1", "--out", "o"]
+FEW = ["--documents", "2", "--samples", "1", "--workers", "1"]
 LINE = ["surface", "s", "--view", "line", "--models", "pretrained", "full", "--plots", "p", "--workers", "1"]
 TO_LORA = ["lora" if word == "full" else word for word in LINE]
 THREE = ["surface", "s", "--grid", "3", "--plots", "p", "--workers", "1"]
@@ -67,17 +67,17 @@ class Case:
 # What reads what. Of each kind of file: where it lies, and the commands that read it.
 
 def reading(path):
-    return [["inspect", path], ["evaluate", path, "--documents", "2", "--workers", "1"], ["generate", path, "--tokens", "20"],
+    return [["inspect", path], ["evaluate", path, *FEW], ["generate", path, "--tokens", "20"],
             ["sharpness", path, "--top", "1", "--workers", "1"]]
 
 
 SPECIALISTS = ["lora", "adapter", "ia3", "dora", "prefix", "prompt", "head", "frozen", "full"]
-RUN = ["report", "s", "--grid", "3", "--documents", "2", "--workers", "1", "--out", "o.html"]
+RUN = ["report", "s", "--grid", "3", *FEW, "--out", "o.html"]
 GALLERY = ["gallery", "d", "--plots", "p", "--grid", "3", "--workers", "1"]
 READERS = {     # kind: (weight, parts, [(file, command)])
     "model": (6, "w", [("w/pretrained.npz", argv) for argv in [
         *reading("w/pretrained.npz"), *reading("w/pretrained.npz"), ["inspect", "w/pretrained.npz", "--method", "lora:rank=2"],
-        ["finetune", "--base", "w/pretrained.npz", *TRAIN], ["evaluate", "w/lora.npz", "--documents", "2", "--workers", "1"],
+        ["finetune", "--base", "w/pretrained.npz", *TRAIN], ["evaluate", "w/lora.npz", *FEW],
         ["merge", "w/lora.npz", "--out", "o.npz"]]]),
     "model of a text": (2, "t", [("t/pretrained.npz", argv) for argv in [
         *reading("t/pretrained.npz"), ["finetune", "--base", "t/pretrained.npz", "--text", "t/letters.txt", *TRAIN],
@@ -135,6 +135,7 @@ def make_case(stage, rng, only=""):
     if kind == "read/place":
         return place_case(rng)
     readers = (READERS | JSONS)[family]
+    stage.need(*letters(readers[1]))
     path, argv = rng.choice([(path.relative_to(stage.folder), argv) for pattern, argv in readers[2]
                              for path in sorted(stage.folder.glob(pattern))])
     data = (stage.folder / path).read_bytes()
@@ -147,6 +148,10 @@ def make_case(stage, rng, only=""):
     if argv[0] in ("inspect", "evaluate", "generate", "sharpness") and rng.random() < 0.25:
         argv = [*argv, "--json"]
     return Case(kind, f"{path}: {told}; {argv[0]}", argv, readers[1], {str(path): spoiled}, meaning, family in MADE_AGAIN)
+
+
+def letters(parts):
+    return parts.split() if "cut" in parts else parts
 
 
 def json_bytes(data, rng):
@@ -262,16 +267,16 @@ class Attack:
         truly = self.truly_every and index % self.truly_every == 0 and case.argv[0] != "demo"
         with scratch_folder() as outer:
             box = self.set_up(outer, case)
-            before = snapshot(outer)
+            before = without_locks(snapshot(outer))
             result = (spawned if truly else forked)(case.argv, box, SECONDS, before=None if truly else tiny_demo)
-            outcome, fine = self.judge(case, result, before, snapshot(outer))
+            outcome, fine = self.judge(case, result, before, without_locks(snapshot(outer)))
         kind = f"{case.kind}{' (true process)' if truly else ''}"
         return Attempt(kind, case.name, fine, outcome, result.seconds, result.peak, result.err[:2000], index)
 
     def set_up(self, outer, case):
         box = outer / "box"
         box.mkdir()
-        self.stage.copy(box, *(case.parts.split() if " " in case.parts or case.parts == "cut" else case.parts))
+        self.stage.copy(box, *letters(case.parts))
         for path, content in case.files.items():
             place = box / path
             if callable(content):
@@ -326,6 +331,11 @@ class Attack:
         return self.answers[key]
 
 
+def without_locks(files):
+    """The lock of a run that was killed is nobody's any more, and may go."""
+    return {name: what for name, what in files.items() if not re.search(r"/\.[^/]+\.lock$", name)}
+
+
 def plain(out):
     """An answer without the time that it took."""
     return re.sub(r'\d+\.\d+ seconds|Done in \d+ seconds|"seconds": [-+.\de]+', "", out)
@@ -376,8 +386,9 @@ def main():
     with scratch_folder() as folder:
         start = time.perf_counter()
         prepare_to_fork()
-        stage = Stage(folder).need("w", "t", "cut", "s", "c", "b", *(["d"] if not args.only or re.search("demo|gallery|read",
-                                                                                                         args.only) else []))
+        stage = Stage(folder).need("w", "t")
+        if args.jobs > 1 and args.count > 1:        # else each part is made when it is needed
+            stage.need("cut", "s", "c", "b", *("d" if not args.only or re.search("demo|gallery|read", args.only) else ""))
         print(f"the stage is set, {time.perf_counter() - start:.0f} s", flush=True)
         attack = Attack(stage, args.seed, args.only, args.truly_every)
         if args.keep:

@@ -53,9 +53,9 @@ def jobs():
             Job(f"compare, {n}", ("compare", *several, "--out", "o", "--rates", "3", "--steps", "20", *workers), "w", "same",
                 weight=2),
             Job(f"demo, {n}", ("demo", "--quick", "--out", "o", "--plots", "p", *workers), "", "demo", weight=0.5),
-            Job(f"evaluate, {n}", ("evaluate", "w/lora.npz", "--documents", "300", *workers), "w"),
+            Job(f"evaluate, {n}", ("evaluate", "w/lora.npz", "--documents", "300", "--samples", "9", *workers), "w"),
             Job(f"sharpness, {n}", ("sharpness", "w/full.npz", "--top", "3", *workers), "w"),
-            Job(f"report, {n}", ("report", "r", "--grid", "3", "--documents", "9", *workers), "r", "same"),
+            Job(f"report, {n}", ("report", "r", "--grid", "3", "--documents", "9", "--samples", "3", *workers), "r", "same"),
             *(Job(f"surface {view}, {n}", ("surface", "r", "--view", view, *more, "--grid", "9", "--plots", "p", *workers), "r",
                   "same", weight=0.5) for view, *more in views)]
     return found + [
@@ -68,16 +68,25 @@ def jobs():
         Job("inspect", ("inspect", "w/pretrained.npz", "--method", "lora", "--batch", "200"), "w")]
 
 
-class Run:
-    """A command that has been started, in a session of its own; all that descends from it bears a mark."""
+MINILLM = (sys.executable, "-m", "minillm")
 
-    def __init__(self, argv, folder, terminal=False, **more):
+
+class Run:
+    """A command that has been started, in a session of its own; all that descends from it bears a mark.
+
+    program     what `argv` are the words of
+    without     variables that it shall not have; `more` are those that it shall
+    before      called in its process before it begins
+    """
+
+    def __init__(self, argv, folder, terminal=False, program=MINILLM, without=(), before=None, **more):
         self.mark, self.start = uuid.uuid4().hex, time.perf_counter()
         self.out, self.err = (open(Path(folder).parent / f"{self.mark}.{what}", "w+b") for what in ("out", "err"))  # noqa: SIM115
         self.terminal, far = pty.openpty() if terminal else (None, self.err)
         environment = os.environ | {MARK: self.mark, "PYTHONPATH": str(HERE / "tiny")} | more
-        self.process = subprocess.Popen([sys.executable, "-m", "minillm", *argv], cwd=folder, env=environment, stdout=self.out,
-                                        stderr=far, stdin=subprocess.DEVNULL, start_new_session=True)
+        environment = {name: value for name, value in environment.items() if name not in without}
+        self.process = subprocess.Popen([*program, *argv], cwd=folder, env=environment, stdout=self.out, stderr=far,
+                                        stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=before)
         if terminal:
             os.close(far)
 
@@ -153,8 +162,8 @@ def set_up(stage, outer, job):
     return box
 
 
-def finish(argv, box):
-    run = Run(argv, box)
+def finish(argv, box, **more):
+    run = Run(argv, box, **more)
     late = not run.wait(LONG)
     code, out, err, orphans = run.over()
     return ("hang" if late else code), out, err, orphans

@@ -20,8 +20,8 @@ SHORT = ["--steps", "3", "--documents", "8", "--batch", "4", "--workers", "1"]
 METHODS = ["full", "frozen", "adapter:bottleneck=2", "lora:rank=2", "ia3", "dora:rank=1", "head", "prefix:tokens=2",
            "prompt:tokens=2"]
 COMPARE = ["compare", "--base", "w/pretrained.npz", "--methods", "full", "lora:rank=2", "--seeds", "1", "--rates", "1", "--steps",
-           "2",
-           "--batch", "2", "--documents", "4", "--test-documents", "2", "--no-scratch", "--workers", "1", "--out", "c"]
+           "2", "--batch", "2", "--documents", "4", "--test-documents", "2", "--samples", "1", "--no-scratch", "--workers", "1",
+           "--out", "c"]
 DEMO = ["demo", "--quick", "--out", "d", "--plots", "p", "--workers", "1"]
 
 WORDS = "the quick brown fox jumps over the lazy dog and runs home "
@@ -70,6 +70,7 @@ class Stage:
     def copy(self, box, *parts):
         """Put copies of some parts into a folder."""
         for part in parts:
+            self.need(part)
             shutil.copytree(self.folder / part, Path(box) / part, symlinks=True)
 
     def make_w(self, methods=METHODS):
@@ -111,7 +112,7 @@ class Stage:
         shutil.copytree(self.folder / "r", self.folder / "s")
         self.run("surface", "s", "--grid", "3", "--plots", "p", "--workers", "1")
         self.run("surface", "s", "--view", "line", "--models", "pretrained", "full", "--plots", "p", "--workers", "1")
-        self.run("report", "s", "--grid", "3", "--documents", "2", "--workers", "1", "--out", "p/report.html")
+        self.run("report", "s", "--grid", "3", "--documents", "2", "--samples", "1", "--workers", "1", "--out", "p/report.html")
 
     def make_c(self):
         self.need("w")

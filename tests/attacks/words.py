@@ -14,11 +14,11 @@ WORKS = {
     "inspect": ["w/pretrained.npz", "--method", "lora:rank=2", "--workers", "1"],
     "merge": ["w/lora.npz", "--out", "o/merged.npz"],
     "compare": COMPARE[1:],
-    "evaluate": ["w/lora.npz", "--documents", "2", "--workers", "1"],
+    "evaluate": ["w/lora.npz", "--documents", "2", "--samples", "1", "--workers", "1"],
     "generate": ["w/lora.npz", "--tokens", "3", "--workers", "1"],
     "surface": ["s", "--view", "line", "--models", "pretrained", "full", "--plots", "p", "--workers", "1"],
     "sharpness": ["w/full.npz", "--top", "1", "--workers", "1"],
-    "report": ["s", "--grid", "3", "--documents", "2", "--workers", "1"],
+    "report": ["s", "--grid", "3", "--documents", "2", "--samples", "1", "--workers", "1"],
     "lesson": ["1", "--workbook", "b"],
     "check": ["1", "b/ex01_squared_error.py", "--workbook", "b"],
     "hint": ["1", "--workbook", "b"],
@@ -33,20 +33,20 @@ PARTS = {"compare": "wc", "surface": "ws", "report": "s", "lesson": "b", "check"
 SLOW = ("gradcheck", "demo", "bench")            # some seconds where they work: tried less often
 
 NUMBERS = ("seed", "workers", "layers", "heads", "width", "context", "batch", "accumulate", "steps", "save-every", "lr",
-           "documents", "seeds", "rates", "test-documents", "grid", "top", "tokens", "temperature", "top-k", "top-p", "count",
-           "level", "seconds")
+           "documents", "seeds", "rates", "test-documents", "samples", "grid", "top", "tokens", "temperature", "top-k", "top-p",
+           "count", "level", "seconds")
 OPTIONS = {
     "pretrain": "seed workers layers heads width context text batch accumulate steps save-every optimizer lr out",
     "finetune": "seed workers base method remedy task documents text pairs batch accumulate steps save-every optimizer lr out "
                 "name",
     "inspect": "base method batch context optimizer workers checkpoint",
     "merge": "base out checkpoint",
-    "compare": "workers base methods remedies task documents text pairs seeds rates steps batch test-documents out",
-    "evaluate": "workers base documents task text pairs checkpoint",
+    "compare": "workers base methods remedies task documents text pairs seeds rates steps batch test-documents samples out",
+    "evaluate": "workers base documents samples task text pairs checkpoint",
     "generate": "seed workers base prompt tokens temperature top-k top-p count checkpoint",
     "surface": "seed workers view models grid plots folder",
     "sharpness": "seed workers base top checkpoint",
-    "report": "seed workers models out documents grid folder",
+    "report": "seed workers models out documents samples grid folder",
     "lesson": "seed workbook which",
     "check": "seed workbook which file",
     "hint": "level workbook which",

@@ -93,13 +93,14 @@ MISTAKES = (
 
 def check(attempt):
     cases = [([5.0, 3.0, 4.0, 2.0, 2.5, 2.2, 1.0], 2), ([1.0, 2.0], 1), ([2.0], 3), ([3.0, 2.0, 1.0], 1),
-             ([1.0, 1.0, 1.0, 1.0], 2), ([4.0, 3.0, 3.5, 2.0, 2.5, 1.0, 1.5, 0.5], 2)]
+             ([1.0, 1.0, 1.0, 1.0], 2), ([4.0, 3.0, 3.5, 2.0, 2.5, 1.0, 1.5, 0.5], 2),
+             ([1e6, 5e5, 7e5, 6e5], 2), ([3 - 1e-9 * n for n in range(6)], 2)]
     cases += [([float(loss) for loss in attempt.rng.integers(0, 9, attempt.rng.integers(4, 15))],
                int(attempt.rng.integers(1, 5))) for _ in range(40)]
     told, suspected = "", MISTAKES                      # a mistake is named only if it explains the results of all cases
     for losses, patience in cases:
         try:
-            found = attempt.call("early_stopping", list(losses), patience, returns="best stop")
+            found = attempt.call("early_stopping", list(losses), patience, returns="best stop", like=(0, 0))
         except Wrong:
             if told:
                 break

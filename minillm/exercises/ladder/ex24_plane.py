@@ -45,7 +45,7 @@ def check(attempt):
         ways[1] += rng.choice([-1, 1]) * rng.uniform(0.5, 1.5) * ways[0]
         F, A = P + 3 * ways[0], P + ways[1]
         right, mistakes = spanned(P, F, A)
-        found = attempt.call("directions", P, F, A, returns="u v")
+        found = attempt.call("directions", P, F, A, returns="u v", like=(P, P))
         attempt.compare("directions", (P, F, A), found, right, mistakes)
         u, v = right["u"], right["v"]
         points = {"at theta = P": P.copy(), "at theta = F": F, "at theta = A": A,
@@ -94,7 +94,7 @@ def hold(attempt, args, note):
     error = 0.0 if error < EXACT else error
     right = {"a": a, "b": b, "error": error}
     room = {"a": ROUNDING * (length + 1), "b": ROUNDING * (length + 1), "error": 0.0 if error else EXACT}
-    found = attempt.call("coordinates", *args, returns="a b error")
+    found = attempt.call("coordinates", *args, returns="a b error", like=(0.0, 0.0, 0.0))
     found = [right[name] if np.ndim(value) == 0 and abs(value - right[name]) <= room[name] else value
              for name, value in zip(right, found)]
     mistakes = {

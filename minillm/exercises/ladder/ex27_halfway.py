@@ -38,7 +38,21 @@ def check(attempt):
         check_interpolate(attempt, before, after, (0.25, 0.0, 1.0, float(attempt.rng.random()), 1.5)[trial])
     for dent in (0, 0, 0, 0, 1, 1):
         check_bowl(attempt, dent)
+    check_stairs(attempt)
     check_network(attempt)
+
+
+def check_stairs(attempt):
+    """An excess that falls in steps: there is exactly as much learned as is asked for; or nothing before the end of the way."""
+    before, after = ({"in": attempt.rng.normal(size=(2, 3)), "b": attempt.rng.normal(size=3)} for _ in range(2))
+    way = after["b"][0] - before["b"][0]
+    for stairs, note in ((((0.475, 0.5), (0.775, 1.0)), "where the share is met exactly"),
+                         (((0.975, 1.0),), "where all is learned at the very end")):
+        def excess(weights, stairs=stairs):
+            t = (weights["b"][0] - before["b"][0]) / way
+            return 2.0 - max([0.0, *(learned for place, learned in stairs if t > place)])
+
+        check_halfway(attempt, before, after, excess, 0.5, note)
 
 
 def between(before, after, t):
@@ -97,8 +111,9 @@ def check_halfway(attempt, before, after, excess, share, note):
 
     e, learned = measured(before, after, excess)
     t = first(learned >= share)
+    mistakes = {"the share itself is enough: >=, not >": first(learned > share)} | likely(e, learned, share)
     attempt.check("halfway", (before, after, asked, share), {"t": t}, {
-        sentence: {"t": wrong} for sentence, wrong in likely(e, learned, share).items() if wrong is not None}, note)
+        sentence: {"t": wrong} for sentence, wrong in mistakes.items() if wrong is not None}, note)
     return t
 
 

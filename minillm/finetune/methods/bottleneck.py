@@ -9,7 +9,7 @@ import numpy as np
 from ...nn import GELU, Linear, Module, backward_chain, forward_chain
 from ...nn.module import NO_BACKWARD
 from ..insert import Inserted
-from ..recipe import Insertion, at_least_one, one_of
+from ..recipe import LARGEST, Insertion, at_least_one, one_of
 
 SUBLAYERS = ("attn", "mlp")      # of a block: where an adapter can go
 
@@ -151,6 +151,10 @@ class BottleneckAdapter(Insertion):
     method: ClassVar[str] = "adapter"
     nonzero: ClassVar[tuple] = ("scale",)      # if it is typed: 0 stands for the usual one
     lr: ClassVar[float] = 5e-3
+
+    def adds(self, config):
+        m, C = min(self.bottleneck, LARGEST), config.n_embd
+        return self.count_chosen(config) * len(set(self.places) & set(SUBLAYERS)) * (2 * C * m + m + C)
 
     def build(self, model, rng):
         at_least_one("bottleneck", self.bottleneck)

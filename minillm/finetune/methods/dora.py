@@ -136,3 +136,6 @@ class DoRA(LoRA):
 
     method: ClassVar[str] = "dora"
     linear: ClassVar[type] = DoRALinear
+
+    def adds(self, config):
+        return super().adds(config) + self.count_chosen(config) * sum(n_out * config.n_embd for _, n_out in self.shapes())

@@ -68,6 +68,9 @@ class Head(Recipe):
     method: ClassVar[str] = "head"
     lr: ClassVar[float] = 4e-3
 
+    def adds(self, config):
+        return config.vocab_size * config.n_embd
+
     def apply(self, model, rng=None):
         slot = slot_at(model, "wte")
         model.trainable = False

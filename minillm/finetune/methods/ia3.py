@@ -124,6 +124,10 @@ class IA3(Insertion):
     method: ClassVar[str] = "ia3"
     lr: ClassVar[float] = 0.48
 
+    def adds(self, config):
+        widths = {"k": config.n_embd, "v": config.n_embd, "mlp": 4 * config.n_embd}
+        return self.count_chosen(config) * sum(widths.get(target, 0) for target in set(self.targets))
+
     def build(self, model, rng):
         for target in self.targets or ("",):
             one_of("target", target, ("k", "v", "mlp"))

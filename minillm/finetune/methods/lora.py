@@ -146,6 +146,14 @@ class LoRA(Insertion):
     lr: ClassVar[float] = 5e-3
     linear: ClassVar[type] = LoRALinear
 
+    def adds(self, config):
+        r, C = min(self.rank, config.n_embd), config.n_embd
+        return self.count_chosen(config) * sum(r * (n_in + n_out) * C for n_in, n_out in self.shapes())
+
+    def shapes(self):
+        """(in, out) of the matrix of each target, in multiples of the width."""
+        return [{"fc": (1, 4), "proj": (4, 1)}.get(target, (1, 1)) for target in dict.fromkeys(self.targets) if target in TARGETS]
+
     def build(self, model, rng):
         at_least_one("rank", self.rank)
         if self.alpha == 0:

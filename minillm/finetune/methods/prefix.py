@@ -177,6 +177,10 @@ class PrefixTuning(Insertion):
     method: ClassVar[str] = "prefix"
     lr: ClassVar[float] = 0.2
 
+    def adds(self, config):
+        n = min(self.tokens, config.context)
+        return self.count_chosen(config) * (2 * n * config.n_embd + (config.n_head if self.gate else 0))
+
     def build(self, model, rng):
         at_least_one("number of tokens", self.tokens)
         if self.tokens > model.config.context:

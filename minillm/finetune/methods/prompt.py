@@ -118,6 +118,9 @@ class PromptTuning(Recipe):
     method: ClassVar[str] = "prompt"
     lr: ClassVar[float] = 0.96
 
+    def adds(self, config):
+        return min(self.tokens, LONGEST * config.context) * config.n_embd
+
     def apply(self, model, rng=None):
         rng = rng or np.random.default_rng(0)
         at_least_one("number of tokens", self.tokens)

@@ -8,7 +8,7 @@ from functools import partial
 
 def shorten_demo(demo):
     demo.QUICK = demo.Plan(layers=1, heads=2, width=8, batch=4, pretraining_steps=12, documents=8, finetuning_batch=4,
-                           finetuning_steps=6, bottleneck=2, test_documents=2, grid=3)
+                           finetuning_steps=6, bottleneck=2, test_documents=2, samples=1, grid=3)
 
 
 def shorten_films(draw):
