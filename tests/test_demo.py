@@ -317,16 +317,17 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_any_work(folder, bl
 # ---- the gallery of a finished demo
 
 def test_the_gallery_draws_everything_and_trains_what_is_missing_once(told, tmp_path, monkeypatch):
+    out = shutil.copytree(told.out, tmp_path / "out")      # other tests say what is in the original
     with contextlib.redirect_stdout(io.StringIO()):
-        pictures = gallery(told.out, tmp_path, grid=3)
+        pictures = gallery(out, tmp_path, grid=3)
     assert len(pictures) == 13 and all(path.stat().st_size > 5_000 for path in pictures)
-    trained = {path: path.stat().st_mtime_ns for path in told.out.rglob("*.npz")}
-    assert {told.out / "lora.npz", *(told.out / "fan" / f"lr-{rate:g}.npz" for rate in RATES)} <= trained.keys()
+    trained = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
+    assert {out / "lora.npz", *(out / "fan" / f"lr-{rate:g}.npz" for rate in RATES)} <= trained.keys()
     drawn = []
     for name in draw.__all__:
         monkeypatch.setattr(draw, name, lambda *args, **options: drawn.append(args[-1]))
-    assert gallery(told.out, tmp_path, grid=3, seed=3, workers=1) == drawn == pictures
-    assert {path: path.stat().st_mtime_ns for path in told.out.rglob("*.npz")} == trained
+    assert gallery(out, tmp_path, grid=3, seed=3, workers=1) == drawn == pictures
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")} == trained
 
 
 def test_a_gallery_makes_its_own_models_again_and_leaves_others(told, tmp_path, monkeypatch):

@@ -120,7 +120,7 @@ class Proxy:
             try:
                 caller, _ = self.server.accept()
                 with caller:
-                    caller.settimeout(2)
+                    caller.settimeout(10)
                     self.asked.append(caller.recv(2000).split(b"\r\n")[0].decode("latin-1"))
             except TimeoutError:
                 continue
@@ -142,7 +142,7 @@ def browse(page, folder, width=1280):
     with proxy.server:
         run = subprocess.run([BROWSER, *QUIET, f"--proxy-server={proxy.address}", f"--user-data-dir={folder / 'profile'}",
                               f"--window-size={width},1000", "--enable-logging=stderr", opened.as_uri()],
-                             capture_output=True, text=True, encoding="utf-8", timeout=60)
+                             capture_output=True, text=True, encoding="utf-8", timeout=300)
     result = re.search(r'<pre id="result">(.*?)</pre>', run.stdout, re.DOTALL)
     assert result, run.stderr[-2000:]
     return json.loads(html.unescape(result[1])), [line for line in run.stderr.splitlines() if "CONSOLE" in line], proxy.asked

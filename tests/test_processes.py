@@ -119,7 +119,7 @@ time.sleep(60)
     assert len(pids) == 2 and all(map(alive, pids))
     process.send_signal(how)
     process.wait()
-    until = time.monotonic() + 5
+    until = time.monotonic() + 120
     while any(map(running, pids)) and time.monotonic() < until:
         time.sleep(0.01)
     assert not any(map(running, pids))
@@ -267,16 +267,18 @@ def test_a_map_that_is_interrupted_leaves_nobody_behind():
     def cut(result):
         raise KeyboardInterrupt
 
+    before = set(multiprocessing.active_children())      # of other tests, not yet collected
     with pytest.raises(KeyboardInterrupt):
         parallel_map(lambda i: i, range(100), 3, cut)
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= before
 
 
 @forks_only
 def test_a_worker_of_a_map_that_dies_is_told():
+    before = set(multiprocessing.active_children())
     with pytest.raises(processes.WorkerEnded, match="too little memory"):
         parallel_map(lambda i: os.kill(os.getpid(), signal.SIGKILL), range(4), 2)
-    assert not multiprocessing.active_children()
+    assert set(multiprocessing.active_children()) <= before
 
 
 @forks_only

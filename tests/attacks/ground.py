@@ -23,7 +23,8 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-SECONDS = 10                # that a command may take to refuse
+SECONDS = 10                # of a core, that a command may take to refuse
+BUSY = 12                   # times as long it may take on a busy machine
 MEMORY = 2**30              # bytes that it may take for that
 CAGE = 5 * 2**30            # more than this it does not get, for the sake of the machine
 MARK = "MINILLM_ATTACK"     # a variable of the environment by which all that descends from a command is found again
@@ -63,13 +64,14 @@ def forked(argv, folder, seconds=SECONDS, before=None):
     pid = os.fork()
     if not pid:
         live_as_command(argv, folder, out, err, seconds, before)
-    late = not ends(pid, seconds)
+    late = not ends(pid, BUSY * seconds)
     taken = time.perf_counter() - start
     if late:
         os.killpg(pid, signal.SIGKILL)
     _, status, usage = os.wait4(pid, 0)
-    left = still_there(pid)
-    return Result(os.waitstatus_to_exitcode(status), text_of(out), text_of(err), taken, usage.ru_maxrss * 1024, late, left)
+    code = os.waitstatus_to_exitcode(status)
+    return Result(code, text_of(out), text_of(err), taken, usage.ru_maxrss * 1024, late or code == -signal.SIGXCPU,
+                  still_there(pid))
 
 
 def live_as_command(argv, folder, out, err, seconds, before):
@@ -84,7 +86,7 @@ def live_as_command(argv, folder, out, err, seconds, before):
         resource.setrlimit(resource.RLIMIT_AS, (CAGE, CAGE))
         resource.setrlimit(resource.RLIMIT_FSIZE, (CAGE, CAGE))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds) + 20,) * 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 20))
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if before:
             before()
@@ -127,7 +129,7 @@ def ends(pid, seconds):
         os.close(fd)
 
 
-def still_there(session, patience=1.5):
+def still_there(session, patience=15):
     """How many processes of a session live on; they are ended. The kernel has a moment to end those that are told to."""
     until = time.perf_counter() + patience
     while living := session_members(session):
