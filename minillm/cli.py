@@ -21,6 +21,7 @@ from .finetune.store import load
 from .options import parser
 from .phases import OPTIMIZERS, finetune, pretrain, unfinished
 from .processes import parallel_map
+from .runtime import imported
 from .surface.sharpness import Curvature, extremes
 from .surface.space import Probe
 from .surface.views import learned_from, line, surface
@@ -41,6 +42,7 @@ def main(argv=None):
     args = parser(RUNS).parse_args(argv)
     args.given = {word.split("=")[0].lstrip("-").replace("-", "_") for word in argv if word.startswith("--")}
     try:
+        imported()
         sys.exit(args.run(args) or 0)
     except Interrupted as stop:
         print(f"\nminillm: {stop}. Saved in {stop.saved}; the same command with --resume goes on from there.", file=sys.stderr)

@@ -86,23 +86,26 @@ def memory():
         return sys.maxsize
 
 
-def end_in_one_line():
-    """For the command `minillm`, not for a program that imports it: Ctrl-C is told in a line, even while it is importing."""
+def end_at_ctrl_c():
+    """Of the command `minillm`, not of a program that imports it: while it is importing there is nothing to save."""
     name = os.path.basename(sys.argv[0]) if sys.argv else ""
-    if not (name in ("minillm", "minillm.exe") or name == "-m" and "minillm" in sys.orig_argv):
-        return
-
-    def hook(kind, error, trace):
-        if not issubclass(kind, KeyboardInterrupt):
-            sys.__excepthook__(kind, error, trace)
-            return
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("\nminillm: interrupted.", file=sys.stderr, flush=True)
-        sys.exit(130)
-
-    sys.excepthook = hook
+    command = name in ("minillm", "minillm.exe") or name == "-m" and "minillm" in sys.orig_argv
+    if command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, leave)
 
 
-end_in_one_line()
+def leave(signum, frame):
+    """At once: NumPy, whose import is interrupted, would take that for a fault of its own."""
+    os.write(2, b"\nminillm: interrupted.\n")
+    os._exit(130)
+
+
+def imported():
+    """From here on Ctrl-C is a KeyboardInterrupt, as usual."""
+    if signal.getsignal(signal.SIGINT) is leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+end_at_ctrl_c()
 use_one_blas_thread()
 keep_freed_memory()

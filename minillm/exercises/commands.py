@@ -24,12 +24,14 @@ PATIENCE = 10       # seconds for a lesson to end after Ctrl-C
 
 @contextmanager
 def terminal():
-    """What may happen at a terminal. A character that it lacks is written as its number. Ctrl-C interrupts once; all is being
-    ended then, and who presses it again changes nothing."""
+    """What may happen where the output goes. A character that it lacks is written as its number. That nobody reads it any more is
+    noticed inside. Ctrl-C interrupts once; all is being ended then, and who presses it again changes nothing.
+    """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield                                           # signals are the main thread's business, and not that of `minillm ... &`
+        flush()
         return
 
     def once(signum, frame):
@@ -39,9 +41,15 @@ def terminal():
     before = signal.signal(signal.SIGINT, once)
     try:
         yield
+        flush()
     finally:
         if signal.getsignal(signal.SIGINT) is once:
             signal.signal(signal.SIGINT, before)
+
+
+def flush():
+    """Also where standard output is closed, and there is none."""
+    print(end="", flush=True)
 
 
 def lesson(args):
@@ -168,7 +176,7 @@ def check_once(exercise, path, workbook, seed):
         print(paragraphs(exercise.module.EXPLANATION), end="\n\n")
     else:
         print(f"Not yet: {exercise}.\n\n{verdict.reason}\n")
-    sys.stdout.flush()
+    flush()
     workbook.tried(exercise, verdict.passed)            # now that it is told, even if the disk is full
     if verdict.passed:
         following = workbook.next()
@@ -194,7 +202,7 @@ def watch(exercise, path, workbook, seed):
                 found = check_once(exercise, path, workbook, seed)
                 if found[0] == 0:
                     return found
-                sys.stdout.flush()
+                flush()
             there = at_rest(path)
     except KeyboardInterrupt:
         print("\nNo longer watching.")
