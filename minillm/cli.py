@@ -366,9 +366,8 @@ def run_progress(args):
 
 
 def learned(args, command):
-    with learner.terminal():
-        code, result = command(args)
-        answer(args, result)
+    code, result = command(args)
+    answer(args, result)
     return code
 
 

@@ -84,7 +84,7 @@ def while_starting():
     """If this process is the command `minillm`, and not another program that uses the package: until the command listens, Ctrl-C
     ends it with a sentence. Nothing has been done yet that could be lost."""
     name = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else ""
-    starting = name.removesuffix(".exe") in ("minillm", "-m")      # "-m" stands there while Python looks for the module to run
+    starting = name.removesuffix(".exe") in ("minillm", "-m")      # "-m": while Python looks for the module that it is to run
     if not starting or not can_listen() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return
 

@@ -15,7 +15,6 @@ was, so what is started from here, or loads a BLAS of its own, is not touched. E
 
 import ctypes
 import os
-import signal
 import sys
 
 BLAS_THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -95,23 +94,5 @@ def memory():
         return sys.maxsize
 
 
-def end_in_one_line():
-    """For the command `minillm`, not for a program that imports it: Ctrl-C is told in a line, even while it is importing."""
-    name = os.path.basename(sys.argv[0]) if sys.argv else ""
-    if not (name in ("minillm", "minillm.exe") or name == "-m" and "minillm" in sys.orig_argv):
-        return
-
-    def hook(kind, error, trace):
-        if not issubclass(kind, KeyboardInterrupt):
-            sys.__excepthook__(kind, error, trace)
-            return
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("\nminillm: interrupted.", file=sys.stderr, flush=True)
-        sys.exit(130)
-
-    sys.excepthook = hook
-
-
-end_in_one_line()
 use_one_blas_thread()
 keep_freed_memory()

@@ -181,6 +181,16 @@ def test_what_is_printed_may_be_in_any_alphabet(folder):
     assert found.passed and "x → ∞ \\ud800" in found.printed
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "| true"])
+def test_a_check_needs_no_standard_streams(closed, folder):
+    (folder / FIRST.file).write_text(RIGHT)
+    command = f"'{sys.executable}' -m minillm check 1 {FIRST.file} {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert (folder / "workbook" / "progress.json").exists() or closed == "| true"
+    assert done.stdout.startswith("Right") or ">&-" in closed.split() or closed == "| true"
+
+
 # Ctrl-C.
 
 def interrupted(command, group=True, times=1, **options):
@@ -217,9 +227,10 @@ def test_other_errors_of_a_lesson_are_traced_back():
 
 RUN = """import sys
 from minillm.exercises import commands
+from minillm.interrupts import listening
 commands.PATIENCE = 10
 try:
-    with commands.terminal():
+    with listening():
         sys.exit(commands.run([sys.executable, "-c", {!r}]))
 except KeyboardInterrupt:
     print("Interrupted, says minillm.", file=sys.stderr)
@@ -261,10 +272,10 @@ def test_ctrl_c_pressed_twice_ends_a_check_in_one_line(folder):
 
 
 def test_ctrl_c_while_minillm_is_importing_is_told_in_one_line():
-    code = ("import sys, importlib.abc\nsys.argv[0] = 'minillm'\n"
+    code = ("import os, signal, sys, importlib.abc\nsys.argv[0] = 'minillm'\n"
             "class Interrupt(importlib.abc.MetaPathFinder):\n"
             "    def find_spec(self, name, *_):\n"
-            "        if name == 'minillm.nn':\n            raise KeyboardInterrupt\n"
+            "        if name == 'minillm.nn':\n            os.kill(os.getpid(), signal.SIGINT)\n"
             "sys.meta_path.insert(0, Interrupt())\nimport minillm")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 130 and done.stderr.strip() == "minillm: interrupted."

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,26 +21,9 @@ LOOKS = 10          # until they are taken as they are
 PATIENCE = 10       # seconds for a lesson to end after Ctrl-C
 
 
-@contextmanager
-def terminal():
-    """What may happen at a terminal. A character that it lacks is written as its number. Ctrl-C interrupts once; all is being
-    ended then, and who presses it again changes nothing."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield                                           # signals are the main thread's business, and not that of `minillm ... &`
-        return
-
-    def once(signum, frame):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, once)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGINT) is once:
-            signal.signal(signal.SIGINT, before)
+def flush():
+    """Also where standard output is closed, and there is none."""
+    print(end="", flush=True)
 
 
 def lesson(args):
@@ -168,7 +150,7 @@ def check_once(exercise, path, workbook, seed):
         print(paragraphs(exercise.module.EXPLANATION), end="\n\n")
     else:
         print(f"Not yet: {exercise}.\n\n{verdict.reason}\n")
-    sys.stdout.flush()
+    flush()
     workbook.tried(exercise, verdict.passed)            # now that it is told, even if the disk is full
     if verdict.passed:
         following = workbook.next()
@@ -194,7 +176,7 @@ def watch(exercise, path, workbook, seed):
                 found = check_once(exercise, path, workbook, seed)
                 if found[0] == 0:
                     return found
-                sys.stdout.flush()
+                flush()
             there = at_rest(path)
     except KeyboardInterrupt:
         print("\nNo longer watching.")
