@@ -267,7 +267,7 @@ def test_a_solved_exercise_stays_solved(folder):
     (["check", 1], ["is not there", "minillm lesson 1 --start"]),
     (["check", 1, "nowhere.py"], ["nowhere.py is not there"]),
     (["check", 1, "."], ["a folder"]),
-    (["check", 1, ""], ["a folder"]),
+    (["check", 1, ""], ["file or folder"]),
     (["check", 1, "/dev/null"], ["a device"]),
     (["check", 1, "n" * 300], ["File name too long"]),
     (["check", "no\nsuch\x1b"], ["no exercise 'no\\nsuch\\x1b'"]),
