@@ -65,6 +65,16 @@ BAD = {
     "nothing": (body("e = x @ w"), ["returns nothing", "return loss, dw, db"], 2),
     "too few": (body("return 0.0, x[0]"), ["must return 3 things", "returns 2"], 2),
     "a text": (body("return 'a', w, b"), ["an array as loss", "a str"], 2),
+    "a dictionary": (body("return {'loss': 0}"), ["must return 3 things", "returns a dict"], 2),
+    "a generator": (body("yield 1"), ["must return 3 things", "returns a generator"], 2),
+    "KeyboardInterrupt": (body("raise KeyboardInterrupt"), ["line 3", "for Ctrl-C alone"], 3),
+    "no words": ("class E(Exception):\n    def __str__(self): return 1 / 0\nraise E\n", ["line 3", "raise E"], 3),
+    "its own SyntaxError": ("raise SyntaxError('mine')\n", ["line 1", "SyntaxError: mine"], 1),
+    "very long": (body("raise ValueError('x' * 10 ** 6)"), ["line 3", "xxx ..."], 3),
+    "an object": ("class A:\n    def __call__(self, *args): return 0, 0, 0\n    @property\n    def __signature__(self): 1 / 0\n"
+                  "squared_error = A()\n", ["line 4", "ZeroDivisionError", "looked at"], 4),
+    "no more a function": (RIGHT + "squared_error = 3\n", ["no function", "but an int"], None),
+    "no import": (RIGHT.replace("import numpy as np", ""), ["line 5", "import numpy as np?"], 5),
     "damage": (RIGHT.replace("    e = ", "    x -= 1\n    e = "), ["changed its input x", "line 4", "x -= 1"], 4),
     "damage by index": (RIGHT.replace("    e = ", "    w[0] = 0\n    e = "), ["changed its input w", "line 4"], 4),
     "NaN": (RIGHT.replace("np.mean(e ** 2)", "np.log(-1.0 * np.mean(e ** 2))"), ["loss is nan", "logarithm"], None),
@@ -156,7 +166,7 @@ def test_a_file_may_have_any_ending(folder):
 def judged(source, folder, **options):
     path = folder / FIRST.file
     path.write_text(source, encoding="utf-8")
-    return judge(FIRST, path, 1, **options)
+    return judge(FIRST, path, 1, passing=300, **options)
 
 
 @pytest.mark.parametrize("line", ["while True: pass", "while True: np.ones((500, 500)) @ np.ones((500, 500))"])
@@ -191,6 +201,20 @@ def test_a_fault_of_the_check_is_not_blamed_on_the_learner(folder, monkeypatch):
     monkeypatch.setattr(judging, "BEGIN", judging.BEGIN.replace(
         "main(", "import minillm.exercises.ladder.ex01_squared_error as ex; ex.check = lambda attempt: 1 / 0; main(", 1))
     assert "fault of minillm and not yours: ZeroDivisionError" in judged(RIGHT, folder).reason
+
+
+@pytest.mark.parametrize("line, told", [
+    ("import builtins; builtins.len = lambda x: 1 / 0", "builtins.len"),
+    ("import builtins; builtins.isinstance = None", "builtins.isinstance"),
+    ("import sys; sys.setrecursionlimit(60)", "recursion limit"), ("import sys; sys.meta_path.clear()", "sys.meta_path")])
+def test_who_breaks_python_itself_is_told(line, told, folder):
+    found = judged(RIGHT + line + "\n", folder)
+    assert not found.passed and told in found.reason and "fault of minillm" not in found.reason
+
+
+def test_a_file_that_deletes_itself_is_told_all_the_same(folder):
+    found = judged("import os\nos.remove(__file__)\n1 / 0\n", folder)
+    assert found.line == 3 and "    1 / 0" in found.reason
 
 
 def test_the_learners_own_function_is_called_and_no_other(folder):
@@ -334,7 +358,7 @@ def test_watching_ends_with_ctrl_c(folder):
     while "Again with" not in watching.stdout.readline():
         pass
     watching.send_signal(signal.SIGINT)
-    out, err = watching.communicate(timeout=20)
+    out, err = watching.communicate(timeout=60)
     assert watching.returncode == 1 and "No longer watching" in out and not err
 
 

@@ -204,7 +204,7 @@ class Attempt:
         line = getattr(getattr(self.get(name), "__code__", None), "co_firstlineno", None)
         if result is None:
             raise Wrong(f"{name} returns nothing; it must end with `return {', '.join(returns)}`.", line=line)
-        n = len(result) if isinstance(result, (tuple, list)) else 1
+        n = len(result) if isinstance(result, (tuple, list)) else article(type(result).__name__)
         if len(returns) > 1 and n != len(returns):
             raise Wrong(f"{name} must return {len(returns)} things, ({', '.join(returns)}); yours returns {n}.", line=line)
         results = list(result) if len(returns) > 1 else [result]

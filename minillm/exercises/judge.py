@@ -1,5 +1,6 @@
 """A check in a process of its own: a learner's file may run for ever, print without end or take the whole process down."""
 
+import builtins
 import faulthandler
 import json
 import os
@@ -25,6 +26,7 @@ PRINTED = 4000      # characters of what the learner's code prints; the rest is 
 WAITING = 6         # times the seconds that a check may take are granted to one that waits or sleeps, or to a busy machine
 GRACE = 30          # seconds more, after which the process is ended from outside
 WIDE = 500          # characters of a line that is told
+BUILTINS, FINDERS, DEEP = dict(vars(builtins)), {name: [*vars(sys)[name]] for name in ("meta_path", "path_hooks")}, 1000
 PACKAGE = Path(__file__).resolve().parents[1] / "__init__.py"
 
 # What the process runs first. It takes this minillm, and imports nothing from the folder one is in, which may be the learner's.
@@ -75,23 +77,25 @@ def cut(reason):
 
 # Here: start the process, and understand how it ended.
 
-def judge(exercise, path, seed, seconds=None):
+def judge(exercise, path, seed, seconds=None, passing=None):
     """The same in a child, without a keyboard, with limits on what it takes, and with what it prints kept apart.
 
-    seconds     of computing. How many pass until then depends on what else the machine does, and does not count
+    seconds     of computing
+    passing     seconds that may pass; many more, for what else the machine does is not the learner's affair
     """
     seconds = seconds or exercise.seconds
+    passing = passing or WAITING * seconds
     with scratch() as printed, scratch() as told, second_screen() as screen:
-        arguments = exercise.number, Path(path).absolute(), seed, seconds, *screen
+        arguments = exercise.number, Path(path).absolute(), seed, seconds, passing, *screen
         child = subprocess.Popen([sys.executable, "-c", BEGIN, str(PACKAGE), *map(str, arguments)], stdin=subprocess.PIPE,
                                  stdout=printed, stderr=told, start_new_session=True, pass_fds=screen)
         try:
             with suppress(subprocess.TimeoutExpired):
-                child.wait(WAITING * seconds + 2 * GRACE)
+                child.wait(passing + 2 * GRACE)
         finally:
             end(child)
         said, heard = (content(file) for file in (printed, told))
-        return understood(heard, said[:PRINTED + 200], child.returncode, path, seconds)
+        return understood(heard, said[:PRINTED + 200], child.returncode, path, seconds, passing)
 
 
 def end(child):
@@ -130,7 +134,7 @@ def second_screen():
             os.close(screen)
 
 
-def understood(heard, said, code, path, seconds):
+def understood(heard, said, code, path, seconds, passing):
     """A verdict from what the child has told: its own, or where it stood when it was stopped, or nothing."""
     verdicts = [line for line in heard.split("\n") if line.startswith('{"passed"')]
     if verdicts:
@@ -141,7 +145,7 @@ def understood(heard, said, code, path, seconds):
         told = (f"Still running after {seconds:g} seconds{where}Is there a loop that does not end? A loop over all numbers of an "
                 "array is slow, too: let NumPy work on whole arrays.")
     elif heard.startswith("Timeout"):
-        told = (f"Not done after {WAITING * seconds:g} seconds, most of which it did not compute{where}"
+        told = (f"Not done after {passing:g} seconds, most of which it did not compute{where}"
                 "Does it sleep, or wait for something that does not come?")
     elif "Traceback (most recent call last)" in heard:
         return fault(heard.strip().split("\n")[-1])
@@ -155,7 +159,7 @@ def place_in(trace, path):
     """(file name, line number, text) of the innermost line in the learner's folder, from what faulthandler wrote; or None."""
     for file, line in re.findall(r'File "(.+?)", line (\d+)', trace):
         if lies_in(file, folder_of(path)):
-            with suppress(OSError):
+            with suppress(OSError):                     # it may be gone by now
                 lines = Path(file).read_text(encoding="utf-8", errors="replace").split("\n")
                 return Path(file).name, int(line), lines[int(line) - 1].strip() if int(line) <= len(lines) else ""
     return None
@@ -167,12 +171,12 @@ def fault(error):
 
 # There: what the process does.
 
-def main(number, path, seed, seconds, screen=None):
+def main(number, path, seed, seconds, passing, screen=None):
     """Never returns. Whatever is imported, or has to be, is so before the time of the learner begins."""
     told = os.fdopen(os.dup(2), "w", encoding="utf-8")      # from here on, only this is standard error as it was
     os.dup2(1, 2)
     screen = os.fdopen(int(screen), "w") if screen else None
-    exercise, seconds = exercise_of(number), float(seconds)
+    exercise, seconds, passing = exercise_of(number), float(seconds), float(passing)
     _ = exercise.module
 
     def tell(verdict):
@@ -180,39 +184,54 @@ def main(number, path, seed, seconds, screen=None):
         told.flush()
 
     def work():
-        check(exercise, path, int(seed), seconds, told, tell, screen)
+        tell_place_after(seconds, passing, told)
+        warden.limit(seconds)
+        check(exercise, path, int(seed), tell, screen)
 
     if CAN_FORK:
-        warden.guard(work, WAITING * seconds + GRACE, lambda sentence: tell(Verdict(False, sentence)))
+        warden.guard(work, passing + GRACE, lambda sentence: tell(Verdict(False, sentence)))
     work()
     os._exit(0)
 
 
-def check(exercise, path, seed, seconds, told, tell, screen):
-    """Examine a file within all limits, and tell the verdict."""
+def check(exercise, path, seed, tell, screen):
+    """Examine a file, and tell the verdict."""
     here = os.getpid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdout = sys.stderr = Limited(os.fdopen(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False), PRINTED)
-    warden.limit(seconds)
-    tell_place_after(seconds, told)
     try:
         verdict = examine(exercise, path, seed, screen)
     except MemoryError:
         verdict = Verdict(False, f"It takes more than {warden.MEMORY >> 30} GB of memory.")
     except BaseException as error:
-        verdict = fault(f"{type(error).__name__}: {message(error)}")
+        changed = put_back()
+        verdict = fault(f"{type(error).__name__}: {message(error)}") if not changed else Verdict(
+            False, f"Something in your file has changed {changed}, on which Python itself depends. So it could not be checked.")
     if os.getpid() == here:                             # and not a fork of the learner's
         tell(verdict)
 
 
-def tell_place_after(seconds, file):
-    """After so many seconds of computing, or many more of anything, write into `file` where the process stands, and end it."""
+def put_back():
+    """Whatever the learner may have changed of Python itself, so that nothing works any more. Returns a name for it, if any."""
+    changed = [f"builtins.{name}" for name, value in BUILTINS.items() if vars(builtins).get(name) is not value]
+    vars(builtins).update(BUILTINS)
+    for name, value in FINDERS.items():
+        if vars(sys)[name] != value:
+            setattr(sys, name, value)
+            changed.append(f"sys.{name}")
+    if sys.getrecursionlimit() < DEEP:
+        sys.setrecursionlimit(DEEP)
+        changed.append("the recursion limit")
+    return changed[0] if changed else None
+
+
+def tell_place_after(seconds, passing, file):
+    """After so many seconds of computing, or when so many have passed, write into `file` where the process stands, and end it."""
     faulthandler.enable(file)                           # and where it crashes
+    faulthandler.dump_traceback_later(passing if hasattr(signal, "setitimer") else seconds, exit=True, file=file)
     if hasattr(signal, "setitimer"):
         faulthandler.register(signal.SIGPROF, file, chain=True)
         signal.setitimer(signal.ITIMER_PROF, seconds)
-        seconds *= WAITING
-    faulthandler.dump_traceback_later(seconds, exit=True, file=file)
 
 
 class Limited:

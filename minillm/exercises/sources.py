@@ -148,7 +148,7 @@ def places(module):
 
 def lies_in(path, folder):
     """Is a file in a folder or below it? As its path says, or as the links on it lead. What is installed there is not meant."""
-    return os.path.isfile(path) and not installed(path) and any(
+    return os.path.isabs(path) and not installed(path) and any(
         Path(folder) in Path(way).parents for way in (os.path.abspath(path), os.path.realpath(path)))
 
 
