@@ -17,9 +17,13 @@ def rng():
 
 @pytest.fixture(scope="session", autouse=True)
 def one_worker():
-    """Unless a test asks for more: to fork a process takes longer than all that models as tiny as these have to do."""
+    """Unless a test asks for more: to fork a process takes longer than all that models as tiny as these have to do.
+
+    And if there are several, they sleep while they wait: to look for a message again and again takes a core from other tests.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("minillm.processes.cores", lambda: 1)
+        patch.setattr("minillm.processes.PATIENCE", 0.0)
         yield
 
 
