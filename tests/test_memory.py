@@ -7,6 +7,7 @@ import pytest
 from commands import assert_one_sentence, run
 from test_methods import CONFIG, INSERTED, LONG, PLAIN, prepared
 
+from minillm.files import CheckpointError, read_arrays, write_arrays
 from minillm.finetune.adapters import Adapters
 from minillm.finetune.insert import inserted
 from minillm.finetune.methods import ALIASES, METHODS, Full, LoRA, recipe_of
@@ -19,7 +20,8 @@ from minillm.surface.curve import train_curve
 from minillm.surface.directions import pca_plane
 from minillm.surface.sharpness import Curvature, extremes
 from minillm.surface.space import Space
-from minillm.train.checkpoint import CheckpointError, build
+from minillm.text.tokenizer import CharTokenizer
+from minillm.train.checkpoint import save_model
 from minillm.train.costs import activation_bytes, activations_of, check_memory
 from minillm.train.optimizers import SGD, AdamW
 from minillm.train.tasks import SpecialTask, TextTask
@@ -179,12 +181,19 @@ def test_the_shape_of_a_model_has_bounds(wrong, told):
         Config(**{"vocab_size": 5, "context": 7, "n_layer": 1, "n_head": 2, "n_embd": 4} | wrong)
 
 
-def test_a_file_that_describes_a_model_larger_than_memory_is_refused_before_that_is_built(monkeypatch):
-    monkeypatch.setattr("minillm.train.checkpoint.GPT", lambda *args: pytest.fail("it is built"))
-    meta = {"tokenizer": {"kind": "character", "tokens": ["a", "b"]},
-            "config": {"vocab_size": 2, "context": 9, "n_layer": 1000, "n_head": 10, "n_embd": 100_000}}
-    with pytest.raises(CheckpointError, match="a model of 120,[0-9,]* parameters takes about 480,[0-9,]* GB"):
-        build(meta, "huge.npz")
+def test_a_file_that_describes_a_model_larger_than_memory_is_refused_before_that_is_built(tmp_path, monkeypatch):
+    path, model = tmp_path / "model.npz", GPT(Config(2, 9, 1, 2, 8), np.random.default_rng(0))
+    save_model(path, model, CharTokenizer.of("ab"))
+    arrays, meta = read_arrays(path)
+    write_arrays(path, arrays, meta | {"config": meta["config"] | {"n_layer": 1000, "n_embd": 100_000}})
+    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="the sizes in its meta.json are not those of"):
+        patch.setattr("minillm.train.checkpoint.GPT", lambda *args: pytest.fail("it is built"))
+        load(path)
+    write_arrays(path, arrays, meta)
+    with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="a model of [0-9,]* parameters takes about"):
+        patch.setattr("minillm.train.costs.memory", lambda: 1000)
+        load(path)
+    assert load(path).tokenizer.tokens == ["a", "b"]
 
 
 def needed(*args, **facts):
