@@ -102,9 +102,10 @@ def end(child):
     """When its pipe is closed, the child ends itself and all that it has started; see warden.py."""
     child.stdin.close()
     try:
-        child.wait(warden.PATIENCE + 1)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(warden.PATIENCE + 1)
     finally:
-        if hasattr(os, "killpg"):
+        if hasattr(os, "killpg") and (child.returncode is None or not CAN_FORK):      # else its number may be another's by now
             with suppress(OSError):
                 os.killpg(child.pid, signal.SIGKILL)
         child.kill()
