@@ -131,3 +131,12 @@ def test_the_help_on_options_names_each_with_what_it_is_at_first(kind):
     written = ",".join(f"{name}={value}" for name, value in pairs.items() if value != "all")
     read = (recipe_of if kind in METHODS.values() else remedy_of)(f"{kind.method}:{written}")
     assert read == kind()
+
+
+def test_a_scale_of_zero_is_refused_and_the_usual_one_has_a_name():
+    assert recipe_of("adapter:scale=usual") == recipe_of("adapter") and "scale=usual" in options_of(METHODS["adapter"])
+    for zero in ("0", "0.0", "-0"):
+        with pytest.raises(ValueError, match="scale of adapter is 0.*scale=usual"):
+            recipe_of(f"adapter:scale={zero}")
+    with pytest.raises(ValueError, match="cannot be 'usual'"):
+        recipe_of("lora:alpha=usual")

@@ -6,6 +6,7 @@ from typing import get_args, get_origin, get_type_hints
 
 from ..schema import flag, many, number, record, text, whole
 
+USUAL = "usual"      # of an option that is 0 inside, and for which 0 would make no sense
 WORDS = {"yes": True, "true": True, "no": False, "false": False}
 
 
@@ -13,7 +14,7 @@ def made_of(kind, name, options):
     """kind(**options) for a dataclass, from `option=value,...`. ValueError names the option and what it can be."""
     hints = get_type_hints(kind)
     valid = {field.name: hints[field.name] for field in fields(kind)}
-    values = {}
+    values, nonzero = {}, getattr(kind, "nonzero", ())
     for pair in filter(None, options.split(",")):
         option, equals, value = pair.partition("=")
         if option not in valid:
@@ -23,14 +24,16 @@ def made_of(kind, name, options):
             raise ValueError(f"{name} has no option {option!r}; it {known}")
         if not equals or not value:
             raise ValueError(f"the option {option} of {name} has no value; write {option}=VALUE")
+        if value == USUAL and option in nonzero:
+            continue
         try:
             values[option] = converted(value, valid[option])
         except (ValueError, KeyError):
             raise ValueError(f"the option {option} of {name} cannot be {value!r}: it takes {described(valid[option])}") from None
-    for option in getattr(kind, "nonzero", ()):
+    for option in nonzero:
         if values.get(option) == 0:
-            raise ValueError(f"the option {option} of {name} is 0, so that nothing could ever change; leave it out for the usual "
-                             "one")
+            raise ValueError(f"the option {option} of {name} is 0, so that nothing could ever change; write {option}={USUAL} or "
+                             "leave it out")
     return kind(**values)
 
 
@@ -81,4 +84,7 @@ def shown(value):
 
 def options_of(kind):
     """What can be set of a dataclass, and to what it is set at first, as a text for help."""
-    return "  ".join(f"{field.name}={shown(field.default) or 'all'}" for field in fields(kind))
+    def first(field):
+        return USUAL if field.name in getattr(kind, "nonzero", ()) and not field.default else shown(field.default) or "all"
+
+    return "  ".join(f"{field.name}={first(field)}" for field in fields(kind))

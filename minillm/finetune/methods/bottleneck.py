@@ -138,7 +138,7 @@ class BottleneckAdapter(Insertion):
     bottleneck    m, the width of the adapters
     places        the sublayers that get one: attn and mlp (Houlsby et al. 2019), or mlp alone (Pfeiffer et al. 2021)
     form          sequential: behind the sublayer, before its output joins the stream; or parallel: beside it (He et al. 2022)
-    scale         s, on what an adapter adds; by default (0.0) the usual one, 1 if sequential and 4 if parallel
+    scale         s, on what an adapter adds; by default the usual one (0.0 inside): 1 if sequential, 4 if parallel
     norms         train the gains and biases of the LayerNorms too, as Houlsby does
     """
 
@@ -149,7 +149,7 @@ class BottleneckAdapter(Insertion):
     norms: bool = True
 
     method: ClassVar[str] = "adapter"
-    nonzero: ClassVar[tuple] = ("scale",)      # if it is typed: 0 stands for the usual one
+    nonzero: ClassVar[tuple] = ("scale",)      # for a person: usual is written for it
     lr: ClassVar[float] = 5e-3
 
     def adds(self, config):
