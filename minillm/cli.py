@@ -70,7 +70,7 @@ def main(argv=None):
 
 
 MAKERS = ("demo", "pretrain", "finetune", "merge", "compare", "surface", "report", "gallery")      # what they make is in files
-LONGEST = 900                                               # letters of a sentence
+LONGEST = 500                                               # letters of a sentence
 HINTS = {"demo": "; --resume goes on with what is finished"} | dict.fromkeys(
     ("compare", "surface", "report", "gallery"), "; what is finished is kept, and the same command goes on from there")
 

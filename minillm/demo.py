@@ -90,7 +90,7 @@ def story(out, plots, seed, plan, workers):
     path = out / "pretrained.npz"
     with clock(seconds, "pretrain"):
         config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
-        base = load(path) if path.exists() else pretrain(
+        base = load_of(None, path) if path.exists() else pretrain(
             world_task, config, path, optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=plan.pretraining_steps,
             batch=plan.batch, seed=seed, workers=workers, about=OURS)
     loaded = {"pretrained": base}
@@ -199,9 +199,11 @@ def made_by_demo(path):
 
 
 def load_of(base, path):
-    """A specialist of a base. CheckpointError if it is one of another."""
+    """A model that a demo has finished: the base itself, or a specialist of it. CheckpointError if it is one of another."""
     loaded = load(path)
-    if loaded.meta.get("base", {}).get("fingerprint") != fingerprint(base.model):
+    if not {"trainable_parameters", "total_parameters", "seconds"} <= loaded.meta.keys():
+        raise CheckpointError(f"{path} does not say how it was made; without --resume, all is made anew")
+    if base and loaded.meta.get("base", {}).get("fingerprint") != fingerprint(base.model):
         raise CheckpointError(f"{path} was made from another generalist than the one beside it; without --resume, all is made "
                               "anew")
     return loaded

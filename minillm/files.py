@@ -12,12 +12,13 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 import stat
 import struct
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -55,10 +56,11 @@ def written_whole(path):
     """
     path = destination(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = None
+    remove_abandoned(path)
+    temporary = handle = None
     try:
         with shielded():
-            temporary = new_file(path)
+            temporary, handle = new_file(path)
         yield temporary
         with shielded():
             sync(temporary)
@@ -72,9 +74,11 @@ def written_whole(path):
             error.filename = str(path)
         raise
     finally:
-        if temporary:
-            with shielded():
+        with shielded():
+            if temporary:
                 temporary.unlink(missing_ok=True)
+            if handle is not None:
+                os.close(handle)
 
 
 def destination(path):
@@ -99,13 +103,39 @@ def kind_of(mode):
     return next((kind for kind, has in kinds.items() if has(mode)), "something else")
 
 
-def new_file(path):
-    """An empty file beside `path` that nobody else knows, with the permissions that new files get."""
+def temporary_name(path, mark):
     name = path.stem.encode()[:60].decode(errors="ignore")      # names have at most 255 bytes
     suffix = path.suffix if len(path.suffix) < 20 else ""
-    temporary = path.with_name(f".{name}.{secrets.token_hex(4)}.part{suffix}")
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    return temporary
+    return f".{name}.{mark}.part{suffix}"
+
+
+def new_file(path):
+    """An empty file beside `path` that nobody else knows, with the permissions that new files get; and its handle, which holds a
+    lock for as long as it is open: so that it is known which such file nobody will ever finish."""
+    while True:
+        temporary = path.with_name(temporary_name(path, secrets.token_hex(4)))
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        if fcntl:
+            with suppress(OSError):                             # a drive that has no locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if temporary.exists():
+            return temporary, handle
+        os.close(handle)                                        # it was taken for abandoned before it had its lock
+
+
+def remove_abandoned(path):
+    """What a process that was killed while it wrote `path` has left beside it."""
+    if fcntl is None:
+        return
+    ours = re.compile(re.escape(temporary_name(path, "MARK")).replace("MARK", "[0-9a-f]{8}"))
+    for name in filter(ours.fullmatch, os.listdir(path.parent)):
+        with suppress(OSError), shielded():
+            handle = os.open(path.with_name(name), os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.with_name(name).unlink()
+            finally:
+                os.close(handle)
 
 
 def sync(path):
@@ -127,7 +157,7 @@ def sync(path):
 
 def write_new(path, content):
     """Bytes into a new file, whole or not at all. FileExistsError if there is one of this name already; it stays as it is."""
-    part = new_file(path)
+    part, handle = new_file(path)
     try:
         part.write_bytes(content)
         sync(part)
@@ -144,6 +174,7 @@ def write_new(path, content):
     finally:
         with shielded():
             part.unlink(missing_ok=True)
+            os.close(handle)
 
 
 def write_text(path, content):
@@ -184,7 +215,9 @@ def writable(folder):
         raise ValueError(f"{folder} is a file, where a folder is needed; choose another name")
     folder.mkdir(parents=True, exist_ok=True)
     with shielded():
-        new_file(folder / "try").unlink()
+        temporary, handle = new_file(folder / "try")
+        temporary.unlink()
+        os.close(handle)
 
 
 @contextmanager

@@ -62,6 +62,7 @@ def test_a_link_that_was_planted_in_the_place_of_the_temporary_file_is_not_follo
     (tmp_path / ".notes.0000.part.json").symlink_to(victim)
     with pytest.raises(FileExistsError):
         write_json(name, {})
+    assert (tmp_path / ".notes.0000.part.json").is_symlink()
     assert victim.read_text() == "precious" and not name.exists()
 
 
@@ -108,6 +109,27 @@ def test_everything_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *names: (done.append("replace"), real_replace(*names)))
     write_arrays(tmp_path / "a.npz", {"x": np.ones(3)}, META)
     assert done == [("sync", False, True), "replace", ("sync", True, True)]
+
+
+def killed_while_writing(path):
+    with written_whole(path) as temporary:
+        temporary.write_text("half")
+        os.kill(os.getpid(), 9)
+
+
+def test_what_a_killed_process_has_left_is_removed_by_the_next_and_nothing_else(tmp_path):
+    path = tmp_path / "notes.json"
+    writer = multiprocessing.get_context("fork").Process(target=killed_while_writing, args=(path,))
+    writer.start()
+    writer.join()
+    [left] = names(tmp_path)
+    for name in (".notes.part.json", ".notes.0123.part.json", ".other.01234567.part.json", "notes.01234567.part.json"):
+        (tmp_path / name).write_text("somebody's own")
+    with written_whole(path) as first:                      # which is at work, and not abandoned
+        first.write_text("1")
+        write_json(path, 2)
+        assert first.exists() and left not in names(tmp_path)
+    assert path.read_text() == "1" and len(names(tmp_path)) == 5
 
 
 def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):

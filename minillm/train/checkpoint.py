@@ -59,7 +59,7 @@ def read_model(file):
     sizes = meta["config"]
     wte, wpe = (file.headers.get(f"{table}.weight") for table in ("wte", "wpe"))
     blocks = {name.split(".")[1] for name in file.headers if name.startswith("blocks.")}
-    if (not wte or not wpe or wte.shape != (sizes["vocab_size"], sizes["n_embd"])
+    if (not wte or not wpe or wte.dtype.kind != "f" or wte.shape != (sizes["vocab_size"], sizes["n_embd"])
             or wpe.shape != (sizes["context"], sizes["n_embd"]) or len(blocks) != sizes["n_layer"]):
         file.refuse("does not describe the model that it holds: the sizes in its meta.json are not those of the weights")
     tokens = meta["tokenizer"]["tokens"]
