@@ -26,6 +26,7 @@ from .runtime import CAN_FORK, cores
 # Seconds to look for a message again and again before sleeping until it comes: to be woken up takes 50 to 200 us, a tenth of a
 # small training step.
 PATIENCE = 0.02
+LAST_WORDS = 2.0      # seconds that a process has to clean up when it is told to end; it takes a thousandth
 
 
 class WorkerError(RuntimeError):
@@ -229,12 +230,18 @@ def live(reading, writing, life, pipe, rank, *args):
     global _is_member
     _is_member = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, leave)
     os.close(writing)
     threading.Thread(target=end_with, args=(reading,), daemon=True).start()
     try:
         life(pipe, rank, *args)
     except (EOFError, ConnectionError):      # nobody asks any more
         os._exit(0)
+
+
+def leave(signum, frame):
+    """Told to end, a member still removes what it has begun to write."""
+    raise SystemExit(0)
 
 
 _lifeline = None
@@ -261,6 +268,10 @@ def stop(processes, pipes, parent):
         return
     with shielded():
         for process in processes:
+            process.terminate()
+        until = time.monotonic() + LAST_WORDS
+        for process in processes:
+            process.join(max(0.0, until - time.monotonic()))
             process.kill()
         for process in processes:
             process.join()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from minillm import processes
+from minillm.files import written_whole
 from minillm.nn import GPT, Config
 from minillm.processes import Team, parallel_map, shared_zeros
 from minillm.train.optimizers import AdamW
@@ -309,3 +310,23 @@ os.kill(os.getpid(), signal.SIGKILL)
     while running(pid) and time.monotonic() < until:
         time.sleep(0.005)
     assert not running(pid)
+
+
+@forks_only
+def test_a_map_that_is_interrupted_leaves_no_half_file_behind(tmp_path):
+    """One item is done; the other is being written, and will be until the process is told to end."""
+    def write(i):
+        while i == 0:
+            if list(tmp_path.iterdir()):
+                return
+            time.sleep(0.001)
+        with written_whole(tmp_path / "picture.png") as temporary:
+            temporary.write_text("half")
+            time.sleep(1000)
+
+    def cut(result):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel_map(write, range(2), 2, cut)
+    assert not list(tmp_path.iterdir())

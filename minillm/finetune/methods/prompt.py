@@ -116,7 +116,7 @@ class PromptTuning(Recipe):
     start: str = "words"
 
     method: ClassVar[str] = "prompt"
-    lr: ClassVar[float] = 0.96
+    lr: ClassVar[float] = 0.06
 
     def adds(self, config):
         return min(self.tokens, LONGEST * config.context) * config.n_embd
