@@ -584,6 +584,13 @@ def test_divergence_stops_the_run_and_what_is_kept_is_good(text, tmp_path):
     assert np.abs(weights).max() < 100                          # those before the step that threw them away
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_run_that_diverges_at_once_leaves_nothing_behind(text, tmp_path):
+    with pytest.raises(Diverged, match="try a lower learning rate$"):
+        pretrained(text, tmp_path, lambda: SGD(lr=1e30))
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_history_is_json(text, tmp_path):
     meta = pretrained(text, tmp_path, AdamW).meta
     history = json.loads(json.dumps(meta["history"]))

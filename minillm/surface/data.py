@@ -179,6 +179,8 @@ class Profile:
         """The inverse of `arrays` and `meta`. ValueError if they do not make a profile."""
         PROFILE(meta, "it")
         t, names = arrays.get("t"), [f"loss.{curve}.{task}" for curve, tasks in meta["barrier"].items() for task in tasks]
+        if "straight line" not in meta["barrier"]:
+            raise ValueError("the straight line is missing in it")
         if np.ndim(t) != 1 or not {0, 1} <= set(t.tolist()) or any(np.shape(arrays.get(name)) != t.shape for name in names):
             raise ValueError("its curves have no loss for each t")
         loss = {curve: {task: arrays[f"loss.{curve}.{task}"] for task in tasks} for curve, tasks in meta["barrier"].items()}

@@ -124,8 +124,8 @@ def read_family(folder, names):
     for name, (loaded, steps, snapshots, meta) in found.items():
         facts = {part: loaded.meta[part] for part in ("recipe", "task", "seed") if part in loaded.meta}
         facts["history"] = meta.get("history") or {"loss": []}
-        shapes = {own: p.shape for own, p in loaded.model.parameters().items()}
-        if any(shapes.get(own) != array.shape for own, array in snapshots[0].items()):
+        like = {own: (p.shape, p.data.dtype) for own, p in loaded.model.parameters().items()}
+        if any(like.get(own) != (array.shape, array.dtype) for own, array in snapshots[0].items()):
             raise CheckpointError(f"{trajectory_of(Path(folder) / f'{name}.npz')} is the way of another model than "
                                   f"{Path(folder) / f'{name}.npz'}")
         points = [embed(loaded.model, arrays, space) for arrays in [loaded.model.state(), *snapshots]]

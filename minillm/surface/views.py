@@ -260,7 +260,7 @@ def kept_as(folder, what, names, *settings):
                 digest.update(part)
     for path in (base, *files[::2]):                        # of all models; a text or pairs that they learned from may be edited
         task = read_meta(path).get("task") or {}
-        if "path" in task and candidates(task, path.parent):
+        if isinstance(task, dict) and isinstance(task.get("path"), str) and candidates(task, path.parent):
             digest.update(file_digest(found_again(task, path.parent)).encode())
     key = digest.hexdigest()[:12]
     return key, Path(folder) / "surfaces" / f"{what}-{key}.npz"

@@ -41,7 +41,11 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
     if resumed:
         history = load_training(checkpoint, trainer, recorder, steps, inputs)["history"] | {"steps": steps}
 
+    saved = trainer.steps_done if resumed else None         # after how many steps the checkpoint was written
+
     def diverged(step):
+        if saved == 0 and not resumed:                      # nothing but the start is in it, which is no loss
+            Path(checkpoint).unlink(missing_ok=True)
         return Diverged(step, checkpoint if checkpoint and Path(checkpoint).exists() else None)
 
     def make_sure():
@@ -50,8 +54,10 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
             raise diverged(trainer.steps_done)
 
     def save():
+        nonlocal saved
         make_sure()
         if checkpoint:
+            saved = trainer.steps_done
             with shielded():
                 save_training(checkpoint, trainer, recorder, history=history, inputs=inputs or {}, **(facts or {}))
 
