@@ -305,3 +305,14 @@ def test_nothing_is_written_without_paths(tmp_path):
     with pytest.raises(ValueError, match="no recorded paths"):
         player(moving({}), tmp_path / "x.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_page_of_somebody_else_is_not_overwritten_and_ones_own_is(page, tmp_path):
+    theirs = tmp_path / "weights_moving.html"
+    theirs.write_text("<title>My thesis</title>")
+    with pytest.raises(ValueError, match="minillm has not written it"):
+        player(noted(), theirs, FRAMES, FPS)
+    assert theirs.read_text() == "<title>My thesis</title>"
+    theirs.write_bytes(page.read_bytes() if hasattr(page, "read_bytes") else page.encode())
+    player(noted(), theirs, FRAMES, FPS)
+    assert "The weights on their way" in theirs.read_text(encoding="utf-8")

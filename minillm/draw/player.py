@@ -12,12 +12,13 @@ from tempfile import TemporaryDirectory
 from matplotlib.animation import HTMLWriter, PillowWriter
 from matplotlib.image import imsave
 
-from ..files import write_text
+from ..files import not_others, write_text
 from .animation import Film
 from .style import look, style
 
 DPI = 150                      # sharp on a projector
 NO_LIMIT = float("inf")        # of bytes, above which matplotlib would leave out frames
+TITLE = "The weights on their way"
 CAPTION = ("The weights move over the loss on the new task and on the old domains, equal times for equal steps. Space plays and "
            "pauses, the arrow keys go frame by frame.")
 BUTTONS = {"minus": "slower", "fast-backward": "first", "step-backward": "◂ step", "play fa-flip-horizontal": "◂ play",
@@ -25,7 +26,9 @@ BUTTONS = {"minus": "slower", "fast-backward": "first", "step-backward": "◂ st
 
 
 def player(surface, path, frames=51, fps=10, dark=False):
-    """A page with the picture that `animate` makes, to be played, scrubbed and stepped through. ValueError without paths."""
+    """A page with the picture that `animate` makes, to be played, scrubbed and stepped through. ValueError without paths, and
+    where another page of this name stands."""
+    not_others(path, TITLE.encode())
     with style(dark):
         page = PAGE.substitute(policy=POLICY, title=title(surface), scheme="dark" if dark else "light", ink=look().ink,
                                paper=look().paper, player=player_html(surface, frames, fps, dark))
@@ -49,7 +52,7 @@ def player_html(surface, frames=51, fps=10, dark=False):
 
 
 def title(surface):
-    return escape(f"The weights on their way: {', '.join(surface.paths)}")
+    return escape(f"{TITLE}: {', '.join(surface.paths)}")
 
 
 def film_html(film, fps):
