@@ -54,6 +54,9 @@ def base_path(args, **sizes):
 class NewOnly(Lab):
     """Judges on what is new alone, where nobody asks what is forgotten: a good part of a cell's time."""
 
+    def judged_on(self):
+        return [self.new]
+
     def judge(self, model, task):
         score = self.score(model, task, "test")
         return {self.new: {"excess": score.excess, "accuracy": score.accuracy}}

@@ -143,7 +143,7 @@ class Lab:
             self.texts = numbers(self.old_task.world, [*self.old, self.new], [self.new], samples)
         judged = record({"excess": number(), "accuracy": maybe(number(0, 1))})
         shares = table(record({"share": number(0, 1)}), [f"{temperature:g}" for temperature in TEMPERATURES])
-        done = record({"validation": number(), "test": table(judged, [self.new, *self.old]), "seconds": number(0),
+        done = record({"validation": number(), "test": table(judged, self.judged_on()), "seconds": number(0),
                        "flawless?": table(shares, [name for name, n in self.texts.items() if n]), "step_ms": number(0),
                        "file_bytes": whole(), "memory": table(number(0)), "trainable_parameters": whole(),
                        "total_parameters": whole(1)})
@@ -201,6 +201,10 @@ class Lab:
         return {"validation": validation, "test": self.judge(model, task), "flawless": self.flawless(model), "seconds": seconds,
                 "step_ms": 1e3 * statistics.median(times), "file_bytes": self.file_bytes(model, recipe),
                 "memory": memory(run.trainer, run.trainer.workers.at_a_time(run.batches.at(0)[1]))} | size(model)
+
+    def judged_on(self):
+        """The names of what `judge` looks at."""
+        return [self.new, *self.old]
 
     def judge(self, model, task):
         """{domain: {"excess": ..., "accuracy": ...}} on test texts, new and old; the loss, where no floor is known."""
