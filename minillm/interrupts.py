@@ -46,15 +46,24 @@ def handled_by(handler):
 
 @contextmanager
 def shielded():
-    """Inside, Ctrl-C waits; it is heard at the end. For a few file operations, or the start of a few processes: not for long."""
+    """Inside, Ctrl-C waits, and so does a worker's being told to end; it is heard at the end of the block.
+
+    For a few file operations, or the start of a few processes: not for long.
+    """
     if not can_listen():
         yield
         return
-    waiting = []
-    with handled_by(lambda *press: waiting.append(press)) as before:
+    waiting, before = [], {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if number == signal.SIGINT or callable(signal.getsignal(number)):
+            before[number] = signal.signal(number, lambda *press: waiting.append(press))
+    try:
         yield
-    if waiting and callable(before):
-        before(*waiting[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if waiting and callable(before[waiting[0][0]]):
+        before[waiting[0][0]](*waiting[0])
 
 
 @contextmanager

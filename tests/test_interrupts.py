@@ -43,6 +43,20 @@ def test_shields_within_shields():
     assert done == [1, 2]
 
 
+def test_a_shield_holds_off_being_told_to_end_as_well():
+    def leave(*_):
+        raise SystemExit(3)
+
+    done, before = [], signal.signal(signal.SIGTERM, leave)
+    try:
+        with pytest.raises(SystemExit), shielded():
+            signal.raise_signal(signal.SIGTERM)
+            done.append("all of it")
+        assert done == ["all of it"] and signal.getsignal(signal.SIGTERM) is leave
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_an_error_behind_a_shield_is_raised_as_ever():
     with pytest.raises(ZeroDivisionError), shielded():
         raise ZeroDivisionError
