@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .exercises import commands as learner
-from .files import CheckpointError, not_others, read_meta, without_nan
+from .files import CheckpointError, checked, not_others, read_meta, without_nan
 from .finetune.compare import compare
 from .finetune.insert import inserted
 from .finetune.merge import merge
@@ -32,7 +32,7 @@ from .surface.views import learned_from, line, surface
 from .text.generate import generate
 from .text.specialities import CONTRADICTION
 from .text.tokenizer import BEGIN, END
-from .train.checkpoint import TRAINING, checked, save_model
+from .train.checkpoint import TRAINING, save_model
 from .train.evaluate import evaluate_text, pooled
 from .train.fit import Interrupted
 from .train.own_data import PairTask, TextTask
@@ -107,7 +107,7 @@ def heard():
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())      # what was not written cannot be, at the end either
+        drop_output()
         raise
     finally:
         sys.stdout, sys.stderr = streams
@@ -125,7 +125,12 @@ def patient():
             sys.stdout.flush()
         except (OSError, ValueError):
             with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                drop_output()
+
+
+def drop_output():
+    """What could not be written to standard output cannot be at the end, either, when Python tries once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # The commands.

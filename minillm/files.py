@@ -39,7 +39,7 @@ JSON_PARTS = 500_000        # lists and objects in it; each takes far more memor
 HEADER_BYTES = 10_000       # of a .npy, as in NumPy
 DIRECTORY_BYTES = 4 << 20   # of a zip archive, which is read at once
 PATIENCE = 10               # seconds to wait for another process that writes for a moment
-DTYPES = {np.dtype(kind): kind for kind in ("<f4", "<f8", "<i4", "<i8")}
+DTYPES = {np.dtype(kind) for kind in ("<f4", "<f8", "<i4", "<i8")}
 
 
 class CheckpointError(ValueError):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minillm.files import CheckpointError, read_arrays, write_arrays
 from minillm.finetune.adapters import Adapters, pack, unpack
 from minillm.finetune.insert import Slot, inserted, slots
 from minillm.finetune.merge import merge
@@ -13,7 +14,7 @@ from minillm.nn.gradcheck import shake
 from minillm.text.decoder import is_plain
 from minillm.text.generate import generate
 from minillm.text.tokenizer import CharTokenizer
-from minillm.train.checkpoint import CheckpointError, fingerprint, read_arrays, save_model, write_arrays
+from minillm.train.checkpoint import fingerprint, save_model
 from minillm.train.optimizers import AdamW
 from minillm.train.trainer import Trainer
 

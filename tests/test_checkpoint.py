@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from minillm.files import FORMAT, CheckpointError, read_arrays, write_arrays, write_json, written_whole
 from minillm.finetune.methods import BottleneckAdapter, Full, Partial, to_json
 from minillm.finetune.spec import text_of
 from minillm.finetune.store import load, save_specialist
@@ -17,18 +18,7 @@ from minillm.nn import GPT, Config
 from minillm.nn.gradcheck import shake
 from minillm.text.tokenizer import CharTokenizer
 from minillm.text.world import World
-from minillm.train.checkpoint import (
-    FORMAT,
-    CheckpointError,
-    fingerprint,
-    load_training,
-    read_arrays,
-    save_model,
-    save_training,
-    write_arrays,
-    write_json,
-    written_whole,
-)
+from minillm.train.checkpoint import fingerprint, load_training, save_model, save_training
 from minillm.train.optimizers import AdamW
 from minillm.train.trainer import Trainer
 

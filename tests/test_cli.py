@@ -12,6 +12,7 @@ from commands import TINY, answer, assert_one_sentence, refused, run, run_apart
 
 from minillm import __version__, draw
 from minillm.cli import main
+from minillm.files import read_arrays, write_arrays
 from minillm.finetune import check
 from minillm.finetune.methods import ALIASES, METHODS
 from minillm.finetune.methods.lora import LowRank
@@ -19,7 +20,6 @@ from minillm.finetune.remedies import REMEDIES
 from minillm.finetune.store import load
 from minillm.nn import GELU
 from minillm.text.world import World
-from minillm.train.checkpoint import read_arrays, write_arrays
 from minillm.train.evaluate import evaluate_text
 from minillm.train.samples import flawless
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from surfaces import small_gpt
 
+from minillm.files import CheckpointError, read_arrays, write_arrays
 from minillm.finetune.methods import Full, Partial, recipe_of
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain
 from minillm.surface.plane import through
 from minillm.surface.recorder import Recorder, read_trajectory, trajectory_of
 from minillm.surface.runs import ORIGIN, read_family, runs_in
-from minillm.train.checkpoint import CheckpointError, read_arrays, write_arrays
 from minillm.train.optimizers import SGD, AdamW
 from minillm.train.tasks import SpecialTask, TextTask
 from minillm.train.trainer import Trainer

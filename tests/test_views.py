@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from minillm.files import CheckpointError, read_arrays, write_arrays
 from minillm.finetune.methods import BottleneckAdapter, Full, PromptTuning
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain
@@ -14,7 +15,6 @@ from minillm.surface.runs import ORIGIN, read_family
 from minillm.surface.sharpness import Eigen
 from minillm.surface.space import Space
 from minillm.surface.views import line, surface
-from minillm.train.checkpoint import CheckpointError, read_arrays, write_arrays
 from minillm.train.optimizers import AdamW
 from minillm.train.tasks import SpecialTask, TextTask
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from minillm import AdamW, Full, Muon, load
 from minillm.demo import QUICK, Plan
+from minillm.files import CheckpointError, write_json
 from minillm.finetune.compare import SCRATCH, Cell, Lab, best_rate, search, usual_rate
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.report import size
 from minillm.finetune.specialist import prepare, specialise
 from minillm.phases import pretrain
-from minillm.train.checkpoint import CheckpointError, write_json
 from minillm.train.evaluate import evaluate_documents
 from minillm.train.tasks import CONTEXT, WorldTask
 

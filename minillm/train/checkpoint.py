@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..files import FORMAT, Arrays, CheckpointError, checked, read_arrays, write_arrays, write_json, written_whole
+from ..files import Arrays, CheckpointError, checked, write_arrays
 from ..nn import GPT, Config
 from ..schema import anything, many, maybe, number, one_of, record, table, text, whole
 from ..text.tokenizer import TOKENIZERS
@@ -142,6 +142,3 @@ def first_difference(then, now, where=""):
 def plain(value):
     """As JSON gives it back."""
     return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
-
-
-__all__ = ["FORMAT", "Arrays", "CheckpointError", "read_arrays", "write_arrays", "write_json", "written_whole"]
