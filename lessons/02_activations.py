@@ -13,8 +13,8 @@ import numpy as np
 from common import Lesson
 
 from minillm.draw.style import LIGHT
+from minillm.gradcheck import check_layer
 from minillm.nn import GELU, Softmax
-from minillm.nn.gradcheck import check_layer
 
 lesson = Lesson(2, "activations")
 rng = lesson.rng()

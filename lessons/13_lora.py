@@ -34,9 +34,9 @@ from minillm import (
     warmup_linear,
 )
 from minillm.nn import CrossEntropy
+from minillm.tasks.evaluate import mean_excess
 from minillm.text.batches import pad
 from minillm.train.checkpoint import fingerprint
-from minillm.train.evaluate import mean_excess
 from minillm.train.fit import fit
 
 lesson = Lesson(13, "LoRA and merging")

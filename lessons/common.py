@@ -15,9 +15,9 @@ import numpy as np
 
 from minillm import GPT, Config, Muon, Trainer, World, WorldBatches, load, save_model, warmup_linear
 from minillm.draw.style import figure, save, style
-from minillm.files import CheckpointError
+from minillm.ground.files import CheckpointError
 from minillm.train.fit import fit
-from minillm.train.tasks import CONTEXT
+from minillm.tasks.world import CONTEXT
 
 ROOT = Path(__file__).resolve().parent.parent
 PLOTS, RUNS = ROOT / "plots", ROOT / "runs" / "lessons"

@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from .interrupts import listening
+from .ground.interrupts import listening
 
 
 def start():

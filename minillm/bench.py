@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import __version__
-from .finetune.methods import BottleneckAdapter, Full, LoRA, Partial
+from .finetune.methods import BottleneckAdapter, Frozen, Full, LoRA
+from .ground.processes import Team, default_workers
+from .ground.progress import progress
+from .ground.runtime import cores
+from .inference.generate import generate
 from .nn import GPT, Config
-from .processes import Team, default_workers
-from .progress import progress
-from .runtime import cores
-from .text.generate import generate
 from .train.costs import activation_bytes, training_state_bytes
 from .train.optimizers import AdamW
 from .train.trainer import Trainer
@@ -69,9 +69,9 @@ class Size:
 SIZES = {size.name: size for size in (Size("lesson", 2, 64, 4, 32, 16), Size("nano", 4, 128, 4, 64, 12),      # nanoGPT's on a CPU
                                       Size("medium", 6, 256, 4, 128, 16), Size("large", 6, 384, 6, 256, 8))}
 
-METHODS = {"full": Full(), "last block and final norm": Partial(), "adapters": BottleneckAdapter(),
-           "LoRA": LoRA(), "biases": Partial(("biases",)), "norms": Partial(("norms",)),
-           "embedding, tied head": Partial(("wte.*",))}
+METHODS = {"full": Full(), "last block and final norm": Frozen(), "adapters": BottleneckAdapter(),
+           "LoRA": LoRA(), "biases": Frozen(("biases",)), "norms": Frozen(("norms",)),
+           "embedding, tied head": Frozen(("wte.*",))}
 
 
 # Who is measured.

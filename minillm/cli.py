@@ -1,8 +1,7 @@
-"""The commands: parse, call, print. What they do is in phases.py and demo.py."""
+"""The commands: parse, call, print. What they do is in runs/ and demo.py."""
 
 import io
 import json
-import math
 import os
 import sys
 import time
@@ -12,32 +11,36 @@ from pathlib import Path
 import numpy as np
 
 from .exercises import commands as learner
-from .files import CheckpointError, checked, not_others, read_meta, without_nan
 from .finetune.compare import compare
-from .finetune.insert import inserted
 from .finetune.merge import merge
 from .finetune.methods import from_json, recipe_of
 from .finetune.remedies import remedy_of
-from .finetune.report import announcement, parameter_table, size
 from .finetune.specialist import prepare
-from .finetune.store import load
-from .interrupts import listening
+from .finetune.summary import announcement, parameter_table, size
+from .finetune.wrapper import inserted
+from .ground.files import CheckpointError, checked, not_others, read_meta, without_nan
+from .ground.interrupts import listening
+from .ground.processes import WorkerError, parallel_map
+from .ground.progress import Deaf, progress
+from .inference.generate import generate
 from .options import BadOption, parser
-from .phases import OPTIMIZERS, finetune, pretrain, unfinished
-from .processes import WorkerError, parallel_map
-from .progress import Deaf, progress
+from .runs.finetuning import finetune
+from .runs.load import load
+from .runs.pretraining import pretrain
+from .runs.resuming import unfinished
 from .surface.sharpness import Curvature, extremes
 from .surface.space import Probe
 from .surface.views import learned_from, line, surface
-from .text.generate import generate
-from .text.specialities import CONTRADICTION
+from .tasks.evaluate import evaluate_text, pooled, score_table
+from .tasks.pairs import PairTask
+from .tasks.samples import flawless_to_json, flawless_world, numbers
+from .tasks.special import SpecialTask
+from .tasks.text import TextTask
+from .tasks.world import CONTEXT, WorldTask
 from .text.tokenizer import BEGIN, END
 from .train.checkpoint import TRAINING, save_model
-from .train.evaluate import evaluate_text, pooled
 from .train.fit import Interrupted
-from .train.own_data import PairTask, TextTask
-from .train.samples import TEMPERATURES, facts_of, flawless_world, numbers
-from .train.tasks import CONTEXT, SpecialTask, WorldTask
+from .train.optimizers import OPTIMIZERS
 from .train.trainer import Trainer
 from .train.workers import even_pieces
 
@@ -173,7 +176,7 @@ def run_pretrain(args):
     config = {"context": args.context or (64 if args.text is not None else CONTEXT), "n_layer": args.layers, "n_head": args.heads,
               "n_embd": args.width}
     loaded = pretrain(task, config, out, optimizer=optimizer_of(args), steps=args.steps, batch=args.batch, seed=args.seed,
-                      workers=args.workers, accumulate=args.accumulate, save_every=args.save_every, facts={"options": options})
+                      workers=args.workers, accumulate=args.accumulate, save_every=args.save_every, metadata={"options": options})
     report_run(args, loaded, task, out)
 
 
@@ -189,7 +192,7 @@ def run_finetune(args):
         args.lr = recipe.lr
     loaded = finetune(base, args.base, task, recipe, out, optimizer=optimizer_of(args), steps=args.steps,
                       batch=args.batch, seed=args.seed, workers=args.workers, accumulate=args.accumulate,
-                      save_every=args.save_every, facts={"options": options}, remedy=remedy,
+                      save_every=args.save_every, metadata={"options": options}, remedy=remedy,
                       announce=lambda lines: print("\n".join(lines), flush=True))
     report_run(args, loaded, task, out)
 
@@ -228,7 +231,7 @@ def run_compare(args):
     base = load_base(args.base)
     for name, sign in (("md", b"| method |"), ("csv", b"method,"), ("json", b'"settings"')):
         not_others(Path(args.out) / f"comparison.{name}", sign)
-    found = compare(base, task_for(args, base).facts(), args.methods, args.remedies, seeds=args.seeds, rates=args.rates,
+    found = compare(base, task_for(args, base).to_json(), args.methods, args.remedies, seeds=args.seeds, rates=args.rates,
                     steps=args.steps, batch=args.batch, test_documents=args.test_documents, samples=args.samples,
                     scratch=not args.no_scratch, folder=args.out, workers=args.workers)
     print(found.text())
@@ -236,7 +239,7 @@ def run_compare(args):
     picture = Path(args.out) / "comparison.png"
     draw.comparison(found, picture)
     print("", *files, picture, sep="\n")
-    answer(args, found.facts())
+    answer(args, found.to_json())
 
 
 def run_evaluate(args):
@@ -252,23 +255,21 @@ def run_evaluate(args):
             task = PairTask(args.pairs, loaded.tokenizer, args.workers, args.skip_bad)
         else:
             task = loaded.task(args.workers)
-            if args.task and not isinstance(task, WorldTask):
+            if args.task and not task.world:
                 raise ValueError(f"{args.checkpoint} does not know the language of the toy world, in which --task {args.task} "
                                  "is put")
             if args.task:
                 task = SpecialTask(args.task, task.world.seed, args.documents, workers=args.workers)
-        scores = task.score(loaded.model, documents=args.documents)
-        if isinstance(task, WorldTask):
+        scores = task.score(loaded.model, n=args.documents)
+        if task.world:
             written = flawless_world(loaded.model, task.world, numbers(task.world, scores, scores, args.samples),
                                      workers=args.workers)
-    print_scores(scores, written)
-    if args.text is None:
-        print_price(task, "test", args.documents)
+    print(*score_table(scores, written), *(task.remarks("test", args.documents) if args.text is None else []), sep="\n")
     result = {"loss": pooled(scores), "tokens": sum(score.tokens for score in scores.values()),
               "seconds": time.perf_counter() - start}
     if all(score.floor is not None or score.accuracy is not None for score in scores.values()):
         result["domains"] = {name: vars(score) for name, score in scores.items()}
-        for name, facts in facts_of(written).items():
+        for name, facts in flawless_to_json(written).items():
             result["domains"][name] = result["domains"][name] | {"flawless": facts}
     answer(args, result)
 
@@ -316,7 +317,7 @@ def run_surface(args):
     result = {"view": args.view, "seconds": measured}
     if args.view != "line":
         result |= {"distances": found.distances, "cosines": found.cosines, "max_residual": found.max_residual,
-                   "gap": found.facts["gap"], "not_numbers": found.facts["not_numbers"]}
+                   "gap": found.info["gap"], "not_numbers": found.info["not_numbers"]}
     answer(args, result | ({"barrier": found.barrier} if args.view == "line" else {}))
 
 
@@ -378,7 +379,7 @@ def learned(args, command):
 
 def run_gradcheck(args):
     from .finetune.check import check_methods
-    from .nn.gradcheck import TOLERANCE, check_everything
+    from .gradcheck import TOLERANCE, check_everything
 
     rng = np.random.default_rng(args.seed)
     errors = check_everything(rng) | check_methods(rng)
@@ -418,43 +419,9 @@ def answer(args, result):
 def report_run(args, loaded, task, out):
     """What a training command says in the end."""
     print(f"{loaded.meta['seconds']:.1f} seconds")
-    if isinstance(task, TextTask):
-        score = task.score(loaded.model)[task.name]
-        bits = score.loss / math.log(2)
-        print(f"validation loss {score.loss:.4f} nats = {bits:.3f} bits per character, on the last {score.tokens:,d} characters, "
-              "which were not trained on")
-        result = {"validation_loss": score.loss, "bits_per_character": bits}
-    else:
-        scores = task.score(loaded.model, "validation", 100)
-        print("on validation texts, up to 100 of each kind:")
-        print_scores(scores)
-        print_price(task, "validation", 100)
-        result = {"validation_loss": pooled({name: scores[name] for name in task.learned}),
-                  "domains": {name: vars(score) for name, score in scores.items()}}
-    print(out)
+    lines, result = task.final_report(loaded.model)
+    print(*lines, out, sep="\n")
     answer(args, result | {"seconds": loaded.meta["seconds"]} | size(loaded.model))
-
-
-def print_scores(scores, written=None):
-    """`written`: {name: {temperature: Flawless}} of some of them."""
-    answers = f"{'right':>9s}{'best':>9s}" if any(score.accuracy is not None for score in scores.values()) else ""
-    flawless = "".join(f"{f'flawless at {temperature:g}':>17s}" for temperature in TEMPERATURES) if written else ""
-    print(f"{'':14s}{'loss':>9s}{'floor':>9s}{'excess':>9s}{'+-':>8s}{'tokens':>10s}{flawless}{answers}")
-    for name, score in scores.items():
-        known = [f"{'-':>9s}", f"{'-':>9s}", f"{'-':>8s}"] if score.floor is None else [
-            f"{score.floor:9.4f}", f"{score.excess:9.4f}", f"{1.96 * score.stderr:8.4f}"]
-        shares = [f"{one!s:>17s}" for one in written[name].values()] if written and name in written else [
-            " " * len(flawless)]
-        shares += [f"{100 * share:7.1f} %" for share in (score.accuracy, score.best) if share is not None]
-        print(f"{name:14s}{score.loss:9.4f}{''.join(known)}{score.tokens:10,d}{''.join(shares)}".rstrip())
-    if written:
-        print("flawless: of the texts that it writes, at two temperatures, the share without a mistake (and its 95 % interval)")
-
-
-def print_price(task, split, documents):
-    if isinstance(task, SpecialTask) and task.name == CONTRADICTION.name:
-        price = task.price(split, documents)
-        print(f"the new law contradicts the old: whoever knows it perfectly has an excess of {price:.4f} on old reports")
 
 
 def keep_base(base, out, option):
@@ -534,7 +501,7 @@ def options_of_run(args, out):
         raise CheckpointError(f"{checkpoint} was not written by this command")
     saved = vars(parsed_again(args.command, saved, checkpoint))
     for name in [name for name in saved if name not in NOT_OF_THE_RUN]:
-        if name == "workers" and name in args.given:        # compared where it is known how many there were (phases.py)
+        if name == "workers" and name in args.given:        # compared where it is known how many there were (runs/)
             continue
         if name in args.given and getattr(args, name) != saved[name]:
             raise ValueError(f"the interrupted run has --{name.replace('_', '-')} {saved[name]}; --resume cannot change that")

@@ -6,18 +6,18 @@ import numpy as np
 
 from . import draw
 from .demo import NOTE, Plan
-from .files import CheckpointError, read_json, read_meta, writable
 from .finetune.methods import LoRA, recipe_of
-from .finetune.store import load
-from .phases import finetune
-from .processes import parallel_map
+from .ground.files import CheckpointError, read_json, read_meta, writable
+from .ground.processes import parallel_map
+from .runs.finetuning import finetune
+from .runs.load import load
+from .surface.family import ORIGIN, read_family
 from .surface.movement import movement, spectrum, spectrum_of_chance
-from .surface.recorder import trajectory_of
-from .surface.runs import ORIGIN, read_family
 from .surface.views import line, surface
+from .tasks.special import SpecialTask
 from .train.checkpoint import fingerprint
 from .train.optimizers import AdamW
-from .train.tasks import SpecialTask, WorldTask
+from .train.recorder import trajectory_of
 
 RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 2.56)      # of the adapter, the last far too large
 OURS = {"made_by": "gallery"}
@@ -75,7 +75,7 @@ def train_missing(folder, recipes, plan, seed, workers, base_folder=None):
     base_path = (base_folder or folder) / f"{ORIGIN}.npz"
     base = load(base_path)
     task = base.task(workers)
-    if not isinstance(task, WorldTask):
+    if not task.world:
         raise CheckpointError(f"{base_path} was pretrained on a text; a gallery shows a demo, which minillm demo makes")
     for name, (recipe, lr) in recipes.items():
         out = folder / f"{name}.npz"

@@ -8,12 +8,13 @@ from . import __version__
 from .exercises.workbook import FOLDER
 from .finetune.compare import DEFAULT_METHODS
 from .finetune.methods import ALIASES, METHODS, recipe_of
-from .finetune.methods.partial import PARTS
+from .finetune.methods.frozen import PARTS
 from .finetune.remedies import REMEDIES, remedy_of
 from .finetune.spec import options_of
-from .phases import OPTIMIZERS
 from .surface.views import VIEWS
-from .train.tasks import CONTEXT, SPECIALITIES
+from .tasks.special import SPECIALITIES
+from .tasks.world import CONTEXT
+from .train.optimizers import OPTIMIZERS
 
 MODEL_HELP = "a model or an adapter, an .npz"
 BASE_HELP = "an adapter's base, if it is not where it was"

@@ -11,15 +11,14 @@ import numpy as np
 
 from . import __version__, draw
 from .demo import NOTE
-from .files import CheckpointError, not_others, read_json, write_text
-from .finetune.store import load
 from .gallery import moved
-from .progress import progress
-from .surface.runs import ORIGIN, files_of, runs_in
+from .ground.files import CheckpointError, not_others, read_json, write_text
+from .ground.progress import progress
+from .inference.generate import generate_text
+from .runs.load import load
+from .surface.family import ORIGIN, files_of, runs_in
 from .surface.views import line, surface
-from .text.generate import tell
-from .train.samples import TEMPERATURES, flawless_world, numbers, together, write_and_read
-from .train.tasks import WorldTask
+from .tasks.samples import TEMPERATURES, flawless_world, numbers, together, write_and_read
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --faint: #777; --rule: #ddd }
@@ -44,7 +43,7 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
 
     documents   of each kind to judge by, from texts that no model has seen (of facts, those that were taught)
     announce    called with a line about each part as it begins
-    samples     texts that each model writes of what it was taught, to count those without a mistake (train/samples.py)
+    samples     texts that each model writes of what it was taught, to count those without a mistake (tasks/samples.py)
     CheckpointError says what is missing or broken.
     """
     folder = Path(folder)
@@ -64,7 +63,7 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
     straight = line(folder, [ORIGIN, shown[0]], workers=workers, seed=seed)
     announce("drawing")
     history = models[ORIGIN].meta.get("history")
-    world = isinstance(task, WorldTask)
+    world = task.world
     parts = [
         heading(folder, models, names, task),
         section("What came of it", table(models, scores, written, task),
@@ -92,9 +91,9 @@ def judge(models, names, documents, samples, workers):
     {model: {domain: {temperature: Flawless}}} of what the models write, if there is a grammar to judge it."""
     task, scores, written = models[names[0]].task(workers), {}, {}
     for name, loaded in progress(models.items(), desc="judging", unit="model"):
-        scores[name] = task.score(loaded.model, documents=documents)
+        scores[name] = task.score(loaded.model, n=documents)
         written[name] = flawless_world(loaded.model, task.world, numbers(task.world, scores[name], task.learned, samples),
-                                       workers=workers) if isinstance(task, WorldTask) else {}
+                                       workers=workers) if task.world else {}
     return task, scores, written
 
 
@@ -156,11 +155,11 @@ def examples(models, task, seed):
     """What each model writes, from the same beginning and with the same random numbers; and the first rule that it breaks."""
     for name, loaded in models.items():
         rng, context, remark = np.random.default_rng([seed, 3]), loaded.model.config.context, ""
-        if isinstance(task, WorldTask) and task.name in task.world.grammars:
+        if task.world and task.name in task.world.grammars:
             [(text, mistake)] = write_and_read(loaded.model, task.world, [task.name], [rng])
             remark = f" (breaks a rule: {mistake})" if mistake else " (without a mistake)"
         else:
-            text = tell(loaded.model, loaded.tokenizer, task.probe(context)[0].beginning, context, rng)
+            text = generate_text(loaded.model, loaded.tokenizer, task.probe(context)[0].beginning, context, rng)
         yield f"<p><b>{escape(name)}</b>{escape(remark)}</p><blockquote>{escape(text)}</blockquote>"
 
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from commands import TINY, answer, assert_one_sentence, refused, run, run_apart, snapshot
 
-from minillm.files import read_arrays, write_arrays
 from minillm.finetune.methods import METHODS, recipe_of, to_json
 from minillm.finetune.remedies import REMEDIES
 from minillm.finetune.spec import text_of
 from minillm.finetune.specialist import prepare
-from minillm.finetune.store import load
+from minillm.ground.files import read_arrays, write_arrays
+from minillm.runs.load import load
+from minillm.tasks.special import SPECIALITIES
 from minillm.text.domains import NAMES, PLACES, THINGS
-from minillm.train.tasks import SPECIALITIES
 
 FEW = ["--steps", 2, "--batch", 3]
 QUICK = [*FEW, "--documents", 4]

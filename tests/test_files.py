@@ -14,8 +14,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from minillm import files, schema
-from minillm.files import (
+from minillm.ground import files, schema
+from minillm.ground.files import (
     Arrays,
     CheckpointError,
     alone,

@@ -8,12 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from minillm.gradcheck import perturb
 from minillm.nn import GPT, IGNORE, Config, CrossEntropy
-from minillm.nn.gradcheck import shake
-from minillm.text.batches import pad
-from minillm.text.tokenizer import END
-from minillm.text.world import Document, World
-from minillm.train.evaluate import (
+from minillm.tasks.evaluate import (
     ROWS,
     Score,
     evaluate_documents,
@@ -23,6 +20,9 @@ from minillm.train.evaluate import (
     mean_excess,
     token_log_p,
 )
+from minillm.text.batches import pad
+from minillm.text.tokenizer import END
+from minillm.text.world import Document, World
 
 WORLD = World(3)
 V = len(WORLD.tokenizer)
@@ -34,7 +34,7 @@ IMPOSSIBLE = -1e9
 def small_gpt(dtype=np.float64, context=112):
     rng = np.random.default_rng(5)
     model = GPT(Config(V, context, 2, 2, 12), rng, dtype)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 

@@ -7,24 +7,26 @@ import pytest
 from commands import assert_one_sentence, run
 from test_methods import CONFIG, INSERTED, LONG, PLAIN, prepared
 
-from minillm.files import CheckpointError, read_arrays, write_arrays
 from minillm.finetune.adapters import Adapters
-from minillm.finetune.insert import inserted
 from minillm.finetune.methods import ALIASES, METHODS, Full, LoRA, recipe_of
-from minillm.finetune.report import announcement, memory
 from minillm.finetune.specialist import prepare
-from minillm.finetune.store import load
+from minillm.finetune.summary import announcement, training_memory
+from minillm.finetune.wrapper import inserted
+from minillm.ground.files import CheckpointError, read_arrays, write_arrays
 from minillm.nn import GPT, IGNORE, Config
-from minillm.phases import finetune, pretrain
+from minillm.runs.finetuning import finetune
+from minillm.runs.load import load
+from minillm.runs.pretraining import pretrain
 from minillm.surface.curve import train_curve
 from minillm.surface.directions import pca_plane
 from minillm.surface.sharpness import Curvature, extremes
 from minillm.surface.space import Space
+from minillm.tasks.special import SpecialTask
+from minillm.tasks.text import TextTask
 from minillm.text.tokenizer import CharTokenizer
 from minillm.train.checkpoint import save_model
 from minillm.train.costs import activation_bytes, activations_of, check_memory
 from minillm.train.optimizers import SGD, AdamW
-from minillm.train.tasks import SpecialTask, TextTask
 from minillm.train.trainer import Trainer
 from minillm.train.workers import even_pieces
 
@@ -77,7 +79,7 @@ def test_of_texts_that_differ_in_length_no_more_is_counted_than_is_in_memory(rng
 
 def test_the_memory_of_a_training_is_told_for_what_is_in_work_at_a_time(rows_read):
     trainer = Trainer(prepared("lora", np.float32), AdamW(), workers=2, accumulate=50)
-    found = memory(trainer, even_pieces(10_000, 7, 2, 50))
+    found = training_memory(trainer, even_pieces(10_000, 7, 2, 50))
     assert found["activations"] == 2 * activations_of(trainer.model, 100, 7)
     lines = announcement(trainer, even_pieces(10_000_000, 7, 2))
     assert f"activations {activations_of(trainer.model, 10_000_000, 7) / 1e6:.1f}"[:8] in lines[-1] and max(rows_read) <= 2
@@ -224,7 +226,7 @@ def test_it_is_counted_what_a_training_has_in_memory():
 
 def test_a_fine_tuning_too_large_is_refused_before_anything_is_built(story, monkeypatch, tmp_path):
     base = load(story / "pretrained.npz")
-    monkeypatch.setattr("minillm.phases.prepare", lambda *args: pytest.fail("it is built"))
+    monkeypatch.setattr("minillm.runs.finetuning.prepare", lambda *args: pytest.fail("it is built"))
     for recipe, size in ((recipe_of("adapter:bottleneck=100000"), 1e9), (Full(), 2e6)):
         with_memory(monkeypatch, size)
         with pytest.raises(ValueError, match="to train .* of .* parameters with batches of 4 x 112 tokens and 2 workers takes"):

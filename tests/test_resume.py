@@ -10,18 +10,18 @@ import time
 import numpy as np
 import pytest
 
-from minillm import phases
 from minillm.cli import main
-from minillm.files import CheckpointError, alone, read_arrays, write_arrays
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.remedies import remedy_of
-from minillm.finetune.store import load
-from minillm.phases import finetune, pretrain
+from minillm.ground.files import CheckpointError, alone, read_arrays, write_arrays
+from minillm.runs.finetuning import finetune
+from minillm.runs.load import load
+from minillm.runs.pretraining import pretrain
+from minillm.tasks.text import TextTask
 from minillm.train import fit as fit_module
 from minillm.train.fit import Interrupted
-from minillm.train.muon import Muon
 from minillm.train.optimizers import SGD, AdamW
-from minillm.train.tasks import TextTask
+from minillm.train.optimizers.muon import Muon
 from minillm.train.trainer import Diverged, Trainer
 
 CONFIG = {"context": 24, "n_layer": 2, "n_head": 2, "n_embd": 12}
@@ -237,7 +237,7 @@ def test_ctrl_c_twice_in_a_hurry_is_one_wish(text, tmp_path, cut_twice, capsys):
 
 
 def test_ctrl_c_again_after_a_while_stops_at_once_and_keeps_what_was_saved(text, tmp_path, cut_twice, monkeypatch, capsys):
-    monkeypatch.setattr("minillm.interrupts.SAME_WISH", -1.0)
+    monkeypatch.setattr("minillm.ground.interrupts.SAME_WISH", -1.0)
     before = signal.getsignal(signal.SIGINT)
     assert run(*command(text, tmp_path, "--save-every", 3)) == 130
     assert capsys.readouterr().err.strip() == "minillm: interrupted."
@@ -401,11 +401,11 @@ def test_the_number_of_workers_is_that_of_the_run_whatever_machine_goes_on(text,
     """By default one for each core: two here, and three there. Sums in another order would have other bits."""
     arguments = command(text, tmp_path / "out")
     del arguments[arguments.index("--workers"):arguments.index("--workers") + 2]
-    monkeypatch.setattr("minillm.processes.cores", lambda: 2)
+    monkeypatch.setattr("minillm.ground.processes.cores", lambda: 2)
     cut(4)
     assert run(*arguments) == 130
     cut(None)
-    monkeypatch.setattr("minillm.processes.cores", lambda: 3)
+    monkeypatch.setattr("minillm.ground.processes.cores", lambda: 3)
     assert read_arrays(tmp_path / "out" / "pretrained.training.npz")[1]["inputs"]["workers"] == 2
     capsys.readouterr()
     assert run("pretrain", "--resume", "--out", tmp_path / "out", "--workers", 3) == 2
@@ -551,7 +551,7 @@ def test_what_was_trained_survives_a_failure_to_write_the_result(text, tmp_path,
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(phases, "save_model", no_space)
+        patch.setattr("minillm.runs.pretraining.save_model", no_space)
         with pytest.raises(OSError, match="No space left"):
             pretrained(text, tmp_path, AdamW, save_every=4)
     assert (tmp_path / "pretrained.training.npz").exists()

@@ -8,7 +8,7 @@ from matplotlib.animation import PillowWriter
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import RendererAgg
 
-from ..files import written_whole
+from ..ground.files import written_whole
 from .labels import spread
 from .style import colors, figure, look, style
 from .surface import contours, dot_every, dotted, hollow, landscape, map_size, mark, trail
@@ -191,8 +191,8 @@ def _set(fig, room, surface, color, last):
 def reach(surface, task):
     """Lower and upper end of an axis for the losses of a task: what is far above chance is cut off."""
     met = np.concatenate([way.loss[task] for way in surface.paths.values()] + [way.shown[task] for way in surface.paths.values()])
-    met = met[met < 1.3 * surface.facts["chance"]]
-    low, high = (met.min(), met.max()) if met.size else (0, surface.facts["chance"])
+    met = met[met < 1.3 * surface.info["chance"]]
+    low, high = (met.min(), met.max()) if met.size else (0, surface.info["chance"])
     room = 0.1 * (high - low) or 0.1
     return low - room, high + room
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from matplotlib.animation import HTMLWriter, PillowWriter
 from matplotlib.image import imsave
 
-from ..files import not_others, write_text
+from ..ground.files import not_others, write_text
 from .animation import Film
 from .style import look, style
 

@@ -17,7 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from ..files import written_whole
+from ..ground.files import written_whole
 
 WIDTH = 1280 / 120             # inches: at half that width, as on a page, text of 13 points can still be read
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..runtime import CAN_FORK
+from ..ground.runtime import CAN_FORK
 from . import warden
 from .attempt import Attempt
 from .catalogue import exercise_of

@@ -20,7 +20,7 @@ try:
 except ImportError:      # Windows
     resource = None
 
-from ..runtime import cores, memory
+from ..ground.runtime import cores, memory
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36      # of Linux' prctl(2)
 MEMORY = max(1 << 30, min(2 << 30, memory() // 2))      # bytes of its own that a check may take

@@ -3,17 +3,12 @@
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from ..files import CheckpointError, checked, read_arrays
-from ..schema import anything, many, record, table, text, whole
-from ..train.checkpoint import FACTS, fingerprint
-from .insert import inserted, slots
+from ..ground.files import CheckpointError, read_arrays
+from ..train.checkpoint import fingerprint
+from .adapter_file import base_of, unpack
 from .methods import from_json
 from .recipe import Recipe
-
-ADAPTER = record(FACTS | {"recipe": table(anything), "base": record({"path": text(4096), "fingerprint": text(100)}),
-                          "shapes?": table(many(whole(), most=16))})
+from .wrapper import inserted, slots
 
 
 @dataclass
@@ -168,33 +163,3 @@ class Adapters:
             yield self.model
         finally:
             self.use(active)
-
-
-def base_of(meta, path):
-    """What an adapter's file says of its base. CheckpointError if it does not say how it was made, or from which base."""
-    return checked(meta, ADAPTER, path, "adapter")["base"]
-
-
-def pack(model):
-    """All that trains as one vector, and {name: shape} of its parts: one array needs one header, not hundreds."""
-    trains = model.trainable_parameters()
-    return np.concatenate([p.data.reshape(-1) for p in trains.values()]), {name: p.shape for name, p in trains.items()}
-
-
-def unpack(model, theta, shapes):
-    """Write such a vector into what trains in a model. ValueError if names, shapes or sizes differ; then nothing is written."""
-    trains = model.trainable_parameters()
-    if trains.keys() != shapes.keys() or any(list(trains[name].shape) != list(shape) for name, shape in shapes.items()):
-        odd = sorted(trains.keys() ^ shapes.keys()) or [name for name, p in trains.items() if list(p.shape) != list(shapes[name])]
-        raise ValueError(f"{odd[0][:60]} differs in name or shape")
-    if list(trains) != list(shapes):
-        raise ValueError("its parts are in another order")
-    if theta.shape != (sum(p.size for p in trains.values()),):
-        raise ValueError(f"there are {theta.size} numbers, but {sum(p.size for p in trains.values())} parameters")
-    if any(p.data.dtype != theta.dtype for p in trains.values()):
-        raise ValueError(f"its numbers are of type {theta.dtype}")
-    start = 0
-    for name in shapes:
-        p = trains[name]
-        p.data[...] = theta[start:start + p.size].reshape(p.shape)
-        start += p.size

@@ -14,22 +14,21 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..files import CheckpointError, alone, read_json, write_json
-from ..processes import default_workers
-from ..progress import progress
-from ..schema import anything, maybe, number, one_of, record, table, whole
+from ..ground.files import CheckpointError, alone, read_json, write_json
+from ..ground.processes import default_workers
+from ..ground.progress import progress
+from ..ground.schema import anything, maybe, number, one_of, record, table, whole
+from ..tasks import identity, task_from_json
+from ..tasks.samples import TEMPERATURES, flawless_to_json, flawless_world, numbers
 from ..train.checkpoint import fingerprint
 from ..train.costs import check_memory
-from ..train.evaluate import evaluate_documents
 from ..train.optimizers import AdamW
-from ..train.samples import TEMPERATURES, facts_of, flawless_world, numbers
-from ..train.tasks import SpecialTask, WorldTask, identity, task_of
 from ..train.trainer import Diverged
+from .adapter_file import save_specialist
 from .methods import Full, recipe_of
 from .remedies import remedy_of
-from .report import memory, size
 from .specialist import prepare, specialise
-from .store import save_specialist
+from .summary import size, training_memory
 from .table import LEVEL, Comparison, Row
 
 DEFAULT_METHODS = ["full", "frozen", "adapter", "lora", "ia3", "bitfit"]
@@ -49,26 +48,26 @@ class Cell:
     remedy: str = "none"
 
 
-def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, steps=100, batch=16, test_documents=100,
+def compare(base, task_json, methods, remedies=("none",), *, seeds=3, rates=5, steps=100, batch=16, test_documents=100,
             samples=100, scratch=True, folder="runs/compare", workers=None, quiet=False):
     """Train every method with every remedy and judge them: a `Comparison` (table.py).
 
     base        a Loaded
-    task_facts  what is to be learned, as `task_of` takes it; each seed draws its own documents where the task has more of them
+    task_json   what is to be learned, as `task_from_json` takes it; each seed draws its own documents where there are more
     rates       how many learning rates are tried with each method, by factors of two around its usual one, on the first seed.
                 The one with the least loss on validation texts is used with all seeds. If it is the first or the last of them,
                 up to two more are tried beyond; if it still is, it is marked. A remedy is used at the rate of the method alone.
                 Lower rates are tried until one closes less than LEVEL of the gap, to know what is forgotten on the way there
-    samples     how many texts each model writes of what it learned, to count those without a mistake (train/samples.py)
+    samples     how many texts each model writes of what it learned, to count those without a mistake (tasks/samples.py)
     """
-    lab = Lab(base, task_facts, steps, batch, test_documents, Path(folder), workers, samples)
+    lab = Lab(base, task_json, steps, batch, test_documents, Path(folder), workers, samples)
     for method in methods:                                  # what cannot be shall be said now, not after an hour
         model, config = prepare(base.model, recipe_of(method)), base.model.config
         check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), kept=config.parameters,
                      trains=size(model)["trainable_parameters"])
     names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
-    settings = {"task": identity(task_facts), "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
+    settings = {"task": identity(task_json), "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
                 "test_documents": test_documents, "samples": samples, "base": lab.fingerprint}
     found = Comparison(lab.untouched(), [], lab.new, lab.old, settings, lab.measures)
     total = sum(max(0, rates - 1) for _ in names) + seeds * len(contenders)
@@ -129,17 +128,17 @@ def best_rate(sweep):
 class Lab:
     """Runs cells, and keeps what they come to."""
 
-    def __init__(self, base, task_facts, steps, batch, test_documents, folder, workers=None, samples=0):
-        self.base, self.task_facts, self.steps, self.batch = base, task_facts, steps, batch
+    def __init__(self, base, task_json, steps, batch, test_documents, folder, workers=None, samples=0):
+        self.base, self.task_json, self.steps, self.batch = base, task_json, steps, batch
         self.test_documents, self.samples = test_documents, samples
         self.cells, self.workers = folder / "cells", workers or default_workers()
         self.fingerprint = fingerprint(base.model)
         self.old_task = base.task(workers)
         self.new = self.task(1).name
         self.old = [name if name != self.new else f"{name}, the old" for name in self.old_task.learned]
-        self.measures = tuple("excess" if isinstance(task, WorldTask) else "loss" for task in (self.task(1), self.old_task))
+        self.measures = self.task(1).measure, self.old_task.measure
         self.texts = {}                                     # how many it writes of each kind, to be judged by the grammar
-        if isinstance(self.old_task, WorldTask):
+        if self.old_task.world:
             self.texts = numbers(self.old_task.world, [*self.old, self.new], [self.new], samples)
         judged = record({"excess": number(), "accuracy": maybe(number(0, 1))})
         shares = table(record({"share": number(0, 1)}), [f"{temperature:g}" for temperature in TEMPERATURES])
@@ -152,34 +151,34 @@ class Lab:
             done if ended(value, where)["status"] == "done" else ended)(value, where)})
 
     def task(self, seed):
-        draw = {"draw": seed - 1} if "documents" in self.task_facts else {}
-        return task_of(self.task_facts | draw, self.base.tokenizer, self.workers)
+        draw = {"draw": seed - 1} if "documents" in self.task_json else {}
+        return task_from_json(self.task_json | draw, self.base.tokenizer, self.workers)
 
     def run(self, cell):
         """{"status": "done" or "diverged", and of a cell that is done all that `train` finds}, from its file if it is there."""
-        facts = self.facts(cell)
-        path = self.cells / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]}.json"
+        inputs = self.inputs_of(cell)
+        path = self.cells / f"{hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]}.json"
         if path.exists():
             kept = read_json(path, self.form, "cell of a comparison")
-            if kept["cell"] != json.loads(json.dumps(facts)):
+            if kept["cell"] != json.loads(json.dumps(inputs)):
                 raise CheckpointError(f"{path} holds another cell than its name says; remove it, and it is computed anew")
             return kept["result"]
         try:
             result = {"status": "done"} | self.train(cell)
         except Diverged as error:
             result = {"status": "diverged", "step": error.step}
-        write_json(path, {"cell": facts, "result": result})
+        write_json(path, {"cell": inputs, "result": result})
         return result
 
-    def facts(self, cell):
+    def inputs_of(self, cell):
         """All that a result depends on."""
         recipe = None if cell.method == SCRATCH else recipe_of(cell.method)
         return asdict(cell) | {
             "method": {"method": SCRATCH} if recipe is None else {"method": recipe.method} | asdict(recipe),
             "remedy": {"method": remedy_of(cell.remedy).method} | asdict(remedy_of(cell.remedy)),
-            "task": identity(self.task(cell.seed).facts()), "base": self.fingerprint, "steps": self.steps, "batch": self.batch,
+            "task": identity(self.task(cell.seed).to_json()), "base": self.fingerprint, "steps": self.steps, "batch": self.batch,
             "test_documents": self.test_documents, "samples": self.samples, "workers": self.workers,
-            "old_task": identity(self.old_task.facts()), "format": FORMAT}
+            "old_task": identity(self.old_task.to_json()), "format": FORMAT}
 
     def train(self, cell):
         """Train, and judge. Raises Diverged."""
@@ -200,7 +199,7 @@ class Lab:
             raise Diverged(self.steps)
         return {"validation": validation, "test": self.judge(model, task), "flawless": self.flawless(model), "seconds": seconds,
                 "step_ms": 1e3 * statistics.median(times), "file_bytes": self.file_bytes(model, recipe),
-                "memory": memory(run.trainer, run.trainer.workers.at_a_time(run.batches.at(0)[1]))} | size(model)
+                "memory": training_memory(run.trainer, run.trainer.workers.at_a_time(run.batches.at(0)[1]))} | size(model)
 
     def judged_on(self):
         """The names of what `judge` looks at."""
@@ -214,13 +213,13 @@ class Lab:
 
     def flawless(self, model):
         """{domain: {"1": {"share": ..., ...}, "0.7": ...}} of texts that it writes, new and old; {} where there is no grammar."""
-        return facts_of(flawless_world(model, self.old_task.world, self.texts, workers=self.workers)) if self.texts else {}
+        if not self.texts:
+            return {}
+        return flawless_to_json(flawless_world(model, self.old_task.world, self.texts, workers=self.workers))
 
     def score(self, model, task, split):
         """The Score of what is new, and of nothing else."""
-        if isinstance(task, SpecialTask):
-            return evaluate_documents(model, task.special(split, self.test_documents), self.workers)
-        return task.score(model, split, self.test_documents)[task.name]
+        return task.score_learned(model, split, self.test_documents)
 
     def untouched(self):
         """The base itself, judged like the others."""

@@ -1,6 +1,6 @@
 """Merging: what was inserted is folded into the weights, so that the model is as small and as quick as its base again."""
 
-from .insert import inserted
+from .wrapper import inserted
 
 
 class Merged:

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..train.costs import must_fit
-from .insert import slot_at
+from .wrapper import slot_at
 
 LARGEST = 10_000_000      # no size that can be chosen is larger
 
@@ -41,8 +41,8 @@ class Recipe:
         """
         return 0
 
-    def rates(self, model, steps):
-        """step -> {parameter: factor on the learning rate}, or None where all have the same (see rates.py)."""
+    def lr_multipliers(self, model, steps):
+        """step -> {parameter: factor on the learning rate}, or None where all have the same (see lr_multipliers.py)."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import math
 from dataclasses import fields
 from typing import get_args, get_origin, get_type_hints
 
-from ..schema import flag, many, number, record, text, whole
+from ..ground.schema import flag, many, number, record, text, whole
 
 USUAL = "usual"      # of an option that is 0 inside, and for which 0 would make no sense
 WORDS = {"yes": True, "true": True, "no": False, "false": False}

@@ -7,8 +7,8 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import write_json, write_text
-from ..train.samples import TEMPERATURES
+from ..ground.files import write_json, write_text
+from ..tasks.samples import TEMPERATURES
 
 # Student's t for an interval of 95 %, by the degrees of freedom; the last of them does for more.
 T_95 = (math.nan, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
@@ -125,7 +125,7 @@ class Comparison:
         accuracy = self.untouched["test"][self.new]["accuracy"]
         return found if accuracy is None else found | {"accuracy": accuracy}
 
-    def facts(self):
+    def to_json(self):
         """All of it, for JSON."""
         return {"settings": self.settings, "new": self.new, "old": self.old, "measures": self.measures,
                 "untouched": self.untouched,
@@ -190,7 +190,7 @@ class Comparison:
         paths = [folder / f"comparison.{kind}" for kind in ("md", "csv", "json")]
         for path, text in zip(paths, (self.markdown(), self.csv())):
             write_text(path, text)
-        write_json(paths[2], self.facts())
+        write_json(paths[2], self.to_json())
         return paths
 
     def csv(self):

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from ..ground.pieces import pieces
 from .module import Module
-from .pieces import pieces
 
 # Python floats, not NumPy scalars: np.sqrt(2 / np.pi) is a float64 array scalar and would lift float32 arrays to float64.
 A = math.sqrt(2 / math.pi)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from ..schema import flag, many, number, record, table, text, whole
+from ..ground.schema import flag, many, number, record, table, text, whole
 
 IN_PLANE = 1e-6      # a point lies in the plane if no more than this part of the way to it is missing there
 
@@ -14,13 +14,13 @@ IN_PLANE = 1e-6      # a point lies in the plane if no more than this part of th
 ANY, POINT = number(finite=False), many(number(finite=False), 2, 2)
 SURFACE = record({
     "points": table(POINT), "residuals": table(ANY), "point_loss": table(table(ANY)), "distances": table(ANY),
-    "cosines": table(ANY), "texts": table(many(text())), "facts": record({
+    "cosines": table(ANY), "texts": table(many(text())), "info": record({
         "view?": text(), "directions": text(), "labels": many(text(), 2, 2), "notes": many(text()), "origin": text(),
         "norm": number(), "unit": flag, "tokens": table(whole()), "seed": whole(), "chance": number(), "in_plane": many(text()),
         "gap": number(),
         "not_numbers": whole(), "away": many(text()), "eigenvalues?": many(number(), 3), "curve?": many(POINT, 2),
         "t?": many(number(), 2)})})
-PROFILE = record({"ends": many(text(), 2, 2), "barrier": table(table(ANY)), "facts": record({
+PROFILE = record({"ends": many(text(), 2, 2), "barrier": table(table(ANY)), "info": record({
     "tokens": table(whole()), "notes": many(text()), "seed": whole()})})
 
 
@@ -61,7 +61,7 @@ class Surface:
     paths       {model: Path}
     distances   {model: |theta - origin|}
     cosines     {"model,model": cosine between their ways from the origin}
-    facts       what a caption says: view, directions, labels [a, b], notes [sentences], origin (its name), norm (|origin|), unit
+    info        what a caption says: view, directions, labels [a, b], notes [sentences], origin (its name), norm (|origin|), unit
                 (do a and b have length 1?), tokens {task: n}, seed, chance (ln V), in_plane [names], gap (see `checks`),
                 not_numbers (grid points without a loss), away [names of paths that leave the map]
     """
@@ -75,7 +75,7 @@ class Surface:
     paths: dict
     distances: dict
     cosines: dict
-    facts: dict = field(default_factory=dict)
+    info: dict = field(default_factory=dict)
 
     @property
     def max_residual(self):
@@ -84,22 +84,22 @@ class Surface:
 
     def checks(self):
         """"Is my picture right?", in sentences."""
-        facts, origin = self.facts, self.facts["origin"]
-        bad, n = facts["not_numbers"], sum(S.size for S in self.loss.values())
-        return [*facts["notes"],
-                f"what lies in the plane ({', '.join(facts['in_plane'])}): the surface there differs from the loss of the model, "
-                f"measured apart, by at most {facts['gap']:.1e} nats",
-                *(f"|{name} - {origin}| = {distance:.2f}, {100 * distance / facts['norm']:.1f} % of |{origin}|"
+        info, origin = self.info, self.info["origin"]
+        bad, n = info["not_numbers"], sum(S.size for S in self.loss.values())
+        return [*info["notes"],
+                f"what lies in the plane ({', '.join(info['in_plane'])}): the surface there differs from the loss of the model, "
+                f"measured apart, by at most {info['gap']:.1e} nats",
+                *(f"|{name} - {origin}| = {distance:.2f}, {100 * distance / info['norm']:.1f} % of |{origin}|"
                   for name, distance in self.distances.items()),
                 *(f"cosine of the ways of {pair.replace(',', ' and ')}: {value:.3f}" for pair, value in self.cosines.items()),
                 *(f"projection error along the way of {name}: up to {np.nanmax(path.residual):.2f}, at its end "
                   f"{path.residual[-1]:.2f}" for name, path in self.paths.items()),
-                *(f"the way of {name} leaves the map" for name in facts["away"]),
+                *(f"the way of {name} leaves the map" for name in info["away"]),
                 f"losses that are no numbers: {bad} of {n}{', left blank in the picture' if bad else ''}"]
 
     # As a file: all arrays by dotted name, and everything else as JSON.
 
-    META = ("points", "residuals", "point_loss", "distances", "cosines", "facts")
+    META = ("points", "residuals", "point_loss", "distances", "cosines", "info")
 
     def arrays(self):
         arrays = {"a": self.a, "b": self.b} | {f"loss.{task}": S for task, S in self.loss.items()}
@@ -122,7 +122,7 @@ class Surface:
             return {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
 
         shape = tuple(len(arrays.get(axis, ())) for axis in "ba")
-        tasks = list(meta["facts"]["tokens"])
+        tasks = list(meta["info"]["tokens"])
         if not all(shape) or any(np.shape(arrays.get(f"loss.{task}")) != shape for task in tasks):
             raise ValueError("its grid has no loss for each point")
         for model in meta["texts"]:
@@ -152,17 +152,17 @@ class Profile:
     t           (n,) with 0 and 1 among them
     loss        {curve: {task: (n,)}}; "straight line" is one
     barrier     {curve: {task: nats}}, see `barrier` in line.py
-    facts       tokens {task: n}, seed, notes [sentences]
+    info        tokens {task: n}, seed, notes [sentences]
     """
 
     ends: tuple
     t: np.ndarray
     loss: dict
     barrier: dict
-    facts: dict = field(default_factory=dict)
+    info: dict = field(default_factory=dict)
 
     def checks(self):
-        return [*self.facts["notes"],
+        return [*self.info["notes"],
                 *(f"barrier on {task} from {self.ends[0]} to {self.ends[1]} along the {curve}: {height:.4f} nats"
                   for curve, tasks in self.barrier.items() for task, height in tasks.items())]
 
@@ -171,8 +171,8 @@ class Profile:
                                 for task, loss in tasks.items()}
 
     def meta(self):
-        facts = asdict(self)
-        return {part: facts[part] for part in ("ends", "barrier", "facts")}
+        parts = asdict(self)
+        return {part: parts[part] for part in ("ends", "barrier", "info")}
 
     @classmethod
     def of(cls, arrays, meta):
@@ -184,4 +184,4 @@ class Profile:
         if np.ndim(t) != 1 or not {0, 1} <= set(t.tolist()) or any(np.shape(arrays.get(name)) != t.shape for name in names):
             raise ValueError("its curves have no loss for each t")
         loss = {curve: {task: arrays[f"loss.{curve}.{task}"] for task in tasks} for curve, tasks in meta["barrier"].items()}
-        return cls(tuple(meta["ends"]), arrays["t"], loss, meta["barrier"], meta["facts"])
+        return cls(tuple(meta["ends"]), arrays["t"], loss, meta["barrier"], meta["info"])

@@ -6,7 +6,7 @@ from .data import Profile
 from .measure import each_point
 
 
-def stations(points=21, beyond=0.0):
+def interpolation_points(points=21, beyond=0.0):
     """t from -beyond to 1 + beyond, about `points` of them between 0 and 1, both of which are among them exactly."""
     step = 1 / (points - 1)
     outside = step * np.arange(1, round(beyond / step) + 1)
@@ -24,14 +24,14 @@ def barrier(t, loss):
     return float(np.max((loss - ((1 - t) * start + t * end))[inside]))
 
 
-def profile(space, names, curves, probe, t, workers=None, facts=None):
+def profile(space, names, curves, probe, t, workers=None, info=None):
     """Losses along curves between two models.   curves: {name: function t -> vector}"""
     loss = {}
     for name, curve in curves.items():
         found = each_point(space, [lambda x=x: curve(x) for x in t], probe, workers)
         loss[name] = {task: np.array([losses[task] for losses in found]) for task in probe.tasks}
     heights = {name: {task: barrier(t, along) for task, along in tasks.items()} for name, tasks in loss.items()}
-    return Profile(tuple(names), np.asarray(t), loss, heights, {"tokens": probe.count, "notes": []} | (facts or {}))
+    return Profile(tuple(names), np.asarray(t), loss, heights, {"tokens": probe.count, "notes": []} | (info or {}))
 
 
 def straight(x, y):

@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 
-from ..files import CheckpointError, read_arrays, write_arrays
-from ..processes import parallel_map
-from ..progress import progress
+from ..ground.files import CheckpointError, read_arrays, write_arrays
+from ..ground.processes import parallel_map
+from ..ground.progress import progress
 from .data import IN_PLANE, Path, Surface, lost
 from .plane import cosine
 
@@ -72,7 +72,7 @@ def grid_axis(ends, points, margin=0.3):
     return np.linspace(low - room, high + room, points)
 
 
-def measure_surface(space, plane, models, ways, probe, points=21, workers=None, extent=None, within=(), facts=None,
+def measure_surface(space, plane, models, ways, probe, points=21, workers=None, extent=None, within=(), info=None,
                     keep=None):
     """The surface on a plane, with models and the recorded ways of their weights on it.
 
@@ -84,7 +84,7 @@ def measure_surface(space, plane, models, ways, probe, points=21, workers=None, 
     extent      ((from, to) of a, (from, to) of b), or None: so that all models and ways fit with a margin, but for ways that end
                 with a higher loss than they began, which would stretch the map; of such a model only what spans the plane
     within      further points (a, b) that must fit
-    facts       further ones
+    info       further ones
     """
     origin = plane.origin
     chance = float(np.log(space.model.config.vocab_size))
@@ -116,11 +116,11 @@ def measure_surface(space, plane, models, ways, probe, points=21, workers=None, 
         point_loss={name: {task: float(point.loss[task][0]) for task in probe.tasks} for name, point in at.items()}, paths=paths,
         distances={name: distances[name] for name in moved},
         cosines={f"{x},{y}": cosine(delta[x], delta[y]) for i, x in enumerate(moved) for y in moved[i + 1:]},
-        facts={"norm": float(np.linalg.norm(origin)), "chance": chance, "tokens": probe.count, "origin": origin_name,
+        info={"norm": float(np.linalg.norm(origin)), "chance": chance, "tokens": probe.count, "origin": origin_name,
                "unit": bool(np.allclose(np.diag(plane.gram), 1)), "labels": list(plane.labels), "directions": plane.directions,
                "notes": list(plane.notes), "in_plane": in_plane, "away": away,
                "gap": float(gaps[np.isfinite(gaps)].max(initial=0)),
-               "not_numbers": int(sum((~np.isfinite(S)).sum() for S in losses.values()))} | (facts or {}))
+               "not_numbers": int(sum((~np.isfinite(S)).sum() for S in losses.values()))} | (info or {}))
 
 
 def project_ways(space, plane, ways, probe, workers=None):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..nn.pieces import pieces
+from ..ground.pieces import pieces
 
 # The least sine of an angle that spans a plane. At an angle of 1e-6 the coordinates of a point, which take its square, are right
 # to four digits; rounding alone makes angles of up to 1e-13 of none, and more of weights in float32 (see `rounding`).
@@ -70,7 +70,7 @@ class Plane:
         return (float(a), float(b)), float(np.linalg.norm(delta) / length)
 
 
-def through(origin, first, second, names=("the origin", "the first model", "the second model"), **facts):
+def through(origin, first, second, names=("the origin", "the first model", "the second model"), **labels):
     """The plane through three models (Garipov et al. 2018), a and b being distances between weights.
 
     u points from the origin to the first model; v is what is left of the way to the second when its part along u is taken away
@@ -88,7 +88,7 @@ def through(origin, first, second, names=("the origin", "the first model", "the 
     left = ways[1] - (ways[1] @ u) * u
     if not np.linalg.norm(left) > max(ONE_LINE * np.linalg.norm(ways[1]), noise):
         raise ValueError(f"{names[0]}, {names[1]} and {names[2]} lie on one line, so they do not define a plane")
-    return Plane(origin, u, left / np.linalg.norm(left), **facts)
+    return Plane(origin, u, left / np.linalg.norm(left), **labels)
 
 
 def sine(x, y):

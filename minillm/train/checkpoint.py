@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ..files import Arrays, CheckpointError, checked, write_arrays
+from ..ground.files import Arrays, CheckpointError, checked, write_arrays
+from ..ground.schema import anything, many, maybe, number, one_of, record, table, text, whole
 from ..nn import GPT, Config
-from ..schema import anything, many, maybe, number, one_of, record, table, text, whole
 from ..text.tokenizer import TOKENIZERS
 from .costs import must_fit
 
@@ -15,10 +15,10 @@ HISTORY = record({"steps?": whole(), "loss": many(number(finite=False)), "valida
     "step": whole(), "loss": number(finite=False), "floor?": number(), "mean_excess?": number(finite=False),
     "excess?": table(number(finite=False))}))})
 # What any file of a model may say beside its weights.
-FACTS = {"task?": table(anything), "seed?": whole(), "seconds?": number(0), "trainable_parameters?": whole(),
+METADATA = {"task?": table(anything), "seed?": whole(), "seconds?": number(0), "trainable_parameters?": whole(),
          "total_parameters?": whole(), "recipe?": table(anything), "history?": maybe(HISTORY),
          "base?": record({"path": text(4096), "fingerprint": text(100)})}
-MODEL = record({"config": CONFIG, "tokenizer": TOKENIZER} | FACTS)
+MODEL = record({"config": CONFIG, "tokenizer": TOKENIZER} | METADATA)
 TRAINING = record({"steps_done": whole(), "history?": HISTORY, "inputs?": table(anything), "options?": table(anything)})
 
 
@@ -38,9 +38,9 @@ def describe(model, tokenizer):
     return {"config": vars(model.config), "tokenizer": {"kind": tokenizer.kind, "tokens": tokenizer.tokens}}
 
 
-def save_model(path, model, tokenizer, **facts):
-    """A model that stands alone. `facts` go into meta.json beside its shape and vocabulary."""
-    write_arrays(path, model.state(), {"kind": "model"} | describe(model, tokenizer) | facts)
+def save_model(path, model, tokenizer, **metadata):
+    """A model that stands alone. `metadata` goes into meta.json beside its shape and vocabulary."""
+    write_arrays(path, model.state(), {"kind": "model"} | describe(model, tokenizer) | metadata)
 
 
 class NoNumbers:
@@ -78,7 +78,7 @@ def read_model(file):
     return model, TOKENIZERS[meta["tokenizer"]["kind"]](tokens)
 
 
-def save_training(path, trainer, recorder=None, **facts):
+def save_training(path, trainer, recorder=None, **metadata):
     """Everything that a run needs to go on bit for bit: weights, optimizer, the count of steps done, and what was recorded.
 
     The count is also the position in the data and the state of every random choice, since batches are a pure function of seed and
@@ -88,11 +88,11 @@ def save_training(path, trainer, recorder=None, **facts):
     if recorder:
         parts["recorder"] = recorder.state()
     arrays = {f"{part}/{name}": array for part, state in parts.items() for name, array in state.items()}
-    write_arrays(path, arrays, {"kind": "training", "steps_done": trainer.steps_done} | facts)
+    write_arrays(path, arrays, {"kind": "training", "steps_done": trainer.steps_done} | metadata)
 
 
 def load_training(path, trainer, recorder=None, steps=None, inputs=None):
-    """Put a trainer, made as it was made then, where `save_training` left it. Returns the facts saved with it.
+    """Put a trainer, made as it was made then, where `save_training` left it. Returns the metadata saved with it.
 
     steps       of the whole run
     inputs      all that the run is made from; CheckpointError names what was other when it began

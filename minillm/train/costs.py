@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..processes import default_workers
-from ..runtime import memory
+from ..ground.processes import default_workers
+from ..ground.runtime import memory
 from .workers import even_pieces
 
 

@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
-from ..interrupts import pressed, shielded
-from ..progress import progress
+from ..ground.interrupts import pressed, shielded
+from ..ground.progress import progress
 from .checkpoint import load_training, save_training
 from .trainer import Diverged
 
@@ -21,7 +21,7 @@ class Interrupted(Exception):
 
 
 def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint=None, save_every=100, recorder=None,
-        facts=None, inputs=None, title="training", quiet=False):
+        metadata=None, inputs=None, title="training", quiet=False):
     """Train until `steps` steps are done, from wherever the trainer stands.
 
     batches         at(step) -> tokens, targets
@@ -29,8 +29,8 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
                     which "mean_excess", or else "loss", is shown in the bar
     checkpoint      a file: written before the first step, each `save_every` steps and on Ctrl-C, read at the start if it exists.
                     Removing it is left to the caller, who first saves what came of the run
-    recorder        whose recordings go into the checkpoint (surface/recorder.py)
-    facts           JSON saved in the checkpoint, for whoever resumes
+    recorder        whose recordings go into the checkpoint (train/recorder.py)
+    metadata        JSON saved in the checkpoint, for whoever resumes
     inputs          all that the run is made from, a dictionary: saved as well, and a checkpoint of other inputs is refused
 
     Returns the history: {"steps": steps, "loss": [of each step], "validation": [dicts with "step"]}.
@@ -59,7 +59,7 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
         if checkpoint:
             saved = trainer.steps_done
             with shielded():
-                save_training(checkpoint, trainer, recorder, history=history, inputs=inputs or {}, **(facts or {}))
+                save_training(checkpoint, trainer, recorder, history=history, inputs=inputs or {}, **(metadata or {}))
 
     if not resumed:
         save()

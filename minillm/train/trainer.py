@@ -6,7 +6,7 @@ from operator import getitem, is_
 import numpy as np
 
 from ..nn import IGNORE, CrossEntropy, Module, Parameter
-from .flat import Flat
+from .flat import FlatParameters
 from .schedule import constant
 from .workers import Workers, split_rows
 
@@ -31,22 +31,22 @@ class Trainer:
     workers     processes that share each step (workers.py); None: one for each core
     accumulate  pieces in which each worker goes through its rows, one after the other, adding up their gradients: the step is the
                 same, but only a piece's activations need memory at a time, so that a batch may be larger than memory
-    rates       step -> {parameter: factor on its learning rate}; 0 freezes it for that step. None: 1 for all
+    lr_multipliers  step -> {parameter: factor on its learning rate}; 0 freezes it for that step. None: 1 for all
     pull        a force on the weights besides the loss's gradient (finetune/remedies.py)
     on_step     called as on_step(trainer, loss) after each step
     """
 
     def __init__(self, model, optimizer, schedule=constant, clip=1.0, total=None, workers=None, accumulate=1,
-                 rates=None, pull=None, on_step=None):
+                 lr_multipliers=None, penalty=None, on_step=None):
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.clip, self.total, self.on_step = clip, total, on_step
-        self.flat = Flat(model.trainable_parameters())
-        self.rates, self.frozen = rates, ()
-        if rates:
+        self.flat = FlatParameters(model.trainable_parameters())
+        self.lr_multipliers, self.frozen = lr_multipliers, ()
+        if lr_multipliers:
             self.flat.scale = self.flat.zeros()
-        if pull:
-            pull.start(self.flat)
-        self.workers = Workers(model, self.flat, optimizer, workers, accumulate, pull)
+        if penalty:
+            penalty.start(self.flat)
+        self.workers = Workers(model, self.flat, optimizer, workers, accumulate, penalty)
         self.steps_done = 0
         optimizer.start(self.flat)
         self.holders, self.keys, self.parts = zip(*links(model))
@@ -59,8 +59,8 @@ class Trainer:
         Diverged if that is not a number; ValueError if the model is another's by now, see `check`.
         """
         self.check()
-        if self.rates:
-            factors = self.rates(self.steps_done)
+        if self.lr_multipliers:
+            factors = self.lr_multipliers(self.steps_done)
             self.flat.set_scale(factors)
             self.frozen = tuple(name for name in self.flat.parameters if factors[name] == 0)
         loss, norm = self.workers.forward_backward(tokens, targets, self.total, self.frozen)

@@ -14,8 +14,8 @@ import numpy as np
 import report
 
 from minillm import bench
+from minillm.inference.generate import generate_batch, sample
 from minillm.nn import GPT
-from minillm.text.generate import generate_batch, sample
 
 QUICK = dict(rounds=1, sizes=["lesson"])
 OURS = "minillm"

@@ -19,14 +19,16 @@ import report
 from minillm.demo import Plan
 from minillm.draw.live import DPI, SIZE, Window
 from minillm.draw.style import figure, style
-from minillm.finetune.methods import BottleneckAdapter, Full, Partial
+from minillm.finetune.methods import BottleneckAdapter, Frozen, Full
+from minillm.ground.processes import default_workers
 from minillm.live import Live
-from minillm.phases import finetune, pretrain
-from minillm.processes import default_workers
+from minillm.runs.finetuning import finetune
+from minillm.runs.pretraining import pretrain
 from minillm.surface.views import surface
-from minillm.train.muon import Muon
+from minillm.tasks.special import SpecialTask
+from minillm.tasks.world import CONTEXT, WorldTask
 from minillm.train.optimizers import AdamW
-from minillm.train.tasks import CONTEXT, SpecialTask, WorldTask
+from minillm.train.optimizers.muon import Muon
 
 QUICK = dict(steps=6, methods=["full"])
 NAMES = ["full", "adapter", "frozen"]
@@ -45,7 +47,7 @@ def hardly_trained(folder):
     plan, path = Plan(), folder / "pretrained.npz"
     config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
     base = pretrain(WorldTask(1), config, path, optimizer=Muon(), steps=2, batch=plan.batch)
-    for recipe in (Full(), Partial(), BottleneckAdapter(plan.bottleneck)):
+    for recipe in (Full(), Frozen(), BottleneckAdapter(plan.bottleneck)):
         finetune(base, path, SpecialTask("novel", 1, plan.documents), recipe, folder / f"{recipe.method}.npz",
                  optimizer=AdamW(recipe.lr), steps=2, batch=plan.finetuning_batch)
     return folder

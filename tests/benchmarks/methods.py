@@ -13,9 +13,9 @@ import report
 
 from minillm import bench
 from minillm.demo import Plan
-from minillm.processes import default_workers
+from minillm.ground.processes import default_workers
+from minillm.tasks.world import CONTEXT
 from minillm.train.costs import activation_bytes, training_state_bytes
-from minillm.train.tasks import CONTEXT
 
 QUICK = dict(rounds=1)
 PLAN = Plan()

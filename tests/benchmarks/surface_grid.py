@@ -15,12 +15,12 @@ import report
 from minillm.bench import Size
 from minillm.demo import Plan
 from minillm.finetune.methods import BottleneckAdapter
+from minillm.ground.processes import default_workers
 from minillm.nn import GPT
-from minillm.processes import default_workers
 from minillm.surface.measure import measure_surface
 from minillm.surface.plane import through
 from minillm.surface.space import Probe, Space
-from minillm.train.tasks import CONTEXT
+from minillm.tasks.world import CONTEXT
 
 QUICK = dict(rounds=1, points=7)
 DOCUMENT = 66                                      # ids: the first is given, the next is the tag, and 64 count

@@ -14,14 +14,14 @@ import time
 import numpy as np
 import report
 
+from minillm.ground.processes import default_workers
+from minillm.ground.runtime import cores
 from minillm.nn import GPT, Config
-from minillm.processes import default_workers
-from minillm.runtime import cores
+from minillm.tasks.evaluate import evaluate_text
+from minillm.tasks.text import TextTask
 from minillm.text.batches import StreamBatches
 from minillm.train import schedule as schedules
-from minillm.train.evaluate import evaluate_text
-from minillm.train.muon import Muon
-from minillm.train.tasks import TextTask
+from minillm.train.optimizers.muon import Muon
 from minillm.train.trainer import Trainer
 
 QUICK = dict(steps=30, short_steps=15, long_steps=30, slice=0.5)

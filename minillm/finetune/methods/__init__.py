@@ -3,21 +3,21 @@
 from dataclasses import asdict
 from difflib import get_close_matches
 
-from ...schema import shown
+from ...ground.schema import shown
 from ..recipe import Recipe
 from ..spec import made_of, restored
 from .bottleneck import BottleneckAdapter
 from .dora import DoRA
+from .frozen import Frozen
 from .full import Full
 from .head import Head
 from .ia3 import IA3
 from .lora import LoRA
-from .partial import Partial
 from .prefix import PrefixTuning
 from .prompt import PromptTuning
 
 METHODS = {recipe.method: recipe for recipe in
-           (Full, Partial, Head, BottleneckAdapter, LoRA, DoRA, IA3, PrefixTuning, PromptTuning)}
+           (Full, Frozen, Head, BottleneckAdapter, LoRA, DoRA, IA3, PrefixTuning, PromptTuning)}
 
 # Names by which some settings are known.
 ALIASES = {
@@ -47,13 +47,13 @@ def to_json(recipe):
     return {"method": recipe.method} | asdict(recipe)
 
 
-def from_json(facts):
+def from_json(json):
     """The inverse. ValueError for a method or an option that there is not, and for a value of another type."""
-    facts = dict(facts)
-    method = facts.pop("method", None)
+    options = dict(json)
+    method = options.pop("method", None)
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"there is no method {shown(method)}")
-    return restored(METHODS[method], facts)
+    return restored(METHODS[method], options)
 
 
 __all__ = ["ALIASES", "DoRA", "BottleneckAdapter", "Full", "Head", "IA3", "LoRA", "METHODS", "Partial", "PrefixTuning",

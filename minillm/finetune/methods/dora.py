@@ -9,7 +9,7 @@ import numpy as np
 from ...nn import Parameter
 from ...nn.linear import sum_of
 from ...nn.module import NO_BACKWARD
-from ..insert import inserted
+from ..wrapper import inserted
 from .lora import LoRA, LoRALinear
 
 

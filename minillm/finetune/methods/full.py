@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..rates import gradual, layerwise
+from ..lr_multipliers import gradual, layerwise
 from ..recipe import Recipe
 
 
@@ -27,7 +27,7 @@ class Full(Recipe):
             raise ValueError(f"the decay is {self.decay}, but must be at least 1: lower layers learn more slowly, not faster")
         model.trainable = True
 
-    def rates(self, model, steps):
+    def lr_multipliers(self, model, steps):
         if self.decay == 1 and not self.gradual:
             return None
         slower = layerwise(model, self.decay)

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from .optimizers import AdamW, Optimizer
+from .adamw import AdamW
+from .optimizer import Optimizer
 
 # The quintic a s + b s^3 + c s^5, applied five times, takes singular values from 0.0016 to 1 to about 1 (between 0.68 and 1.21).
 # What is smaller grows, by a factor of a^5 = 485 at most.

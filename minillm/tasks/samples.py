@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..processes import parallel_map
-from ..text.generate import write
+from ..ground.processes import parallel_map
+from ..inference.generate import write
 from ..text.mistakes import mistake
 from ..text.tokenizer import END
 
@@ -50,7 +50,7 @@ class Flawless:
         centre, half = self.share + z2 / 2, math.sqrt(z2 * (self.share * (1 - self.share) + z2 / 4))
         return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
 
-    def facts(self):
+    def to_json(self):
         """For JSON."""
         return {"n": self.n, "count": self.count, "share": self.share, "interval": list(self.interval)}
 
@@ -119,6 +119,6 @@ def together(found, domains, temperature):
     return Flawless(sum(part.n for part in parts), [mistake for part in parts for mistake in part.mistakes])
 
 
-def facts_of(found):
+def flawless_to_json(found):
     """{domain: {"1": {...}, "0.7": {...}}}, for JSON."""
-    return {name: {f"{temperature:g}": one.facts() for temperature, one in of.items()} for name, of in found.items()}
+    return {name: {f"{temperature:g}": one.to_json() for temperature, one in of.items()} for name, of in found.items()}

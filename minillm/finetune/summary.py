@@ -36,7 +36,7 @@ def table(title, parameters, model):
     return [*lines, f"{'in all':42s}{'':>14s}{count:12,d}   {100 * count / total:.1f} % of {total:,d}"]
 
 
-def memory(trainer, pieces):
+def training_memory(trainer, pieces):
     """Bytes that training takes: {"weights": ..., "gradients": ..., "optimizer": ..., "activations": ...}.
 
     Gradients are counted once for each worker. pieces [(rows, T)]: what the workers have in work at a time (train/workers.py);
@@ -50,7 +50,7 @@ def memory(trainer, pieces):
 
 
 def announcement(trainer, pieces):
-    """What will train, and what it takes (see `memory`): said before every fine-tuning."""
-    parts = memory(trainer, pieces)
+    """What will train, and what it takes (see `training_memory`): said before every fine-tuning."""
+    parts = training_memory(trainer, pieces)
     return [*trainable_table(trainer.model),
             f"memory in MB: {', '.join(f'{name} {size / 1e6:.1f}' for name, size in parts.items())}"]

@@ -13,14 +13,14 @@ import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import CheckpointError, read_meta
-from ..finetune.adapters import base_of
-from ..finetune.insert import inserted, slots
+from ..finetune.adapter_file import base_of
 from ..finetune.merge import merge
 from ..finetune.methods.head import Untied
-from ..finetune.store import Loaded, load
+from ..finetune.wrapper import inserted, slots
+from ..ground.files import CheckpointError, read_meta
+from ..runs.load import Loaded, load
 from ..train.checkpoint import fingerprint
-from .recorder import read_trajectory, trajectory_of
+from ..train.recorder import read_trajectory, trajectory_of
 from .space import Space
 
 ORIGIN = "pretrained"
@@ -32,14 +32,14 @@ class Run:
 
     end         of the saved model
     steps       and snapshots: its recorded way
-    facts       what its file says: recipe, task, seed; and history, the losses of its training
+    info       what its file says: recipe, task, seed; and history, the losses of its training
     path        of that file
     """
 
     end: dict
     steps: list
     snapshots: list
-    facts: dict = field(default_factory=dict)
+    info: dict = field(default_factory=dict)
     path: Path | None = None
 
 
@@ -109,12 +109,12 @@ def read_family(folder, names):
     """
     base_path, _ = files_of(folder, names)
     base = load(base_path)
-    print_of_base = fingerprint(base.model)
+    base_fingerprint = fingerprint(base.model)
     found = {}
     for name in names:
         path = Path(folder) / f"{name}.npz"
         loaded = load(path, base_path)
-        if loaded.meta.get("base", {}).get("fingerprint") != print_of_base:
+        if loaded.meta.get("base", {}).get("fingerprint") != base_fingerprint:
             raise CheckpointError(f"{path} was trained on another base than {base_path}")
         found[name] = loaded, *read_trajectory(trajectory_of(path))
     joint, origin = common_model(base.model, found)
@@ -122,14 +122,14 @@ def read_family(folder, names):
     body = set(base.model.parameters())
     runs = {}
     for name, (loaded, steps, snapshots, meta) in found.items():
-        facts = {part: loaded.meta[part] for part in ("recipe", "task", "seed") if part in loaded.meta}
-        facts["history"] = meta.get("history") or {"loss": []}
+        info = {part: loaded.meta[part] for part in ("recipe", "task", "seed") if part in loaded.meta}
+        info["history"] = meta.get("history") or {"loss": []}
         like = {own: (p.shape, p.data.dtype) for own, p in loaded.model.parameters().items()}
         if any(like.get(own) != (array.shape, array.dtype) for own, array in snapshots[0].items()):
             raise CheckpointError(f"{trajectory_of(Path(folder) / f'{name}.npz')} is the way of another model than "
                                   f"{Path(folder) / f'{name}.npz'}")
         points = [embed(loaded.model, arrays, space) for arrays in [loaded.model.state(), *snapshots]]
-        runs[name] = Run(points[0], steps, points[1:], facts, loaded.path)
+        runs[name] = Run(points[0], steps, points[1:], info, loaded.path)
     return Family(Path(folder), base, runs, space, origin, body)
 
 

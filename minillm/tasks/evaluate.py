@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..ground.processes import parallel_map
 from ..nn import IGNORE
-from ..processes import parallel_map
 from ..text.batches import pad
 
 ROWS = 16      # documents, or windows of a text, in one forward pass
@@ -112,3 +112,21 @@ def pooled(scores, figure="loss"):
 def mean_excess(scores, domains):
     """The plain mean of the excess over some domains."""
     return sum(scores[name].excess for name in domains) / len(domains)
+
+
+def score_table(scores, flawless=None):
+    """Lines of text.   scores {name: Score}, flawless {name: {temperature: Flawless}} of some of them"""
+    answers = f"{'right':>9s}{'best':>9s}" if any(score.accuracy is not None for score in scores.values()) else ""
+    temperatures = list(next(iter(flawless.values()))) if flawless else []
+    more = "".join(f"{f'flawless at {temperature:g}':>17s}" for temperature in temperatures)
+    lines = [f"{'':14s}{'loss':>9s}{'floor':>9s}{'excess':>9s}{'+-':>8s}{'tokens':>10s}{more}{answers}"]
+    for name, score in scores.items():
+        known = [f"{'-':>9s}", f"{'-':>9s}", f"{'-':>8s}"] if score.floor is None else [
+            f"{score.floor:9.4f}", f"{score.excess:9.4f}", f"{1.96 * score.stderr:8.4f}"]
+        shares = [f"{one!s:>17s}" for one in flawless[name].values()] if flawless and name in flawless else [" " * len(more)]
+        shares += [f"{100 * share:7.1f} %" for share in (score.accuracy, score.best) if share is not None]
+        lines.append(f"{name:14s}{score.loss:9.4f}{''.join(known)}{score.tokens:10,d}{''.join(shares)}".rstrip())
+    if flawless:
+        lines.append("flawless: of the texts that it writes, at two temperatures, the share without a mistake (and its 95 % "
+                     "interval)")
+    return lines

@@ -91,7 +91,7 @@ def check_model(model, tokens, rng, entries=10):
     return gradcheck(lambda: model.forward(tokens), backward, arrays, rng, entries)
 
 
-def shake(module, rng, scale=0.3):
+def perturb(module, rng, scale=0.3):
     """Move every parameter off its starting value. A LayerNorm gain of exactly 1 would hide a missing factor."""
     for p in module.parameters().values():
         p.data += scale * rng.normal(size=p.shape)
@@ -99,7 +99,16 @@ def shake(module, rng, scale=0.3):
 
 def check_everything(rng):
     """Every layer and a whole GPT in float64, sizes all different: {"LayerNorm.x": relative error, ...}."""
-    from . import GELU, GPT, MLP, Block, CausalSelfAttention, Config, CrossEntropy, Embedding, LayerNorm, Linear, Softmax
+    from . import GPT, Config
+    from .nn.attention import CausalSelfAttention
+    from .nn.block import Block
+    from .nn.cross_entropy import CrossEntropy
+    from .nn.embedding import Embedding
+    from .nn.gelu import GELU
+    from .nn.layernorm import LayerNorm
+    from .nn.linear import Linear
+    from .nn.mlp import MLP
+    from .nn.softmax import Softmax
 
     B, T, H, D, V = 2, 5, 3, 4, 11
     C = H * D
@@ -108,7 +117,7 @@ def check_everything(rng):
               "CausalSelfAttention": CausalSelfAttention(C, H, **double), "MLP": MLP(C, **double), "Block": Block(C, H, **double)}
     errors = {}
     for name, layer in layers.items():
-        shake(layer, rng)
+        perturb(layer, rng)
         errors |= {f"{name}.{part}": error for part, error in check_layer(layer, rng.normal(size=(B, T, C)), rng).items()}
 
     table, index = Embedding(V, C, **double), rng.integers(0, V, (B, T))
@@ -127,5 +136,5 @@ def check_everything(rng):
     errors |= {f"CrossEntropy.{part}": error for part, error in found.items()}
 
     model = GPT(Config(V, T + 1, 2, H, C), rng, np.float64)
-    shake(model, rng)
+    perturb(model, rng)
     return errors | {f"GPT.{name}": error for name, error in check_model(model, index, rng).items()}

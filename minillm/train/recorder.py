@@ -1,14 +1,14 @@
-"""The way that weights take during training."""
+"""The trajectory of the weights during training."""
 
 from pathlib import Path
 
 import numpy as np
 
-from ..files import Arrays, CheckpointError, checked, write_arrays
-from ..schema import maybe, record
-from ..train.checkpoint import FACTS, HISTORY
+from ..ground.files import Arrays, CheckpointError, checked, write_arrays
+from ..ground.schema import maybe, record
+from ..train.checkpoint import HISTORY, METADATA
 
-TRAJECTORY = record(FACTS | {"history?": maybe(HISTORY)})
+TRAJECTORY = record(METADATA | {"history?": maybe(HISTORY)})
 
 
 class Recorder:
@@ -33,15 +33,15 @@ class Recorder:
             self.steps.append(trainer.steps_done)
             self.thetas.append(trainer.flat.data.copy())
 
-    def way(self):
+    def trajectory(self):
         """steps, and {name: array} at each of them."""
         return self.steps, [self.flat.views(theta) for theta in self.thetas]
 
-    def save(self, path, **facts):
+    def save(self, path, **metadata):
         """steps (T,), and each parameter by name (T, ...), in an .npz; `read_trajectory` reads it."""
-        steps, snapshots = self.way()
+        steps, snapshots = self.trajectory()
         arrays = {name: np.stack([s[name] for s in snapshots]) for name in self.flat.parameters}
-        write_arrays(path, {"steps": np.array(steps)} | arrays, {"kind": "trajectory"} | facts)
+        write_arrays(path, {"steps": np.array(steps)} | arrays, {"kind": "trajectory"} | metadata)
 
     def state(self):
         """For the file of a run in progress, so that a resumed run has its whole way."""
@@ -62,7 +62,7 @@ def trajectory_of(out):
 
 
 def read_trajectory(path):
-    """steps, [{name: array} at each of them], and the facts saved with them. CheckpointError if it holds something else."""
+    """steps, [{name: array} at each of them], and the metadata saved with them. CheckpointError if it holds something else."""
     with Arrays(path, "trajectory") as file:
         meta = checked(file.meta, TRAJECTORY, path, "trajectory")
         steps = file.headers.get("steps")

@@ -1,17 +1,16 @@
-"""Specialists on disk: of most only what trained is saved, with the fingerprint of the base that it was trained on."""
+"""A saved model of any kind, ready to use: one that stands alone, or an adapter on its base."""
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import Arrays, CheckpointError, write_arrays
+from ..finetune.adapter_file import base_of
+from ..finetune.adapters import Adapters
+from ..ground.files import Arrays, CheckpointError
 from ..nn import GPT
+from ..tasks import task_from_json
 from ..text.tokenizer import Tokenizer
-from ..train.checkpoint import describe, fingerprint, read_model
-from ..train.own_data import place
-from ..train.tasks import task_of
-from .adapters import Adapters, base_of, pack
-from .methods import to_json
+from ..train.checkpoint import fingerprint, read_model
 
 
 @dataclass
@@ -29,20 +28,9 @@ class Loaded:
             raise CheckpointError(f"{self.path or 'this model'} does not say what it has learned, so it cannot be judged by "
                                   "that; name a --task, a --text or --pairs where the command takes one")
         try:
-            return task_of(self.meta["task"], self.tokenizer, workers, self.path.parent if self.path else None)
+            return task_from_json(self.meta["task"], self.tokenizer, workers, self.path.parent if self.path else None)
         except ValueError as error:
             raise CheckpointError(f"{self.path or 'this model'}: what it has learned is not there ({error})") from None
-
-
-def save_specialist(path, model, tokenizer, recipe, base_path, base_fingerprint, **facts):
-    """Save what a recipe made: all of a model that stands alone, of others what trained, four bytes a number and 2 KB more."""
-    base = {"path": place(base_path, Path(path).parent), "fingerprint": base_fingerprint}
-    meta = {"recipe": to_json(recipe), "base": base} | facts
-    if recipe.stands_alone:
-        write_arrays(path, model.state(), {"kind": "model"} | describe(model, tokenizer) | meta)
-    else:
-        theta, shapes = pack(model)
-        write_arrays(path, {"theta": theta}, {"kind": "adapter", "shapes": shapes} | meta)
 
 
 def load(path, base=None):
