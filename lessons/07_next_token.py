@@ -231,7 +231,7 @@ def attention_maps(model, tokens):
     x, _, _ = model.embed(np.array([tokens]))
     for i, block in enumerate(model.blocks):
         _, cache = block.attn.forward(block.ln_1.forward(x)[0])
-        found |= {(i, h): P for h, P in enumerate(cache.heads[-1][0][0])}           # of its only tile, of the only text
+        found |= {(i, h): P for h, P in enumerate(cache.heads.P[0][0])}           # of its only tile, of the only text
         x, _ = block.forward(x)
     return found
 

@@ -18,7 +18,17 @@ from common import Lesson
 
 from minillm.draw.style import LIGHT
 from minillm.gradcheck import check_layer, check_model, perturb, relative_error
-from minillm.nn import GELU, GPT, Block, CausalSelfAttention, Config, Embedding, LayerNorm, Softmax, backward_chain
+from minillm.nn import (
+    GELU,
+    GPT,
+    AttentionHeads,
+    Block,
+    CausalSelfAttention,
+    Config,
+    Embedding,
+    LayerNorm,
+    backward_chain,
+)
 
 lesson = Lesson(8, "the transformer's backward pass")
 B, T, H, D, V = 2, 5, 3, 4, 11
@@ -81,7 +91,7 @@ y, cache = norm.forward(x)
 norm.zero_grad()
 dx = norm.backward(rng.normal(size=y.shape), cache)
 lesson.expect("sum of dx over a row: a constant changes nothing", np.abs(dx.sum(axis=-1)).max(), "0 ± 1e-10")
-of_ones, r = norm.backward(np.ones_like(y), cache), cache.rstd.reshape(B, T, 1)
+of_ones, r = norm.backward(np.ones_like(y), cache), cache.r.reshape(B, T, 1)
 lesson.expect("dx for a dout of ones", np.abs(of_ones).max(), "0 ± 1e-9")
 lesson.expect("the factor r forgotten: dx for a dout of ones", np.abs(of_ones / r).max(), "0 ± 1e-8")
 lesson.expect("... and its error for a random dout", relative_error(dx / r, dx), "0.43 ± 0.15")
@@ -253,21 +263,22 @@ class NoMean(LayerNorm):
 
     def backward(self, dout, cache):
         h = dout.reshape(-1, C) * self.weight.data
-        return super().backward(dout, cache) + (cache.rstd * h.mean(axis=1, keepdims=True)).reshape(*dout.shape[:-1], 1)
+        return super().backward(dout, cache) + (cache.r * h.mean(axis=1, keepdims=True)).reshape(*dout.shape[:-1], 1)
 
 
-class NoSum(Softmax):
-    """The sum over the row: forgotten."""
+class NoSum(AttentionHeads):
+    """The sum over the row in the gradient of softmax: forgotten. (It is added again, which takes it away.)"""
 
-    def backward(self, dout, cache, dout_dot_p=None):
-        return dout * cache
+    def backward(self, dout, cache):
+        do = dout.reshape(*dout.shape[:2], H, D).transpose(0, 2, 1, 3)
+        return super().backward(dout, cache, dlog_z=(do * cache.o).sum(axis=-1, keepdims=True))
 
 
-class NoRoot(CausalSelfAttention):
+class NoRoot(AttentionHeads):
     """1 / sqrt(D): forgotten on the way back."""
 
-    def attend_backward(self, *args):
-        dqkv = super().attend_backward(*args)
+    def backward(self, dout, cache):
+        dqkv = super().backward(dout, cache)
         dqkv[..., :2 * C] *= np.sqrt(D)
         return dqkv
 
@@ -288,9 +299,9 @@ class NoWayAround(Block):
         return backward_chain((self.ln_1, self.attn), dx1, cache.attn) + dx1
 
 
-MISTAKES = {"none": {}, "GELU: slope\nof its output": {"mlp__gelu": SlopeOfOutput}, "norm 2:\nno mean": {"ln_2": NoMean},
-            "no way around\nthe MLP": {"block": NoWayAround}, "softmax:\nno sum": {"attn__softmax": NoSum},
-            "attention:\nno root": {"attn": NoRoot}, "norm 1:\nno mean": {"ln_1": NoMean}}
+MISTAKES = {"none": {}, "GELU: slope\nof its output": {"mlp__act": SlopeOfOutput}, "norm 2:\nno mean": {"ln_2": NoMean},
+            "no way around\nthe MLP": {"block": NoWayAround}, "softmax:\nno sum": {"attn__heads": NoSum},
+            "attention:\nno root": {"attn__heads": NoRoot}, "norm 1:\nno mean": {"ln_1": NoMean}}
 ORDER = ["mlp.proj.bias", "mlp.proj.weight", "mlp.fc.bias", "mlp.fc.weight", "ln_2.bias", "ln_2.weight", "attn.proj.bias",
          "attn.proj.weight", "attn.qkv.bias", "attn.qkv.weight", "ln_1.bias", "ln_1.weight", "x"]
 errors = {}

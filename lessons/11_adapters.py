@@ -296,7 +296,7 @@ def share(name, *part):
     return 100 * way / length
 
 
-lesson.expect("tables of words and places, full, in %", share("full", "start", "words, places"), "12 ± 3")
+lesson.expect("tables of words and positions, full, in %", share("full", "start", "words, positions"), "12 ± 3")
 lesson.expect("MLP of block 1, full, in %", share("full", "1", "MLP"), "6 ± 2")
 lesson.expect("MLP of block 1, frozen, in %", share("frozen", "1", "MLP"), "26 ± 7")
 lesson.expect("inserted in block 1, adapter, in %", share("adapter", "1", "inserted"), "137 ± 35")

@@ -14,7 +14,7 @@ from minillm import bench, options
 from minillm.bench import SIZES, Size
 from minillm.cli import main
 from minillm.nn import GPT
-from minillm.train.costs import activation_bytes, blocks, training_state_bytes
+from minillm.train.costs import activation_bytes, buffers, training_state_bytes
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
 ODD = Size("odd", layers=3, width=12, heads=3, context=5, batch=7, vocabulary=11)
@@ -134,8 +134,8 @@ def test_a_block_is_counted_once():
     a, b = np.zeros((4, 6), np.float32), np.zeros(5)
     views = [a[1:], a.T, a.reshape(-1), a.reshape(2, 12)[:, ::2]]
     nested = Pair(a, [None, True, (b, {"again": b, "views": views}), Pair(a[:0], ())])
-    assert sum(blocks(nested).values()) == a.nbytes + b.nbytes
-    assert sum(blocks(views[0]).values()) == a.nbytes      # a view keeps all of its block alive
+    assert sum(buffers(nested).values()) == a.nbytes + b.nbytes
+    assert sum(buffers(views[0]).values()) == a.nbytes      # a view keeps all of its buffer alive
 
 
 @pytest.mark.parametrize("workers", [1, 2])

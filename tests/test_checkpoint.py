@@ -145,7 +145,7 @@ def test_a_checkpoint_says_in_plain_json_what_it_is(adapter):
 def test_a_model_says_in_plain_json_how_large_it_is(base):
     with zipfile.ZipFile(base) as archive:
         meta = json.loads(archive.read("meta.json"))
-    assert meta["format"] == FORMAT and meta["kind"] == "model" and meta["config"] == vars(CONFIG)
+    assert meta["format"] == FORMAT and meta["kind"] == "model" and meta["config"] == CONFIG.to_json()
     assert meta["tokenizer"] == {"kind": "character", "tokens": TEXT.tokens}
 
 

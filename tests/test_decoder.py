@@ -1,4 +1,4 @@
-"""Reading on with a memory finds what reading anew finds, for every model; and the decoder is the model, only quicker."""
+"""Reading on with a KV cache finds what reading anew finds, for every model; and the decoder is the model, only quicker."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import pytest
 from minillm.finetune.methods import BottleneckAdapter
 from minillm.gradcheck import perturb
 from minillm.inference.decoder import Decoder, is_plain, stepper
+from minillm.inference.kv_cache import KVCache
 from minillm.nn import GPT, MLP, Config, Linear
 
 CONFIG = Config(vocab_size=11, context=7, n_layer=2, n_head=3, n_embd=12)
@@ -49,10 +50,10 @@ def assert_close(found, expected, tolerance):
 def test_reading_on_is_reading_anew(first, batch, dtype, tolerance, places, rng):
     """A prompt of any length at once, then one by one."""
     model, tokens = gpt(dtype, places), texts(rng, batch)
-    memory = model.memory(batch)
-    found = [model.extend(tokens[:, :first], memory)]
-    found += [model.extend(tokens[:, t:t + 1], memory) for t in range(first, T)]
-    assert memory.length == T
+    kv_cache = KVCache(model, batch)
+    found = [model.forward_cached(tokens[:, :first], kv_cache)]
+    found += [model.forward_cached(tokens[:, t:t + 1], kv_cache) for t in range(first, T)]
+    assert kv_cache.length == T
     assert_close(np.concatenate(found, axis=1), model.logits(tokens), tolerance)
 
 
@@ -61,41 +62,41 @@ def test_reading_on_is_reading_anew(first, batch, dtype, tolerance, places, rng)
 def test_several_positions_at_once_in_the_midst_of_a_text(sizes, places, rng):
     """The new positions see all earlier ones, and of each other only those before."""
     model, tokens = gpt(places=places), texts(rng, 2)
-    memory = model.memory(2)
-    found = [model.extend(part, memory) for part in np.split(tokens, np.cumsum(sizes)[:-1], axis=1)]
+    kv_cache = KVCache(model, 2)
+    found = [model.forward_cached(part, kv_cache) for part in np.split(tokens, np.cumsum(sizes)[:-1], axis=1)]
     assert_close(np.concatenate(found, axis=1), model.logits(tokens), 1e-10)
 
 
 def test_two_texts_in_turn_do_not_disturb_each_other(rng):
     model, pair = gpt(), [texts(rng, 1), texts(rng, 1)]
-    memories = [model.memory(), model.memory()]
-    found = [[model.extend(tokens[:, t:t + 1], memory) for tokens, memory in zip(pair, memories)] for t in range(T)]
+    kv_caches = [KVCache(model), KVCache(model)]
+    found = [[model.forward_cached(tokens[:, t:t + 1], kv_cache) for tokens, kv_cache in zip(pair, kv_caches)] for t in range(T)]
     for tokens, parts in zip(pair, zip(*found)):
         assert_close(np.concatenate(parts, axis=1), model.logits(tokens), 1e-10)
 
 
-@pytest.mark.parametrize("make", [lambda model, memory: lambda tokens: model.extend(tokens[:, None], memory)[:, -1],
-                                  lambda model, memory: Decoder(model, memory).step], ids=["extend", "decoder"])
+@pytest.mark.parametrize("make", [lambda model, kv_cache: lambda tokens: model.forward_cached(tokens[:, None], kv_cache)[:, -1],
+                                  lambda model, kv_cache: Decoder(model, kv_cache).step], ids=["extend", "decoder"])
 def test_beyond_the_context_nothing_is_read_and_nothing_is_lost(make, rng):
     model, tokens = gpt(), texts(rng, 2)
-    memory = model.memory(2)
-    step = make(model, memory)
+    kv_cache = KVCache(model, 2)
+    step = make(model, kv_cache)
     read(step, tokens)
     with pytest.raises(ValueError, match="a text of 8 tokens does not fit into the context of 7"):
         step(tokens[:, 0])
-    assert memory.length == T
-    memory.length = 4                                               # back to an earlier point, and on from there in another way
+    assert kv_cache.length == T
+    kv_cache.length = 4                                               # back to an earlier point, and on from there in another way
     other = np.concatenate([tokens[:, :4], (tokens[:, 4:] + 1) % 11], axis=1)
     assert_close(read(step, other[:, 4:]), model.logits(other)[:, 4:], 1e-10)
 
 
 def test_a_prompt_longer_than_the_context_is_refused(rng):
     model = gpt()
-    memory = model.memory(2)
-    model.extend(texts(rng, 2)[:, :5], memory)
+    kv_cache = KVCache(model, 2)
+    model.forward_cached(texts(rng, 2)[:, :5], kv_cache)
     with pytest.raises(ValueError, match="a text of 8 tokens"):
-        model.extend(texts(rng, 2)[:, :3], memory)
-    assert memory.length == 5
+        model.forward_cached(texts(rng, 2)[:, :3], kv_cache)
+    assert kv_cache.length == 5
 
 
 # ---- the decoder
@@ -106,7 +107,7 @@ def test_a_prompt_longer_than_the_context_is_refused(rng):
 def test_the_decoder_is_the_model(scale, batch, dtype, tolerance, rng):
     """Also where scores are so large that exp would overflow: that is what a scale of 3 is for."""
     model, tokens = gpt(dtype, scale=scale), texts(rng, batch)
-    found = read(Decoder(model, model.memory(batch)).step, tokens)
+    found = read(Decoder(model, KVCache(model, batch)).step, tokens)
     assert_close(found, model.logits(tokens), tolerance)
 
 
@@ -115,25 +116,25 @@ def test_the_decoder_is_the_model(scale, batch, dtype, tolerance, rng):
 def test_the_decoder_goes_on_where_the_model_stopped_and_the_model_where_the_decoder_did(first, batch, rng):
     model, tokens = gpt(), texts(rng, batch)
     expected = model.logits(tokens)
-    memory = model.memory(batch)
-    model.extend(tokens[:, :first], memory)
-    assert_close(read(Decoder(model, memory).step, tokens[:, first:]), expected[:, first:], 1e-10)
-    memory = model.memory(batch)
-    read(Decoder(model, memory).step, tokens[:, :first])
-    assert_close(model.extend(tokens[:, first:], memory), expected[:, first:], 1e-10)
+    kv_cache = KVCache(model, batch)
+    model.forward_cached(tokens[:, :first], kv_cache)
+    assert_close(read(Decoder(model, kv_cache).step, tokens[:, first:]), expected[:, first:], 1e-10)
+    kv_cache = KVCache(model, batch)
+    read(Decoder(model, kv_cache).step, tokens[:, :first])
+    assert_close(model.forward_cached(tokens[:, first:], kv_cache), expected[:, first:], 1e-10)
 
 
 def test_neither_weights_nor_their_means_are_touched(rng):
     model = gpt()
     before = {name: array.copy() for name, array in model.state().items()}
-    read(Decoder(model, model.memory(2)).step, texts(rng, 2))
+    read(Decoder(model, KVCache(model, 2)).step, texts(rng, 2))
     assert all(np.array_equal(array, before[name]) for name, array in model.state().items())
 
 
 @every_model
 def test_every_model_has_a_step(places, rng):
     model, tokens = gpt(places=places), texts(rng, 3)
-    assert_close(read(stepper(model, model.memory(3)), tokens), model.logits(tokens), 1e-10)
+    assert_close(read(stepper(model, KVCache(model, 3)), tokens), model.logits(tokens), 1e-10)
 
 
 class Twice(MLP):
@@ -164,6 +165,6 @@ def test_what_was_inserted_is_never_left_out(insert, rng):
     insert(model)
     perturb(model, rng)
     assert not is_plain(model)
-    found = read(stepper(model, model.memory(2)), tokens)
+    found = read(stepper(model, KVCache(model, 2)), tokens)
     assert_close(found, model.logits(tokens), 1e-10)
     assert np.abs(found - plain).max() > 1e-3

@@ -40,7 +40,7 @@ def test_what_was_inserted_has_filters_too(recipe, rng):
     if recipe.method == "adapter":
         assert axes["blocks.0.mlp.adapter.down.weight"] == 0
     if recipe.method == "prefix":
-        assert axes["blocks.0.attn.prefix.keys"] == -1          # one of the learned keys of a head
+        assert axes["blocks.0.attn.heads.prefix.keys"] == -1          # one of the learned keys of a head
 
 
 def test_every_filter_is_as_long_as_in_the_weights_and_nothing_else_moves(rng):

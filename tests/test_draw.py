@@ -142,7 +142,7 @@ def between(curve=True):
 
 def moves():
     blocks = [(str(k), kind) for k in range(4) for kind in ("attention", "MLP", "norms", "inserted")]
-    parts = [("start", "words, places"), *blocks, ("end", "norms")]
+    parts = [("start", "words, positions"), *blocks, ("end", "norms")]
     return {"full": {part: (0.05 * (k + 1), 3.0) for k, part in enumerate(parts)},
             "frozen": {part: (1.2 if part[0] in ("3", "end") else 0.0, 3.0) for part in parts},
             "lora-4": {part: (0.3, 0.0 if part[1] == "inserted" else 4.0) for part in parts}}

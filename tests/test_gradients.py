@@ -262,7 +262,7 @@ class NoGain(LayerNorm):
         super().backward(dout, cache)
         h = dout.reshape(cache.x_hat.shape)                                 # should be dout * gain
         x_hat = cache.x_hat
-        dx = cache.rstd * (h - h.mean(-1, keepdims=True) - x_hat * (h * x_hat).mean(-1, keepdims=True))
+        dx = cache.r * (h - h.mean(-1, keepdims=True) - x_hat * (h * x_hat).mean(-1, keepdims=True))
         return dx.reshape(dout.shape)
 
 
@@ -270,20 +270,20 @@ class MeanAsConstant(LayerNorm):
     def backward(self, dout, cache):
         super().backward(dout, cache)
         h = (dout * self.weight.data).reshape(cache.x_hat.shape)
-        dx = cache.rstd * (h - cache.x_hat * (h * cache.x_hat).mean(-1, keepdims=True))        # the mean moves, too
+        dx = cache.r * (h - cache.x_hat * (h * cache.x_hat).mean(-1, keepdims=True))        # the mean moves, too
         return dx.reshape(dout.shape)
 
 
 class DiagonalOnly(Softmax):
-    def backward(self, dout, cache, dout_dot_p=None):
+    def backward(self, dout, cache):
         return dout * cache * (1 - cache)                                   # a sigmoid's derivative, not a softmax's
 
 
 class NoSqrtD(CausalSelfAttention):
     def backward(self, dout, cache):
-        q, k, v, P, o = cache.heads
-        scaled = (2 * q, 2 * k, v, P, o)                                    # as if sqrt(D) = 2 had been forgotten
-        return super().backward(dout, cache._replace(heads=scaled))
+        scaled = cache.heads.qkv.copy()
+        scaled[..., :2 * C] *= 2                                            # as if sqrt(D) = 2 had been forgotten
+        return super().backward(dout, cache._replace(heads=cache.heads._replace(qkv=scaled)))
 
 
 class NoWayAround(Block):

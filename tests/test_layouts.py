@@ -8,7 +8,7 @@ from minillm.finetune.methods.bottleneck import Bottleneck, ParallelAdapter, Seq
 from minillm.finetune.methods.dora import DoRALinear
 from minillm.finetune.methods.ia3 import Scale, ScaledInputs, ScaledOutputs
 from minillm.finetune.methods.lora import LoRALinear, LowRank
-from minillm.finetune.methods.prefix import Prefix, Prefixed
+from minillm.finetune.methods.prefix import Prefix, PrefixedHeads
 from minillm.finetune.methods.prompt import Prompt, Prompted
 from minillm.gradcheck import perturb
 from minillm.nn import GELU, GPT, MLP, Block, CausalSelfAttention, Config, CrossEntropy, Embedding, LayerNorm, Linear, Softmax
@@ -38,7 +38,8 @@ def beside(kind, rng, dtype):
 
 def prefixed(rng, dtype, gate):
     attn = CausalSelfAttention(C, H, rng, dtype=dtype)
-    return Prefixed(attn, Prefix(*rng.normal(size=(2, H, 3, D)).astype(dtype), gate))
+    attn.heads = PrefixedHeads(attn.heads, Prefix(*rng.normal(size=(2, H, 3, D)).astype(dtype), gate))
+    return attn
 
 
 LAYERS = {

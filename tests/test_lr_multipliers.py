@@ -1,9 +1,11 @@
 """Lower layers slower, or later: steps are smaller by just that factor, and until it is thawed nothing moves by a bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from minillm.finetune.lr_multipliers import depth, gradual, layerwise
+from minillm.finetune.lr_multipliers import depths, gradual, layerwise
 from minillm.finetune.methods import METHODS, Full, recipe_of
 from minillm.gradcheck import perturb
 from minillm.nn import GPT, Config
@@ -60,11 +62,14 @@ def test_what_is_frozen_in_a_step_has_no_gradient_array_and_zeros_in_the_vector(
     ("wte.weight", 0), ("wpe.weight", 0), ("blocks.0.ln_1.weight", 1), ("blocks.2.mlp.proj.bias", 3), ("ln_f.bias", 3),
     ("blocks.1.attn.qkv.lora.q.A", 2), ("blocks.1.mlp.adapter.down.weight", 2)])
 def test_how_deep_a_parameter_lies(name, expected):
-    assert depth(name, 3) == expected
+    model = small_gpt()
+    recipe_of("lora" if "lora" in name else "adapter").apply(model)
+    assert depths(model)[name] == expected
 
 
 def test_blocks_beyond_the_ninth_are_deeper():
-    assert depth("blocks.10.attn.proj.weight", 12) == 11 and depth("ln_f.weight", 12) == 12
+    deep = depths(GPT(replace(CONFIG, n_layer=12), np.random.default_rng(0)))
+    assert deep["blocks.10.attn.proj.weight"] == 11 and deep["ln_f.weight"] == 12
 
 
 def test_with_each_layer_towards_the_input_the_rate_is_that_many_times_less():

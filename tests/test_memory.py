@@ -24,6 +24,7 @@ from minillm.surface.space import Space
 from minillm.tasks.special import SpecialTask
 from minillm.tasks.text import TextTask
 from minillm.text.tokenizer import CharTokenizer
+from minillm.train.blueprint import n_parameters
 from minillm.train.checkpoint import save_model
 from minillm.train.costs import activation_bytes, activations_of, check_memory
 from minillm.train.optimizers import SGD, AdamW
@@ -132,7 +133,7 @@ def test_what_a_recipe_adds_is_known_without_building_it(text):
     for config in (Config(vocab_size=5, context=17, n_layer=3, n_head=2, n_embd=14), Config(3, 20, 2, 3, 12)):
         recipe, model = recipe_of(text), GPT(config, np.random.default_rng(0))
         body = model.parameters().keys()
-        assert config.parameters == sum(p.size for p in model.parameters().values())
+        assert n_parameters(config) == sum(p.size for p in model.parameters().values())
         recipe.apply(model)
         assert recipe.adds(config) == sum(p.size for name, p in model.parameters().items() if name not in body)
 
@@ -214,7 +215,7 @@ def needed(*args, **facts):
 
 
 def test_it_is_counted_what_a_training_has_in_memory():
-    P = CONFIG.parameters
+    P = n_parameters(CONFIG)
     one = needed(CONFIG, 1, workers=1)
     assert needed(CONFIG, 3, workers=3) - 3 * (one - 4 * 4 * P) == 4 * (1 + 3 + 2) * P        # a gradient for each; the pieces
     assert needed(CONFIG, 64, 64, workers=1) == one and needed(CONFIG, 64, 32, workers=2) == needed(CONFIG, 2, workers=2)
@@ -267,7 +268,7 @@ def test_eigenvalues_take_half_of_the_memory_at_most_and_tell_how_far_they_are_k
 
 def test_a_surface_that_does_not_fit_is_refused_before_it_is_begun(monkeypatch, rng):
     model = prepared("full")
-    n = CONFIG.parameters
+    n = n_parameters(CONFIG)
     tokens = rng.integers(0, 11, (2, 7))
     Curvature(model, [(tokens, tokens)], workers=1)
     space, points = Space(model), [rng.normal(size=n) for _ in range(5)]
@@ -282,7 +283,7 @@ def test_a_surface_that_does_not_fit_is_refused_before_it_is_begun(monkeypatch, 
 
 def test_only_what_trains_takes_less(monkeypatch, rng):
     model, tokens = prepared("lora:rank=1,targets=q"), rng.integers(0, 11, (2, 7))
-    with_memory(monkeypatch, 8 * 2 * CONFIG.parameters)
+    with_memory(monkeypatch, 8 * 2 * n_parameters(CONFIG))
     Curvature(model, [(tokens, tokens)], trainable=True, workers=1)
     with pytest.raises(ValueError, match="or only what trains"):
         Curvature(model, [(tokens, tokens)], workers=1)

@@ -128,7 +128,7 @@ def test_two_kinds_in_one_model_are_merged_both(rng):
 
 @pytest.mark.parametrize("text, label, path", [
     ("adapter:bottleneck=3", "adapter", "blocks.0.attn"), ("adapter:form=parallel,blocks=1", "adapter", "blocks.1.attn"),
-    ("prefix:tokens=2", "prefix", "blocks.0.attn"), ("prompt:tokens=2", "prompt", "blocks.0"), ("head", "head", "wte")])
+    ("prefix:tokens=2", "prefix", "blocks.0.attn.heads"), ("prompt:tokens=2", "prompt", "blocks.0"), ("head", "head", "wte")])
 @pytest.mark.parametrize("beside", [None, "lora:targets=fc"])
 def test_what_is_no_linear_function_is_refused_and_nothing_has_changed(text, label, path, beside, rng):
     """Also if something else in the model could be merged."""

@@ -11,12 +11,13 @@ from minillm.finetune.methods.bottleneck import Bottleneck, ParallelAdapter, Seq
 from minillm.finetune.methods.dora import DoRALinear, norms_held
 from minillm.finetune.methods.ia3 import Scale, ScaledInputs, ScaledOutputs
 from minillm.finetune.methods.lora import LoRALinear, LowRank
-from minillm.finetune.methods.prefix import Prefix, Prefixed
+from minillm.finetune.methods.prefix import Prefix, PrefixedHeads
 from minillm.finetune.methods.prompt import Prompt, Prompted
 from minillm.finetune.summary import size, trainable_table
 from minillm.finetune.wrapper import inserted
 from minillm.gradcheck import TOLERANCE, check_layer, gradcheck, perturb
 from minillm.inference.generate import generate, generate_batch
+from minillm.inference.kv_cache import KVCache
 from minillm.nn import GPT, MLP, Block, CausalSelfAttention, Config, Linear
 from minillm.train.optimizers import SGD, AdamW
 from minillm.train.optimizers.muon import Muon
@@ -108,7 +109,7 @@ def lengths(targets):
 
 
 def prefix(*parts, blocks=range(L)):
-    return at(blocks, *(f"attn.prefix.{part}" for part in parts))
+    return at(blocks, *(f"attn.heads.prefix.{part}" for part in parts))
 
 
 PLAIN = {
@@ -260,12 +261,12 @@ def test_gradients_of_scaled_activations(make, names, rng):
 @pytest.mark.parametrize("gate", [True, False])
 def test_gradients_of_attention_with_a_prefix(gate, rng):
     attn = CausalSelfAttention(C, H, rng, 0.3, 0.3, np.float64)
-    layer = Prefixed(attn, Prefix(*rng.normal(size=(2, H, 4, D)), gate))
+    attn.heads = PrefixedHeads(attn.heads, Prefix(*rng.normal(size=(2, H, 4, D)), gate))
     if gate:
-        layer.prefix.gate.data += rng.normal(size=H)
-    errors = layer_errors(layer, rng)
-    gates = {"prefix.gate"} if gate else set()
-    assert_right(errors, {"x", "qkv.weight", "qkv.bias", "proj.weight", "proj.bias", "prefix.keys", "prefix.values"} | gates)
+        attn.heads.prefix.gate.data += rng.normal(size=H)
+    errors = layer_errors(attn, rng)
+    own = {f"heads.prefix.{name}" for name in ("keys", "values", *["gate"] * gate)}
+    assert_right(errors, {"x", "qkv.weight", "qkv.bias", "proj.weight", "proj.bias"} | own)
 
 
 def test_gradients_of_a_block_with_a_prompt(rng):
@@ -305,7 +306,7 @@ def model_errors(model, rng, entries):
         found = {}
         for name, array in arrays.items():
             thirds = np.split(array, 3) if name.endswith("qkv.bias") else [array]
-            k_matters = name.replace("qkv.bias", "prefix.keys") in model.parameters()
+            k_matters = name.replace("qkv.bias", "heads.prefix.keys") in model.parameters()
             found |= {f"{name} {third}": part for third, part in enumerate(thirds) if third != 1 or k_matters}
         return found
 
@@ -411,12 +412,13 @@ def test_a_block_below_all_that_trains_keeps_nothing_and_does_nothing(text, rng,
 
 def plain_prefix(layer, x, dout):
     """One sequence and one head at a time: softmax over [prefix keys; keys] at once, and its gradient."""
-    keys, values = layer.prefix.keys.data, layer.prefix.values.data
+    prefix = layer.heads.prefix
+    keys, values = prefix.keys.data, prefix.values.data
     n, T = keys.shape[1], x.shape[1]
-    qkv, qkv_cache = layer.inner.qkv.forward(x)
-    do = dout @ layer.inner.proj.weight.data.T
+    qkv, qkv_cache = layer.qkv.forward(x)
+    do = dout @ layer.proj.weight.data.T
     o, dqkv = np.zeros_like(x), np.zeros_like(qkv)
-    found = {"prefix.keys": np.zeros_like(keys), "prefix.values": np.zeros_like(values)}
+    found = {"heads.prefix.keys": np.zeros_like(keys), "heads.prefix.values": np.zeros_like(values)}
     mask = np.concatenate([np.zeros((T, n)), np.triu(np.full((T, T), -np.inf), 1)], axis=1)
     for b in range(len(x)):
         for h in range(H):
@@ -433,13 +435,13 @@ def plain_prefix(layer, x, dout):
             dk, dv = dS.T @ q, P.T @ do_h
             for part, gradient in zip(columns, (dS @ k, dk[n:], dv[n:])):
                 dqkv[b][:, part] = gradient
-            found["prefix.keys"][h] += dk[:n]
-            found["prefix.values"][h] += dv[:n]
-    out, proj_cache = layer.inner.proj.forward(o)
+            found["heads.prefix.keys"][h] += dk[:n]
+            found["heads.prefix.values"][h] += dv[:n]
+    out, proj_cache = layer.proj.forward(o)
     layer.zero_grad()
-    layer.inner.proj.backward(dout, proj_cache)
-    dx = layer.inner.qkv.backward(dqkv, qkv_cache)
-    return out, dx, found | {name: p.grad.copy() for name, p in layer.inner.parameters().items()}
+    layer.proj.backward(dout, proj_cache)
+    dx = layer.qkv.backward(dqkv, qkv_cache)
+    return out, dx, found | {name: p.grad.copy() for name, p in layer.parameters().items() if "prefix" not in name}
 
 
 @pytest.mark.parametrize("scale", [0.3, 3.0], ids=["moderate scores", "scores beyond the range of exp"])
@@ -449,13 +451,14 @@ def test_a_prefix_is_a_softmax_over_its_keys_and_those_of_the_text(gate, length,
     prefix = Prefix(*scale * rng.normal(size=(2, H, 4, D)), gate == "a gate of one")
     if prefix.gate:
         prefix.gate.data[:] = 1
-    layer = Prefixed(CausalSelfAttention(C, H, rng, scale, 0.3, np.float64), prefix)
+    layer = CausalSelfAttention(C, H, rng, scale, 0.3, np.float64)
+    layer.heads = PrefixedHeads(layer.heads, prefix)
     x, dout = rng.normal(size=(2, 5, length, C))
     plain_out, plain_dx, plain = plain_prefix(layer, x, dout)
     layer.zero_grad()
     out, cache = layer.forward(x)
     dx = layer.backward(dout, cache)
-    assert len(cache.attn.heads[-1]) == (1 if length == 6 else 4)      # tiles: of sequences, and of the queries of each
+    assert len(cache.heads.heads.P) == (1 if length == 6 else 4)      # tiles: of sequences, and of the queries of each
     found = {name: p.grad for name, p in layer.parameters().items()} | {"out": out, "dx": dx}
     for name, expected in (plain | {"out": plain_out, "dx": plain_dx}).items():
         assert np.abs(found[name] - expected).max() < 1e-11 * np.abs(expected).max(), name
@@ -575,19 +578,19 @@ def test_what_an_adapter_adds_is_scaled(text, scale, rng):
     x = rng.normal(size=(B, T, C))
     h = adapted.inner.forward(x)[0]
     seen = x if "parallel" in text else h
-    added = adapted.adapter.up.forward(adapted.adapter.gelu.forward(adapted.adapter.down.forward(seen)[0])[0])[0]
+    added = adapted.adapter.up.forward(adapted.adapter.act.forward(adapted.adapter.down.forward(seen)[0])[0])[0]
     np.testing.assert_allclose(adapted.forward(x)[0], h + scale * added, rtol=1e-10)
 
 
 def test_a_prefix_starts_as_the_keys_and_values_of_words(rng):
-    """Of the same random words in every block, and so as a memory holds them that has just read them."""
+    """Of the same random words in every block, and so as a KV cache holds them that has just read them."""
     model, base = prepared("prefix:tokens=4"), small_gpt()
     words = np.random.default_rng(6).integers(0, V, (1, 4))
-    memory = base.memory()
-    base.extend(words, memory)
+    kv_cache = KVCache(base)
+    base.forward_cached(words, kv_cache)
     for i, block in enumerate(model.blocks):
-        assert np.array_equal(block.attn.prefix.keys.data, memory.keys[i, 0, :, :4])
-        assert np.array_equal(block.attn.prefix.values.data, memory.values[i, 0, :, :4])
+        assert np.array_equal(block.attn.heads.prefix.keys.data, kv_cache.keys[i, 0, :, :4])
+        assert np.array_equal(block.attn.heads.prefix.values.data, kv_cache.values[i, 0, :, :4])
 
 
 # ---- reading on and writing
@@ -597,13 +600,15 @@ def test_a_prefix_starts_as_the_keys_and_values_of_words(rng):
 def test_reading_on_is_reading_anew(text, sizes, rng):
     model, tokens = shaken(text), some_tokens(rng, 2, 7)
     expected = model.logits(tokens)
-    memory = model.memory(2)
-    found = np.concatenate([model.extend(part, memory) for part in np.split(tokens, np.cumsum(sizes)[:-1], axis=1)], axis=1)
-    assert memory.length == 7 and np.abs(found - expected).max() < 1e-10 * max(1, np.abs(expected).max())
-    memory.length = 0
-    assert np.abs(model.extend(tokens, memory) - expected).max() < 1e-10 * max(1, np.abs(expected).max())
-    memory.length = 3                                   # back to an earlier point, and on from there
-    assert np.abs(model.extend(tokens[:, 3:], memory) - expected[:, 3:]).max() < 1e-10 * max(1, np.abs(expected).max())
+    kv_cache = KVCache(model, 2)
+    parts = np.split(tokens, np.cumsum(sizes)[:-1], axis=1)
+    found = np.concatenate([model.forward_cached(part, kv_cache) for part in parts], axis=1)
+    assert kv_cache.length == 7 and np.abs(found - expected).max() < 1e-10 * max(1, np.abs(expected).max())
+    kv_cache.length = 0
+    assert np.abs(model.forward_cached(tokens, kv_cache) - expected).max() < 1e-10 * max(1, np.abs(expected).max())
+    kv_cache.length = 3                                   # back to an earlier point, and on from there
+    read_on = model.forward_cached(tokens[:, 3:], kv_cache)
+    assert np.abs(read_on - expected[:, 3:]).max() < 1e-10 * max(1, np.abs(expected).max())
 
 
 @every_setting
@@ -690,7 +695,7 @@ def test_gradients_and_optimizer_state_are_as_large_as_what_trains(text, rng):
 @every_setting
 def test_what_is_a_matrix_is_said_by_its_owner(text):
     """Linear maps are; tables of vectors, words or learned ones, are none, whatever their shape and name."""
-    tables = ("wte.weight", "wpe.weight", "wte.head.weight", "prompt.vectors", "prefix.keys", "prefix.values")
+    tables = ("wte.weight", "wpe.weight", "wte.head.weight", "prompt.vectors", "heads.prefix.keys", "heads.prefix.values")
     parameters = shaken(text).parameters()
     for name, p in parameters.items():
         expected = p.data.ndim > 1 and not name.endswith(tables)
@@ -786,7 +791,6 @@ def test_nothing_at_all_to_insert_or_train_is_refused(recipe):
     ("lora", "lora", "lora"), ("lora:targets=q", "dora:targets=v", "lora"), ("dora", "ia3:targets=k", "dora"),
     ("ia3:targets=v", "lora", "ia3"), ("ia3", "ia3", "ia3"), ("lora:blocks=1", "lora", "lora"),
     ("adapter", "adapter", "adapter"), ("adapter:places=mlp", "adapter", "adapter"),
-    ("adapter:places=attn", "prefix:tokens=2", "adapter"), ("prefix:tokens=2", "adapter", "prefix"),
     ("prefix:tokens=2", "prefix:tokens=2,gate=no", "prefix"),
     ("prompt:tokens=2", "prompt:tokens=3", "prompt"), ("prompt:tokens=2", "adapter", "prompt"),
     ("prompt:tokens=2", "prefix:tokens=2", "prompt"), ("head", "head", "head")])
@@ -799,7 +803,9 @@ def test_a_second_one_in_the_same_place_is_refused_and_nothing_has_changed(first
 
 
 @pytest.mark.parametrize("first, second", [
-    ("lora", "prefix:tokens=3"), ("prefix:tokens=3", "dora"), ("adapter:bottleneck=3", "lora"), ("head", "ia3"),
+    ("adapter:places=attn", "prefix:tokens=2"), ("prefix:tokens=2", "adapter:norms=no"),
+    ("lora", "prefix:tokens=3"),
+    ("prefix:tokens=3", "dora"), ("adapter:bottleneck=3", "lora"), ("head", "ia3"),
     ("ia3", "prompt:tokens=3")])
 def test_in_other_places_a_second_one_goes_on_top_of_the_first(first, second, rng):
     model = shaken(first)
@@ -810,8 +816,8 @@ def test_in_other_places_a_second_one_goes_on_top_of_the_first(first, second, rn
     perturb(model, rng, 0.1)
     model.trainable = True
     assert max(model_errors(model, rng, 2).values()) < TOLERANCE
-    memory, tokens = model.memory(2), some_tokens(rng)
-    found = [model.extend(part, memory) for part in (tokens[:, :2], tokens[:, 2:])]
+    kv_cache, tokens = KVCache(model, 2), some_tokens(rng)
+    found = [model.forward_cached(part, kv_cache) for part in (tokens[:, :2], tokens[:, 2:])]
     np.testing.assert_allclose(np.concatenate(found, axis=1), model.logits(tokens), rtol=0, atol=1e-10)
 
 
@@ -829,8 +835,8 @@ def test_a_prompt_in_a_model_of_a_single_block(rng):
     perturb(model, rng, 0.1)
     model.trainable = True
     assert max(model_errors(model, rng, 3).values()) < TOLERANCE
-    memory, tokens = model.memory(2), some_tokens(rng)
-    found = [model.extend(part, memory) for part in (tokens[:, :1], tokens[:, 1:])]
+    kv_cache, tokens = KVCache(model, 2), some_tokens(rng)
+    found = [model.forward_cached(part, kv_cache) for part in (tokens[:, :1], tokens[:, 1:])]
     np.testing.assert_allclose(np.concatenate(found, axis=1), model.logits(tokens), rtol=0, atol=1e-10)
 
 
@@ -861,10 +867,10 @@ def test_a_gate_may_differ_from_head_to_head(rng):
     logits = []
     for gate in ([0, 0, 0], [0, 0, 1]):
         for block in model.blocks:
-            block.attn.prefix.gate.data[:] = gate
+            block.attn.heads.prefix.gate.data[:] = gate
         logits.append(model.logits(tokens))
         for block in model.blocks:
-            block.attn.prefix.values.data[:2] += 1
+            block.attn.heads.prefix.values.data[:2] += 1
         np.testing.assert_allclose(model.logits(tokens), logits[-1], rtol=0, atol=1e-12)
     assert np.abs(logits[1] - logits[0]).max() > 1e-3
 

@@ -158,7 +158,7 @@ def test_prefix_tuning(dtype, tolerance):
     model = specialist(f"prefix:tokens={n},gate=no", dtype)
     theirs = peft.get_peft_model(gpt2(model, n), peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=n))
     table = theirs.prompt_encoder["default"].embedding.weight
-    pairs = {f"blocks.{i}.attn.prefix.{part}": (table, lambda t, i=i, j=j: t.view(n, L, 2, H, D)[:, i, j].transpose(0, 1))
+    pairs = {f"blocks.{i}.attn.heads.prefix.{part}": (table, lambda t, i=i, j=j: t.view(n, L, 2, H, D)[:, i, j].transpose(0, 1))
              for i in range(L) for j, part in enumerate(("keys", "values"))}
     compare(model, theirs, pairs, tolerance, n)
 

@@ -35,8 +35,8 @@ def sizes(request, monkeypatch):
     """The sizes of pieces and tiles, and such that even small arrays are cut into many, some of them not full."""
     if request.param == "tiny":
         monkeypatch.setattr(pieces, "PIECE", 7)
-        monkeypatch.setattr(attention, "BLOCK", 3)
-        monkeypatch.setattr(attention, "TILE", 40)
+        monkeypatch.setattr(attention, "QUERIES", 3)
+        monkeypatch.setattr(attention, "SCORES", 40)
 
 
 def test_gelu(sizes, rng):
@@ -66,7 +66,7 @@ def test_layernorm(sizes, rng):
 def plain_attention(layer, x, dout):
     """One sequence and one head at a time, every score computed; the gradient in the same way."""
     B, T, C = x.shape
-    H = layer.n_head
+    H = layer.heads.n_head
     D = C // H
     W, b, W_o, b_o = (p.data for p in layer.parameters().values())
     qkv, o = x @ W + b, np.zeros((B, T, C))

@@ -87,7 +87,7 @@ def test_a_trainer_of_another_model_changes_nothing(workers):
 
 CHANGES = {
     "inserted": lambda model: recipe_of("ia3:targets=mlp").apply(model, np.random.default_rng(0)),
-    "a layer replaced": lambda model: setattr(model.blocks[0].mlp, "gelu", GELU()),
+    "a layer replaced": lambda model: setattr(model.blocks[0].mlp, "act", GELU()),
     "a linear layer replaced": lambda model: setattr(model.blocks[1].attn, "proj", Linear(12, 12, np.random.default_rng(0))),
     "a block left out": lambda model: model.blocks.pop(),
     "a block more": lambda model: model.blocks.append(copy.deepcopy(model.blocks[0])),

@@ -20,6 +20,7 @@ from ..ground.progress import progress
 from ..ground.schema import anything, maybe, number, one_of, record, table, whole
 from ..tasks import identity, task_from_json
 from ..tasks.samples import TEMPERATURES, flawless_to_json, flawless_world, numbers
+from ..train.blueprint import n_parameters
 from ..train.checkpoint import fingerprint
 from ..train.costs import check_memory
 from ..train.optimizers import AdamW
@@ -63,7 +64,7 @@ def compare(base, task_json, methods, remedies=("none",), *, seeds=3, rates=5, s
     lab = Lab(base, task_json, steps, batch, test_documents, Path(folder), workers, samples)
     for method in methods:                                  # what cannot be shall be said now, not after an hour
         model, config = prepare(base.model, recipe_of(method)), base.model.config
-        check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), kept=config.parameters,
+        check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), kept=n_parameters(config),
                      trains=size(model)["trainable_parameters"])
     names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]

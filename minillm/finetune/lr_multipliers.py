@@ -1,16 +1,13 @@
 """Not all layers at the same speed: lower ones slower, or later (ULMFiT, Howard & Ruder 2018)."""
 
-
-def depth(name, n_layer):
-    """How far a parameter is from the input: 0 for the tables, 1 .. n_layer for the blocks; the final norm is with the last."""
-    parts = name.split(".")
-    if parts[0] == "blocks":
-        return int(parts[1]) + 1
-    return n_layer if parts[0] == "ln_f" else 0
+from ..nn.gpt import block_of
 
 
 def depths(model):
-    return {name: depth(name, len(model.blocks)) for name in model.parameters()}
+    """{parameter: how far from the input}: 0 for the tables, 1 .. n_layer for the blocks; the final norm is with the last."""
+    kinds, last = model.parameter_kinds(), len(model.blocks)
+    outside = {name: 0 if kind == "embedding" else last for name, kind in kinds.items()}
+    return {name: outside[name] if block_of(name) is None else block_of(name) + 1 for name in kinds}
 
 
 def layerwise(model, decay):

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..train.blueprint import n_parameters
 from ..train.costs import must_fit
 from .wrapper import slot_at
 
@@ -55,7 +56,7 @@ class Insertion(Recipe):
     blocks: tuple[int, ...] = field(default=(), kw_only=True)      # so that LoRA(8) is of rank 8
 
     def build(self, model, rng):
-        """{path: the Inserted to put there}, its inner the module that is there now."""
+        """{path: the Wrapper to put there}, its inner the module that is there now."""
         raise NotImplementedError
 
     def also(self, model):
@@ -64,7 +65,7 @@ class Insertion(Recipe):
 
     def apply(self, model, rng=None):
         adds = self.adds(model.config)
-        must_fit(4 * (model.config.parameters + 4 * adds),                                     # weights, gradients, two moments
+        must_fit(4 * (n_parameters(model.config) + 4 * adds),                                  # weights, gradients, two moments
                  f"to train the {adds:,d} numbers that the method {self.method} would insert", "choose a smaller size")
         new = self.build(model, rng or np.random.default_rng(0))
         places = [slot_at(model, path) for path in new]

@@ -1,6 +1,7 @@
 """What will train? Asked before training, answered in numbers."""
 
-from ..train.costs import activations_of, blocks, training_state_bytes
+from ..nn.gpt import block_of
+from ..train.costs import activations_of, buffers, training_state_bytes
 
 
 def size(model):
@@ -24,13 +25,12 @@ def table(title, parameters, model):
     """Parameters that differ only in the number of their block share a line."""
     kinds = {}
     for name, p in parameters.items():
-        parts = name.split(".")
-        block = parts.pop(1) if parts[0] == "blocks" else None
-        kinds.setdefault((".".join(parts), p.shape), []).append((block, p.size))
+        block = block_of(name)
+        kinds.setdefault((name.replace(f"blocks.{block}.", "blocks.", 1), p.shape), []).append((block, p.size))
     lines = [f"{title:42s}{'shape':>14s}{'parameters':>12s}"]
     for (name, shape), found in kinds.items():
         if found[0][0] is not None:
-            name = name.replace("blocks.", f"blocks.{','.join(block for block, _ in found)}.", 1)
+            name = name.replace("blocks.", f"blocks.{','.join(str(block) for block, _ in found)}.", 1)
         lines.append(f"{name:42s}{' x '.join(map(str, shape)):>14s}{sum(n for _, n in found):12,d}")
     count, total = sum(p.size for p in parameters.values()), size(model)["total_parameters"]
     return [*lines, f"{'in all':42s}{'':>14s}{count:12,d}   {100 * count / total:.1f} % of {total:,d}"]
@@ -44,7 +44,7 @@ def training_memory(trainer, pieces):
     """
     model = trainer.model
     weights = sum(p.data.nbytes for p in model.parameters().values())
-    optimizer = sum(blocks(trainer.optimizer.state()).values())
+    optimizer = sum(buffers(trainer.optimizer.state()).values())
     return {"weights": weights, "gradients": training_state_bytes(trainer) - optimizer, "optimizer": optimizer,
             "activations": sum(activations_of(model, rows, T) for rows, T in pieces)}
 

@@ -3,7 +3,7 @@
 from collections.abc import MutableMapping, MutableSequence
 from typing import NamedTuple
 
-from ..nn import Module
+from ..nn import Linear, Module
 
 
 class Wrapper(Module):
@@ -16,6 +16,10 @@ class Wrapper(Module):
 
     def __init__(self, inner):
         self.inner = inner
+
+    @property
+    def kind(self):
+        return self.inner.kind
 
     def own(self):
         """Yield (name, Parameter or Module) of what is new."""
@@ -66,21 +70,37 @@ class Slot(NamedTuple):
 
 
 def slots(module, path=""):
-    """Yield the slot of every module below one, the outer before the inner. What is inserted and its inner have one path."""
-    for name, value in list(vars(module).items()):
-        if isinstance(value, Module):
-            found = [(path if isinstance(module, Wrapper) else join(path, name), vars(module), name)]
-        elif isinstance(value, list):
-            found = [(join(path, f"{name}.{i}"), value, i) for i, item in enumerate(value) if isinstance(item, Module)]
-        else:
-            found = []
-        for slot in map(Slot._make, found):
-            yield slot
-            yield from slots(slot.module, slot.path)
+    """Yield the slot of every module of the body below one, the outer before the inner. A wrapper and its inner have one path."""
+    if isinstance(module, Wrapper):
+        below = [(path, vars(module), "inner")]
+    else:
+        below = [(join(path, name), vars(module), name) for name, value in vars(module).items() if isinstance(value, Module)]
+        below += [(join(path, f"{name}.{i}"), value, i) for name, value in vars(module).items() if isinstance(value, list)
+                  for i, item in enumerate(value) if isinstance(item, Module)]
+    for slot in map(Slot._make, below):
+        yield slot
+        yield from slots(slot.module, slot.path)
 
 
 def join(path, name):
     return f"{path}.{name}" if path else name
+
+
+def innermost(module):
+    """What stood in the place of a module before anything was inserted there."""
+    while isinstance(module, Wrapper):
+        module = module.inner
+    return module
+
+
+def parts(block, kind):
+    """[(path, module)] of all modules of a class inside a block, wrapped or not."""
+    return [(path, innermost(module)) for path, module in block.modules() if isinstance(innermost(module), kind)]
+
+
+def linear_maps(block):
+    """{name: (path, the Linear that has it)} of the linear maps of a block, such as q, k and v, which are side by side in one."""
+    return {name: (path, linear) for path, linear in parts(block, Linear) for name in linear.maps if name}
 
 
 def slot_at(model, path):

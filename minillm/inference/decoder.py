@@ -1,8 +1,9 @@
 """One more token at a time, in as few calls of NumPy as the maths allows.
 
 The next token of a text is one row of numbers on its way through matrices. Reading these from memory takes its time whatever one
-does; in a small model, the rest is the price of *calling* NumPy, about a microsecond a call. `GPT.extend` makes some eighty calls
-for each block, but much of what they compute is the same for every token. Here it is computed once, into the weights:
+does; in a small model, the rest is the price of *calling* NumPy, about a microsecond a call. `GPT.forward_cached` makes some
+eighty calls for each block, but much of what they compute is the same for every token. Here it is computed once, into the
+weights:
 
     Norms      Two linear maps in a row are one. Of a norm's output x_hat g + b, the linear layer behind it makes
                    (x_hat g + b) W + c = x_hat (diag(g) W) + (b W + c)
@@ -23,13 +24,15 @@ Check: tests/test_decoder.py, against `GPT.logits`, float64 to 1e-10, with all w
 """
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from ..nn import GELU, GPT, MLP, Block, CausalSelfAttention, Embedding, LayerNorm, Linear
+from ..nn import GELU, GPT, MLP, AttentionHeads, Block, CausalSelfAttention, Config, Embedding, LayerNorm, Linear
 from ..nn.gelu import A, B
 from ..nn.layernorm import EPS
+from .kv_cache import KVCache
 
 S = (A * B) ** (1 / 3)      # s of GELU, above
 
@@ -44,54 +47,55 @@ class Folded(NamedTuple):
 
 
 class Decoder:
-    """A model as it is now, to write on in the B texts that a memory holds. It does not see later changes of the weights.
+    """A model as it is now, to write on in the B texts of a KV cache. It does not see later changes of the weights.
 
-    NumPy is quicker with vectors (C,) than with matrices (1, C), so a single text has no axis B.
+    NumPy is quicker with vectors (C,) than with matrices (1, C), so a single text has no axis B: below, (B, C) is (C,) then.
     """
 
-    def __init__(self, model, memory):
-        n_layer, batch, H, T, D = memory.keys.shape
-        C, dtype = H * D, memory.keys.dtype
-        B = () if batch == 1 else (batch,)
-        self.memory, self.context, self.eps = memory, T, C * EPS
-        self.keys = memory.keys.reshape(n_layer, *B, H, T, D).swapaxes(-1, -2)              # (layers, B, H, D, T)
-        self.values = memory.values.reshape(n_layer, *B, H, T, D)
+    def __init__(self, model, kv_cache):
+        n_layer, B, H, T, D = kv_cache.keys.shape
+        C, dtype = H * D, kv_cache.keys.dtype
+        texts = () if B == 1 else (B,)
+        self.kv_cache, self.context, self.eps = kv_cache, T, C * EPS
+        self.keys = kv_cache.keys.reshape(n_layer, *texts, H, T, D).swapaxes(-1, -2)        # views: (layers, B, H, D, T)
+        self.values = kv_cache.values.reshape(n_layer, *texts, H, T, D)
 
         self.wte, self.wpe = (table.weight.data - row_means(table.weight.data) for table in (model.wte, model.wpe))
         self.blocks = [fold(block, D) for block in model.blocks]
         self.head = fold_norm(model.ln_f, model.wte.weight.data.T)                          # (C + 1, V)
 
         # Where results go: arrays that are made once, and views of them in the shapes in which they are written.
-        self.x_hat_1, self.o_1, self.h_1 = (np.ones((*B, n + 1), dtype) for n in (C, C, 4 * C))
-        self.x_hat, self.h = self.x_hat_1[..., :-1], self.h_1[..., :-1]
-        self.o = self.o_1[..., :-1].reshape(*B, H, 1, D)
-        self.qkv = np.empty((*B, 3 * C), dtype)
-        q, self.k, self.v = np.moveaxis(self.qkv.reshape(*B, 3, H, D), -3, 0)               # (B, H, D) each
+        self.x_hat_and_1, self.o_and_1, self.h_and_1 = (np.ones((*texts, n + 1), dtype) for n in (C, C, 4 * C))
+        self.x_hat, self.h = self.x_hat_and_1[..., :-1], self.h_and_1[..., :-1]
+        self.o = self.o_and_1[..., :-1].reshape(*texts, H, 1, D)
+        self.qkv = np.empty((*texts, 3 * C), dtype)
+        q, self.k, self.v = np.moveaxis(self.qkv.reshape(*texts, 3, H, D), -3, 0)           # (B, H, D) each
         self.q = q[..., None, :]                                                            # (B, H, 1, D)
-        self.inverse_length = inverse_lengths if B else inverse_length
-        self.shape = *B, C
+        self.inverse_length = inverse_lengths if texts else inverse_length
+        self.shape = *texts, C
 
     def step(self, tokens):
-        """The next token of each text, B ids -> the logits of what follows, (B, V). The memory grows by one position.
+        """The next token of each text, B ids -> the logits of what follows, (B, V). The cache grows by one position.
 
         ValueError if that would be beyond the context.
         """
-        t = self.memory.length
+        t = self.kv_cache.length
         if t == self.context:
             raise ValueError(f"a text of {t + 1} tokens does not fit into the context of {self.context}")
         x = (self.wte[tokens] + self.wpe[t]).reshape(self.shape)                            # (B, C)
         for weights, keys, values in zip(self.blocks, self.keys[..., :t + 1], self.values[..., :t + 1, :]):
             x += self.attention(x, weights, keys, values)
             x += self.mlp(x, weights)
-        self.memory.length = t + 1
+        self.kv_cache.length = t + 1
         return self.norm(x).dot(self.head).reshape(-1, len(self.wte))
 
     def norm(self, x):
         """x (B, C) -> [x_hat / sqrt(C), 1], (B, C + 1)"""
         np.multiply(x, self.inverse_length(x, self.eps), out=self.x_hat)
-        return self.x_hat_1
+        return self.x_hat_and_1
 
     def attention(self, x, weights, keys, values):
+        """x (B, C) -> (B, C). keys (B, H, D, t + 1) and values (B, H, t + 1, D) are views of the cache; the last are new here."""
         self.norm(x).dot(weights.qkv, out=self.qkv)
         keys[..., -1] = self.k
         values[..., -1, :] = self.v
@@ -100,9 +104,10 @@ class Decoder:
         np.exp(P, out=P)
         P /= np.add.reduce(P, axis=-1, keepdims=True)
         np.matmul(P, values, out=self.o)                                                    # (B, H, 1, D)
-        return self.o_1.dot(weights.attn_proj)
+        return self.o_and_1.dot(weights.attn_proj)
 
     def mlp(self, x, weights):
+        """x (B, C) -> (B, C)"""
         z = self.norm(x).dot(weights.fc)                                                    # (B, 4C)
         u = z * z
         u += A / S
@@ -110,7 +115,7 @@ class Decoder:
         np.tanh(u, out=u)
         u *= z
         np.add(u, z, out=self.h)
-        return self.h_1.dot(weights.mlp_proj)
+        return self.h_and_1.dot(weights.mlp_proj)
 
 
 def inverse_length(x, eps):
@@ -161,22 +166,31 @@ def row_means(rows):
 
 # For any model.
 
-def stepper(model, memory):
-    """A function: the next token of each text, B ids -> the logits of what follows, (B, V), as the memory grows by one position.
+KNOWN = (GPT, Embedding, Block, LayerNorm, CausalSelfAttention, AttentionHeads, Linear, MLP, GELU)      # what is folded above
 
-    Anything that was inserted into a model, it does by itself (`GPT.extend`); no one else knows what is to be computed there.
+
+def stepper(model, kv_cache):
+    """A function: the next token of each text, B ids -> the logits of what follows, (B, V), as the cache grows by one position.
+
+    A model with anything else in it, built in or inserted, goes its own way (`GPT.forward_cached`), and so does one whose layers
+    do not compute what is folded here.
     """
-    if is_plain(model):
-        return Decoder(model, memory).step
-    return lambda tokens: model.extend(np.array(tokens)[:, None], memory)[:, -1]
+    if is_plain(model) and folding_is_right():
+        return Decoder(model, kv_cache).step
+    return lambda tokens: model.forward_cached(np.array(tokens)[:, None], kv_cache)[:, -1]
 
 
 def is_plain(model):
-    """Is this a GPT as it was built, with no layer wrapped or replaced?"""
-    def each(kind, *layers):
-        return all(type(layer) is kind for layer in layers)
+    """Is every layer of a kind that is folded above, with nothing wrapped around it?"""
+    return all(type(module) in KNOWN for _, module in model.modules())
 
-    return each(GPT, model) and each(Embedding, model.wte, model.wpe) and each(LayerNorm, model.ln_f) and all(
-        each(Block, block) and each(LayerNorm, block.ln_1, block.ln_2) and each(CausalSelfAttention, block.attn)
-        and each(MLP, block.mlp) and each(Linear, block.attn.qkv, block.attn.proj, block.mlp.fc, block.mlp.proj)
-        and each(GELU, block.mlp.gelu) for block in model.blocks)
+
+@lru_cache
+def folding_is_right():
+    """Does a decoder give a model's logits? Tried once, on a small one: a layer may have been edited, and what is above not."""
+    rng = np.random.default_rng(0)
+    model = GPT(Config(5, 4, 1, 2, 8), rng, np.float64)
+    for p in model.parameters().values():
+        p.data += 0.3 * rng.normal(size=p.shape)
+    tokens, step = np.array([[3, 1, 4, 1]]), Decoder(model, KVCache(model)).step
+    return np.allclose(np.stack([step(tokens[:, t]) for t in range(4)], axis=1), model.logits(tokens), rtol=0, atol=1e-9)

@@ -1,6 +1,6 @@
 """Writing: the model's own next word, again and again.
 
-Each token is read once, and what attention needs of it later is remembered (nn/kv_cache.py); the last token alone goes through
+Each token is read once, and what attention needs of it later is remembered (kv_cache.py); the last token alone goes through
 the model (decoder.py). This ends where the text outgrows the context. From there on the model sees the last `context` tokens,
 each token at another position than before: nothing that is remembered holds any longer, so all of them are read anew for every
 token. (One could read half a context anew and then remember again, at a fraction of the time; but the model would see less than
@@ -13,6 +13,7 @@ import numpy as np
 
 from ..text.tokenizer import BEGIN, END
 from .decoder import stepper
+from .kv_cache import KVCache
 
 COLDEST = 1e-200      # temperatures below are taken for this one, by which even large logits can be divided
 RUINED = "the logits are not numbers: is the model sound?"
@@ -110,14 +111,14 @@ class Reader:
     """Reads along while texts of equal length grow by one token at a time."""
 
     def __init__(self, model, batch):
-        self.model, self.memory, self.step = model, model.memory(batch), None
+        self.model, self.kv_cache, self.step = model, KVCache(model, batch), None
 
     def read(self, texts, going):
         """The logits (len(going), V) of what follows in those texts that still grow, chosen by their numbers."""
         context, length = self.model.config.context, len(texts[going[0]])
         if length > context:
             return self.model.logits(np.array([texts[i][-context:] for i in going]))[:, -1]
-        if length - self.memory.length > 1:                     # a prompt
-            return self.model.extend(np.array(texts), self.memory)[:, -1]
-        self.step = self.step or stepper(self.model, self.memory)
+        if length - self.kv_cache.length > 1:                     # a prompt
+            return self.model.forward_cached(np.array(texts), self.kv_cache)[:, -1]
+        self.step = self.step or stepper(self.model, self.kv_cache)
         return self.step([ids[-1] for ids in texts])[going]     # a text at its end is taken along, at next to no cost

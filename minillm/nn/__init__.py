@@ -1,6 +1,22 @@
-"""The layers: one file each, with its backward right below its forward and the derivation between them."""
+"""The layers: one file each, with its backward right below its forward and the derivation between them.
 
-from .attention import CausalSelfAttention
+Notation, in the maths of every docstring:
+
+    B, T, C       texts in a batch, positions in a text, features at a position (the width)
+    H, D          attention heads and the features of each, C = H D;   V words in the vocabulary
+    N             rows: all leading axes taken as one, so that x (B, T, C) is (N, C) with N = B T
+    x_nc, W_ki    one entry; sums over indices are written out
+    X'            the transpose. A derivative is never written with ', but dy/dx
+    [i = j]       1 if i = j, else 0
+    dX            dLoss/dX, in the shape of X
+    dout          dLoss/dout: of a layer's output, what its backward is given
+    J             the Jacobian of a layer f, J_ij = df_i/dx_j, so that dx = J' dout
+
+Read in this order: module (parameters, the chain rule), linear, gelu, softmax, layernorm, embedding, cross_entropy, attention,
+mlp, block, gpt. A file whose fast form hides the idea says the plain form first; lessons/whole_story.py is all plain forms.
+"""
+
+from .attention import AttentionHeads, CausalSelfAttention
 from .block import Block
 from .cross_entropy import IGNORE, CrossEntropy
 from .embedding import Embedding
@@ -10,7 +26,10 @@ from .layernorm import LayerNorm
 from .linear import Linear
 from .mlp import MLP
 from .module import Module, Parameter, backward_chain, forward_chain
+from .relu import ReLU
+from .rmsnorm import RMSNorm
 from .softmax import Softmax
 
-__all__ = ["GELU", "GPT", "IGNORE", "MLP", "Block", "CausalSelfAttention", "Config", "CrossEntropy", "Embedding",
-           "LayerNorm", "Linear", "Module", "Parameter", "Softmax", "backward_chain", "forward_chain"]
+__all__ = ["AttentionHeads", "Block", "CausalSelfAttention", "Config", "CrossEntropy", "Embedding", "GELU", "GPT", "IGNORE",
+           "LayerNorm", "Linear", "MLP", "Module", "Parameter", "RMSNorm", "ReLU", "Softmax", "backward_chain",
+           "forward_chain"]

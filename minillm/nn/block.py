@@ -1,13 +1,22 @@
-"""A transformer block: two sublayers, each beside a way around it (pre-LN, as in GPT-2)."""
+"""A transformer block: two sublayers, each added to what it reads (pre-norm, as in GPT-2)."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from .attention import CausalSelfAttention
+from .gelu import GELU
 from .layernorm import LayerNorm
 from .mlp import MLP
 from .module import Module, backward_chain, forward_chain, needs_dx_after
+from .relu import ReLU
+from .rmsnorm import RMSNorm
+
+# What a block can be built of, by the names that a Config gives them.
+NORMS = {"layernorm": LayerNorm, "rmsnorm": RMSNorm}
+MLPS = {"mlp": MLP}
+ACTIVATIONS = {"gelu": GELU, "relu": ReLU}
+SUBLAYERS = ("attn", "mlp")
 
 
 class BlockCache(NamedTuple):
@@ -20,16 +29,17 @@ class BlockCache(NamedTuple):
 class Block(Module):
     """x1 = x + attn(ln_1(x)),   out = x1 + mlp(ln_2(x1))."""
 
-    def __init__(self, n_embd, n_head, rng, std=0.02, proj_std=0.02, dtype=np.float32):
-        self.ln_1 = LayerNorm(n_embd, dtype)
+    def __init__(self, n_embd, n_head, rng, std=0.02, proj_std=0.02, dtype=np.float32, norm="layernorm", mlp="mlp",
+                 activation="gelu"):
+        self.ln_1 = NORMS[norm](n_embd, dtype)
         self.attn = CausalSelfAttention(n_embd, n_head, rng, std, proj_std, dtype)
-        self.ln_2 = LayerNorm(n_embd, dtype)
-        self.mlp = MLP(n_embd, rng, std, proj_std, dtype)
+        self.ln_2 = NORMS[norm](n_embd, dtype)
+        self.mlp = MLPS[mlp](n_embd, rng, std, proj_std, dtype, ACTIVATIONS[activation])
 
     def forward(self, x, needs_dx=True):
         """x (B, T, C) -> (B, T, C)"""
         a, attn_cache = forward_chain((self.ln_1, self.attn), x, needs_dx)
-        x1 = a                                                              # a is ours: add the way around in place
+        x1 = a                                                              # a is fresh, so x may be added to it in place
         x1 += x
         needs_dx1 = needs_dx_after(self.attn, needs_dx_after(self.ln_1, needs_dx))
         m, mlp_cache = forward_chain((self.ln_2, self.mlp), x1, needs_dx1)
@@ -42,9 +52,9 @@ class Block(Module):
 
         Given dout (B, T, C), want dx (B, T, C).
 
-        Derivation. A sum hands its gradient to both of its terms, so each sublayer adds to what passes around it:
-            dx1 = dout + Jg' dout,        dx = dx1 + Jf' dx1
-        The identity in both lines is why gradients reach the first block of a deep model undiminished.
+        Derivation. A sum hands its gradient to both of its terms:
+            dx1 = dout + J_g' dout,        dx = dx1 + J_f' dx1
+        The first term of each is why gradients reach the first block of a deep model undiminished.
 
         Check: tests/test_gradients.py.
         """
@@ -58,7 +68,7 @@ class Block(Module):
         dx += dx1
         return dx
 
-    def extend(self, x, memory):
+    def forward_cached(self, x, kv_cache):
         """x (B, n, C), the next n positions -> (B, n, C)"""
-        x1 = x + self.attn.extend(self.ln_1.extend(x, memory), memory)
-        return x1 + self.mlp.extend(self.ln_2.extend(x1, memory), memory)
+        x1 = x + self.attn.forward_cached(self.ln_1.forward_cached(x, kv_cache), kv_cache)
+        return x1 + self.mlp.forward_cached(self.ln_2.forward_cached(x1, kv_cache), kv_cache)

@@ -23,17 +23,17 @@ class CrossEntropy(Module):
 
         `total` is the count to divide by; by default that of the targets that count. Give a constant when batches differ
         in length: dividing each batch by its own count would weigh a token of a short document more than one of a long.
+
+        Softmax and logarithm are taken together, log p_y = s_y - log sum_j exp(s_j): a p that underflowed to 0 has no logarithm.
         """
         targets = targets.reshape(-1)
         counted = np.flatnonzero(targets != IGNORE)
         total = float(total or max(len(counted), 1))
-        s = logits.reshape(-1, logits.shape[-1])                            # (N, V)
-        log_p = s - s.max(axis=-1, keepdims=True)
-        p = np.exp(log_p)
-        z = p.sum(axis=-1, keepdims=True)
-        log_p_target = log_p[counted, targets[counted]] - np.log(z[counted, 0])
-        p /= z
+        shifted, e, z = exponentials(logits.reshape(-1, logits.shape[-1]))  # (N, V), (N, V), (N, 1)
+        log_p_target = shifted[counted, targets[counted]] - np.log(z[counted, 0])
         loss = -float(log_p_target.sum(dtype=np.float64)) / total
+        e /= z
+        p = e
         return loss, CrossEntropyCache(p.reshape(logits.shape), targets, total)
 
     def backward(self, dout, cache):
@@ -46,8 +46,6 @@ class CrossEntropy(Module):
             d(-log p_y)/ds_j = -[j = y] + exp(s_j) / sum_i exp(s_i) = p_j - [j = y]
             ds = dout (p - onehot(y)) / total;     a row that does not count has ds = 0
 
-        Softmax and logarithm are taken together since alone the logarithm's 1 / p_y could overflow.
-
         Check: tests/test_gradients.py, with some targets ignored; each row of ds sums to 0.
         """
         p, targets, total = cache
@@ -56,3 +54,17 @@ class CrossEntropy(Module):
         ds[counted, targets[counted]] -= dout / total
         ds[targets == IGNORE] = 0
         return ds.reshape(p.shape)
+
+
+def exponentials(s):
+    """s (..., V) -> s - max(s), e = exp of that, which cannot overflow, and z = sum e (..., 1): log p = (s - max(s)) - log z."""
+    shifted = s - s.max(axis=-1, keepdims=True)
+    e = np.exp(shifted)
+    return shifted, e, e.sum(axis=-1, keepdims=True)
+
+
+def log_p_at(logits, targets):
+    """log p(target) of each row, in float64.   logits (..., V), targets (...); where one is IGNORE, that of some word"""
+    shifted, _, z = exponentials(logits)
+    at = np.maximum(targets, 0)[..., None]
+    return np.take_along_axis(shifted, at, axis=-1)[..., 0].astype(np.float64) - np.log(z[..., 0])

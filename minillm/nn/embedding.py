@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .module import Module, Parameter
+from .module import Module, Parameter, normal
 
 
 class UnembedCache(NamedTuple):
@@ -15,11 +15,13 @@ class UnembedCache(NamedTuple):
 class Embedding(Module):
     """Rows of a table W (V, C)."""
 
+    kind = "embedding"
+
     def __init__(self, n_rows, n_embd, rng, std=0.02, dtype=np.float32):
-        self.weight = Parameter(rng.normal(0.0, std, (n_rows, n_embd)).astype(dtype))
+        self.weight = Parameter(normal(rng, std, (n_rows, n_embd), dtype))
 
     def forward(self, index):
-        """out = W[index]; the cache is the index itself."""
+        """index (...) -> out (..., C) = W[index]; the cache is the index itself."""
         return self.weight.data[index], index
 
     def backward(self, dout, cache):
@@ -29,15 +31,17 @@ class Embedding(Module):
 
         Derivation.
             dW_vc = sum_n O_nv dout_nc          dW = O' dout
-        that is: each row of dout is added to the row of dW from which it was read, and rows read twice get both.
+        that is: each row of dout is added to the row of dW from which it was read, and rows read twice get both. The plain form:
+            np.add.at(dW, index, dout)
+        Sorted so that equal indices stand side by side, the rows can be summed as neighbours, in a quarter of the time.
 
         Check: tests/test_gradients.py, with an index that repeats rows and misses others.
         """
         if not self.weight.trainable:
             return
         index, rows = cache.reshape(-1), dout.reshape(-1, dout.shape[-1])
-        order = np.argsort(index, kind="stable")                            # equal ones side by side: sums of neighbours take a
-        v, first = np.unique(index[order], return_index=True)               # quarter of the time of np.add.at
+        order = np.argsort(index, kind="stable")
+        v, first = np.unique(index[order], return_index=True)               # each index once, and where its rows begin
         self.weight.grad[v] += np.add.reduceat(rows[order], first)
 
     def unembed(self, x, needs_dx=True):
@@ -57,7 +61,8 @@ class Embedding(Module):
             dW_vc = sum_n dout_nv x_nc          dW = dout' x
             dx_nc = sum_v dout_nv W_vc          dx = dout W
         W is also read on the way in. The loss depends on it along both ways, so the total derivative is the sum of both, and
-        since gradients are accumulated (+=), nothing more is needed to tie the two.
+        since gradients are accumulated (+=), nothing more is needed to tie the two. (`add_product` is +=, too; it writes instead
+        where it is the first to add to a gradient of zeros.)
 
         Check: tests/test_gradients.py; the sum of both ways through the whole GPT.
         """

@@ -1,47 +1,55 @@
 """GPT: the whole language model, forward and backward (Radford et al. 2019, GPT-2's arrangement)."""
 
 import math
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 
-from .block import Block
+from .block import ACTIVATIONS, MLPS, NORMS, Block
 from .embedding import Embedding, UnembedCache
-from .kv_cache import KVCache
-from .layernorm import LayerNorm
 from .module import NO_BACKWARD, Module, backward_chain, forward_chain
 
 LARGEST = {"vocab_size": 10_000_000, "context": 1_000_000, "n_layer": 1000, "n_head": 1000, "n_embd": 100_000}
+POSITIONS = {"learned": Embedding}
+PARTS = {"norm": NORMS, "positions": POSITIONS, "mlp": MLPS, "activation": ACTIVATIONS}
 
 
 @dataclass(frozen=True)
 class Config:
-    """The shape of a GPT. ValueError says which size does not fit."""
+    """The shape of a GPT, and of what it is built. ValueError says which size or part does not fit."""
 
     vocab_size: int           # V, words the model knows
     context: int              # T, the longest text it can read
     n_layer: int = 4
     n_head: int = 4           # H
     n_embd: int = 128         # C = H D
+    norm: str = "layernorm"   # one of NORMS (block.py), as all that follow are names in a table of PARTS
+    positions: str = "learned"
+    mlp: str = "mlp"
+    activation: str = "gelu"
 
     def __post_init__(self):
-        for name, size in asdict(self).items():
+        for name, largest in LARGEST.items():
+            size = getattr(self, name)
             if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
                 raise ValueError(f"{name} is {str(size)[:20]!r}, but must be a whole number")
             if size < 1:
                 raise ValueError(f"{name} is {size}, but must be at least 1")
-            if size > LARGEST[name]:
-                raise ValueError(f"{name} is above {LARGEST[name]:,d}, the largest that a GPT here can have")
+            if size > largest:
+                raise ValueError(f"{name} is above {largest:,d}, the largest that a GPT here can have")
+        for part, choices in PARTS.items():
+            if getattr(self, part) not in choices:
+                raise ValueError(f"{part} is {str(getattr(self, part))[:20]!r}, but must be one of {', '.join(choices)}")
         if self.n_embd % self.n_head:
             raise ValueError(f"the width {self.n_embd} cannot be split over {self.n_head} heads: "
                              f"choose a multiple of {self.n_head}")
 
-    @property
-    def parameters(self):
-        """How many numbers a GPT of this shape has, without building it."""
-        V, T, L, C = self.vocab_size, self.context, self.n_layer, self.n_embd
-        return (V + T) * C + L * (12 * C * C + 13 * C) + 2 * C
+    def to_json(self):
+        """For a file: all sizes, and those parts that are not as in GPT-2."""
+        usual = {field.name: field.default for field in fields(self) if field.name in PARTS}
+        return {name: value for name, value in asdict(self).items() if usual.get(name) != value}
 
 
 class GPTCache(NamedTuple):
@@ -59,23 +67,23 @@ class GPT(Module):
     """
 
     def __init__(self, config, rng, dtype=np.float32):
-        self.config = config
-        V, T, C = config.vocab_size, config.context, config.n_embd
-        proj_std = 0.02 / math.sqrt(2 * config.n_layer)
-        self.wte = Embedding(V, C, rng, dtype=dtype)
-        self.wpe = Embedding(T, C, rng, dtype=dtype)
-        self.blocks = [Block(C, config.n_head, rng, 0.02, proj_std, dtype) for _ in range(config.n_layer)]
-        self.ln_f = LayerNorm(C, dtype)
+        self.config = c = config
+        proj_std = 0.02 / math.sqrt(2 * c.n_layer)
+        self.wte = Embedding(c.vocab_size, c.n_embd, rng, dtype=dtype)
+        self.wpe = POSITIONS[c.positions](c.context, c.n_embd, rng, dtype=dtype)
+        self.blocks = [Block(c.n_embd, c.n_head, rng, 0.02, proj_std, dtype, c.norm, c.mlp, c.activation)
+                       for _ in range(c.n_layer)]
+        self.ln_f = NORMS[c.norm](c.n_embd, dtype)
 
     def embed(self, tokens, start=0):
-        """x_btc = word_btc + place_tc: what is read, and where, from `start` on. Returns x and the caches of both tables."""
+        """x_btc = word_btc + position_tc: what is read, and where, from `start` on. Returns x and the caches of both tables."""
         T = start + tokens.shape[1]
         if self.config.context < T:
             raise ValueError(f"a text of {T} tokens does not fit into the context of {self.config.context}")
         word, wte_cache = self.wte.forward(tokens)                          # (B, T, C)
-        place, wpe_cache = self.wpe.forward(np.arange(start, T))            # (T, C)
+        position, wpe_cache = self.wpe.forward(np.arange(start, T))         # (T, C)
         x = word
-        x += place
+        x += position
         return x, wte_cache, wpe_cache
 
     def forward(self, tokens):
@@ -89,15 +97,17 @@ class GPT(Module):
         return logits, GPTCache(wte_cache, wpe_cache, layer_caches, head_cache)
 
     def backward(self, dlogits, cache):
-        """The forward pass in reverse, line for line; fills p.grad of every trainable parameter.
+        """The forward pass in reverse, line for line; adds to p.grad of every trainable parameter.
 
-        Given dlogits (B, T, V). Tokens have no gradient, so nothing is returned.
+        Given dlogits (B, T, V). Tokens have no gradient, so nothing is returned. RuntimeError if there is no p.grad to add to.
 
-        Derivation. x_btc = word_btc + place_tc: a sum hands dx on to both terms, and place, which all B sequences share, gets
-        the sum over them: dplace_tc = sum_b dx_btc. Everything else is the chain rule.
+        Derivation. x_btc = word_btc + position_tc: a sum hands dx on to both terms, and position, which all B texts share, gets
+        the sum over them: dposition_tc = sum_b dx_btc. Everything else is the chain rule.
 
         Check: tests/test_gradients.py (whole model), tests/test_torch.py (against autograd).
         """
+        if any(p.trainable and p.grad is None for p in (self.wte.weight, *self.ln_f.parameters().values())):
+            raise RuntimeError("there are no gradients to add to; call model.zero_grad() before the backward pass")
         dx = self.wte.unembed_backward(dlogits, cache.head)
         dx = backward_chain([*self.blocks, self.ln_f], dx, cache.layers)
         if dx is None:
@@ -106,25 +116,29 @@ class GPT(Module):
         self.wte.backward(dx, cache.wte)
 
     def logits(self, tokens):
-        """Only the answer: like `forward`, but nothing is kept, nor computed, for a backward pass."""
+        """Only the answer: like `forward`, but nothing is kept, nor computed, for a backward pass. Also as `model(tokens)`."""
         x, _, _ = self.embed(tokens)
         for layer in [*self.blocks, self.ln_f]:
             x, _ = layer.forward(x, NO_BACKWARD)
         return self.wte.unembed(x, needs_dx=False)[0]
 
-    def memory(self, batch=1):
-        """An empty memory for `batch` texts, which `extend` fills."""
-        c = self.config
-        return KVCache(c.n_layer, batch, c.n_head, c.context, c.n_embd // c.n_head, self.wte.weight.data.dtype)
+    def __call__(self, tokens):
+        return self.logits(np.asarray(tokens))
 
-    def extend(self, tokens, memory):
-        """The next tokens (B, n) of B texts -> their logits (B, n, V), the same as `logits` finds reading the texts anew.
+    def forward_cached(self, tokens, kv_cache):
+        """The next tokens (B, n) of B texts -> their logits (B, n, V), as `logits` gives them reading the texts anew.
 
-        The memory grows by n positions. ValueError if the texts would become longer than the context.
+        The cache (inference/kv_cache.py) grows by n positions. ValueError if the texts would become longer than the context.
         """
-        x, _, _ = self.embed(tokens, memory.length)                         # (B, n, C)
-        for block, part in zip(self.blocks, memory.layers()):
-            x = block.extend(x, part)
-        memory.length += tokens.shape[1]                                    # only now: an error before leaves all as it was
-        x = self.ln_f.extend(x, memory)
+        x, _, _ = self.embed(tokens, kv_cache.length)                       # (B, n, C)
+        for block, part in zip(self.blocks, kv_cache.layers()):
+            x = block.forward_cached(x, part)
+        kv_cache.length += tokens.shape[1]                                  # only now: an error before leaves all as it was
+        x = self.ln_f.forward_cached(x, kv_cache)
         return self.wte.unembed(x, needs_dx=False)[0]
+
+
+def block_of(name):
+    """The number of the block that the parameter of this name belongs to; None of those that are in no block."""
+    match = re.match(r"blocks\.(\d{1,9})\.", name)
+    return int(match[1]) if match else None

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .module import NO_BACKWARD, Module, Parameter
+from .module import NO_BACKWARD, Module, Parameter, normal
 
 
 def sum_of(rows):
@@ -20,14 +20,21 @@ class LinearCache(NamedTuple):
 class Linear(Module):
     """y = x W + b for inputs with any leading dimensions; W is stored (in, out).
 
-    matrices    how many maps are fused in it, side by side
+    maps    names of the linear maps that are fused in it, side by side and equally wide: q, k and v, say
     """
 
-    def __init__(self, n_in, n_out, rng, std=0.02, dtype=np.float32, matrices=1):
-        self.weight = Parameter(rng.normal(0.0, std, (n_in, n_out)).astype(dtype), matrices)
+    def __init__(self, n_in, n_out, rng, std=0.02, dtype=np.float32, maps=("",)):
+        self.maps = maps
+        self.weight = Parameter(normal(rng, std, (n_in, n_out), dtype), matrices=len(maps))
         self.bias = Parameter(np.zeros(n_out, dtype))
 
+    def columns(self, name):
+        """Which columns of W are the map of this name, a slice."""
+        width, i = self.weight.shape[1] // len(self.maps), self.maps.index(name)
+        return slice(i * width, (i + 1) * width)
+
     def forward(self, x, needs_dx=True):
+        """x (..., in) -> (..., out)"""
         W, b = self.weight, self.bias
         rows = x.reshape(-1, W.shape[0])                                    # (N, in), all leading dimensions as one
         y = rows @ W.data                                                   # (N, out)

@@ -5,23 +5,33 @@ The contract of the layers in this folder:
     out, cache = layer.forward(x, needs_dx)
     dx         = layer.backward(dout, cache)       # and p.grad += ... for each of its trainable parameters
 
-Where a chain of layers begins or ends, only a part of it holds: `Embedding` and `GPT` read indices, which have no gradient, so
-they take no needs_dx and return no dx; `CrossEntropy` has targets beside x, and always makes dx.
-
 `dout` is dLoss/dout, `dx` is dLoss/dx, each with the shape of its array. What the backward pass needs travels in `cache`, never
 on `self`, so that a layer can be used twice before its backward is called.
 
 Outputs and dx must be *fresh*, because Block adds into them: `out` shares no memory with x or the cache, nor `dx` with dout or
 the cache; and x and dout are only read. An activation that returned x itself would silently break a model.
 
+Everything has the dtype of the weights; layers name none. So constants are Python floats (a NumPy scalar would lift float32).
+
 `needs_dx` says whether anything *before* this layer trains. If not, dx is wanted by nobody: the cache keeps nothing for it and
 `backward` returns None. This is how a backward pass ends just below the lowest trainable parameter. A model that is only read,
 not trained, says NO_BACKWARD instead: then nothing is kept at all.
+
+Where a chain begins or ends, only a part of this holds: `Embedding` and `GPT` read indices, which have no gradient, so they take
+no needs_dx and return no dx; `CrossEntropy` has targets beside x, returns a float, and always makes dx.
 """
 
 import numpy as np
 
-NO_BACKWARD = None      # in the place of needs_dx: no backward pass will come, and nothing at all is kept for one
+
+class NoBackward:
+    """In the place of needs_dx: no backward pass will come. As a condition it is False, since no dx is wanted either."""
+
+    def __bool__(self):
+        return False
+
+
+NO_BACKWARD = NoBackward()
 
 
 class Parameter:
@@ -33,7 +43,7 @@ class Parameter:
     matrices   how many matrices that mix features stand in it side by side: 1 of a linear map, 3 of the fused q, k, v; 0 of a
                vector, and of a table of vectors (words, positions, prompts), whose rows have nothing to do with each other.
                Whoever makes a parameter knows, and no one else: only matrices decay (train/optimizers/), each is made
-               orthogonal by itself (train/optimizers/muon.py), and their columns are filters (surface/directions.py)
+               orthogonal by itself (Muon), and their columns are filters (surface/directions.py)
     """
 
     __slots__ = ("data", "matrices", "_grad", "_is_zero", "_trainable")
@@ -95,27 +105,53 @@ class Parameter:
         return self.data.shape
 
 
+def normal(rng, std, shape, dtype):
+    """Random weights to begin with: N(0, std^2)."""
+    return rng.normal(0.0, std, shape).astype(dtype, copy=False)
+
+
 class Module:
-    """Something with parameters, its own or those of the modules inside it."""
+    """Something with parameters, its own or those of the modules inside it.
+
+    kind    what part of a model it is, for pictures and for choosing what trains; None: a part of that which it lies in
+    """
+
+    kind = None
 
     def children(self):
         """Yield (name, Parameter or Module), in the order in which they were set."""
         for name, value in vars(self).items():
             if isinstance(value, (Parameter, Module)):
                 yield name, value
-            elif isinstance(value, list):
+            elif isinstance(value, (list, tuple)):
                 for i, item in enumerate(value):
-                    yield f"{name}.{i}", item
+                    if isinstance(item, (Parameter, Module)):
+                        yield f"{name}.{i}", item
+
+    def modules(self, path=""):
+        """Yield (dotted path, module) of this one and of all inside it, the outer before the inner."""
+        yield path, self
+        for name, child in self.children():
+            if isinstance(child, Module):
+                yield from child.modules(f"{path}.{name}" if path else name)
 
     def parameters(self):
         """All parameters by dotted name, such as `blocks.2.attn.qkv.weight`."""
-        found = {}
+        parameters = {}
         for name, child in self.children():
             if isinstance(child, Parameter):
-                found[name] = child
+                parameters[name] = child
             else:
-                found |= {f"{name}.{rest}": p for rest, p in child.parameters().items()}
-        return found
+                parameters |= {f"{name}.{rest}": p for rest, p in child.parameters().items()}
+        return parameters
+
+    def parameter_kinds(self):
+        """{name of each parameter: the kind of part of the model that it belongs to}"""
+        kinds = dict.fromkeys(self.parameters(), self.kind)
+        for path, module in self.modules():
+            if module.kind:
+                kinds |= {f"{path}.{name}" if path else name: module.kind for name in module.parameters()}
+        return kinds
 
     @property
     def trainable(self):
@@ -135,10 +171,10 @@ class Module:
         for p in self.trainable_parameters().values():
             p.zero_grad()
 
-    def extend(self, x, memory):
-        """The output for the next positions x (B, n, C) of a text of which `memory` holds what came before (see memory.py).
+    def forward_cached(self, x, kv_cache):
+        """The output for the next positions x (B, n, C) of a text; `kv_cache` has what came before (kv_cache.py).
 
-        A layer that looks at each position alone, as most do, needs no memory; the others override this and pass it on.
+        A layer that looks at each position alone, as most do, needs none of that; the others override this and pass it on.
         """
         return self.forward(x, NO_BACKWARD)[0]
 
@@ -176,7 +212,7 @@ def needs_dx_after(layer, needs_dx):
 
 
 def backward_chain(layers, dout, caches):
-    """The chain rule: dx = J1' J2' ... dout, from the last layer to the first.
+    """The chain rule: dx = J_1' J_2' ... dout, from the last layer to the first.
 
     Ends early, with None, at the layer below which nothing trains.
     """

@@ -9,6 +9,7 @@ from ..finetune.specialist import prepare, specialise
 from ..finetune.summary import announcement, size
 from ..ground.files import alone, not_others, writable
 from ..tasks import identity, task_from_json
+from ..train.blueprint import n_parameters
 from ..train.checkpoint import fingerprint
 from ..train.costs import check_memory
 from ..train.fit import fit
@@ -37,9 +38,9 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     copies = 2 * (steps // recorder.every + 2) + 3          # what is recorded, again while it is saved; the start, a remedy's
 
     def check(trains):
-        check_memory(config, batch, accumulate, workers, adds, trains, kept=config.parameters + copies * trains)
+        check_memory(config, batch, accumulate, workers, adds, trains, kept=n_parameters(config) + copies * trains)
 
-    check(config.parameters if recipe.stands_alone else adds)                   # before anything is built
+    check(n_parameters(config) if recipe.stands_alone else adds)                   # before anything is built
     model = prepare(base.model, recipe, seed, scratch)
     check(size(model)["trainable_parameters"])
     old_task = None

@@ -32,7 +32,7 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
     check_memory(config, batch, accumulate, workers)
     batches = task.batches(batch, config.context, seed)
     model = GPT(config, np.random.default_rng([seed, 0]))
-    inputs = {"phase": "pretraining", "task": identity(task.to_json()), "config": vars(config)} | settings(
+    inputs = {"phase": "pretraining", "task": identity(task.to_json()), "config": config.to_json()} | settings(
         optimizer, steps, batch, seed, workers, accumulate)
     trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, accumulate=accumulate)
     not_others(out, kinds=("model", "adapter"))

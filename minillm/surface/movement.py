@@ -1,37 +1,35 @@
 """Where in a model do the weights move, how far, and in how many directions?"""
 
-import re
-
 import numpy as np
 
-PLACES = (("wte|wpe", "words, places"), (r"blocks\.(\d+)\.attn", "attention"), (r"blocks\.(\d+)\.mlp", "MLP"),
-          (r"blocks\.(\d+)\.ln|ln_f", "norms"))
+from ..nn.gpt import block_of
+
+KINDS = {"embedding": "words, positions", "attention": "attention", "MLP": "MLP", "norm": "norms"}    # in this order
 INSERTED = "inserted"
 
 
-def part_of(name, body):
-    """(layer, kind) of a parameter: ("2", "attention") of `blocks.2.attn.qkv.weight`. What is not of the `body` was inserted."""
-    block = re.match(r"blocks\.(\d+)\.", name)
-    layer = block.group(1) if block else "end" if name.startswith("ln_f") else "start"
-    if name not in body:
-        return layer, INSERTED
-    return layer, next(kind for pattern, kind in PLACES if re.match(pattern, name))
+def part_of(name, kind, inserted):
+    """(layer, kind) of a parameter: ("2", "attention") of `blocks.2.attn.qkv.weight`."""
+    block = block_of(name)
+    layer = str(block) if block is not None else "end" if kind == "norm" else "start"
+    return layer, INSERTED if inserted else KINDS[kind]
 
 
 def movement(space, start, end, body):
     """{(layer, kind): (|end - start|, |start|)} of each part of a model, in the order in which a text goes through it."""
     before, after = space.arrays(start), space.arrays(end)
-    squares = {}
+    squares, model_kinds = {}, space.model.parameter_kinds()
     for name in before:
-        moved, size = squares.setdefault(part_of(name, body), [0.0, 0.0])
-        way = np.subtract(after[name], before[name], dtype=np.float64)
-        squares[part_of(name, body)] = [moved + float(np.sum(way * way)),
-                                        size + float(np.sum(np.square(before[name], dtype=np.float64)))]
+        part = part_of(name, model_kinds[name], name not in body)
+        moved, size = squares.setdefault(part, [0.0, 0.0])
+        change = np.subtract(after[name], before[name], dtype=np.float64)
+        squares[part] = [moved + float(np.sum(change * change)),
+                         size + float(np.sum(np.square(before[name], dtype=np.float64)))]
     numbers = sorted({int(layer) for layer, _ in squares if layer.isdigit()})
     order = ["start", *map(str, numbers), "end"]
-    kinds = [kind for _, kind in PLACES] + [INSERTED]
-    found = sorted(squares, key=lambda part: (order.index(part[0]), kinds.index(part[1])))
-    return {part: tuple(float(np.sqrt(square)) for square in squares[part]) for part in found}
+    kinds = [*KINDS.values(), INSERTED]
+    parts = sorted(squares, key=lambda part: (order.index(part[0]), kinds.index(part[1])))
+    return {part: tuple(float(np.sqrt(square)) for square in squares[part]) for part in parts}
 
 
 def spectrum(space, start, end, name):

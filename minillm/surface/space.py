@@ -5,7 +5,7 @@ import copy
 import numpy as np
 
 from ..nn import IGNORE
-from ..tasks.evaluate import log_softmax_at
+from ..nn.cross_entropy import log_p_at
 from ..text.batches import Text, pad
 from ..train.flat import FlatParameters
 
@@ -40,7 +40,7 @@ class Probe:
         total = np.zeros(len(self.tasks))
         with np.errstate(over="ignore", invalid="ignore"):
             for tokens, targets, of in self.batches:
-                surprise = np.where(targets == IGNORE, 0, -log_softmax_at(model.logits(tokens), targets)).sum(axis=1)
+                surprise = np.where(targets == IGNORE, 0, -log_p_at(model.logits(tokens), targets)).sum(axis=1)
                 total += np.bincount(of, surprise, len(total))
         return {task: float(sum_ / self.count[task]) for task, sum_ in zip(self.tasks, total)}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ground.processes import parallel_map
-from ..nn import IGNORE
+from ..nn.cross_entropy import IGNORE, log_p_at
 from ..text.batches import pad
 
 ROWS = 16      # documents, or windows of a text, in one forward pass
@@ -34,13 +34,6 @@ class Score:
     best: float | None = None
 
 
-def log_softmax_at(logits, targets):
-    """log p(target) of each row, in float64.   logits (..., V), targets (...)"""
-    s = logits - logits.max(axis=-1, keepdims=True)
-    log_z = np.log(np.exp(s).sum(axis=-1))
-    return np.take_along_axis(s, np.maximum(targets, 0)[..., None], axis=-1)[..., 0].astype(np.float64) - log_z
-
-
 def token_log_p(model, documents, workers=None):
     """log p_model of each token of each document given all before it, and whether it was the likeliest.
 
@@ -52,7 +45,7 @@ def token_log_p(model, documents, workers=None):
         tokens, targets = pad([documents[i] for i in chosen])
         with np.errstate(over="ignore", invalid="ignore"):          # a ruined model has a loss that is no number: it shows
             logits = model.logits(tokens)
-            log_p = log_softmax_at(logits, targets)
+            log_p = log_p_at(logits, targets)
         right = (logits.argmax(axis=-1) == targets) & np.isfinite(log_p)    # argmax would find what is no number
         return [(row[target != IGNORE], hit[target != IGNORE]) for row, hit, target in zip(log_p, right, targets)]
 

@@ -1,5 +1,7 @@
 """Tokenizers: text <-> lists of ids."""
 
+from ..ground import schema
+
 PAD, BEGIN, END = "<pad>", "<begin>", "<end>"
 GLUED = set(".,:?!")      # marks that stand against the word before them
 
@@ -8,9 +10,12 @@ class Tokenizer:
     """A fixed list of tokens, each with the id of its place in it.
 
     What differs is how a text is cut: `split` and `join` of the two kinds below.
+
+    kind    its name in a file; form: what else its JSON has there (ground/schema.py)
     """
 
     kind = None
+    form = schema.record({"tokens": schema.many(schema.text(1000), least=1)})
 
     def __init__(self, tokens):
         self.tokens = list(tokens)
@@ -28,6 +33,14 @@ class Tokenizer:
             hint = f"; write {unknown[0].lower()!r}" if unknown[0].lower() in self.ids else ""
             raise ValueError(f"{unknown[0]!r} is not in the vocabulary of this model ({len(self)} {self.kind}s){hint}{others}")
         return [self.ids[token] for token in tokens]
+
+    def to_json(self):
+        """All that `tokenizer_from_json` needs to make it again."""
+        return {"kind": self.kind, "tokens": self.tokens}
+
+    @classmethod
+    def from_json(cls, json):
+        return cls(json["tokens"])
 
     def decode(self, ids):
         return self.join([self.tokens[i] for i in ids])
@@ -70,4 +83,15 @@ class CharTokenizer(Tokenizer):
         return "".join(characters)
 
 
-TOKENIZERS = {cls.kind: cls for cls in (WordTokenizer, CharTokenizer)}
+TOKENIZERS = {tokenizer.kind: tokenizer for tokenizer in (WordTokenizer, CharTokenizer)}
+
+
+def tokenizer_form(value, where):
+    """What a file may say of a tokenizer (ground/schema.py)."""
+    kind = schema.record({"kind": schema.one_of(*TOKENIZERS)})(value, where)["kind"]
+    return TOKENIZERS[kind].form(value, where)
+
+
+def tokenizer_from_json(json):
+    """The inverse of `Tokenizer.to_json`, whatever the kind."""
+    return TOKENIZERS[json["kind"]].from_json(json)

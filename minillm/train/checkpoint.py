@@ -5,12 +5,14 @@ import numpy as np
 from ..ground.files import Arrays, CheckpointError, checked, write_arrays
 from ..ground.schema import anything, many, maybe, number, one_of, record, table, text, whole
 from ..nn import GPT, Config
-from ..text.tokenizer import TOKENIZERS
+from ..nn.gpt import PARTS, block_of
+from ..text.tokenizer import tokenizer_form, tokenizer_from_json
+from .blueprint import NoNumbers, n_parameters
 from .costs import must_fit
 
 SIZE = whole(1, 10_000_000)
-CONFIG = record({"vocab_size": SIZE, "context": SIZE, "n_layer": whole(1, 100_000), "n_head": SIZE, "n_embd": SIZE}, exact=True)
-TOKENIZER = record({"kind": one_of(*TOKENIZERS), "tokens": many(text(1000), least=1)})
+CONFIG = record({"vocab_size": SIZE, "context": SIZE, "n_layer": whole(1, 100_000), "n_head": SIZE, "n_embd": SIZE}
+                | {f"{part}?": one_of(*choices) for part, choices in PARTS.items()}, exact=True)
 HISTORY = record({"steps?": whole(), "loss": many(number(finite=False)), "validation?": many(record({
     "step": whole(), "loss": number(finite=False), "floor?": number(), "mean_excess?": number(finite=False),
     "excess?": table(number(finite=False))}))})
@@ -18,7 +20,7 @@ HISTORY = record({"steps?": whole(), "loss": many(number(finite=False)), "valida
 METADATA = {"task?": table(anything), "seed?": whole(), "seconds?": number(0), "trainable_parameters?": whole(),
          "total_parameters?": whole(), "recipe?": table(anything), "history?": maybe(HISTORY),
          "base?": record({"path": text(4096), "fingerprint": text(100)})}
-MODEL = record({"config": CONFIG, "tokenizer": TOKENIZER} | METADATA)
+MODEL = record({"config": CONFIG, "tokenizer": tokenizer_form} | METADATA)
 TRAINING = record({"steps_done": whole(), "history?": HISTORY, "inputs?": table(anything), "options?": table(anything)})
 
 
@@ -35,19 +37,12 @@ def fingerprint(model):
 
 def describe(model, tokenizer):
     """What is needed to build the model again before its weights are read."""
-    return {"config": vars(model.config), "tokenizer": {"kind": tokenizer.kind, "tokens": tokenizer.tokens}}
+    return {"config": model.config.to_json(), "tokenizer": tokenizer.to_json()}
 
 
 def save_model(path, model, tokenizer, **metadata):
     """A model that stands alone. `metadata` goes into meta.json beside its shape and vocabulary."""
     write_arrays(path, model.state(), {"kind": "model"} | describe(model, tokenizer) | metadata)
-
-
-class NoNumbers:
-    """In the place of a random generator, for weights that will be overwritten at once."""
-
-    def normal(self, mean, std, shape):
-        return np.broadcast_to(np.float32(0), shape)
 
 
 def read_model(file):
@@ -58,24 +53,25 @@ def read_model(file):
     meta = checked(file.meta, MODEL, file.path, "model")
     sizes = meta["config"]
     wte, wpe = (file.headers.get(f"{table}.weight") for table in ("wte", "wpe"))
-    blocks = {name.split(".")[1] for name in file.headers if name.startswith("blocks.")}
+    blocks = {block_of(name) for name in file.headers} - {None}
     if (not wte or not wpe or wte.dtype.kind != "f" or wte.shape != (sizes["vocab_size"], sizes["n_embd"])
             or wpe.shape != (sizes["context"], sizes["n_embd"]) or len(blocks) != sizes["n_layer"]):
         file.refuse("does not describe the model that it holds: the sizes in its meta.json are not those of the weights")
-    tokens = meta["tokenizer"]["tokens"]
-    if len(tokens) != sizes["vocab_size"] or len(set(tokens)) < len(tokens):
-        file.refuse(f"does not describe the model that it holds: its vocabulary has {len(set(tokens))} different tokens, and the "
-                    f"model {sizes['vocab_size']}")
+    tokenizer = tokenizer_from_json(meta["tokenizer"])
+    if len(tokenizer) != sizes["vocab_size"] or len(tokenizer.ids) < len(tokenizer):
+        file.refuse("does not describe the model that it holds: its vocabulary has "
+                    f"{len(tokenizer.ids)} different tokens, and the model {sizes['vocab_size']}")
     try:
         config = Config(**sizes)
-        must_fit(4 * config.parameters, f"a model of {config.parameters:,d} parameters", "it cannot be loaded here")
+        n = n_parameters(config)
+        must_fit(4 * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
         model = GPT(config, NoNumbers(), wte.dtype)
     except ValueError as error:
         file.refuse(f"does not describe a model of minillm ({error})")
     file.expect(model.state())
     for name, p in model.parameters().items():
-        p.data[...] = file.read(name)
-    return model, TOKENIZERS[meta["tokenizer"]["kind"]](tokens)
+        p.data = file.read(name)
+    return model, tokenizer
 
 
 def save_training(path, trainer, recorder=None, **metadata):

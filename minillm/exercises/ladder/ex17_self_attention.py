@@ -93,15 +93,16 @@ def answers(layer, x, dout):
     W, W_o, b_o = layer.qkv.weight, layer.proj.weight, layer.proj.bias
     right = {"out": out, "dx": dx, "dW": W.grad, "db": layer.qkv.bias.grad, "dW_o": W_o.grad, "db_o": b_o.grad}
 
-    q, k, v, o, P = kept.heads
-    B, H, T, D = q.shape
-    C, m, dm = H * D, layer.merge(o), dout @ W_o.data.T
+    heads, o = layer.heads, kept.heads.o
+    B, H, T, D = o.shape
+    C, m, dm = H * D, heads.merge(o), dout @ W_o.data.T
 
     def dy(do):
-        return layer.attend_backward(do, (do * o).sum(axis=-1, keepdims=True), q, k, v, P)
+        """do (B, H, T, D) -> dqkv (B, T, 3C)"""
+        return heads.backward(heads.merge(do), kept.heads)
 
-    right_dy = dy(dm.reshape(B, T, H, D).transpose(0, 2, 1, 3))
-    stacked = np.stack(tuple(layer.split(right_dy)))                        # (3, B, H, T, D)
+    right_dy = heads.backward(dm, kept.heads)
+    stacked = np.stack(tuple(heads.split(right_dy)))                        # (3, B, H, T, D)
     dq, dk, dv = np.split(right_dy, 3, axis=-1)
 
     def wrong(dy):
@@ -122,7 +123,7 @@ def answers(layer, x, dout):
         "the heads of dm are cut by a reshape alone; heads and positions must be exchanged": wrong(dy(dm.reshape(B, H, T, D))),
         "the numbers of a head of dm lie side by side; here they are taken H apart": wrong(
             dy(dm.reshape(B, T, D, H).transpose(0, 3, 1, 2))),
-        "W_o is left out on the way back: dm = dout W_o'": wrong(dy(dout.reshape(B, T, H, D).transpose(0, 2, 1, 3))),
+        "W_o is left out on the way back: dm = dout W_o'": wrong(heads.backward(dout, kept.heads)),
         "this is dy, before the first layer; dx = dy W'": {"dx": right_dy},
         "this is made of x; the input of the output layer is m": {"dW_o": product(x, dout)},
     }

@@ -7,11 +7,10 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from ...nn import GELU, Linear, Module, backward_chain, forward_chain
-from ...nn.module import NO_BACKWARD
+from ...nn.block import SUBLAYERS
+from ...nn.module import needs_dx_after
 from ..recipe import LARGEST, Insertion, at_least_one, one_of
 from ..wrapper import Wrapper
-
-SUBLAYERS = ("attn", "mlp")      # of a block: where an adapter can go
 
 
 class Bottleneck(Module):
@@ -24,12 +23,12 @@ class Bottleneck(Module):
     def __init__(self, n_embd, bottleneck, scale, rng, dtype=np.float32):
         self.scale = float(scale)
         self.down = Linear(n_embd, bottleneck, rng, 1 / math.sqrt(n_embd), dtype)
-        self.gelu = GELU()
+        self.act = GELU()
         self.up = Linear(bottleneck, n_embd, rng, 0.0, dtype)
 
     def forward(self, h, needs_dx=True):
         """h (B, T, C) -> (B, T, C)"""
-        out, caches = forward_chain((self.down, self.gelu, self.up), h, needs_dx)
+        out, caches = forward_chain((self.down, self.act, self.up), h, needs_dx)
         if self.scale != 1:
             out *= self.scale
         return out, caches
@@ -40,14 +39,15 @@ class Bottleneck(Module):
         Given dout (N, C), want dU, db2, dD, db1 and dh (N, C).
 
         Derivation. With G = s dout, it is a chain:
-            dU = a' G,    db2 = sum_n G_n,    da = G U',    dz = da * gelu'(z),    dD = h' dz,    db1 = sum_n dz_n,    dh = dz D'
-        At the start U = 0, so da = 0 and D gets no gradient: only U moves in the first step, and D follows.
+            dU = a' G,    db2 = sum_n G_n,    da = G U'
+            dz = da * dgelu/dz,    dD = h' dz,    db1 = sum_n dz_n,    dh = dz D'
+        At the start U = 0, so da = 0: in the first step U and b2 get a gradient, D and b1 none yet.
 
         Check: tests/test_methods.py, float64, relative error < 1e-7.
         """
         if self.scale != 1:
             dout = self.scale * dout
-        return backward_chain((self.down, self.gelu, self.up), dout, cache)
+        return backward_chain((self.down, self.act, self.up), dout, cache)
 
 
 class AdaptedCache(NamedTuple):
@@ -78,7 +78,7 @@ class SequentialAdapter(AdapterWrapper):
 
     def forward(self, x, needs_dx=True):
         h, inner_cache = self.inner.forward(x, needs_dx)
-        needs_dh = needs_dx if needs_dx is NO_BACKWARD else needs_dx or self.inner.trainable
+        needs_dh = needs_dx_after(self.inner, needs_dx)
         out, adapter_cache = self.adapter.forward(h, needs_dh)
         out += h
         return out, AdaptedCache(inner_cache, adapter_cache, needs_dh)
@@ -86,7 +86,7 @@ class SequentialAdapter(AdapterWrapper):
     def backward(self, dout, cache):
         """Forward: out = h + g(h), h = f(x).
 
-        Derivation. A sum hands its gradient to both terms, then the chain rule:   dh = dout + Jg' dout,   dx = Jf' dh
+        Derivation. A sum hands its gradient to both terms, then the chain rule:   dh = dout + J_g' dout,   dx = J_f' dh
 
         Check: tests/test_methods.py.
         """
@@ -96,9 +96,9 @@ class SequentialAdapter(AdapterWrapper):
         dh += dout
         return self.inner.backward(dh, cache.inner)
 
-    def extend(self, x, memory):
-        h = self.inner.extend(x, memory)
-        return h + self.adapter.extend(h, memory)
+    def forward_cached(self, x, kv_cache):
+        h = self.inner.forward_cached(x, kv_cache)
+        return h + self.adapter.forward_cached(h, kv_cache)
 
 
 class ParallelAdapter(AdapterWrapper):
@@ -113,7 +113,7 @@ class ParallelAdapter(AdapterWrapper):
     def backward(self, dout, cache):
         """Forward: out = f(x) + g(x).
 
-        Derivation. Both read x, so dx is the sum of what comes back through both:   dx = Jf' dout + Jg' dout
+        Derivation. Both read x, so dx is the sum of what comes back through both:   dx = J_f' dout + J_g' dout
 
         Check: tests/test_methods.py.
         """
@@ -123,8 +123,8 @@ class ParallelAdapter(AdapterWrapper):
         dx += dx_beside
         return dx
 
-    def extend(self, x, memory):
-        return self.inner.extend(x, memory) + self.adapter.extend(x, memory)
+    def forward_cached(self, x, kv_cache):
+        return self.inner.forward_cached(x, kv_cache) + self.adapter.forward_cached(x, kv_cache)
 
 
 FORMS = {"sequential": SequentialAdapter, "parallel": ParallelAdapter}
@@ -169,4 +169,4 @@ class BottleneckAdapter(Insertion):
                 for i, block in self.chosen(model) for place in self.places}
 
     def also(self, model):
-        return [model.ln_f, *(norm for block in model.blocks for norm in (block.ln_1, block.ln_2))] if self.norms else []
+        return [module for _, module in model.modules() if module.kind == "norm"] if self.norms else []

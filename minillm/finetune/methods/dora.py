@@ -138,4 +138,4 @@ class DoRA(LoRA):
     linear: ClassVar[type] = DoRALinear
 
     def adds(self, config):
-        return super().adds(config) + self.count_chosen(config) * sum(n_out * config.n_embd for _, n_out in self.shapes())
+        return super().adds(config) + self.count_chosen(config) * sum(n_out for _, n_out in self.shapes(config))

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 from typing import ClassVar
 
+from ...nn.gpt import block_of
 from ..recipe import Recipe
 
 # Names for what people freeze all but. The output layer is tied to the table of words and stays with it (but see head.py).
@@ -20,8 +21,7 @@ PARTS = {
     "norms": "gains and biases of all LayerNorms",
     "tables": "the vectors of words and positions",
 }
-PLAIN = {"attention": ["blocks.*.attn.*"], "mlp": ["blocks.*.mlp.*"], "biases": ["*.bias"],
-         "norms": ["blocks.*.ln_?.*", "ln_f.*"], "tables": ["wte.*", "wpe.*"]}
+KINDS = {"attention": "attention", "mlp": "MLP", "norms": "norm", "tables": "embedding"}       # as the modules call themselves
 
 
 @dataclass(frozen=True)
@@ -43,35 +43,35 @@ class Frozen(Recipe):
 
     def apply(self, model, rng=None):
         """ValueError names a pattern that matches nothing, and the names that come closest."""
-        parameters = model.parameters()
         chosen = set()
         for part in self.train or ("",):
-            for pattern in patterns(part, len(model.blocks)):
-                matched = {name for name in parameters if fnmatch(name, pattern)}
-                if not matched:
-                    raise ValueError(f"the pattern {part!r} matches no parameter; {closest(part, parameters)}")
-                chosen |= matched
-        for name, p in parameters.items():
+            names = members(part, model)
+            if not names:
+                raise ValueError(f"the pattern {part!r} matches no parameter; {closest(part, model.parameters())}")
+            chosen |= names
+        for name, p in model.parameters().items():
             p.trainable = name in chosen
 
 
-def patterns(part, n):
-    """The patterns of parameter names that a part, or a pattern with blocks from the end, stands for in a model of n blocks."""
-    counted = re.fullmatch(r"(last|first|middle|block)(?:-(\d+))?", part)
-    if counted:
+def members(part, model):
+    """Names of the parameters of a part, or of those that match a pattern; none if it is neither."""
+    kinds, n = model.parameter_kinds(), len(model.blocks)
+    if counted := re.fullmatch(r"(last|first|middle|block)-?(\d+)?", part):
         word, k = counted[1], int(counted[2] or 1)
-        if word == "block":
-            blocks = [k] if counted[2] else []
-        else:
-            start = {"last": n - k, "first": 0, "middle": (n - k + 1) // 2}[word]
-            blocks = range(start, start + k) if 0 < k <= n else [n]              # n: no such block, an error soon
-        return [f"blocks.{i}.*" for i in blocks] + ["ln_f.*"] * (word == "last") or [part]
-    return PLAIN.get(part) or [from_the_end(part, n)]
+        start = {"last": n - k, "first": 0, "middle": (n - k + 1) // 2, "block": int(counted[2] or n)}[word]
+        blocks = {start} if word == "block" else set(range(start, start + k)) if 0 < k <= n else set()
+        names = {name for name in kinds if block_of(name) in blocks}
+        final = {name for name, kind in kinds.items() if kind == "norm" and block_of(name) is None}
+        return names | final if names and word == "last" else names
+    if part in KINDS:
+        return {name for name, kind in kinds.items() if kind == KINDS[part]}
+    pattern = "*.bias" if part == "biases" else from_the_end(part, n)
+    return {name for name in kinds if fnmatch(name, pattern)}
 
 
 def from_the_end(pattern, n):
     """blocks.-1.* -> blocks.3.* in a model of four blocks"""
-    return re.sub(r"^blocks\.-(\d+)(?=\.|$)", lambda found: f"blocks.{n - int(found[1])}", pattern)
+    return re.sub(r"^blocks\.-(\d+)(?=\.|$)", lambda match: f"blocks.{n - int(match[1])}", pattern)
 
 
 def closest(wrong, parameters):

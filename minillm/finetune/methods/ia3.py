@@ -5,10 +5,11 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ...nn import Module, Parameter, backward_chain, forward_chain
-from ...nn.module import NO_BACKWARD
+from ...nn import MLP, Module, Parameter, backward_chain, forward_chain
+from ...nn.module import NO_BACKWARD, needs_dx_after
+from ...train.blueprint import blueprint
 from ..recipe import Insertion, one_of
-from ..wrapper import Wrapper, slot_at
+from ..wrapper import Wrapper, linear_maps, parts, slot_at
 
 
 class Scale(Module):
@@ -56,7 +57,7 @@ class ScaledOutputs(Wrapper):
 
     def forward(self, x, needs_dx=True):
         y, inner_cache = self.inner.forward(x, needs_dx)
-        needs_dy = needs_dx if needs_dx is NO_BACKWARD else needs_dx or self.inner.trainable
+        needs_dy = needs_dx_after(self.inner, needs_dx)
         caches = []
         for name, part in self.parts.items():
             scaled, cache = part.forward(y[..., self.columns[name]].copy(), needs_dy)
@@ -125,19 +126,30 @@ class IA3(Insertion):
     lr: ClassVar[float] = 0.48
 
     def adds(self, config):
-        widths = {"k": config.n_embd, "v": config.n_embd, "mlp": 4 * config.n_embd}
-        return self.count_chosen(config) * sum(widths.get(target, 0) for target in set(self.targets))
+        sizes = {name: linear.weight.shape[axis] // (len(linear.maps) if axis else 1)
+                 for name, (_, linear, axis) in self.places(blueprint(config).blocks[0]).items()}
+        return self.count_chosen(config) * sum(sizes.get(target, 0) for target in set(self.targets))
+
+    def places(self, block):
+        """{target: (path, the linear layer there, the axis of its weight along which it is scaled)}"""
+        maps = linear_maps(block)
+        [(path, mlp)] = parts(block, MLP)
+        return {"k": (*maps["k"], 1), "v": (*maps["v"], 1), "mlp": (*maps[mlp.output], 0)}
 
     def build(self, model, rng):
         for target in self.targets or ("",):
             one_of("target", target, ("k", "v", "mlp"))
-        C, dtype = model.config.n_embd, model.wte.weight.data.dtype
-        found = {}
-        for i, _ in self.chosen(model):
-            qkv, proj = (slot_at(model, f"blocks.{i}.{path}").module for path in ("attn.qkv", "mlp.proj"))
-            columns = {name: slice(third * C, (third + 1) * C) for name, third in (("k", 1), ("v", 2)) if name in self.targets}
-            if columns:
-                found[f"blocks.{i}.attn.qkv"] = ScaledOutputs(qkv, {name: Scale(C, dtype) for name in columns}, columns)
-            if "mlp" in self.targets:
-                found[f"blocks.{i}.mlp.proj"] = ScaledInputs(proj, Scale(proj.weight.shape[0], dtype))
-        return found
+        new, dtype = {}, model.wte.weight.data.dtype
+        for i, block in self.chosen(model):
+            for target, (path, _, axis) in self.places(block).items():
+                if target not in self.targets:
+                    continue
+                path = f"blocks.{i}.{path}"
+                linear = slot_at(model, path).module
+                if not axis:
+                    new[path] = ScaledInputs(linear, Scale(linear.weight.shape[0], dtype))
+                    continue
+                wrapper = new.setdefault(path, ScaledOutputs(linear, {}, {}))
+                wrapper.columns[target] = linear.columns(target)
+                wrapper.parts[target] = Scale(linear.weight.shape[1] // len(linear.maps), dtype)
+        return new

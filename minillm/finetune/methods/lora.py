@@ -8,12 +8,9 @@ import numpy as np
 
 from ...nn import Module, Parameter
 from ...nn.module import NO_BACKWARD
+from ...train.blueprint import blueprint
 from ..recipe import Insertion, at_least_one, one_of
-from ..wrapper import Wrapper, slot_at
-
-# The linear maps of a block by name: where each is, and which third of its columns (q, k and v share one array).
-TARGETS = {"q": ("attn.qkv", 0), "k": ("attn.qkv", 1), "v": ("attn.qkv", 2), "o": ("attn.proj", None),
-           "fc": ("mlp.fc", None), "proj": ("mlp.proj", None)}
+from ..wrapper import Wrapper, linear_maps, slot_at
 
 
 class LowRankCache(NamedTuple):
@@ -48,7 +45,7 @@ class LowRank(Module):
 
         Derivation. Two linear layers in a row, the second scaled by s; with G = s dout:
             dB = z' G,        dz = G B',        dA = x' dz,        dx = dz A'
-        At the start B = 0, so dz = 0: A gets no gradient in the first step, B moves alone.
+        At the start B = 0, so dz = 0: in the first step B alone gets a gradient.
 
         Check: tests/test_methods.py, float64, relative error < 1e-7; tests/test_peft.py.
         """
@@ -91,7 +88,7 @@ class LoRALinear(Wrapper):
         rows, caches = x.reshape(-1, x.shape[-1]), []
         for name, part in self.parts.items():
             change, cache = part.forward(rows, needs_dx)
-            own = y[..., self.columns[name]]
+            own = y[..., self.columns[name]]                                # a view: what is added to it lands in y
             own += change.reshape(own.shape)
             caches.append(cache)
         return y, LoRACache(inner_cache, caches)
@@ -132,14 +129,14 @@ class LoRA(Insertion):
     """Beside chosen linear maps stands a product of two thin matrices, which trains: W + (alpha / r) A B.
 
     rank        r
-    alpha       the change is scaled by alpha / r, so that a good learning rate hangs little on r
-    targets     q, k, v, o (of attention), fc, proj (of the MLP)
+    alpha       the change is scaled by alpha / r, so that a good learning rate depends little on r
+    targets     names of linear maps: of GPT-2's blocks q, k, v, o (of attention), fc, proj (of the MLP)
     rs          scale by alpha / sqrt(r) instead: for high ranks (rsLoRA, Kalajdzievski 2023)
     """
 
     rank: int = 4
     alpha: float = 8.0
-    targets: tuple[str, ...] = tuple(TARGETS)
+    targets: tuple[str, ...] = ("q", "k", "v", "o", "fc", "proj")
     rs: bool = False
 
     method: ClassVar[str] = "lora"
@@ -147,40 +144,40 @@ class LoRA(Insertion):
     linear: ClassVar[type] = LoRALinear
 
     def adds(self, config):
-        r, C = min(self.rank, config.n_embd), config.n_embd
-        return self.count_chosen(config) * sum(r * (n_in + n_out) * C for n_in, n_out in self.shapes())
+        r = min(self.rank, config.n_embd)
+        return self.count_chosen(config) * sum(r * (n_in + n_out) for n_in, n_out in self.shapes(config))
 
-    def shapes(self):
-        """(in, out) of the matrix of each target, in multiples of the width."""
-        return [{"fc": (1, 4), "proj": (4, 1)}.get(target, (1, 1)) for target in dict.fromkeys(self.targets) if target in TARGETS]
+    def shapes(self, config):
+        """(in, out) of the matrix of each target, as far as there are such targets."""
+        maps = linear_maps(blueprint(config).blocks[0])
+        chosen = [maps[name][1] for name in dict.fromkeys(self.targets) if name in maps]
+        return [(linear.weight.shape[0], linear.weight.shape[1] // len(linear.maps)) for linear in chosen]
 
     def build(self, model, rng):
         at_least_one("rank", self.rank)
         if self.alpha == 0:
             raise ValueError("alpha is 0, so that nothing could ever change")
-        for target in self.targets or ("",):
-            one_of("target", target, TARGETS)
         scale = self.alpha / (math.sqrt(self.rank) if self.rs else self.rank)
-        found = {}
-        for i, _ in self.chosen(model):
-            for where in dict.fromkeys(TARGETS[target][0] for target in self.targets):
-                path = f"blocks.{i}.{where}"
-                found[path] = self.beside(slot_at(model, path).module, where, scale, rng)
-        return found
+        new = {}
+        for i, block in self.chosen(model):
+            maps = linear_maps(block)
+            for target in self.targets or ("",):
+                one_of("target", target, maps)
+            for path in dict.fromkeys(maps[target][0] for target in self.targets):
+                linear = slot_at(model, f"blocks.{i}.{path}").module
+                new[f"blocks.{i}.{path}"] = self.beside(linear, scale, rng)
+        return new
 
-    def beside(self, inner, where, scale, rng):
+    def beside(self, inner, scale, rng):
         """What stands in the place of a linear layer. ValueError if the rank is more than the matrix can have."""
         n_in, n_out = inner.weight.shape
-        parts, columns = {}, {}
-        for target in dict.fromkeys(self.targets):
-            place, third = TARGETS[target]
-            if place != where:
-                continue
-            width = n_out if third is None else n_out // 3
+        width = n_out // len(inner.maps)
+        new, columns = {}, {}
+        for target in [target for target in dict.fromkeys(self.targets) if target in inner.maps]:
             if self.rank > min(n_in, width):
                 raise ValueError(f"the rank {self.rank} is larger than the matrix {target} ({n_in} x {width}) can have; "
                                  f"choose at most {min(n_in, width)}")
-            name = "" if third is None else target
-            columns[name] = slice(None) if third is None else slice(third * width, (third + 1) * width)
-            parts[name] = LowRank(n_in, width, self.rank, scale, rng, inner.weight.data.dtype)
-        return self.linear(inner, parts, columns)
+            name = target if len(inner.maps) > 1 else ""
+            columns[name] = inner.columns(target)
+            new[name] = LowRank(n_in, width, self.rank, scale, rng, inner.weight.data.dtype)
+        return self.linear(inner, new, columns)

@@ -5,8 +5,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from ...inference.kv_cache import LayerKVCache
 from ...nn import Module, Parameter
-from ...nn.kv_cache import LayerKVCache
 from ...nn.module import needs_dx_after
 from ..recipe import Recipe, at_least_one, one_of
 from ..wrapper import Wrapper, slot_at
@@ -60,15 +60,10 @@ class Prompted(Wrapper):
 
     def __init__(self, inner, prompt, first, last):
         super().__init__(inner)
-        self.vars = {"prompt": prompt}      # in a dict: only the first block owns it
-        self.first, self.last = first, last
-
-    @property
-    def prompt(self):
-        return self.vars["prompt"]
+        self.prompt, self.first, self.last = prompt, first, last
 
     def own(self):
-        if self.first:
+        if self.first:                      # of all that share the prompt, one has its parameters
             yield "prompt", self.prompt
 
     def forward(self, x, needs_dx=True):
@@ -91,16 +86,16 @@ class Prompted(Wrapper):
         dx = self.inner.backward(dout, cache.inner)
         return self.prompt.backward(dx, cache.prompt) if self.first and dx is not None else dx
 
-    def extend(self, x, memory):
-        """With a memory that has room for the prompt; its keys and values are made with those of the first words."""
-        n, begins = self.prompt.n, memory.length == 0
+    def forward_cached(self, x, kv_cache):
+        """With a cache that has room for the prompt; its keys and values are made with those of the first words."""
+        n, more, begins = self.prompt.n, kv_cache.more, kv_cache.length == 0
         if begins:
-            B, H, T, D = memory.keys.shape
-            memory.own["keys"], memory.own["values"] = np.empty((2, B, H, n + T, D), memory.keys.dtype)
+            B, H, T, D = kv_cache.keys.shape
+            more["keys"], more["values"] = np.empty((2, B, H, n + T, D), kv_cache.keys.dtype)
             if self.first:
                 x, _ = self.prompt.forward(x)
-        out = self.inner.extend(x, LayerKVCache(memory.own["keys"], memory.own["values"],
-                                               0 if begins else n + memory.length, memory.own))
+        length = 0 if begins else n + kv_cache.length
+        out = self.inner.forward_cached(x, LayerKVCache(more["keys"], more["values"], length, more))
         return out[:, n:] if begins and self.last else out
 
 
