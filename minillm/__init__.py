@@ -11,7 +11,9 @@ The package by floors, each of which knows only those below it (minillm/README.m
     train                  optimizers, the loop, workers, evaluation, what is kept of a run
     text                   the toy world, tokenizers, batches, generation
     nn                     the layers: forward, derivation, backward
-    files, processes       the one writer and reader of files, and forks that share work
+    ownership, arrays      whose a file is; arrays in files
+    files                  written whole or not at all, and read with care
+    locks, processes       two runs keep apart, and forks share the work
     schema, interrupts     what a value from a file must be, and Ctrl-C
     progress, runtime      bars, and what the process needs before NumPy loads
 """

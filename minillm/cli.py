@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .arrays import read_meta
 from .exercises import commands as learner
-from .files import CheckpointError, checked, not_others, read_meta, without_nan
+from .files import CheckpointError, checked, without_nan
 from .finetune.compare import compare
 from .finetune.insert import inserted
 from .finetune.merge import merge
@@ -23,6 +24,7 @@ from .finetune.specialist import prepare
 from .finetune.store import load
 from .interrupts import listening
 from .options import BadOption, parser
+from .ownership import not_others
 from .phases import OPTIMIZERS, finetune, pretrain, unfinished
 from .processes import WorkerError, parallel_map
 from .progress import Deaf, progress

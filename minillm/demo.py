@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__, schema
-from .files import CheckpointError, alone, read_json, read_meta, writable, write_json
+from .arrays import read_meta
+from .files import CheckpointError, read_json, writable, write_json
 from .finetune.methods import BottleneckAdapter, Full, Partial
 from .finetune.store import load
+from .locks import alone
 from .phases import finetune, pretrain
 from .processes import default_workers, parallel_map
 from .surface.recorder import trajectory_of

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from . import draw
+from .arrays import read_meta
 from .demo import NOTE, Plan
-from .files import CheckpointError, read_json, read_meta, writable
+from .files import CheckpointError, read_json, writable
 from .finetune.methods import LoRA, recipe_of
 from .finetune.store import load
 from .phases import finetune

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import alone, checked, not_others, read_meta, writable
+from .arrays import read_meta
+from .files import checked, writable
 from .finetune.methods import to_json
 from .finetune.report import announcement, size
 from .finetune.specialist import prepare, specialise
 from .finetune.store import Loaded, save_specialist
+from .locks import alone
 from .nn import GPT, Config
+from .ownership import not_others
 from .processes import default_workers
 from .schema import anything, record, table, whole
 from .surface.recorder import Recorder, trajectory_of

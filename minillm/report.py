@@ -11,9 +11,10 @@ import numpy as np
 
 from . import __version__, draw
 from .demo import NOTE
-from .files import CheckpointError, not_others, read_json, write_text
+from .files import CheckpointError, read_json, write_text
 from .finetune.store import load
 from .gallery import moved
+from .ownership import not_others
 from .progress import progress
 from .surface.runs import ORIGIN, files_of, runs_in
 from .surface.views import line, surface

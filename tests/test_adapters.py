@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from minillm.files import CheckpointError, read_arrays, write_arrays
+from minillm.arrays import read_arrays, write_arrays
+from minillm.files import CheckpointError
 from minillm.finetune.adapters import Adapters, pack, unpack
 from minillm.finetune.insert import Slot, inserted, slots
 from minillm.finetune.merge import merge

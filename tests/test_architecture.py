@@ -16,10 +16,10 @@ PACKAGE = Path(__file__).parents[1] / "minillm"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each top-level module or folder of the package and the floor on which it stands; two on one floor do not know each other.
-FLOORS = {"runtime": 0, "interrupts": 0, "schema": 0, "progress": 0, "nn": 1, "processes": 1, "files": 1, "text": 2,
-          "train": 3, "finetune": 4, "surface": 5, "phases": 6, "draw": 6,
-          "__init__": 6, "bench": 7, "demo": 7, "live": 7, "gallery": 8, "exercises": 8, "report": 9, "options": 9,
-          "cli": 10, "__main__": 11}
+FLOORS = {"runtime": 0, "interrupts": 0, "schema": 0, "progress": 0, "locks": 1, "processes": 1, "files": 2, "arrays": 3,
+          "ownership": 4, "nn": 4, "text": 5, "train": 6, "finetune": 7, "surface": 8, "phases": 9, "draw": 9, "__init__": 9,
+          "bench": 10, "demo": 10, "live": 10, "gallery": 11, "exercises": 11, "report": 12, "options": 12,
+          "cli": 13, "__main__": 14}
 ALLOWED = {"numpy", "tqdm", "matplotlib"}
 
 every_file = pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(PACKAGE)) for path in FILES])
@@ -95,6 +95,11 @@ def test_imports_point_down_only(path):
                 top = FLOORS[there] == FLOORS[here] == max(FLOORS.values())      # but the commands may call one another
                 initial = here == "__init__" and there in ("runtime", "interrupts")
                 assert there == here or FLOORS[there] < FLOORS[here] or top or initial, name
+
+
+def test_layers_know_nothing_but_layers():
+    names = [name for path in FILES if room(path) == "nn" for name in imports_of(path)]
+    assert {name.split(".")[1] for name in names if name.startswith("minillm.")} == {"nn"}
 
 
 @every_file

@@ -10,7 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from minillm.files import FORMAT, CheckpointError, read_arrays, write_arrays, write_json, written_whole
+from minillm.arrays import FORMAT, read_arrays, write_arrays
+from minillm.files import CheckpointError, write_json, written_whole
 from minillm.finetune.methods import BottleneckAdapter, Full, Partial, to_json
 from minillm.finetune.spec import text_of
 from minillm.finetune.store import load, save_specialist

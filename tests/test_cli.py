@@ -11,8 +11,8 @@ import pytest
 from commands import TINY, answer, assert_one_sentence, refused, run, run_apart
 
 from minillm import __version__, draw
+from minillm.arrays import read_arrays, write_arrays
 from minillm.cli import main
-from minillm.files import read_arrays, write_arrays
 from minillm.finetune import check
 from minillm.finetune.methods import ALIASES, METHODS
 from minillm.finetune.methods.lora import LowRank

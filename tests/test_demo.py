@@ -12,11 +12,12 @@ import pytest
 from commands import refused
 
 from minillm import draw
+from minillm.arrays import read_arrays, write_arrays
 from minillm.demo import MODELS, PICTURES, Plan, demo
-from minillm.files import alone, read_arrays, write_arrays
 from minillm.finetune.methods import LoRA
 from minillm.finetune.store import load
 from minillm.gallery import RATES, gallery, train_missing
+from minillm.locks import alone
 from minillm.text.world import World
 from minillm.train.fit import Interrupted
 from minillm.train.samples import flawless, write_and_read

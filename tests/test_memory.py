@@ -7,7 +7,8 @@ import pytest
 from commands import assert_one_sentence, run
 from test_methods import CONFIG, INSERTED, LONG, PLAIN, prepared
 
-from minillm.files import CheckpointError, read_arrays, write_arrays
+from minillm.arrays import read_arrays, write_arrays
+from minillm.files import CheckpointError
 from minillm.finetune.adapters import Adapters
 from minillm.finetune.insert import inserted
 from minillm.finetune.methods import ALIASES, METHODS, Full, LoRA, recipe_of

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from commands import TINY, answer, refused, run
 
-from minillm.files import CheckpointError, read_arrays, write_arrays
+from minillm.arrays import read_arrays, write_arrays
+from minillm.files import CheckpointError
 from minillm.finetune.store import load
 from minillm.text.tokenizer import CharTokenizer
 from minillm.train.evaluate import evaluate_text

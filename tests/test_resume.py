@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from minillm import phases
+from minillm.arrays import read_arrays, write_arrays
 from minillm.cli import main
-from minillm.files import CheckpointError, alone, read_arrays, write_arrays
+from minillm.files import CheckpointError
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.remedies import remedy_of
 from minillm.finetune.store import load
+from minillm.locks import alone
 from minillm.phases import finetune, pretrain
 from minillm.train import fit as fit_module
 from minillm.train.fit import Interrupted

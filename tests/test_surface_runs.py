@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from surfaces import small_gpt
 
-from minillm.files import CheckpointError, read_arrays, write_arrays
+from minillm.arrays import read_arrays, write_arrays
+from minillm.files import CheckpointError
 from minillm.finetune.methods import Full, Partial, recipe_of
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain

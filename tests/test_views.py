@@ -5,7 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from minillm.files import CheckpointError, read_arrays, write_arrays
+from minillm.arrays import read_arrays, write_arrays
+from minillm.files import CheckpointError
 from minillm.finetune.methods import BottleneckAdapter, Full, PromptTuning
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain

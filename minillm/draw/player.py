@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 from matplotlib.animation import HTMLWriter, PillowWriter
 from matplotlib.image import imsave
 
-from ..files import not_others, write_text
+from ..files import write_text
+from ..ownership import not_others
 from .animation import Film
 from .style import look, style
 

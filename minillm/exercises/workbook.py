@@ -5,7 +5,8 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
-from ..files import alone_in, read_json, write_json, write_new
+from ..files import read_json, write_json, write_new
+from ..locks import alone_in
 from ..schema import maybe, record, table, whole
 from .catalogue import EXERCISES, shown
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..files import CheckpointError, checked, read_arrays
+from ..arrays import read_arrays
+from ..files import CheckpointError, checked
 from ..schema import anything, many, record, table, text, whole
 from ..train.checkpoint import FACTS, fingerprint
 from .insert import inserted, slots

@@ -14,7 +14,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..files import CheckpointError, alone, read_json, write_json
+from ..files import CheckpointError, read_json, write_json
+from ..locks import alone
 from ..processes import default_workers
 from ..progress import progress
 from ..schema import anything, maybe, number, one_of, record, table, whole

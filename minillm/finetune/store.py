@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import Arrays, CheckpointError, write_arrays
+from ..arrays import Arrays, write_arrays
+from ..files import CheckpointError
 from ..nn import GPT
 from ..text.tokenizer import Tokenizer
 from ..train.checkpoint import describe, fingerprint, read_model

@@ -4,7 +4,8 @@ import time
 
 import numpy as np
 
-from ..files import CheckpointError, read_arrays, write_arrays
+from ..arrays import read_arrays, write_arrays
+from ..files import CheckpointError
 from ..processes import parallel_map
 from ..progress import progress
 from .data import IN_PLANE, Path, Surface, lost

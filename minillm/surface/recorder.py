@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import Arrays, CheckpointError, checked, write_arrays
+from ..arrays import Arrays, write_arrays
+from ..files import CheckpointError, checked
 from ..schema import maybe, record
 from ..train.checkpoint import FACTS, HISTORY
 

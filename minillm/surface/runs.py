@@ -13,7 +13,8 @@ import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import CheckpointError, read_meta
+from ..arrays import read_meta
+from ..files import CheckpointError
 from ..finetune.adapters import base_of
 from ..finetune.insert import inserted, slots
 from ..finetune.merge import merge

@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..files import CheckpointError, alone, opened, read_arrays, read_meta, writable, write_arrays
+from ..arrays import read_arrays, read_meta, write_arrays
+from ..files import CheckpointError, opened, writable
 from ..files import digest as file_digest
 from ..finetune.store import Loaded
+from ..locks import alone
 from ..processes import parallel_map
 from ..progress import progress
 from ..text.batches import texts_of

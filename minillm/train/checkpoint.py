@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..files import Arrays, CheckpointError, checked, write_arrays
+from ..arrays import Arrays, write_arrays
+from ..files import CheckpointError, checked
 from ..nn import GPT, Config
 from ..schema import anything, many, maybe, number, one_of, record, table, text, whole
 from ..text.tokenizer import TOKENIZERS
