@@ -16,7 +16,7 @@
 import numpy as np
 from common import Lesson
 
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.nn import GELU, GPT, Block, CausalSelfAttention, Config, Embedding, LayerNorm, Softmax, backward_chain
 from minillm.nn.gradcheck import check_layer, check_model, relative_error, shake
 

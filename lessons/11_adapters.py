@@ -35,7 +35,7 @@ from minillm import (
 )
 from minillm.draw.curves import plain_ticks
 from minillm.draw.labels import place
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.finetune.methods.bottleneck import Behind, Bottleneck
 from minillm.finetune.report import size
 from minillm.nn import Linear

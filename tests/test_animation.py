@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minillm.draw.animation import FOOT, GAP, HEAD, HOLD, LINES, Film, Losses, Walker, Writings, animate, short, stacked
-from minillm.draw.style import DARK, LIGHT, style
+from minillm.draw.styles import DARK, LIGHT, style
 from minillm.surface.data import Path, Surface
 
 CHANCE = 5.0

@@ -107,6 +107,11 @@ def test_only_draw_imports_matplotlib(path):
     assert room(path) == "draw" or not any(name.split(".")[0] == "matplotlib" for name in imports_of(path))
 
 
+def test_no_function_of_draw_hides_a_module():
+    names = ast.literal_eval(re.search(r"__all__ = (\[.*?\])", (PACKAGE / "draw" / "__init__.py").read_text(), re.DOTALL)[1])
+    assert not [name for name in names if (PACKAGE / "draw" / f"{name}.py").exists()]
+
+
 @every_file
 def test_only_what_a_user_has_installed_is_imported(path):
     outside = {name.split(".")[0] for name in imports_of(path)} - {"minillm"}

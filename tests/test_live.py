@@ -6,7 +6,7 @@ import pytest
 from matplotlib.backend_bases import CloseEvent, KeyEvent, MouseEvent, ResizeEvent
 
 from minillm.draw.live import DPI, SIZE, SPEED_OVER, Window, has_display, labelled, spelt
-from minillm.draw.style import figure, style
+from minillm.draw.styles import figure, style
 from minillm.finetune.methods import BottleneckAdapter, Full, LoRA, Partial
 from minillm.live import DIVERGED, FINISHED, LOSSES_EVERY, TEXT_EVERY, TRAINING, Live
 from minillm.phases import finetune

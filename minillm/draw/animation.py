@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import RendererAgg
 
 from ..files import written_whole
 from .labels import spread
-from .style import colors, figure, look, style
-from .surface import contours, dot_every, dotted, hollow, landscape, map_size, mark, trail
+from .maps import contours, dot_every, dotted, hollow, landscape, map_size, mark, trail
+from .styles import colors, figure, look, style
 
 HOLD = 1.5                     # seconds that the last frame stays before a loop starts again
 LINES = 2                      # of a text that is being written

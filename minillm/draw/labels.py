@@ -4,7 +4,7 @@ import textwrap
 
 import numpy as np
 
-from .style import look
+from .styles import look
 
 CORNERS = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
 HORIZONTAL, VERTICAL = {1: "left", 0: "center", -1: "right"}, {1: "bottom", 0: "center", -1: "top"}

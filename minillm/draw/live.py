@@ -15,8 +15,8 @@ import numpy as np
 from matplotlib.transforms import Bbox
 from matplotlib.widgets import Button, RadioButtons
 
-from .style import colors, display, look, style
-from .surface import contours, dot_every, extreme, hollow, landscape, map_size, mark, trail
+from .maps import contours, dot_every, extreme, hollow, landscape, map_size, mark, trail
+from .styles import colors, display, look, style
 
 SIZE, DPI = (12.8, 7.2), 100                    # inches: 1280 x 720 pixels, what the oldest projector shows
 PANEL = 0.165                                   # the part of the width that belongs to what one can choose

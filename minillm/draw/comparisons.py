@@ -4,7 +4,7 @@ import numpy as np
 
 from .curves import RESOLVED, log_limits, plain_ticks
 from .labels import place
-from .style import colors, display, figure, look, save, style
+from .styles import colors, display, figure, look, save, style
 
 UNITS = {"excess": "nats per token above the floor", "loss": "nats per token"}
 

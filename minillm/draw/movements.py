@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from .labels import BOLD, caption, foot, line_ends, place, wrapped
-from .style import WIDTH, colors, display, figure, look, save, style
+from .styles import WIDTH, colors, display, figure, look, save, style
 
 ROW, LEFT, GAP = 1.55, 0.95, 0.8         # inches of a row; bars between two layers
 CUT = 1e-6                               # of the first singular value: below lies only rounding

@@ -15,7 +15,7 @@ from matplotlib.image import imsave
 from ..files import write_text
 from ..ownership import not_others
 from .animation import Film
-from .style import look, style
+from .styles import look, style
 
 DPI = 150                      # sharp on a projector
 NO_LIMIT = float("inf")        # of bytes, above which matplotlib would leave out frames
