@@ -14,7 +14,7 @@ import pytest
 from matplotlib.animation import FuncAnimation
 from test_animation import moving, story, way
 
-from minillm.draw.animation import Film
+from minillm.draw.film import Film
 from minillm.draw.player_page import offline, player, player_html
 from minillm.draw.styles import DARK, style
 

@@ -62,10 +62,10 @@ def name_lines(ax, lines, color, size=12):
 
 def leave(ax, curve, color):
     """An arrow where a curve (n, 2) leaves the axes for good. Returns where its name may stand, or None if it ends inside."""
-    found = way_out(ax.transData.transform(curve[np.isfinite(curve).all(1)]), ax.bbox)
-    if found is None:
+    crossing = way_out(ax.transData.transform(curve[np.isfinite(curve).all(1)]), ax.bbox)
+    if crossing is None:
         return None
-    out, direction = found
+    out, direction = crossing
     tip, tail, middle = ax.transData.inverted().transform([out - ARROW * part * ax.figure.dpi / 72 * direction
                                                            for part in (0, 1, 0.5)])
     ax.annotate("", tip, tail, zorder=8, annotation_clip=False, arrowprops=dict(

@@ -14,7 +14,7 @@ from matplotlib.image import imsave
 
 from ..files import write_text
 from ..ownership import not_others
-from .animation import Film
+from .film import Film
 from .styles import look, style
 
 DPI = 150                      # sharp on a projector

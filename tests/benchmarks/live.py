@@ -17,7 +17,8 @@ import numpy as np
 import report
 
 from minillm.demo import Plan
-from minillm.draw.live import DPI, SIZE, Window
+from minillm.draw.live import Window
+from minillm.draw.screen import DPI, SIZE
 from minillm.draw.styles import figure, style
 from minillm.finetune.methods import BottleneckAdapter, Full, Partial
 from minillm.live import Live
