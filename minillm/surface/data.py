@@ -171,8 +171,8 @@ class Profile:
                                 for task, loss in tasks.items()}
 
     def meta(self):
-        facts = asdict(self)
-        return {part: facts[part] for part in ("ends", "barrier", "facts")}
+        parts = asdict(self)
+        return {part: parts[part] for part in ("ends", "barrier", "facts")}
 
     @classmethod
     def of(cls, arrays, meta):

@@ -30,8 +30,8 @@ def movement(space, start, end, body):
     numbers = sorted({int(layer) for layer, _ in squares if layer.isdigit()})
     order = ["start", *map(str, numbers), "end"]
     kinds = [kind for _, kind in PLACES] + [INSERTED]
-    found = sorted(squares, key=lambda part: (order.index(part[0]), kinds.index(part[1])))
-    return {part: tuple(float(np.sqrt(square)) for square in squares[part]) for part in found}
+    parts = sorted(squares, key=lambda part: (order.index(part[0]), kinds.index(part[1])))
+    return {part: tuple(float(np.sqrt(square)) for square in squares[part]) for part in parts}
 
 
 def spectrum(space, start, end, name):

@@ -77,13 +77,13 @@ def measured(family, view, names, points, workers, seed, key, keep):
     lay, _ = VIEWS[view]
     names, probe = family.called(names), probe_of(family, trained=view == "hessian")
     layout = lay(family, names, probe, np.random.default_rng([seed, 5]), workers)
-    found = measure_surface(family.space, layout.plane, layout.models, family.ways(layout.ways), probe, points, workers,
-                            layout.extent, layout.within, {"view": view, "seed": seed} | layout.facts,
-                            keep.with_suffix(".part.npz"))
-    for name, texts in texts_on_the_way(family, found.paths, workers).items():
-        found.paths[name].texts = texts
-    write_arrays(keep, found.arrays(), {"kind": "surface", "key": key, "checks": found.checks()} | found.meta())
-    return found
+    result = measure_surface(family.space, layout.plane, layout.models, family.ways(layout.ways), probe, points, workers,
+                             layout.extent, layout.within, {"view": view, "seed": seed} | layout.facts,
+                             keep.with_suffix(".part.npz"))
+    for name, texts in texts_on_the_way(family, result.paths, workers).items():
+        result.paths[name].texts = texts
+    write_arrays(keep, result.arrays(), {"kind": "surface", "key": key, "checks": result.checks()} | result.meta())
+    return result
 
 
 def line(folder, names=None, curve=False, points=41, workers=None, seed=1):
@@ -105,9 +105,9 @@ def line(folder, names=None, curve=False, points=41, workers=None, seed=1):
     curves = {STRAIGHT: straight(*ends)}
     if curve:
         curves[BENT] = bezier(ends[0], bend(family, names, np.random.default_rng([seed, 5]), workers), ends[1])
-    found = profile(family.space, names, curves, probe, stations(points, 0 if curve else 0.5), workers, {"seed": seed})
-    write_arrays(keep, found.arrays(), {"kind": "surface", "key": key, "checks": found.checks()} | found.meta())
-    return found
+    result = profile(family.space, names, curves, probe, stations(points, 0 if curve else 0.5), workers, {"seed": seed})
+    write_arrays(keep, result.arrays(), {"kind": "surface", "key": key, "checks": result.checks()} | result.meta())
+    return result
 
 
 # The views.
