@@ -1,4 +1,4 @@
-"""The commands: parse, call, print. What they do is in phases.py and demo.py."""
+"""The commands: parse, call, print. What they do is in runs/ and demo.py."""
 
 import io
 import json
@@ -38,7 +38,7 @@ from .train.checkpoint import TRAINING, save_model
 from .train.evaluate import evaluate_text, pooled
 from .train.fit import Interrupted
 from .train.own_data import PairTask, TextTask
-from .train.samples import TEMPERATURES, facts_of, flawless_world, numbers
+from .train.samples import TEMPERATURES, flawless_to_json, flawless_world, numbers
 from .train.tasks import CONTEXT, SpecialTask, WorldTask
 from .train.trainer import Trainer
 from .train.workers import even_pieces
@@ -175,7 +175,7 @@ def run_pretrain(args):
     config = {"context": args.context or (64 if args.text is not None else CONTEXT), "n_layer": args.layers, "n_head": args.heads,
               "n_embd": args.width}
     loaded = pretrain(task, config, out, optimizer=optimizer_of(args), steps=args.steps, batch=args.batch, seed=args.seed,
-                      workers=args.workers, accumulate=args.accumulate, save_every=args.save_every, facts={"options": options})
+                      workers=args.workers, accumulate=args.accumulate, save_every=args.save_every, metadata={"options": options})
     report_run(args, loaded, task, out)
 
 
@@ -191,7 +191,7 @@ def run_finetune(args):
         args.lr = recipe.lr
     loaded = finetune(base, args.base, task, recipe, out, optimizer=optimizer_of(args), steps=args.steps,
                       batch=args.batch, seed=args.seed, workers=args.workers, accumulate=args.accumulate,
-                      save_every=args.save_every, facts={"options": options}, remedy=remedy,
+                      save_every=args.save_every, metadata={"options": options}, remedy=remedy,
                       announce=lambda lines: print("\n".join(lines), flush=True))
     report_run(args, loaded, task, out)
 
@@ -230,7 +230,7 @@ def run_compare(args):
     base = load_base(args.base)
     for name, sign in (("md", b"| method |"), ("csv", b"method,"), ("json", b'"settings"')):
         not_others(Path(args.out) / f"comparison.{name}", sign)
-    found = compare(base, task_for(args, base).facts(), args.methods, args.remedies, seeds=args.seeds, rates=args.rates,
+    found = compare(base, task_for(args, base).to_json(), args.methods, args.remedies, seeds=args.seeds, rates=args.rates,
                     steps=args.steps, batch=args.batch, test_documents=args.test_documents, samples=args.samples,
                     scratch=not args.no_scratch, folder=args.out, workers=args.workers)
     print(found.text())
@@ -238,7 +238,7 @@ def run_compare(args):
     picture = Path(args.out) / "comparison.png"
     draw.comparison(found, picture)
     print("", *files, picture, sep="\n")
-    answer(args, found.facts())
+    answer(args, found.to_json())
 
 
 def run_evaluate(args):
@@ -259,18 +259,18 @@ def run_evaluate(args):
                                  "is put")
             if args.task:
                 task = SpecialTask(args.task, task.world.seed, args.documents, workers=args.workers)
-        scores = task.score(loaded.model, documents=args.documents)
+        scores = task.score(loaded.model, n=args.documents)
         if isinstance(task, WorldTask):
             written = flawless_world(loaded.model, task.world, numbers(task.world, scores, scores, args.samples),
                                      workers=args.workers)
     print_scores(scores, written)
     if args.text is None:
-        print_price(task, "test", args.documents)
+        print_kl_old_new(task, "test", args.documents)
     result = {"loss": pooled(scores), "tokens": sum(score.tokens for score in scores.values()),
               "seconds": time.perf_counter() - start}
     if all(score.floor is not None or score.accuracy is not None for score in scores.values()):
         result["domains"] = {name: vars(score) for name, score in scores.items()}
-        for name, facts in facts_of(written).items():
+        for name, facts in flawless_to_json(written).items():
             result["domains"][name] = result["domains"][name] | {"flawless": facts}
     answer(args, result)
 
@@ -318,7 +318,7 @@ def run_surface(args):
     result = {"view": args.view, "seconds": measured}
     if args.view != "line":
         result |= {"distances": found.distances, "cosines": found.cosines, "max_residual": found.max_residual,
-                   "gap": found.facts["gap"], "not_numbers": found.facts["not_numbers"]}
+                   "gap": found.info["gap"], "not_numbers": found.info["not_numbers"]}
     answer(args, result | ({"barrier": found.barrier} if args.view == "line" else {}))
 
 
@@ -430,7 +430,7 @@ def report_run(args, loaded, task, out):
         scores = task.score(loaded.model, "validation", 100)
         print("on validation texts, up to 100 of each kind:")
         print_scores(scores)
-        print_price(task, "validation", 100)
+        print_kl_old_new(task, "validation", 100)
         result = {"validation_loss": pooled({name: scores[name] for name in task.learned}),
                   "domains": {name: vars(score) for name, score in scores.items()}}
     print(out)
@@ -453,10 +453,10 @@ def print_scores(scores, written=None):
         print("flawless: of the texts that it writes, at two temperatures, the share without a mistake (and its 95 % interval)")
 
 
-def print_price(task, split, documents):
+def print_kl_old_new(task, split, documents):
     if isinstance(task, SpecialTask) and task.name == CONTRADICTION.name:
-        price = task.price(split, documents)
-        print(f"the new law contradicts the old: whoever knows it perfectly has an excess of {price:.4f} on old reports")
+        kl_old_new = task.kl_old_new(split, documents)
+        print(f"the new law contradicts the old: whoever knows it perfectly has an excess of {kl_old_new:.4f} on old reports")
 
 
 def keep_base(base, out, option):
@@ -536,7 +536,7 @@ def options_of_run(args, out):
         raise CheckpointError(f"{checkpoint} was not written by this command")
     saved = vars(parsed_again(args.command, saved, checkpoint))
     for name in [name for name in saved if name not in NOT_OF_THE_RUN]:
-        if name == "workers" and name in args.given:        # compared where it is known how many there were (phases.py)
+        if name == "workers" and name in args.given:        # compared where it is known how many there were (runs/)
             continue
         if name in args.given and getattr(args, name) != saved[name]:
             raise ValueError(f"the interrupted run has --{name.replace('_', '-')} {saved[name]}; --resume cannot change that")

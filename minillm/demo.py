@@ -13,7 +13,7 @@ import numpy as np
 from . import __version__, schema
 from .arrays import read_meta
 from .files import CheckpointError, read_json, writable, write_json
-from .finetune.methods import BottleneckAdapter, Full, Partial
+from .finetune.methods import BottleneckAdapter, Full, Frozen
 from .finetune.store import load
 from .locks import alone
 from .phases import finetune, pretrain
@@ -24,7 +24,7 @@ from .train.checkpoint import fingerprint
 from .train.evaluate import mean_excess
 from .train.muon import Muon
 from .train.optimizers import AdamW
-from .train.samples import TEMPERATURES, facts_of, flawless_world, numbers, together, write_and_read
+from .train.samples import TEMPERATURES, flawless_to_json, flawless_world, numbers, together, write_and_read
 from .train.tasks import CONTEXT, SpecialTask, WorldTask
 
 SHOWN = ["full", "adapter", "frozen"]      # on the surface; the first two span its plane
@@ -125,7 +125,7 @@ def generalist(out, world, plan, seed, workers, seconds):
 
 def specialists(out, base, novels, plan, seed, workers, seconds):
     """{name: model} of three ways to fine-tune; and of the same training from random weights, to see what the base is worth."""
-    recipes = {"full": Full(), "frozen": Partial(), "adapter": BottleneckAdapter(plan.bottleneck), "scratch": Full()}
+    recipes = {"full": Full(), "frozen": Frozen(), "adapter": BottleneckAdapter(plan.bottleneck), "scratch": Full()}
     loaded = {}
     for name, recipe in recipes.items():
         lr = plan.lr_scratch if name == "scratch" else plan.lr_factor * recipe.lr
@@ -160,10 +160,10 @@ def metrics_of(loaded, scores, written, plane, world, plan, seed):
         "models": {name: {"loss": {domain: score.loss for domain, score in scores[name].items()},
                           "excess": {domain: score.excess for domain, score in scores[name].items()},
                           "stderr": {domain: score.stderr for domain, score in scores[name].items()},
-                          "flawless": facts_of(written[name])}
+                          "flawless": flawless_to_json(written[name])}
                    | sizes(loaded[name]) for name in MODELS},
         "surface": {"distances": plane.distances, "cosines": plane.cosines, "max_residual": plane.max_residual,
-                    "gap": plane.facts["gap"]},
+                    "gap": plane.info["gap"]},
         "seed": seed,
         "config": asdict(plan),
         **OURS,

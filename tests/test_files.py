@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from minillm import arrays, files, schema
-from minillm.arrays import Arrays, read_arrays, read_meta, write_arrays
-from minillm.files import CheckpointError, digest, parsed, read_bytes, read_json, writable, write_json, write_text, written_whole
+from minillm.ground.arrays import Arrays, read_arrays, read_meta, write_arrays
+from minillm.ground.files import CheckpointError, digest, parsed, read_bytes, read_json, writable, write_json, write_text, written_whole
 from minillm.locks import alone
 
 META = {"kind": "model"}

@@ -12,8 +12,8 @@ from commands import answer, assert_one_sentence, refused, run, snapshot
 from minillm.exercises import workbook
 from minillm.exercises.catalogue import exercise_of
 from minillm.exercises.workbook import Workbook
-from minillm.files import write_new
-from minillm.processes import parallel_map
+from minillm.ground.files import write_new
+from minillm.ground.processes import parallel_map
 
 FIRST = exercise_of(1)
 NOTE = "workbook/progress.json"
