@@ -14,7 +14,7 @@
 import numpy as np
 from common import Lesson
 
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 
 lesson = Lesson(1, "one neuron")
 rng = lesson.rng()

@@ -12,7 +12,7 @@
 import numpy as np
 from common import Lesson
 
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.gradcheck import check_layer
 from minillm.nn import GELU, Softmax
 

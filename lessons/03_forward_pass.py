@@ -12,7 +12,7 @@ import numpy as np
 from common import Lesson
 from tqdm import tqdm
 
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.nn import Linear, Module, forward_chain
 
 lesson = Lesson(3, "architecture and the forward pass")

@@ -14,7 +14,7 @@
 import numpy as np
 from common import Lesson
 
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.gradcheck import check_layer, gradcheck, perturb
 from minillm.nn import Linear, Module, Softmax, backward_chain, forward_chain
 

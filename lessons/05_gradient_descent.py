@@ -13,7 +13,7 @@
 import numpy as np
 from common import Lesson
 
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.nn import Parameter
 from minillm.train.flat import FlatParameters
 from minillm.train.optimizers import SGD

@@ -15,7 +15,7 @@ from common import Lesson
 from matplotlib.colors import to_rgb
 from tqdm import tqdm
 
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.nn import GELU, CrossEntropy, Linear, Module, backward_chain, forward_chain
 from minillm.train.flat import FlatParameters
 from minillm.train.optimizers import AdamW

@@ -18,7 +18,7 @@ from common import CONTEXT, Lesson, generalist, new_generalist
 from matplotlib.colors import to_rgb
 
 from minillm import World, evaluate_world, generate
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.nn import Softmax
 from minillm.tasks.evaluate import pooled
 from minillm.tasks.samples import read

@@ -16,7 +16,7 @@
 import numpy as np
 from common import Lesson
 
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.gradcheck import check_layer, check_model, perturb, relative_error
 from minillm.nn import (
     GELU,

@@ -18,8 +18,8 @@ from common import Lesson, copy_of, generalist_file, new_generalist, save_genera
 from tqdm import tqdm
 
 from minillm import World, draw, evaluate_world
-from minillm.draw.style import LIGHT, colors
-from minillm.draw.surface import contours, mark, trail
+from minillm.draw.maps import contours, mark, trail
+from minillm.draw.styles import LIGHT, colors
 from minillm.surface.directions import filter_normalised, pca_plane, random_plane, random_walk_shares
 from minillm.surface.measure import measure_surface
 from minillm.surface.space import Probe, Space

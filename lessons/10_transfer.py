@@ -19,7 +19,7 @@ from common import Lesson, copy_of, generalist
 from tqdm import tqdm
 
 from minillm import GPT, AdamW, DocumentBatches, Frozen, Full, Trainer, World, evaluate_world, warmup_linear
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.ground.processes import parallel_map
 from minillm.nn import CrossEntropy
 from minillm.tasks.evaluate import evaluate_documents, mean_excess

@@ -35,7 +35,7 @@ from minillm import (
 )
 from minillm.draw.curves import plain_ticks
 from minillm.draw.labels import place
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.finetune.methods.bottleneck import Bottleneck, SequentialAdapter
 from minillm.finetune.summary import size
 from minillm.gradcheck import check_layer, perturb

@@ -28,7 +28,7 @@ from minillm import (
     evaluate_world,
     warmup_linear,
 )
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.surface.line import barrier
 from minillm.surface.measure import measure_surface
 from minillm.surface.plane import cosine, through

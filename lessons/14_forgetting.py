@@ -19,7 +19,7 @@ from common import Lesson, copy_of, generalist
 
 from minillm import AdamW, Full, World, evaluate_world
 from minillm.draw.labels import place
-from minillm.draw.style import LIGHT
+from minillm.draw.styles import LIGHT
 from minillm.finetune.remedies import EWC, L2SP, Remedy, Replay, interpolate
 from minillm.finetune.specialist import specialise
 from minillm.nn import CrossEntropy

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from minillm import GPT, Config, Muon, Trainer, World, WorldBatches, load, save_model, warmup_linear
-from minillm.draw.style import figure, save, style
+from minillm.draw.styles import figure
+from minillm.draw.styles import save, style
 from minillm.ground.files import CheckpointError
 from minillm.train.fit import fit
 from minillm.tasks.world import CONTEXT

@@ -18,8 +18,10 @@ from .finetune.remedies import remedy_of
 from .finetune.specialist import prepare
 from .finetune.summary import announcement, parameter_table, size
 from .finetune.wrapper import inserted
-from .ground.files import CheckpointError, checked, not_others, read_meta, without_nan
+from .ground.arrays import read_meta
+from .ground.files import CheckpointError, checked, without_nan
 from .ground.interrupts import listening
+from .ground.ownership import not_others
 from .ground.processes import WorkerError, parallel_map
 from .ground.progress import Deaf, progress
 from .inference.generate import generate

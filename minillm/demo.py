@@ -13,7 +13,9 @@ import numpy as np
 from . import __version__
 from .finetune.methods import BottleneckAdapter, Frozen, Full
 from .ground import schema
-from .ground.files import CheckpointError, alone, read_json, read_meta, writable, write_json
+from .ground.arrays import read_meta
+from .ground.files import CheckpointError, read_json, writable, write_json
+from .ground.locks import alone
 from .ground.processes import default_workers, parallel_map
 from .runs.finetuning import finetune
 from .runs.load import load
@@ -85,78 +87,104 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
 
 def story(out, plots, seed, plan, workers):
     """The demo itself, in a folder that is ready. What is in it already is not made again."""
-    from . import draw  # here, so that nothing else pays for matplotlib
+    from . import draw  # noqa: F401  (so that nothing else pays for matplotlib; and if it is broken, that is seen before the work)
 
     seconds, start = {}, time.perf_counter()
     say("1. A generalist is pretrained on six kinds of text.")
-    world_task, novel_task = WorldTask(seed, workers), SpecialTask("novel", seed, plan.documents, workers=workers)
-    path = out / "pretrained.npz"
-    with clock(seconds, "pretrain"):
-        config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
-        base = load_of(None, path) if path.exists() else pretrain(
-            world_task, config, path, optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=plan.pretraining_steps,
-            batch=plan.batch, seed=seed, workers=workers, about=OURS)
-    loaded = {"pretrained": base}
+    world, novels = WorldTask(seed, workers), SpecialTask("novel", seed, plan.documents, workers=workers)
+    base = generalist(out, world, plan, seed, workers, seconds)
 
     say(f"2. It becomes a novelist, from {plan.documents} novels, in three ways; a fourth model starts from nothing.")
-    recipes = {"full": Full(), "frozen": Frozen(), "adapter": BottleneckAdapter(plan.bottleneck), "scratch": Full()}
-    for name, recipe in recipes.items():
-        lr = plan.lr_scratch if name == "scratch" else plan.lr_factor * recipe.lr
-        own = out / f"{name}.npz"
-        with clock(seconds, f"finetune_{name}"):
-            loaded[name] = load_of(base, own) if own.exists() else finetune(
-                base, path, novel_task, recipe, own, optimizer=AdamW(lr), steps=plan.finetuning_steps,
-                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch", about=OURS,
-                announce=lambda lines: print(*lines[-3:], sep="\n", flush=True))
+    loaded = {"pretrained": base} | specialists(out, base, novels, plan, seed, workers, seconds)
 
     say("3. All are judged on texts that none of them has seen.")
-    with clock(seconds, "evaluate"):
-        scores = {name: world_task.score(loaded[name].model, "test", plan.test_documents) for name in MODELS}
-    world, general, special = world_task.world, world_task.world.general, world_task.world.special
-    with clock(seconds, "samples"):
-        taught = {name: [special, *(general if name == "pretrained" else [])] for name in MODELS}
-        written = {name: flawless_world(loaded[name].model, world, numbers(world, world.domains, taught[name], plan.samples),
-                                        seed=seed, workers=workers) for name in MODELS}
-        print(table(loaded, scores, written, general, special))
-        print_samples(loaded, world, seed)
+    scores, written = judged(loaded, world, plan, seed, workers, seconds)
 
     say("4. The loss surface, in the plane through the pretrained, the full and the adapter model. Is the picture right?")
     with clock(seconds, "surface"):
-        found = surface(out, "three", SHOWN, plan.grid, workers, seed)
-    print("\n".join(f"  {line}" for line in found.checks()))
+        plane = surface(out, "three", SHOWN, plan.grid, workers, seed)
+    print("\n".join(f"  {line}" for line in plane.checks()))
 
-    models = {name: {"loss": {domain: score.loss for domain, score in scores[name].items()},
-                     "excess": {domain: score.excess for domain, score in scores[name].items()},
-                     "stderr": {domain: score.stderr for domain, score in scores[name].items()},
-                     "flawless": flawless_to_json(written[name])}
-              | sizes(loaded[name]) for name in MODELS}
+    metrics = metrics_of(loaded, scores, written, plane, world.world, plan, seed)
     with clock(seconds, "draw"):
-        pictures = {name: plots / name for name in PICTURES}
-        jobs = [lambda: draw.player(found, pictures["weights_moving.html"]),                             # the longest first
-                lambda: draw.animate(found, pictures["weights_moving.gif"]),
-                lambda: draw.relief(found, pictures["relief.png"]), lambda: draw.surface(found, pictures["surface.png"]),
-                lambda: draw.learning_and_forgetting(models, general, special, pictures["learning_and_forgetting.png"]),
-                lambda: draw.pretraining(base.meta["history"], pictures["pretraining.png"])]
-        list(parallel_map(lambda job: job() and None, jobs, workers))
-
+        draw_all(plots, plane, metrics, base.meta["history"], workers)
     seconds["total"] = round(time.perf_counter() - start, 2)
-    metrics = {
-        "seconds": seconds,
-        "domains": {"general": general, "special": special},
+    metrics = {"seconds": seconds} | metrics
+    write_json(out / "metrics.json", metrics)
+    say(f"Done in {seconds['total']:.0f} seconds.")
+    for path in [*(plots / name for name in PICTURES), out / "metrics.json", *(out / f"{name}.npz" for name in MODELS)]:
+        print(f"  {path}")
+    return metrics
+
+
+def generalist(out, world, plan, seed, workers, seconds):
+    path = out / "pretrained.npz"
+    config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
+    with clock(seconds, "pretrain"):
+        return load_of(None, path) if path.exists() else pretrain(
+            world, config, path, optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=plan.pretraining_steps,
+            batch=plan.batch, seed=seed, workers=workers, about=OURS)
+
+
+def specialists(out, base, novels, plan, seed, workers, seconds):
+    """{name: model} of three ways to fine-tune; and of the same training from random weights, to see what the base is worth."""
+    recipes = {"full": Full(), "frozen": Frozen(), "adapter": BottleneckAdapter(plan.bottleneck), "scratch": Full()}
+    loaded = {}
+    for name, recipe in recipes.items():
+        lr = plan.lr_scratch if name == "scratch" else plan.lr_factor * recipe.lr
+        path = out / f"{name}.npz"
+        with clock(seconds, f"finetune_{name}"):
+            loaded[name] = load_of(base, path) if path.exists() else finetune(
+                base, out / "pretrained.npz", novels, recipe, path, optimizer=AdamW(lr), steps=plan.finetuning_steps,
+                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch", about=OURS,
+                announce=lambda lines: print(*lines[-3:], sep="\n", flush=True))
+    return loaded
+
+
+def judged(loaded, world_task, plan, seed, workers, seconds):
+    """Scores on test texts, and how many of the texts that each model writes are without a mistake; both shown."""
+    with clock(seconds, "evaluate"):
+        scores = {name: world_task.score(loaded[name].model, "test", plan.test_documents) for name in MODELS}
+    world = world_task.world
+    with clock(seconds, "samples"):
+        taught = {name: [world.special, *(world.general if name == "pretrained" else [])] for name in MODELS}
+        written = {name: flawless_world(loaded[name].model, world, numbers(world, world.domains, taught[name], plan.samples),
+                                        seed=seed, workers=workers) for name in MODELS}
+        print(table(loaded, scores, written, world.general, world.special))
+        print_samples(loaded, world, seed)
+    return scores, written
+
+
+def metrics_of(loaded, scores, written, plane, world, plan, seed):
+    """What metrics.json says, but for the time that it took."""
+    return {
+        "domains": {"general": world.general, "special": world.special},
         "floor": {domain: score.floor for domain, score in scores["pretrained"].items()},
-        "models": models,
-        "surface": {"distances": found.distances, "cosines": found.cosines, "max_residual": found.max_residual,
-                    "gap": found.info["gap"]},
+        "models": {name: {"loss": {domain: score.loss for domain, score in scores[name].items()},
+                          "excess": {domain: score.excess for domain, score in scores[name].items()},
+                          "stderr": {domain: score.stderr for domain, score in scores[name].items()},
+                          "flawless": flawless_to_json(written[name])}
+                   | sizes(loaded[name]) for name in MODELS},
+        "surface": {"distances": plane.distances, "cosines": plane.cosines, "max_residual": plane.max_residual,
+                    "gap": plane.info["gap"]},
         "seed": seed,
         "config": asdict(plan),
         **OURS,
         "versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
-    write_json(out / "metrics.json", metrics)
-    say(f"Done in {seconds['total']:.0f} seconds.")
-    for what in [*pictures.values(), out / "metrics.json", *(out / f"{name}.npz" for name in MODELS)]:
-        print(f"  {what}")
-    return metrics
+
+
+def draw_all(plots, plane, metrics, history, workers):
+    """All pictures, several at a time."""
+    from . import draw
+
+    general, special = metrics["domains"].values()
+    jobs = [lambda: draw.player(plane, plots / "weights_moving.html"),                             # the longest first
+            lambda: draw.animate(plane, plots / "weights_moving.gif"),
+            lambda: draw.relief(plane, plots / "relief.png"), lambda: draw.surface(plane, plots / "surface.png"),
+            lambda: draw.learning_and_forgetting(metrics["models"], general, special, plots / "learning_and_forgetting.png"),
+            lambda: draw.pretraining(history, plots / "pretraining.png")]
+    list(parallel_map(lambda job: job() and None, jobs, workers))
 
 
 def begin(out, what, workers, resume):

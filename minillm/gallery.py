@@ -7,7 +7,8 @@ import numpy as np
 from . import draw
 from .demo import NOTE, Plan
 from .finetune.methods import LoRA, recipe_of
-from .ground.files import CheckpointError, read_json, read_meta, writable
+from .ground.arrays import read_meta
+from .ground.files import CheckpointError, read_json, writable
 from .ground.processes import parallel_map
 from .runs.finetuning import finetune
 from .runs.load import load
@@ -57,7 +58,7 @@ def gallery(folder, plots, grid=31, seed=None, workers=None, dark=False):
         "weights_moving.html": lambda path: draw.player(three, path, dark=dark),
         "surface.png": lambda path: draw.surface(three, path, dark=dark),
         "relief.png": lambda path: draw.relief(three, path, dark=dark),
-        **{f"{view}.png": lambda path, found=found: draw.surface(found, path, dark=dark) for view, found in views.items()},
+        **{f"{view}.png": lambda path, plane=plane: draw.surface(plane, path, dark=dark) for view, plane in views.items()},
         "fan.png": lambda path: draw.fan(paths, rates, path, dark=dark),
         "line.png": lambda path: draw.profile(straight, path, dark=dark),
         "curve_profile.png": lambda path: draw.profile(around, path, dark=dark),
@@ -101,11 +102,10 @@ def moved(folder, names):
 def directions(folder, names, seed):
     """{matrix: {run: singular values of how it moved}}, of the four matrices of a block in the middle; and of noise as long."""
     family, rng = read_family(folder, names), np.random.default_rng(seed)
-    block, found = len(family.base.model.blocks) // 2, {}
+    block, spectra = len(family.base.model.blocks) // 2, {}
     for matrix in MATRICES:
         name = f"blocks.{block}.{matrix}.weight"
         values = {run: spectrum(family.space, family.start, family.end(run), name) for run in names}
-        length = np.linalg.norm(values[names[0]])
-        found[f"block {block}, {matrix}"] = values | {"chance": spectrum_of_chance(family.space.arrays(family.start)[name].shape,
-                                                                                   length, rng)}
-    return found
+        length, shape = np.linalg.norm(values[names[0]]), family.space.arrays(family.start)[name].shape
+        spectra[f"block {block}, {matrix}"] = values | {"chance": spectrum_of_chance(shape, length, rng)}
+    return spectra

@@ -12,7 +12,8 @@ import numpy as np
 from . import __version__, draw
 from .demo import NOTE
 from .gallery import moved
-from .ground.files import CheckpointError, not_others, read_json, write_text
+from .ground.files import CheckpointError, read_json, write_text
+from .ground.ownership import not_others
 from .ground.progress import progress
 from .inference.generate import generate_text
 from .runs.load import load
@@ -121,7 +122,7 @@ def heading(folder, models, names, task):
 
 def table(models, scores, written, task):
     """What each model cost, learned and forgot."""
-    floors = all(score.floor is not None for found in scores.values() for score in found.values())
+    floors = all(score.floor is not None for of_model in scores.values() for score in of_model.values())
     figure = "excess" if floors else "loss"
     domains = list(scores[ORIGIN])
     new = [domain for domain in domains if domain in task.learned]
@@ -132,12 +133,12 @@ def table(models, scores, written, task):
             *(f"{kind}, flawless at {temperature:g}" for kind in kinds for temperature in TEMPERATURES)]
     rows = []
     for name, loaded in models.items():
-        meta, found = loaded.meta, scores[name]
+        meta, of_model = loaded.meta, scores[name]
         trains, total = meta.get("trainable_parameters", 0), meta.get("total_parameters", 1)
         cost = ["", ""] if name == ORIGIN else [f"{trains:,d} ({100 * trains / total:.3g} %)", f"{meta.get('seconds', 0):.1f}"]
-        mean = [f"{np.mean([getattr(found[domain], figure) for domain in old]):.3f}"] if old else []
-        rows.append([name, *cost, *(f"{getattr(found[domain], figure):.3f}" for domain in new), *mean,
-                     *(f"{getattr(found[domain], figure):.3f}" for domain in old),
+        mean = [f"{np.mean([getattr(of_model[domain], figure) for domain in old]):.3f}"] if old else []
+        rows.append([name, *cost, *(f"{getattr(of_model[domain], figure):.3f}" for domain in new), *mean,
+                     *(f"{getattr(of_model[domain], figure):.3f}" for domain in old),
                      *(str(together(written[name], group, temperature)) for group in kinds.values()
                        for temperature in TEMPERATURES)])
     counted = (" Flawless: of the texts that a model writes at two temperatures, the share without a mistake, and its 95 % "
@@ -177,13 +178,13 @@ def listing(sentences):
 
 def settings(folder, models):
     """All that one would need to make the same models again."""
-    found = {"versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()}}
+    made_from = {"versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()}}
     if (folder / "demo.json").exists():
-        found["demo"] = read_json(folder / "demo.json", NOTE, "note of a demo")
+        made_from["demo"] = read_json(folder / "demo.json", NOTE, "note of a demo")
     wanted = ("task", "seed", "recipe", "seconds", "config", "base")
-    found |= {name: {part: unplaced(loaded.meta[part]) for part in wanted if part in loaded.meta}
-              for name, loaded in models.items()}
-    return f"<pre>{escape(json.dumps(found, indent=1))}</pre>"
+    made_from |= {name: {part: unplaced(loaded.meta[part]) for part in wanted if part in loaded.meta}
+                  for name, loaded in models.items()}
+    return f"<pre>{escape(json.dumps(made_from, indent=1))}</pre>"
 
 
 def unplaced(value):

@@ -9,7 +9,8 @@ from minillm.finetune.merge import merge
 from minillm.finetune.methods import LoRA, recipe_of
 from minillm.finetune.wrapper import Slot, inserted, slots
 from minillm.gradcheck import perturb
-from minillm.ground.files import CheckpointError, read_arrays, write_arrays
+from minillm.ground.arrays import read_arrays, write_arrays
+from minillm.ground.files import CheckpointError
 from minillm.inference.decoder import is_plain
 from minillm.inference.generate import generate
 from minillm.nn import GPT, Config, Parameter

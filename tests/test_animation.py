@@ -6,8 +6,11 @@ import warnings
 import numpy as np
 import pytest
 
-from minillm.draw.animation import FOOT, GAP, HEAD, HOLD, LINES, Film, Losses, Walker, Writings, animate, short, stacked
-from minillm.draw.style import DARK, LIGHT, style
+from minillm.draw.actors import FOOT, GAP, HEAD, Losses, Walker, Writings, stacked
+from minillm.draw.animation import HOLD, animate
+from minillm.draw.film import Film
+from minillm.draw.room import LINES, short
+from minillm.draw.styles import DARK, LIGHT, style
 from minillm.surface.data import Path, Surface
 
 CHANCE = 5.0

@@ -14,7 +14,8 @@ from minillm.finetune.adapter_file import save_specialist
 from minillm.finetune.methods import BottleneckAdapter, Frozen, Full, to_json
 from minillm.finetune.spec import text_of
 from minillm.gradcheck import perturb
-from minillm.ground.files import FORMAT, CheckpointError, read_arrays, write_arrays, write_json, written_whole
+from minillm.ground.arrays import FORMAT, read_arrays, write_arrays
+from minillm.ground.files import CheckpointError, write_json, written_whole
 from minillm.nn import GPT, Config
 from minillm.runs.load import load
 from minillm.text.tokenizer import CharTokenizer

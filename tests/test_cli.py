@@ -16,7 +16,7 @@ from minillm.finetune import check
 from minillm.finetune.methods import ALIASES, METHODS
 from minillm.finetune.methods.lora import LowRank
 from minillm.finetune.remedies import REMEDIES
-from minillm.ground.files import read_arrays, write_arrays
+from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.nn import GELU
 from minillm.runs.load import load
 from minillm.tasks.evaluate import evaluate_text

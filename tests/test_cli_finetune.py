@@ -11,7 +11,7 @@ from minillm.finetune.methods import METHODS, recipe_of, to_json
 from minillm.finetune.remedies import REMEDIES
 from minillm.finetune.spec import text_of
 from minillm.finetune.specialist import prepare
-from minillm.ground.files import read_arrays, write_arrays
+from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.runs.load import load
 from minillm.tasks.special import SPECIALITIES
 from minillm.text.domains import NAMES, PLACES, THINGS

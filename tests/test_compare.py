@@ -732,7 +732,7 @@ def test_a_picture_of_whatever_was_found(rows, tmp_path):
 
 def test_the_picture_names_every_method_that_has_a_result(monkeypatch, tmp_path):
     figures = []
-    monkeypatch.setattr(sys.modules["minillm.draw.comparison"], "save", lambda fig, path: figures.append(fig))
+    monkeypatch.setattr(sys.modules["minillm.draw.comparisons"], "save", lambda fig, path: figures.append(fig))
     draw.comparison(comparison(*ROWS), tmp_path / "comparison.png")
     [figure] = figures
     left, right = figure.axes

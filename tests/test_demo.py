@@ -15,7 +15,8 @@ from minillm import draw
 from minillm.demo import MODELS, PICTURES, Plan, demo
 from minillm.finetune.methods import LoRA
 from minillm.gallery import RATES, gallery, train_missing
-from minillm.ground.files import alone, read_arrays, write_arrays
+from minillm.ground.arrays import read_arrays, write_arrays
+from minillm.ground.locks import alone
 from minillm.runs.load import load
 from minillm.tasks.samples import flawless, write_and_read
 from minillm.text.world import World

@@ -12,7 +12,7 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from minillm import draw
 from minillm.draw.labels import spread, way_out
-from minillm.draw.surface import landscape, numbers
+from minillm.draw.maps import landscape, numbers
 from minillm.surface import data
 from minillm.surface.data import Profile, Surface
 from minillm.surface.line import barrier

@@ -206,7 +206,7 @@ def bowls():
 @pytest.fixture
 def ours_figure(monkeypatch, tmp_path):
     """What draw.surface would have written into a file."""
-    module, drawn = importlib.import_module("minillm.draw.surface"), []
+    module, drawn = importlib.import_module("minillm.draw.maps"), []
     monkeypatch.setattr(module, "save", lambda fig, path: drawn.append(fig))
 
     def figure(surface, dark):

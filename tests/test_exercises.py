@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minillm.exercises.attempt import signatures
+from minillm.exercises.calls import signatures
 from minillm.exercises.catalogue import EXERCISES, STUBS
 from minillm.exercises.judge import examine
 

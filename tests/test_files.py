@@ -14,23 +14,20 @@ import zipfile
 import numpy as np
 import pytest
 
-from minillm.ground import files, schema
+from minillm.ground import arrays, files, schema
+from minillm.ground.arrays import Arrays, read_arrays, read_meta, write_arrays
 from minillm.ground.files import (
-    Arrays,
     CheckpointError,
-    alone,
     digest,
     parsed,
-    read_arrays,
     read_bytes,
     read_json,
-    read_meta,
     writable,
-    write_arrays,
     write_json,
     write_text,
     written_whole,
 )
+from minillm.ground.locks import alone
 
 META = {"kind": "model"}
 
@@ -253,7 +250,7 @@ def packed(path, members, compression=zipfile.ZIP_STORED, meta=None):
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in members:
             archive.writestr(name, content)
-        archive.writestr("meta.json", json.dumps({"format": files.FORMAT} | META) if meta is None else meta)
+        archive.writestr("meta.json", json.dumps({"format": arrays.FORMAT} | META) if meta is None else meta)
 
 
 def test_a_member_as_it_should_be(path):
@@ -315,7 +312,7 @@ def test_a_long_directory_is_not_read(path):
     packed(path, [])
     content = bytearray(path.read_bytes())
     at = content.rindex(b"PK\5\6")
-    content[at + 12:at + 16] = struct.pack("<I", files.DIRECTORY_BYTES + 1)
+    content[at + 12:at + 16] = struct.pack("<I", arrays.DIRECTORY_BYTES + 1)
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="directory"):
         read_meta(path)

@@ -187,23 +187,19 @@ def test_the_prompt_is_kept_and_not_changed(rng):
     assert generate(small_gpt(), prompt, 0, rng) == prompt
 
 
-class Counting:
+class Counting(GPT):
     """After i it writes i + 1, and notes what it was shown."""
 
-    config = SimpleNamespace(context=4)
-
     def __init__(self):
+        super().__init__(Config(20, 4, 1, 1, 1), np.random.default_rng(0))
         self.shown = []
 
     def logits(self, tokens):
         self.shown.append(tokens[0].tolist())
         return np.eye(20)[(tokens + 1) % 20] * 50.0
 
-    def memory(self, batch):
-        return SimpleNamespace(length=0)
-
-    def extend(self, tokens, memory):
-        memory.length += tokens.shape[1]
+    def forward_cached(self, tokens, kv_cache):
+        kv_cache.length += tokens.shape[1]
         return self.logits(tokens)
 
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from minillm import interrupts
+from minillm.ground import interrupts
 from minillm.ground.interrupts import listening, pressed, shielded, while_starting
 
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from matplotlib.backend_bases import CloseEvent, KeyEvent, MouseEvent, ResizeEvent
 
-from minillm.draw.live import DPI, SIZE, SPEED_OVER, Window, has_display, labelled, spelt
-from minillm.draw.style import figure, style
+from minillm.draw.live import DPI, SIZE, SPEED_OVER, Window, has_display
+from minillm.draw.panel import labelled, spelt
+from minillm.draw.styles import figure, style
 from minillm.finetune.methods import BottleneckAdapter, Frozen, Full, LoRA
 from minillm.live import DIVERGED, FINISHED, LOSSES_EVERY, TEXT_EVERY, TRAINING, Live
 from minillm.runs.finetuning import finetune
@@ -56,8 +57,8 @@ def live(the_live):
 @pytest.fixture
 def window(the_window):
     """As it opens: full fine-tuning at the usual rate, before the first step, not playing."""
-    the_window.method_radio.set_active(METHODS.index("full"))
-    the_window.factor_radio.set_active(the_window.live.factors.index(1))
+    the_window.panel.method_radio.set_active(METHODS.index("full"))
+    the_window.panel.factor_radio.set_active(the_window.live.factors.index(1))
     the_window.pause()
     return the_window
 
@@ -207,12 +208,12 @@ def press(window, key):
 
 
 def choose(window, text):
-    labels = [*window.method_radio.labels, *window.factor_radio.labels]
+    labels = [*window.panel.method_radio.labels, *window.panel.factor_radio.labels]
     click(window, next(label for label in labels if label.get_text() == text))
 
 
 def button(window, name):
-    click(window, window.buttons[name].ax)
+    click(window, window.panel.buttons[name].ax)
 
 
 def pixels(window):
@@ -269,7 +270,7 @@ def test_a_frame_over_the_kept_background_is_a_frame_drawn_whole(dark, live):
             if n in (3, STEPS - 1):
                 frame = pixels(window)
                 window.fig.canvas.draw()
-                assert window.blits and np.abs(frame.astype(int) - pixels(window)).max() <= 2, n
+                assert window.screen.blits and np.abs(frame.astype(int) - pixels(window)).max() <= 2, n
 
 
 def test_a_saved_picture_has_all_that_is_seen(window, tmp_path):
@@ -313,7 +314,7 @@ def test_play_pause_step_and_reset_by_mouse(window):
     window.tick()
     assert len(window.live.moments) == 1
     button(window, "Play")
-    assert window.playing and window.buttons["Play"].label.get_text() == labelled("Play", "Pause")
+    assert window.playing and window.panel.buttons["Play"].label.get_text() == labelled("Play", "Pause")
     window.tick()
     window.tick()
     button(window, "Play")
@@ -463,7 +464,7 @@ def test_a_canvas_that_cannot_blit_draws_everything(live):
             window = Window(live, fig)
             window.update()
             fig.canvas.draw()
-            assert not window.blits and len(window.tracks[0].ab) == 2
+            assert not window.screen.blits and len(window.tracks[0].ab) == 2
             assert not np.array_equal(pixels(window), np.full_like(pixels(window), 255))
         finally:
             type(fig.canvas).supports_blit = before
@@ -484,7 +485,8 @@ def test_no_label_stands_on_another_or_outside(state, loss, window, monkeypatch)
     window._report()
     renderer = window.fig.canvas.get_renderer()
     box = lambda artist: artist.get_window_extent(renderer)
-    words = [*window.method_radio.labels, *window.factor_radio.labels, *(b.label for b in window.buttons.values()),
+    panel = window.panel
+    words = [*panel.method_radio.labels, *panel.factor_radio.labels, *(b.label for b in panel.buttons.values()),
              window.head_line, window.step_line, window.news_line, window.text_line]
     for track in window.tracks:
         words += [track.ax.title, track.ax._left_title, track.below._left_title, track.ax.xaxis.label, track.below.xaxis.label]

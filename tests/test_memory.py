@@ -12,7 +12,8 @@ from minillm.finetune.methods import ALIASES, METHODS, Full, LoRA, recipe_of
 from minillm.finetune.specialist import prepare
 from minillm.finetune.summary import announcement, training_memory
 from minillm.finetune.wrapper import inserted
-from minillm.ground.files import CheckpointError, read_arrays, write_arrays
+from minillm.ground.arrays import read_arrays, write_arrays
+from minillm.ground.files import CheckpointError
 from minillm.nn import GPT, IGNORE, Config
 from minillm.runs.finetuning import finetune
 from minillm.runs.load import load

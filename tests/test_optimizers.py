@@ -84,7 +84,7 @@ class Own(Module):
     """A module of a learner's own: its names say nothing of blocks."""
 
     def __init__(self, rng):
-        self.first, self.fused = Linear(6, 4, rng, dtype=np.float64), Linear(4, 6, rng, dtype=np.float64, matrices=2)
+        self.first, self.fused = Linear(6, 4, rng, dtype=np.float64), Linear(4, 6, rng, dtype=np.float64, maps=("x", "y"))
         self.words, self.gain = Parameter(rng.normal(size=(5, 6))), Parameter(rng.normal(size=4))
 
 

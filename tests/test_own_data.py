@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from commands import TINY, answer, refused, run
 
-from minillm.ground.files import CheckpointError, read_arrays, write_arrays
+from minillm.ground.arrays import read_arrays, write_arrays
+from minillm.ground.files import CheckpointError
 from minillm.runs.load import load
 from minillm.tasks import task_from_json
 from minillm.tasks.evaluate import evaluate_text

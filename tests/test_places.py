@@ -12,7 +12,7 @@ import sys
 import pytest
 from commands import TINY, assert_one_sentence, run
 
-from minillm.ground.files import read_meta
+from minillm.ground.arrays import read_meta
 from minillm.ground.processes import WorkerEnded
 
 TEXT = "caf\u00e9 au lait \u2014 \u201cmerci\u201d. " * 20

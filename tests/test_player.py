@@ -14,9 +14,9 @@ import pytest
 from matplotlib.animation import FuncAnimation
 from test_animation import moving, story, way
 
-from minillm.draw.animation import Film
-from minillm.draw.player import offline, player, player_html
-from minillm.draw.style import DARK, style
+from minillm.draw.film import Film
+from minillm.draw.player_page import offline, player, player_html
+from minillm.draw.styles import DARK, style
 
 FRAMES, FPS = 6, 10
 OWN = r"^\S+ (?:https?://)?[\w.-]+\.(?:google|googleapis|gstatic)\.com[:/]"          # where the browser itself turns to

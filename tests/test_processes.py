@@ -292,7 +292,7 @@ def test_a_worker_ends_even_if_its_parent_dies_before_it_has_begun(tmp_path):
     """Held up before the first thing that a fork does, until the parent is gone."""
     code = f"""
 import os, signal, time
-from minillm import processes
+from minillm.ground import processes
 real, parent = processes.live, os.getpid()
 def late(*args):
     open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))

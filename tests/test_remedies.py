@@ -356,7 +356,7 @@ def test_dora_goes_back_from_lengths_of_every_sign(m, keep, rng):
 def test_of_what_cannot_be_merged_it_is_what_it_adds_that_goes_back(text, keep, rng):
     """At each place, for the same input: f(x) + keep (what was added)."""
     model, start = trained(text, rng)
-    places, x = [slot.module for slot in inserted(model)], rng.normal(size=(2, 5, 12))
+    places, x = [slot.module for slot in inserted(model)], rng.normal(size=(2, 5, 36 if "prefix" in text else 12))
     before, after = ([layer.forward(x)[0] for layer in layers] for layers in ([module.inner for module in places], places))
     interpolate(model, start, keep)
     for module, old, new in zip(places, before, after):

@@ -13,7 +13,9 @@ import pytest
 from minillm.cli import main
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.remedies import remedy_of
-from minillm.ground.files import CheckpointError, alone, read_arrays, write_arrays
+from minillm.ground.arrays import read_arrays, write_arrays
+from minillm.ground.files import CheckpointError
+from minillm.ground.locks import alone
 from minillm.runs.finetuning import finetune
 from minillm.runs.load import load
 from minillm.runs.pretraining import pretrain

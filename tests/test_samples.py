@@ -1,7 +1,6 @@
 """What a person counts: texts without a mistake. Who writes them, who reads them, and how sure the share is."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,20 +31,19 @@ def small_gpt(context=112):
     return GPT(Config(len(TOKENS), context, 1, 2, 12), np.random.default_rng(5))
 
 
-class Author:
-    """No network: what it says of the next token is what `say(domain, words)` says, {token: probability}."""
+class Author(GPT):
+    """Its weights do nothing: what it says of the next token is what `say(domain, words)` says, {token: probability}."""
 
     def __init__(self, say, context=112):
-        self.say, self.config = say, SimpleNamespace(context=context)
+        super().__init__(Config(len(TOKENS), context, 1, 1, 1), np.random.default_rng(0))
+        self.say = say
 
-    def memory(self, batch):
-        return SimpleNamespace(length=0, texts=[[] for _ in range(batch)])
-
-    def extend(self, tokens, memory):
+    def forward_cached(self, tokens, kv_cache):
         """tokens (B, n) -> logits (B, n, V), of which only the last count"""
-        memory.length += tokens.shape[1]
+        kv_cache.length += tokens.shape[1]
+        texts = kv_cache.more[0].setdefault("texts", [[] for _ in tokens])
         logits = np.full((*tokens.shape, len(TOKENS)), -1e9)
-        for text, new, out in zip(memory.texts, tokens.tolist(), logits):
+        for text, new, out in zip(texts, tokens.tolist(), logits):
             text += [TOKENS[i] for i in new]
             said = {END: 1.0} if END in text else self.say(text[1][1:-1], text[2:])
             for token, p in said.items():

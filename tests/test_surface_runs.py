@@ -7,7 +7,8 @@ import pytest
 from surfaces import small_gpt
 
 from minillm.finetune.methods import Frozen, Full, recipe_of
-from minillm.ground.files import CheckpointError, read_arrays, write_arrays
+from minillm.ground.arrays import read_arrays, write_arrays
+from minillm.ground.files import CheckpointError
 from minillm.runs.finetuning import finetune
 from minillm.runs.load import load
 from minillm.runs.pretraining import pretrain

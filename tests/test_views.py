@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from minillm.finetune.methods import BottleneckAdapter, Full, PromptTuning
-from minillm.ground.files import CheckpointError, read_arrays, write_arrays
+from minillm.ground.arrays import read_arrays, write_arrays
+from minillm.ground.files import CheckpointError
 from minillm.runs.finetuning import finetune
 from minillm.runs.load import load
 from minillm.runs.pretraining import pretrain

@@ -193,7 +193,7 @@ def test_a_progress_file_that_is_broken_meanwhile_is_left_alone(folder):
 
 
 def test_a_folder_that_is_locked_for_long_is_told(folder, monkeypatch):
-    monkeypatch.setattr("minillm.ground.files.PATIENCE", 0.05)
+    monkeypatch.setattr("minillm.ground.locks.PATIENCE", 0.05)
     Workbook().tried(FIRST, False)
     with workbook.alone_in(folder / "workbook"):
         refused(folder, "hint", 1, told=["another program has locked", "workbook"])

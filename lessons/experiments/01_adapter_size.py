@@ -9,7 +9,7 @@
 # %%
 from common import PLOTS, NewOnly, laboratory, mean, options, print_table, shown, trained_share, tuned
 
-from minillm.draw.style import LIGHT, figure, save, style
+from minillm.draw.styles import LIGHT, figure, save, style
 
 args = options("Experiment 1: how small can an adapter be?")
 lab = laboratory("01_adapter_size", args, kind=NewOnly)

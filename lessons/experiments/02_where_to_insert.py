@@ -10,7 +10,7 @@
 # %%
 from common import PLOTS, NewOnly, laboratory, mean, options, print_table, shown, trained_share, tuned
 
-from minillm.draw.style import LIGHT, figure, save, style
+from minillm.draw.styles import LIGHT, figure, save, style
 
 args = options("Experiment 2: where should an adapter go?")
 lab = laboratory("02_where_to_insert", args, kind=NewOnly)

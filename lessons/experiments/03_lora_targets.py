@@ -10,7 +10,7 @@
 # %%
 from common import PLOTS, NewOnly, count_trained, laboratory, mean, options, print_table, shown, trained_share, tuned
 
-from minillm.draw.style import LIGHT, figure, save, style
+from minillm.draw.styles import LIGHT, figure, save, style
 
 args = options("Experiment 3: which matrices should LoRA adapt?")
 lab = laboratory("03_lora_targets", args, kind=NewOnly)

@@ -14,7 +14,7 @@ import numpy as np
 from common import PLOTS, NewOnly, count_trained, laboratory, mean, options, print_table, shown, trained_share
 
 from minillm.draw.curves import plain_ticks
-from minillm.draw.style import LIGHT, figure, save, style
+from minillm.draw.styles import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, search, usual_rate
 
 args = options("Experiment 4: which learning rate does LoRA want?", seeds=2)

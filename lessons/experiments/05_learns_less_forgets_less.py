@@ -12,7 +12,7 @@
 import numpy as np
 from common import PLOTS, kept, laboratory, mean, options, print_table, shown, trained, validation_excess
 
-from minillm.draw.style import LIGHT, figure, save, style
+from minillm.draw.styles import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, best_rate
 from minillm.finetune.merge import merge
 from minillm.finetune.table import Comparison, Row

@@ -26,7 +26,7 @@ from common import (
     validation_excess,
 )
 
-from minillm.draw.style import LIGHT, figure, save, style
+from minillm.draw.styles import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, usual_rate
 from minillm.finetune.summary import size
 from minillm.train.optimizers import Optimizer

@@ -12,7 +12,7 @@
 import numpy as np
 from common import PLOTS, at_best_rate, kept, laboratory, mean, options, print_table, shown, trained
 
-from minillm.draw.style import LIGHT, figure, save, style
+from minillm.draw.styles import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, usual_rate
 from minillm.finetune.remedies import interpolate
 from minillm.finetune.table import Comparison, Row

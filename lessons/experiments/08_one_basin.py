@@ -29,7 +29,7 @@ from common import (
 )
 
 from minillm import SGD
-from minillm.draw.style import LIGHT, figure, save, style
+from minillm.draw.styles import LIGHT, figure, save, style
 from minillm.finetune.compare import SCRATCH, Cell, usual_rate
 from minillm.surface.line import barrier, straight
 from minillm.surface.measure import each_point

@@ -1,15 +1,19 @@
-"""Pictures. The only package that imports matplotlib; what it draws (a Surface, a Profile, dicts) knows nothing of that."""
+"""Pictures. Each function draws what was measured (a Surface, a Profile, a Comparison, or dicts of numbers) into one file.
+
+Only this package imports matplotlib, and what it draws knows nothing of it. Where a function has the singular its module has the
+plural, so that neither hides the other: `draw.profile` is the function, draw/profiles.py its file.
+"""
 
 from .animation import animate
-from .comparison import comparison
+from .comparisons import comparison
 from .curves import learning_and_forgetting, pretraining
-from .fan import fan
-from .movement import movement, spectrum
-from .player import POLICY, player, player_html
-from .profile import profile
-from .relief import relief
-from .style import save, style
-from .surface import surface
+from .fans import fan
+from .maps import surface
+from .movements import movement, spectrum
+from .player_page import POLICY, player, player_html
+from .profiles import profile
+from .reliefs import relief
+from .styles import save, style
 
 __all__ = ["POLICY", "animate", "comparison", "fan", "learning_and_forgetting", "movement", "player", "player_html",
            "pretraining", "profile", "relief", "save", "spectrum", "style", "surface"]

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
 from .labels import line_ends, place
-from .style import colors, display, figure, look, save, style
+from .styles import colors, display, figure, look, save, style
 
 RESOLVED = 1e-3                # nats a token: an excess below this is noise of the test texts, and a log axis needs an end
 TRAINED, VALIDATED = "frozen", "full"      # models whose colours these lines have

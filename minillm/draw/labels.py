@@ -4,7 +4,7 @@ import textwrap
 
 import numpy as np
 
-from .style import look
+from .styles import look
 
 CORNERS = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
 HORIZONTAL, VERTICAL = {1: "left", 0: "center", -1: "right"}, {1: "bottom", 0: "center", -1: "top"}
@@ -62,10 +62,10 @@ def name_lines(ax, lines, color, size=12):
 
 def leave(ax, curve, color):
     """An arrow where a curve (n, 2) leaves the axes for good. Returns where its name may stand, or None if it ends inside."""
-    found = way_out(ax.transData.transform(curve[np.isfinite(curve).all(1)]), ax.bbox)
-    if found is None:
+    crossing = way_out(ax.transData.transform(curve[np.isfinite(curve).all(1)]), ax.bbox)
+    if crossing is None:
         return None
-    out, direction = found
+    out, direction = crossing
     tip, tail, middle = ax.transData.inverted().transform([out - ARROW * part * ax.figure.dpi / 72 * direction
                                                            for part in (0, 1, 0.5)])
     ax.annotate("", tip, tail, zorder=8, annotation_clip=False, arrowprops=dict(

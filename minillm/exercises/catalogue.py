@@ -100,8 +100,8 @@ class Lesson:
 
     def part(self, name):
         """A paragraph of the head, such as **Question.**"""
-        found = re.search(rf"^# \*\*{name}\.\*\* (.+(?:\n# .+)*)", self.text, re.M)
-        return " ".join(line.removeprefix("# ").strip() for line in found[1].split("\n")) if found else ""
+        paragraph = re.search(rf"^# \*\*{name}\.\*\* (.+(?:\n# .+)*)", self.text, re.M)
+        return " ".join(line.removeprefix("# ").strip() for line in paragraph[1].split("\n")) if paragraph else ""
 
     @property
     def exercises(self):
@@ -110,11 +110,11 @@ class Lesson:
 
 def lessons():
     """All lessons in order. ValueError where the package is without them."""
-    found = [Lesson(int(path.name[:2]), path) for path in sorted(LESSONS.glob("[0-9][0-9]_*.py"))]
-    if not found:
+    all_lessons = [Lesson(int(path.name[:2]), path) for path in sorted(LESSONS.glob("[0-9][0-9]_*.py"))]
+    if not all_lessons:
         raise ValueError(f"the lessons are not here ({LESSONS}): they come with a clone of the project, installed by "
                          "`pip install -e .` in it")
-    return found
+    return all_lessons
 
 
 def lesson_of(number):

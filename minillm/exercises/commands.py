@@ -37,18 +37,18 @@ def lesson(args):
         if exercise is None:
             print(f"All {len(EXERCISES)} exercises are solved. What to do now: lessons/experiments/, or a method of your own.")
             return 0, {"lesson": None}
-        found = lesson_of(exercise.lesson)
+        lesson = lesson_of(exercise.lesson)
     else:
-        found = lesson_of(int(args.which) if len(args.which) < 9 else f"{args.which[:9]}...")
+        lesson = lesson_of(int(args.which) if len(args.which) < 9 else f"{args.which[:9]}...")
     code = 0
     if args.start:
-        start(workbook, found.exercises)
+        start(workbook, lesson.exercises)
     elif args.run_it:
         options = [*(["--quick"] if args.quick else []), *(["--show"] if args.show else []), "--seed", str(args.seed)]
-        code = run([sys.executable, str(found.path), *options])
+        code = run([sys.executable, str(lesson.path), *options])
     else:
-        tell(workbook, found)
-    return code, {"lesson": found.number, "title": found.title, "exercises": [exercise.number for exercise in found.exercises]}
+        tell(workbook, lesson)
+    return code, {"lesson": lesson.number, "title": lesson.title, "exercises": [exercise.number for exercise in lesson.exercises]}
 
 
 def run(command):
@@ -166,21 +166,21 @@ def check_once(exercise, path, workbook, seed):
 def watch(exercise, path, workbook, seed):
     """Check at every change of the file, or of another beside it, until it is right or Ctrl-C."""
     print(f"Watching {shown(path)}: it is checked each time you save it. Ctrl-C ends.\n", flush=True)
-    checked, found = None, (1, None)
+    checked, latest = None, (1, None)
     try:
         there = contents(path)
         while True:
             if there != checked and path.is_file():
                 checked = there
                 print(f"--- {time.strftime('%H:%M:%S')} " + "-" * 60, flush=True)
-                found = check_once(exercise, path, workbook, seed)
-                if found[0] == 0:
-                    return found
+                latest = check_once(exercise, path, workbook, seed)
+                if latest[0] == 0:
+                    return latest
                 flush()
             there = at_rest(path)
     except KeyboardInterrupt:
         print("\nNo longer watching.")
-        return found
+        return latest
 
 
 def at_rest(path):
@@ -214,10 +214,10 @@ def progress(args):
         print(f"Lesson {each.number}: {each.title}")
         for exercise in each.exercises:
             entry = workbook.of(exercise)
-            facts = [f"solved {entry['passed']}" if entry["passed"] else "",
-                     f"{entry['tries']} {'try' if entry['tries'] == 1 else 'tries'}" if entry["tries"] else "",
-                     f"{entry['hints']} {'hint' if entry['hints'] == 1 else 'hints'}" if entry["hints"] else ""]
-            line = f"  [{workbook.mark(exercise)}] {exercise.number:2d}  {exercise.title:58s}{', '.join(filter(None, facts))}"
+            remarks = [f"solved {entry['passed']}" if entry["passed"] else "",
+                       f"{entry['tries']} {'try' if entry['tries'] == 1 else 'tries'}" if entry["tries"] else "",
+                       f"{entry['hints']} {'hint' if entry['hints'] == 1 else 'hints'}" if entry["hints"] else ""]
+            line = f"  [{workbook.mark(exercise)}] {exercise.number:2d}  {exercise.title:58s}{', '.join(filter(None, remarks))}"
             print(line.rstrip())
     solved, following = sum(map(workbook.passed, EXERCISES)), workbook.next()
     onward = f" Next: {following}. (minillm lesson {following.lesson})" if following else ""

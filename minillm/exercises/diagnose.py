@@ -26,12 +26,12 @@ def wrong_entries(right, got, tolerance=TOLERANCE):
 def difference(name, right, got, sizes):
     """Lines that say how an output differs from what is right, the first entry that is wrong, and what may be the cause.
 
-    sizes   {"N": 5}: lengths with a meaning, in whose terms a constant factor or a missing axis is told
+    sizes   {"N": 5}: lengths with a meaning, in whose terms a constant factor or a missing axis is named
     """
     right, got = np.asarray(right), np.asarray(got)
     if right.shape != got.shape:
-        told = f"{name} should have the shape {shape(right, sizes)}, and has {shape(got, sizes)}."
-        return [told, *likely(of_shape(right, got))]
+        line = f"{name} should have the shape {shape(right, sizes)}, and has {shape(got, sizes)}."
+        return [line, *likely(of_shape(right, got))]
     wrong = wrong_entries(right, got)
     first = tuple(map(int, np.argwhere(wrong)[0])) if wrong.ndim else ()
     where = f"{name}[{', '.join(map(str, first))}]" if first else name

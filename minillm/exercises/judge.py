@@ -85,17 +85,17 @@ def judge(exercise, path, seed, seconds=None, passing=None):
     """
     seconds = seconds or exercise.seconds
     passing = passing or WAITING * seconds
-    with scratch() as printed, scratch() as told, second_screen() as screen:
+    with scratch() as printed, scratch() as reported, second_screen() as screen:
         arguments = exercise.number, Path(path).absolute(), seed, seconds, passing, *screen
         child = subprocess.Popen([sys.executable, "-c", BEGIN, str(PACKAGE), *map(str, arguments)], stdin=subprocess.PIPE,
-                                 stdout=printed, stderr=told, start_new_session=True, pass_fds=screen)
+                                 stdout=printed, stderr=reported, start_new_session=True, pass_fds=screen)
         try:
             with suppress(subprocess.TimeoutExpired):
                 child.wait(passing + 2 * GRACE)
         finally:
             end(child)
-        said, heard = (content(file) for file in (printed, told))
-        return understood(heard, said[:PRINTED + 200], child.returncode, path, seconds, passing)
+        output, report = (content(file) for file in (printed, reported))
+        return understood(report, output[:PRINTED + 200], child.returncode, path, seconds, passing)
 
 
 def end(child):
@@ -135,25 +135,25 @@ def second_screen():
             os.close(screen)
 
 
-def understood(heard, said, code, path, seconds, passing):
+def understood(report, output, code, path, seconds, passing):
     """A verdict from what the child has told: its own, or where it stood when it was stopped, or nothing."""
-    verdicts = [line for line in heard.split("\n") if line.startswith('{"passed"')]
+    verdicts = [line for line in report.split("\n") if line.startswith('{"passed"')]
     if verdicts:
-        return Verdict(**json.loads(verdicts[-1]) | {"printed": said})
-    file, line, text = place_in(heard, path) or (Path(path).name, None, "")
+        return Verdict(**json.loads(verdicts[-1]) | {"printed": output})
+    file, line, text = place_in(report, path) or (Path(path).name, None, "")
     where = f", in line {line} of {file}:\n    {text}\n" if line else ". "
     if code == -getattr(signal, "SIGPROF", 0):
-        told = (f"Still running after {seconds:g} seconds{where}Is there a loop that does not end? A loop over all numbers of an "
-                "array is slow, too: let NumPy work on whole arrays.")
-    elif heard.startswith("Timeout"):
-        told = (f"Not done after {passing:g} seconds, most of which it did not compute{where}"
-                "Does it sleep, or wait for something that does not come?")
-    elif "Traceback (most recent call last)" in heard:
-        return fault(heard.strip().split("\n")[-1])
+        reason = (f"Still running after {seconds:g} seconds{where}Is there a loop that does not end? A loop over all numbers of "
+                  "an array is slow, too: let NumPy work on whole arrays.")
+    elif report.startswith("Timeout"):
+        reason = (f"Not done after {passing:g} seconds, most of which it did not compute{where}"
+                  "Does it sleep, or wait for something that does not come?")
+    elif "Traceback (most recent call last)" in report:
+        return fault(report.strip().split("\n")[-1])
     else:
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-        told = f"{Path(path).name} has ended the whole program ({how}){where}So it could not be checked."
-    return Verdict(False, told, line, printed=said)
+        reason = f"{Path(path).name} has ended the whole program ({how}){where}So it could not be checked."
+    return Verdict(False, reason, line, printed=output)
 
 
 def place_in(trace, path):
@@ -174,18 +174,18 @@ def fault(error):
 
 def main(number, path, seed, seconds, passing, screen=None):
     """Never returns. Whatever is imported, or has to be, is so before the time of the learner begins."""
-    told = os.fdopen(os.dup(2), "w", encoding="utf-8")      # from here on, only this is standard error as it was
+    report = os.fdopen(os.dup(2), "w", encoding="utf-8")      # from here on, only this is standard error as it was
     os.dup2(1, 2)
     screen = os.fdopen(int(screen), "w") if screen else None
     exercise, seconds, passing = exercise_of(number), float(seconds), float(passing)
     _ = exercise.module
 
     def tell(verdict):
-        told.write(f"\n{json.dumps(asdict(verdict))}\n")
-        told.flush()
+        report.write(f"\n{json.dumps(asdict(verdict))}\n")
+        report.flush()
 
     def work():
-        tell_place_after(seconds, passing, told)
+        tell_place_after(seconds, passing, report)
         warden.limit(seconds)
         check(exercise, path, int(seed), tell, screen)
 

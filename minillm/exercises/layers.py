@@ -43,14 +43,14 @@ def hold_layer(attempt, forward, backward, dout, passes, note=""):
     caches = []
     for args, right, wrong in passes:
         out = next(iter(right))
-        found, cache = attempt.call(forward, *args, returns=f"{out} cache", note=note)
-        attempt.compare(forward, args, found, {out: right[out]}, wrong, note)
+        result, cache = attempt.call(forward, *args, returns=f"{out} cache", note=note)
+        attempt.compare(forward, args, result, {out: right[out]}, wrong, note)
         attempt.done[forward] = args, {out: right[out], "cache": None}
         caches.append(cache)
     for cache, (_, right, wrong), (_, other, _) in zip(caches, passes, reversed(passes)):
         gradients = dict(list(right.items())[1:])
-        found = attempt.call(backward, dout, cache, returns=" ".join(gradients), note=note)
-        attempt.compare(backward, (dout, cache), found, gradients, wrong | {
+        results = attempt.call(backward, dout, cache, returns=" ".join(gradients), note=note)
+        attempt.compare(backward, (dout, cache), results, gradients, wrong | {
             OTHER_PASS: other}, note)
     small = attempt.call(forward, *as_float32(args), returns=f"{out} cache", note=note)[1]      # a cache may be any object
     attempt.done[backward] = (dout, small), gradients
@@ -64,8 +64,8 @@ def hold_earlier(attempt, parts):
     """
     for (name, number), (args, right, returns) in parts.items():
         if hasattr(attempt.file.module, name):
-            found = attempt.call(name, *args, returns=returns)
-            attempt.insist(all(map(same, right, found if len(right) > 1 else [found])),
+            results = attempt.call(name, *args, returns=returns)
+            attempt.insist(all(map(same, right, results if len(right) > 1 else [results])),
                            f"{name}, which this exercise builds on, is not right yet.", f"See `minillm check {number}`.")
 
 

@@ -51,12 +51,12 @@ class LearnersFile:
         loader = SourceFileLoader(name, str(self.path))         # whatever the file's ending
         module = importlib.util.module_from_spec(importlib.util.spec_from_file_location(name, self.path, loader=loader))
         sys.modules[name] = module
-        with self.told("while it was imported"):
+        with self.explaining("while it was imported"):
             exec(code, vars(module))
         return module
 
     @contextmanager
-    def told(self, when, given=""):
+    def explaining(self, when, given=""):
         """Whatever the learner's code raises inside becomes a Wrong that names the line; `given` says with what it was called."""
         try:
             with np.errstate(all="ignore"):

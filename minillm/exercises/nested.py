@@ -42,8 +42,8 @@ def as_float32(args):
             return array.astype(np.float32)
         return array.copy()
 
-    found = mapped(cast, args)
-    return found if seen else None
+    smaller = mapped(cast, args)
+    return smaller if seen else None
 
 
 def transparent(value):

@@ -142,8 +142,8 @@ def installed(path):
 def places(module):
     """The file of a module, or of a namespace its folders; nothing if it is built in."""
     held = getattr(module, "__dict__", {})
-    found = [held["__file__"]] if held.get("__file__") else list(held.get("__path__") or ())
-    return [os.path.abspath(place) for place in found if isinstance(place, str)]
+    paths = [held["__file__"]] if held.get("__file__") else list(held.get("__path__") or ())
+    return [os.path.abspath(place) for place in paths if isinstance(place, str)]
 
 
 def lies_in(path, folder):
@@ -157,20 +157,20 @@ def contents(path):
 
     The bytes, since neither size nor time must change when a file does; the time, since whoever saves expects an answer.
     """
-    found = {}
+    held = {}
     for file in (Path(path).absolute(), *sources_below(folder_of(path))):
         with suppress(OSError):
             status = file.stat()
             if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
-                found[file] = status.st_mtime_ns, status.st_ctime_ns, status.st_ino, file.read_bytes()
-    return found
+                held[file] = status.st_mtime_ns, status.st_ctime_ns, status.st_ino, file.read_bytes()
+    return held
 
 
 def sources_below(folder):
     """All .py files, the nearest folders first; neither what is installed or hidden nor, of very many, all."""
-    folders, found = [folder], []
+    folders, sources = [folder], []
     for n, each in enumerate(folders):
-        if n >= MANY or len(found) >= MANY:
+        if n >= MANY or len(sources) >= MANY:
             break
         with suppress(OSError), os.scandir(each) as entries:
             for entry in sorted(entries, key=lambda entry: entry.name):
@@ -178,5 +178,5 @@ def sources_below(folder):
                     if entry.name not in SITES and not entry.name.startswith((".", "__")):
                         folders.append(entry.path)
                 elif entry.name.endswith(".py"):
-                    found.append(Path(entry.path))
-    return found[:MANY]
+                    sources.append(Path(entry.path))
+    return sources[:MANY]

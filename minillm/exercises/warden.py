@@ -100,10 +100,10 @@ def descendants():
             with suppress(OSError):
                 parent = int(Path(f"/proc/{entry}/stat").read_bytes().rpartition(b")")[2].split()[1])
                 children.setdefault(parent, []).append(int(entry))
-    found = [os.getpid()]
-    for pid in found:
-        found += children.get(pid, ())
-    return found[1:]
+    family = [os.getpid()]
+    for pid in family:
+        family += children.get(pid, ())
+    return family[1:]
 
 
 def end_descendants(group):

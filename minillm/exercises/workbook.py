@@ -5,7 +5,8 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
-from ..ground.files import alone_in, read_json, write_json, write_new
+from ..ground.files import read_json, write_json, write_new
+from ..ground.locks import alone_in
 from ..ground.schema import maybe, record, table, whole
 from .catalogue import EXERCISES, shown
 
@@ -80,8 +81,8 @@ def read(note):
     if not os.path.lexists(note):
         return {}
     try:
-        found = read_json(note, record({"exercises": table(ENTRY)}), "record of progress", LARGEST)["exercises"]
-        return {number_of(key): {part: entry[part] for part in ("tries", "hints", "passed")} for key, entry in found.items()}
+        entries = read_json(note, record({"exercises": table(ENTRY)}), "record of progress", LARGEST)["exercises"]
+        return {number_of(key): {part: entry[part] for part in ("tries", "hints", "passed")} for key, entry in entries.items()}
     except ValueError as error:
         reason = str(error).removeprefix(f"{note} ")
         raise ValueError(f"{shown(note)} cannot be read ({reason}); move it away, and progress starts anew") from None

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..ground.files import checked, write_arrays
+from ..ground.arrays import write_arrays
+from ..ground.files import checked
 from ..ground.schema import anything, many, record, table, text, whole
 from ..tasks.source import portable_path
 from ..train.checkpoint import METADATA, describe

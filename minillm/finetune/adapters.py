@@ -3,7 +3,8 @@
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from ..ground.files import CheckpointError, read_arrays
+from ..ground.arrays import read_arrays
+from ..ground.files import CheckpointError
 from ..train.checkpoint import fingerprint
 from .adapter_file import base_of, unpack
 from .methods import from_json

@@ -14,7 +14,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..ground.files import CheckpointError, alone, read_json, write_json
+from ..ground.files import CheckpointError, read_json, write_json
+from ..ground.locks import alone
 from ..ground.processes import default_workers
 from ..ground.progress import progress
 from ..ground.schema import anything, maybe, number, one_of, record, table, whole

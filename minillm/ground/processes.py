@@ -187,9 +187,9 @@ def portable(error):
 
 
 def result_of(message):
-    result, error, told = message
+    result, error, trace = message
     if error:
-        raise error from InWorker(f"\n{told}")
+        raise error from InWorker(f"\n{trace}")
     return result
 
 

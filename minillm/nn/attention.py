@@ -150,7 +150,7 @@ class CausalSelfAttention(Module):
 
     def __init__(self, n_embd, n_head, rng, std=0.02, proj_std=0.02, dtype=np.float32):
         self.qkv = Linear(n_embd, 3 * n_embd, rng, std, dtype, maps=("q", "k", "v"))
-        self.heads = AttentionHeads(n_head)
+        self.n_head, self.heads = n_head, AttentionHeads(n_head)
         self.proj = Linear(n_embd, n_embd, rng, proj_std, dtype, maps=("o",))
 
     def forward(self, x, needs_dx=True):

@@ -7,7 +7,9 @@ from ..finetune.adapter_file import save_specialist
 from ..finetune.methods import to_json
 from ..finetune.specialist import prepare, specialise
 from ..finetune.summary import announcement, size
-from ..ground.files import alone, not_others, writable
+from ..ground.files import writable
+from ..ground.locks import alone
+from ..ground.ownership import not_others
 from ..tasks import identity, task_from_json
 from ..train.blueprint import n_parameters
 from ..train.checkpoint import fingerprint

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..finetune.adapter_file import base_of
 from ..finetune.adapters import Adapters
-from ..ground.files import Arrays, CheckpointError
+from ..ground.arrays import Arrays
+from ..ground.files import CheckpointError
 from ..nn import GPT
 from ..tasks import task_from_json
 from ..text.tokenizer import Tokenizer

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from ..finetune.summary import size
-from ..ground.files import alone, not_others, writable
+from ..ground.files import writable
+from ..ground.locks import alone
+from ..ground.ownership import not_others
 from ..nn import GPT, Config
 from ..tasks import identity
 from ..train.checkpoint import save_model

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ..ground.files import checked, read_meta
+from ..ground.arrays import read_meta
+from ..ground.files import checked
 from ..ground.processes import default_workers
 from ..ground.schema import anything, record, table, whole
 

@@ -68,7 +68,7 @@ def pca_plane(ways, steps, centre):
     With the rows of M the recorded weights minus the centre, the directions are the eigenvectors of M'M. There are few rows and
     very many columns, so one takes those of the small M M' = U S^2 U' instead:  d_k = M' u_k / s_k.
 
-    The share of a component is s_k^2 / sum s^2. Ways of pure chance have large ones too, so they are told beside it
+    The share of a component is s_k^2 / sum s^2. Ways of pure chance have large ones too, so those are given beside it
     (`random_walk_shares`). ValueError for fewer than three different points.
     """
     if centre == "end" and len(ways) > 1:
@@ -84,8 +84,8 @@ def pca_plane(ways, steps, centre):
     s2, U = np.maximum(s2[::-1], 0), U[:, ::-1]
     noise = len(M) * max(map(rounding, points)) ** 2
     if len(s2) < 3 or not s2[1] > max(ONE_LINE ** 2 * s2[0], noise):
-        found = f"there are {len(M)}" if len(s2) < 3 else "those recorded lie on one line"
-        raise ValueError(f"principal components need at least three recorded points that span a plane; {found}")
+        why = f"there are {len(M)}" if len(s2) < 3 else "those recorded lie on one line"
+        raise ValueError(f"principal components need at least three recorded points that span a plane; {why}")
     d = [M.T @ U[:, k] / np.sqrt(s2[k]) for k in range(2)]
     d = [-direction if direction @ M[0 if centre == "end" else -1] < 0 else direction for direction in d]     # signs are free
     share, null = s2 / s2.sum(), random_walk_shares(steps, centre)

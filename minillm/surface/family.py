@@ -17,7 +17,8 @@ from ..finetune.adapter_file import base_of
 from ..finetune.merge import merge
 from ..finetune.methods.head import Untied
 from ..finetune.wrapper import inserted, slots
-from ..ground.files import CheckpointError, read_meta
+from ..ground.arrays import read_meta
+from ..ground.files import CheckpointError
 from ..runs.load import Loaded, load
 from ..train.checkpoint import fingerprint
 from ..train.recorder import read_trajectory, trajectory_of
@@ -78,9 +79,9 @@ class Family:
 def runs_in(folder):
     """Names of the fine-tunings in a folder whose way was recorded: full and adapter first, a start from scratch last."""
     first = ["full", "adapter"]
-    found = [path.name.removesuffix(".trajectory.npz") for path in sorted(Path(folder).glob("[!.]*.trajectory.npz"))]
-    found = [name for name in found if (Path(folder) / f"{name}.npz").exists()]
-    return sorted(found, key=lambda name: (first.index(name) if name in first else len(first), name == "scratch"))
+    recorded = [path.name.removesuffix(".trajectory.npz") for path in sorted(Path(folder).glob("[!.]*.trajectory.npz"))]
+    recorded = [name for name in recorded if (Path(folder) / f"{name}.npz").exists()]
+    return sorted(recorded, key=lambda name: (first.index(name) if name in first else len(first), name == "scratch"))
 
 
 def files_of(folder, names):
@@ -110,18 +111,18 @@ def read_family(folder, names):
     base_path, _ = files_of(folder, names)
     base = load(base_path)
     base_fingerprint = fingerprint(base.model)
-    found = {}
+    read = {}
     for name in names:
         path = Path(folder) / f"{name}.npz"
         loaded = load(path, base_path)
         if loaded.meta.get("base", {}).get("fingerprint") != base_fingerprint:
             raise CheckpointError(f"{path} was trained on another base than {base_path}")
-        found[name] = loaded, *read_trajectory(trajectory_of(path))
-    joint, origin = common_model(base.model, found)
+        read[name] = loaded, *read_trajectory(trajectory_of(path))
+    joint, origin = common_model(base.model, read)
     space = Space(joint)
     body = set(base.model.parameters())
     runs = {}
-    for name, (loaded, steps, snapshots, meta) in found.items():
+    for name, (loaded, steps, snapshots, meta) in read.items():
         info = {part: loaded.meta[part] for part in ("recipe", "task", "seed") if part in loaded.meta}
         info["history"] = meta.get("history") or {"loss": []}
         like = {own: (p.shape, p.data.dtype) for own, p in loaded.model.parameters().items()}
@@ -133,24 +134,24 @@ def read_family(folder, names):
     return Family(Path(folder), base, runs, space, origin, body)
 
 
-def common_model(base, found):
+def common_model(base, read):
     """A model that each of the fine-tunings is a setting of, at the weights from which they all began; and the name of those.
 
-    found: {name: (Loaded, steps, snapshots, meta)}
+    read: {name: (Loaded, steps, snapshots, meta)}
     """
-    lost = [name for name, (loaded, *_) in found.items() if not begins_as_base(loaded.model)]
+    lost = [name for name, (loaded, *_) in read.items() if not begins_as_base(loaded.model)]
     if lost:
-        recipes = [loaded.meta["recipe"] for loaded, *_ in found.values()]
+        recipes = [loaded.meta["recipe"] for loaded, *_ in read.values()]
         if any(recipe != recipes[0] for recipe in recipes):
             raise ValueError(f"{lost[0]} begins with vectors before every text, and no values of these leave the base as it was; "
                              "so it has a surface of its own, and none in common with other methods")
-        loaded, _, snapshots, _ = found[lost[0]]
+        loaded, _, snapshots, _ = read[lost[0]]
         model = copy.deepcopy(loaded.model)
         model.load_state(base.state() | {k: v for k, v in model.state().items() if k not in base.state()} | snapshots[0])
         return model, "the start"
     model = copy.deepcopy(base)
     for innermost in (True, False):                     # a prefix goes into attention itself, an adapter behind both
-        for name, (loaded, _, snapshots, _) in found.items():
+        for name, (loaded, _, snapshots, _) in read.items():
             if innermost == any(slot.module.label == "prefix" for slot in inserted(loaded.model)):
                 graft(model, loaded.model, snapshots[0], name)
     return model, ORIGIN

@@ -28,8 +28,8 @@ def profile(space, names, curves, probe, t, workers=None, info=None):
     """Losses along curves between two models.   curves: {name: function t -> vector}"""
     loss = {}
     for name, curve in curves.items():
-        found = each_point(space, [lambda x=x: curve(x) for x in t], probe, workers)
-        loss[name] = {task: np.array([losses[task] for losses in found]) for task in probe.tasks}
+        at_each_t = each_point(space, [lambda x=x: curve(x) for x in t], probe, workers)
+        loss[name] = {task: np.array([losses[task] for losses in at_each_t]) for task in probe.tasks}
     heights = {name: {task: barrier(t, along) for task, along in tasks.items()} for name, tasks in loss.items()}
     return Profile(tuple(names), np.asarray(t), loss, heights, {"tokens": probe.count, "notes": []} | (info or {}))
 

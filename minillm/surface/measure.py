@@ -4,7 +4,8 @@ import time
 
 import numpy as np
 
-from ..ground.files import CheckpointError, read_arrays, write_arrays
+from ..ground.arrays import read_arrays, write_arrays
+from ..ground.files import CheckpointError
 from ..ground.processes import parallel_map
 from ..ground.progress import progress
 from .data import IN_PLANE, Path, Surface, lost
@@ -26,8 +27,8 @@ def measure_grid(space, plane, a, b, probe, workers=None, title="surface", keep=
     """
     def row(j):
         base = plane.at_b(b[j])
-        found = [space.losses(plane.along(x, base, out=space.flat.data), probe) for x in a]
-        return [[losses[task] for losses in found] for task in probe.tasks]
+        row_losses = [space.losses(plane.along(x, base, out=space.flat.data), probe) for x in a]
+        return [[losses[task] for losses in row_losses] for task in probe.tasks]
 
     done = rows_kept(keep, (len(probe.tasks), len(a)), len(b)) if keep else []
 
@@ -130,8 +131,8 @@ def project_ways(space, plane, ways, probe, workers=None):
     """
     where = {name: [plane.project(theta()) for theta in thetas] for name, (_, thetas) in ways.items()}
     true = [theta for _, thetas in ways.values() for theta in thetas]
-    flat = [lambda ab=ab: plane.at(*ab) for found in where.values() for ab, _ in found]
-    losses = np.array([[found[task] for task in probe.tasks] for found in each_point(space, true + flat, probe, workers)])
+    flat = [lambda ab=ab: plane.at(*ab) for places in where.values() for ab, _ in places]
+    losses = np.array([[loss[task] for task in probe.tasks] for loss in each_point(space, true + flat, probe, workers)])
     measured = losses.reshape(2, -1, len(probe.tasks)).transpose(2, 0, 1)              # (task, true or shown, point)
     paths, start = {}, 0
     for name, (steps, _) in ways.items():

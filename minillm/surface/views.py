@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ground.files import CheckpointError, alone, opened, read_arrays, read_meta, writable, write_arrays
+from ..ground.arrays import read_arrays, read_meta, write_arrays
+from ..ground.files import CheckpointError, opened, writable
 from ..ground.files import digest as file_digest
+from ..ground.locks import alone
 from ..ground.processes import parallel_map
 from ..ground.progress import progress
 from ..inference.generate import generate_text

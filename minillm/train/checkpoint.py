@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..ground.files import Arrays, CheckpointError, checked, write_arrays
+from ..ground.arrays import Arrays, write_arrays
+from ..ground.files import CheckpointError, checked
 from ..ground.schema import anything, many, maybe, number, one_of, record, table, text, whole
 from ..nn import GPT, Config
 from ..nn.gpt import PARTS, block_of

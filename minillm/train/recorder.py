@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..ground.files import Arrays, CheckpointError, checked, write_arrays
+from ..ground.arrays import Arrays, write_arrays
+from ..ground.files import CheckpointError, checked
 from ..ground.schema import maybe, record
 from ..train.checkpoint import HISTORY, METADATA
 

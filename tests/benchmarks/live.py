@@ -18,7 +18,7 @@ import report
 
 from minillm.demo import Plan
 from minillm.draw.live import DPI, SIZE, Window
-from minillm.draw.style import figure, style
+from minillm.draw.styles import figure, style
 from minillm.finetune.methods import BottleneckAdapter, Frozen, Full
 from minillm.ground.processes import default_workers
 from minillm.live import Live

@@ -62,14 +62,14 @@ def mistakes(s):
     """What comes of them, with the plain exponentials and with those after the row's largest score is taken off."""
     known = {}
     row = s.max(axis=-1, keepdims=True)
-    for e, said in ((np.exp(s), ""), (np.exp(s - row), ". (The row's largest score is taken off: good)")):
+    for e, praise in ((np.exp(s), ""), (np.exp(s - row), ". (The row's largest score is taken off: good)")):
         known |= {
-            f"the exponentials are not divided by their sum{said}": e,
-            f"the mean stands in the denominator, where the sum should be{said}": e / e.mean(axis=-1, keepdims=True)}
+            f"the exponentials are not divided by their sum{praise}": e,
+            f"the mean stands in the denominator, where the sum should be{praise}": e / e.mean(axis=-1, keepdims=True)}
         if s.ndim > 1:
             known |= {
-                f"the sum runs over the wrong axis: each row, along the last axis, must sum to 1{said}": e / e.sum(axis=0),
-                f"all is divided by one sum over the whole array; each row has a sum of its own{said}": e / e.sum()}
+                f"the sum runs over the wrong axis: each row, along the last axis, must sum to 1{praise}": e / e.sum(axis=0),
+                f"all is divided by one sum over the whole array; each row has a sum of its own{praise}": e / e.sum()}
     known |= {
         "exp is missing: the scores themselves are divided by their sum": s / s.sum(axis=-1, keepdims=True),
         "the sign: it is the largest score that gets the largest probability": softmax(-s)}

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..attempt import copied, equal
+from ..last_checks import hold_dtype
+from ..nested import copied, equal
 
 HINTS = (
     "From the inside outwards, one step a line: your `linear` on x, tanh on what comes out, your `linear` once more on that. "
@@ -49,7 +50,7 @@ def check(attempt):
             "the activation is ReLU, not tanh": {"out": np.maximum(z, 0) @ W2 + b2},
             "the hidden layer is returned as the output": {"out": h},
         }, note={0: "with no leading axes", 2: "with two leading axes"}.get(len(leading), ""))
-        attempt.hold_dtype("two_layers", args, {"out": right, "cache": None})
+        hold_dtype(attempt, "two_layers", args, {"out": right, "cache": None})
         attempt.insist(cache is not None, "two_layers returns None as its cache: your backward pass, exercise 8, will find "
                                           "nothing in it. Put in what it needs, a tuple of arrays, say.")
         if before is not None:

@@ -70,17 +70,17 @@ def large(attempt, N, V):
     logits[0, targets[0]] = logits[0].max() - 1200
     loss, dlogits, log_p = cross_entropy(logits, targets)
     note = f"with scores between {logits.min():.0f} and {logits.max():.0f}"
-    found = attempt.call("cross_entropy", logits, targets, returns="loss dlogits", note=note)
-    if not all(np.isfinite(array).all() for array in found):
-        told = f"cross_entropy(logits, targets) {note} gives numbers that are infinite or NaN."
-        attempt.insist(not same(dlogits, found[1]), told, "dlogits is right.",
+    results = attempt.call("cross_entropy", logits, targets, returns="loss dlogits", note=note)
+    if not all(np.isfinite(array).all() for array in results):
+        complaint = f"cross_entropy(logits, targets) {note} gives numbers that are infinite or NaN."
+        attempt.insist(not same(dlogits, results[1]), complaint, "dlogits is right.",
                        "Likely: a probability has been rounded to 0, and then its logarithm was taken. Make log p by the "
                        "equation with m, without making p first.")
-        attempt.insist(False, told, "Likely: exp of a large number has overflowed, or all exponentials of a row are 0, and with "
-                                    "them their sum. Take off from each row its own largest score, before exp.")
+        attempt.insist(False, complaint, "Likely: exp of a large number has overflowed, or all exponentials of a row are 0, and "
+                                         "with them their sum. Take off from each row its own largest score, before exp.")
     picked = np.exp(log_p[np.arange(N), targets])
     saved = [-np.log(rule(picked, tiny)).mean() for rule in (np.add, np.maximum) for tiny in 10.0 ** -np.arange(5, 31)]
-    attempt.compare("cross_entropy", (logits, targets), found, {"loss": loss, "dlogits": dlogits}, {
+    attempt.compare("cross_entropy", (logits, targets), results, {"loss": loss, "dlogits": dlogits}, {
         "a small number is added to p, or p is cut off from below, so that its logarithm is not infinite. Then a hopeless answer "
-        "costs too little": {"loss": next((wrong for wrong in saved if same(wrong, found[0])), None)},
+        "costs too little": {"loss": next((wrong for wrong in saved if same(wrong, results[0])), None)},
     }, note)

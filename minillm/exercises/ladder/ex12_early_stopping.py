@@ -97,19 +97,19 @@ def check(attempt):
              ([1e6, 5e5, 7e5, 6e5], 2), ([3 - 1e-9 * n for n in range(6)], 2)]
     cases += [([float(loss) for loss in attempt.rng.integers(0, 9, attempt.rng.integers(4, 15))],
                int(attempt.rng.integers(1, 5))) for _ in range(40)]
-    told, suspected = "", MISTAKES                      # a mistake is named only if it explains the results of all cases
+    complaint, suspected = "", MISTAKES                 # a mistake is named only if it explains the results of all cases
     for losses, patience in cases:
         try:
-            found = attempt.call("early_stopping", list(losses), patience, returns="best stop", like=(0, 0))
+            answer = attempt.call("early_stopping", list(losses), patience, returns="best stop", like=(0, 0))
         except Wrong:
-            if told:
+            if complaint:
                 break
             raise
-        for name, value in zip(("best", "stop"), found):
+        for name, value in zip(("best", "stop"), answer):
             attempt.insist(np.ndim(value) == 0, f"early_stopping must return one number as {name}, and yours has the shape "
                                                 f"{np.shape(value)}.")
-        if not told and tuple(found) != right(losses, patience):
-            told = (f"early_stopping({losses}, {patience}) should be {right(losses, patience)}, and is "
-                    f"({found[0]}, {found[1]}).")
-        suspected = [(sentence, rule) for sentence, rule in suspected if rule(losses, patience) == tuple(found)]
-    attempt.insist(not told, told, *(f"Likely: {sentence}." for sentence, _ in suspected[:1]))
+        if not complaint and tuple(answer) != right(losses, patience):
+            complaint = (f"early_stopping({losses}, {patience}) should be {right(losses, patience)}, and is "
+                         f"({answer[0]}, {answer[1]}).")
+        suspected = [(sentence, rule) for sentence, rule in suspected if rule(losses, patience) == tuple(answer)]
+    attempt.insist(not complaint, complaint, *(f"Likely: {sentence}." for sentence, _ in suspected[:1]))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...nn import CausalSelfAttention
+from ..every_call import hold_form
 from ..layers import hold_layer, looking_at_earlier_ones, product
 
 HINTS = (
@@ -45,10 +46,10 @@ def check_split(attempt, y, H, D):
 
     B, T, _ = y.shape
     right = thirds(y.reshape(B, T, 3, H, D).transpose(2, 0, 3, 1, 4))
-    found = attempt.call("split_heads", y, H, returns="cache")              # of any kind, at first
-    found = attempt.hold_form("split_heads", tuple(found) if isinstance(found, np.ndarray) and len(found) == 3 else found,
-                              ["q", "k", "v"])
-    attempt.compare("split_heads", (y, H), found, right, {
+    heads = attempt.call("split_heads", y, H, returns="cache")              # of any kind, at first
+    heads = hold_form(attempt, "split_heads", tuple(heads) if isinstance(heads, np.ndarray) and len(heads) == 3 else heads,
+                      ["q", "k", "v"])
+    attempt.compare("split_heads", (y, H), heads, right, {
         "the axes of positions and heads are mixed up: reshape to (B, T, 3, H, D) first, then transpose": thirds(
             y.reshape(B, T, 3, H, D).transpose(2, 0, 1, 3, 4).reshape(3, B, H, T, D)),
         "the reshape mixes positions and heads: (B, T, 3, H, D) is the order in memory": thirds(y.reshape(3, B, H, T, D)),

@@ -43,9 +43,9 @@ def check_both_ways(attempt, leading, V, C):
         "the mean over the examples is taken, where the gradient is their sum": {"dW": dW / index.size}}, note)
 
     def read(rows):
-        found = np.zeros_like(W)
-        np.add.at(found, index, rows)
-        return found
+        gradient = np.zeros_like(W)
+        np.add.at(gradient, index, rows)
+        return gradient
 
     last = np.zeros_like(W)
     last[index] = demb

@@ -55,8 +55,8 @@ def check(attempt):
         both = {name for name in weights if fits[name] == 2}
         again = {name: moved[name] - rate * (grads[name] + decay * moved[name]) for name in both}
         args = (weights, grads, list(patterns), rate, decay)
-        found = attempt.call("step", *args, returns="weights")
-        attempt.compare("step", args, found, {"weights": moved}, strayed(found, trained, train, patterns) | {
+        stepped = attempt.call("step", *args, returns="weights")
+        attempt.compare("step", args, stepped, {"weights": moved}, strayed(stepped, trained, train, patterns) | {
             "only the gradient is masked; the decay still moves frozen weights": entries(decayed, weights.keys() - train),
             "the decay is missing": entries(plain, train),
             "the decay is not multiplied by the rate": entries(inside, train),
@@ -65,7 +65,7 @@ def check(attempt):
                 weights, {name for name in train if fits[name] < len(patterns)}),
         }, note=f"and the patterns {patterns}")
         for name in weights.keys() - train:
-            attempt.insist(np.asarray(found[name]).tobytes() == weights[name].tobytes(),
+            attempt.insist(np.asarray(stepped[name]).tobytes() == weights[name].tobytes(),
                            f"{name} is frozen, and not the same to the last bit: do not compute with it, hand it on.")
     check_the_slip(attempt, weights)
 
@@ -74,11 +74,11 @@ def entries(weights, names):
     return {f"weights[{name!r}]": weights[name] for name in names}
 
 
-def strayed(found, trained, train, patterns):
+def strayed(stepped, trained, train, patterns):
     """{sentence: what came out}: a careless reading by which just those weights train that do, though they are frozen."""
-    if not isinstance(found, Mapping):
+    if not isinstance(stepped, Mapping):
         return {}
-    moved = {name for name in trained.keys() & found.keys() - train if same(trained[name], found[name])}
+    moved = {name for name in trained.keys() & stepped.keys() - train if same(trained[name], stepped[name])}
     return {sentence: entries(trained, moved) for sentence, fits in CARELESS
             if moved == {name for name in trained if any(fits(name, pattern) for pattern in patterns)} - train}
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...nn import GELU
 from ..diagnose import shape
+from ..last_checks import hold_dtype
 from ..layers import OTHER_PASS, hold_earlier, product, rows
 
 HINTS = (
@@ -58,7 +59,7 @@ def check(attempt):
             right, mistakes = forward(*args)
             out, cache = attempt.call("adapter", *args, returns="out cache")
             attempt.compare("adapter", args, out, {"out": right}, mistakes, note)
-            attempt.hold_dtype("adapter", args, {"out": right, "cache": None})
+            hold_dtype(attempt, "adapter", args, {"out": right, "cache": None})
             caches.append(cache)
         for cache, (dout, args), (_, others) in zip(caches, (first, second), (second, first)):
             right, mistakes = backward(dout, *args)

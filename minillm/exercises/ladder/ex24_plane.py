@@ -45,8 +45,8 @@ def check(attempt):
         ways[1] += rng.choice([-1, 1]) * rng.uniform(0.5, 1.5) * ways[0]
         F, A = P + 3 * ways[0], P + ways[1]
         right, mistakes = spanned(P, F, A)
-        found = attempt.call("directions", P, F, A, returns="u v", like=(P, P))
-        attempt.compare("directions", (P, F, A), found, right, mistakes)
+        results = attempt.call("directions", P, F, A, returns="u v", like=(P, P))
+        attempt.compare("directions", (P, F, A), results, right, mistakes)
         u, v = right["u"], right["v"]
         points = {"at theta = P": P.copy(), "at theta = F": F, "at theta = A": A,
                   "at a point of the plane": P + rng.normal() * u + rng.normal() * v,
@@ -94,15 +94,15 @@ def hold(attempt, args, note):
     error = 0.0 if error < EXACT else error
     right = {"a": a, "b": b, "error": error}
     room = {"a": ROUNDING * (length + 1), "b": ROUNDING * (length + 1), "error": 0.0 if error else EXACT}
-    found = attempt.call("coordinates", *args, returns="a b error", like=(0.0, 0.0, 0.0))
-    found = [right[name] if np.ndim(value) == 0 and abs(value - right[name]) <= room[name] else value
-             for name, value in zip(right, found)]
+    results = attempt.call("coordinates", *args, returns="a b error", like=(0.0, 0.0, 0.0))
+    results = [right[name] if np.ndim(value) == 0 and abs(value - right[name]) <= room[name] else value
+             for name, value in zip(right, results)]
     mistakes = {
         "they must be measured from P: a and b belong to delta = theta - P, not to theta": {"a": theta @ u, "b": theta @ v},
         "the coordinates are the other way round: a belongs to u, b to v": {"a": b},
     }
     if length:
-        attempt.insist(not np.isnan(found[2]).any(), f"coordinates(theta, P, u, v) {note}: the error is {found[2]}.",
+        attempt.insist(not np.isnan(results[2]).any(), f"coordinates(theta, P, u, v) {note}: the error is {results[2]}.",
                        "Likely: the square root of a difference that is 0 on paper, and in a computer a little less. Subtract "
                        "the vectors, and take the length of what is left.")
         mistakes |= {
@@ -116,4 +116,4 @@ def hold(attempt, args, note):
             "only a u is taken away from delta, and b v is left": {"error": np.hypot(missing, b) / length},
             "only b v is taken away from delta, and a u is left": {"error": np.hypot(missing, a) / length},
         }
-    attempt.compare("coordinates", args, found, right, mistakes, note)
+    attempt.compare("coordinates", args, results, right, mistakes, note)

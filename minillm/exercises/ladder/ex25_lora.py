@@ -1,5 +1,7 @@
 """Exercise 25: LoRA, a layer that learns a change of low rank."""
 
+from ..last_checks import hold_dtype
+
 HINTS = (
     "Give x A a name, z (..., r). Then there are three linear maps: x -> x W + b, which is frozen; x -> z; and z -> s z B. You "
     "have the backward of a linear map from exercise 7. Go through the last two in reverse order. And think of the first as "
@@ -56,7 +58,7 @@ def check_forward(attempt, args, note):
         "the frozen layer x W + b is missing": {"y": s * z @ B},
         "the change s (x A) B is missing": {"y": x @ W + b},
     }, note)
-    attempt.hold_dtype("lora", args, {"y": right, "cache": None})
+    hold_dtype(attempt, "lora", args, {"y": right, "cache": None})
     return cache
 
 

@@ -38,7 +38,7 @@ def check(attempt):
         attempt.sizes = {"N": N, "I": n_in, "O": n_out, "r": r}
         W, s = rng.normal(size=(n_in, n_out)), float(rng.uniform(1.3, 3))
         A, B = low_rank(rng, n_in, r, n_out)
-        found = attempt.check("merge", (W, A, B, s), {"merged": W + s * A @ B}, {
+        merged = attempt.check("merge", (W, A, B, s), {"merged": W + s * A @ B}, {
             "the scale is missing": {"merged": W + A @ B},
             "the scale is there twice": {"merged": W + s * s * A @ B},
             "the scale multiplies W, too": {"merged": s * (W + A @ B)},
@@ -46,7 +46,7 @@ def check(attempt):
             "the change is subtracted": {"merged": W - s * A @ B},
         })
         x = rng.normal(size=(N, n_in))
-        close(attempt, "merge", x @ found, x @ W + s * (x @ A) @ B)
+        close(attempt, "merge", x @ merged, x @ W + s * (x @ A) @ B)
     for names in ("v", "q", "k", "qv", "vq", "kqv", ""):
         attempt.sizes = {"C": int(rng.integers(4, 8)), "r": int(rng.integers(2, 4))}
         check_qkv(attempt, names, **attempt.sizes)
@@ -69,7 +69,7 @@ def check_qkv(attempt, names, C, r):
 
     right, order = merged("qkv".index), list(parts)
     args, note = (W, parts, s), f"with parts {', '.join(order)}" if names else "without any part"
-    found = attempt.check("merge_qkv", args, {"merged": right}, {
+    answer = attempt.check("merge_qkv", args, {"merged": right}, {
         "the scale is missing": {"merged": merged("qkv".index, 1)},
         "the third is taken from the place in parts; it must be taken from the name": {"merged": merged(order.index)},
         "the thirds are numbered from the end: q comes first, then k, then v": {"merged": merged("vkq".index)},
@@ -79,14 +79,14 @@ def check_qkv(attempt, names, C, r):
     }, note)
     for i, name in enumerate("qkv"):
         columns = slice(i * C, (i + 1) * C)
-        attempt.insist(name in parts or np.array_equal(found[:, columns], W[:, columns]),
+        attempt.insist(name in parts or np.array_equal(answer[:, columns], W[:, columns]),
                        f"merge_qkv {note}: the columns of {name}, which is not among them, are not the same bits as before. "
                        "Leave them alone; to add something and take it off again would round.")
-    attempt.insist(not np.shares_memory(found, W),
+    attempt.insist(not np.shares_memory(answer, W),
                    f"merge_qkv {note} returns W itself; it must be a new array, which can be changed without changing W.")
     x = rng.normal(size=(3, C))
     beside = [s * (x @ parts[name][0]) @ parts[name][1] if name in parts else np.zeros((3, C)) for name in "qkv"]
-    close(attempt, "merge_qkv", x @ found, x @ W + np.hstack(beside))
+    close(attempt, "merge_qkv", x @ answer, x @ W + np.hstack(beside))
 
 
 def close(attempt, name, merged, apart):

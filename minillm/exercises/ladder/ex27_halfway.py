@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..attempt import Wrong
+from ..learners_file import Wrong
 
 HINTS = (
     "For `interpolate` go through the names and make a new array for each. For `halfway`, which three numbers does learned(t) "
@@ -66,9 +66,9 @@ def check_interpolate(attempt, before, after, t):
         "only the way is returned; it must start at before": {name: right["weights"][name] - before[name] for name in before},
         "t multiplies after itself; it must multiply the way, after - before": {
             name: before[name] + t * after[name] for name in before}}
-    found = attempt.check("interpolate", (before, after, t), right, {
+    mixed = attempt.check("interpolate", (before, after, t), right, {
         sentence: {f"weights[{name!r}]": array for name, array in wrong.items()} for sentence, wrong in mistakes.items()})
-    attempt.insist(not any(np.shares_memory(found[name], other[name]) for name in before for other in (before, after)),
+    attempt.insist(not any(np.shares_memory(mixed[name], other[name]) for name in before for other in (before, after)),
                    f"interpolate(before, after, {t:g}) returns the very arrays that it was given; it must make new ones, which "
                    "can be changed without changing the model.")
 

@@ -28,7 +28,7 @@ def check(attempt):
         T, C = T + 20, 6 * C                                        # to be told from 2; to be split over three heads
         right = GPT(Config(V, T, L, 3, C), np.random.default_rng(0)).parameters().values()
         n = sum(p.size for p in right)
-        found = attempt.check("count_parameters", (V, T, L, C), {"n": n}, {
+        count = attempt.check("count_parameters", (V, T, L, C), {"n": n}, {
             "the output layer is counted apart; it is the table of words once more": {"n": n + V * C},
             "the output layer is counted apart, with a bias; it is the table of words once more": {"n": n + V * C + V},
             "the biases of the linear layers are missing": {"n": n - 9 * L * C},
@@ -40,5 +40,5 @@ def check(attempt):
                 "n": n + (L - 1) * (V * C + T * C + 2 * C)},
             "q, k and v are three linear layers' worth, C -> 3 C": {"n": n - L * (2 * C * C + 2 * C)},
         })
-        attempt.insist(np.asarray(found).dtype.kind in "iu", f"count_parameters({V}, {T}, {L}, {C}) is right, but of the type "
-                       f"{type(found).__name__}, and numbers of things are whole: // divides without a rest.")
+        attempt.insist(np.asarray(count).dtype.kind in "iu", f"count_parameters({V}, {T}, {L}, {C}) is right, but of the type "
+                       f"{type(count).__name__}, and numbers of things are whole: // divides without a rest.")

@@ -90,16 +90,16 @@ def check_loss(attempt, loss):
         total, dout = B * T + 0.5, 1.5
         right, cache = nn.CrossEntropy().forward(logits, targets, total)
         d_right = nn.CrossEntropy().backward(dout, cache)
-        with without_the_project(), attempt.file.told("in MyCrossEntropy"):
-            found = loss.forward(logits.copy(), targets.copy(), total)
-            attempt.insist(isinstance(found, tuple) and len(found) == 2, "MyCrossEntropy.forward must return (loss, cache).")
-            d_found = loss.backward(dout, found[1])
+        with without_the_project(), attempt.file.explaining("in MyCrossEntropy"):
+            result = loss.forward(logits.copy(), targets.copy(), total)
+            attempt.insist(isinstance(result, tuple) and len(result) == 2, "MyCrossEntropy.forward must return (loss, cache).")
+            d_result = loss.backward(dout, result[1])
         n = int((targets != nn.IGNORE).sum())
-        attempt.compare("MyCrossEntropy.forward", (logits, targets, total), found[0], {"loss": right}, {
+        attempt.compare("MyCrossEntropy.forward", (logits, targets, total), result[0], {"loss": right}, {
             "it is still divided by the number of rows that count; it must be by total": {"loss": right * total / n},
             "padding counts as well": {"loss": nn.CrossEntropy().forward(logits, targets % V, total)[0]}})
-        attempt.insist(isinstance(d_found, np.ndarray), "MyCrossEntropy.backward must return dlogits, an array.")
-        attempt.compare("MyCrossEntropy.backward", (dout, logits), d_found, {"dlogits": d_right}, {
+        attempt.insist(isinstance(d_result, np.ndarray), "MyCrossEntropy.backward must return dlogits, an array.")
+        attempt.compare("MyCrossEntropy.backward", (dout, logits), d_result, {"dlogits": d_right}, {
             "dout is left out": {"dlogits": d_right / dout},
             "it is divided by the number of rows that count; it must be by total": {"dlogits": d_right * total / n}})
 
@@ -115,14 +115,14 @@ def check_gradients(attempt, plug):
     model.zero_grad()
     model.backward(dlogits, cache)
     right = {name: p.grad.copy() for name, p in model.parameters().items()}
-    with without_the_project(), attempt.file.told("in a GPT with your layers"):
+    with without_the_project(), attempt.file.explaining("in a GPT with your layers"):
         plug(model)
         for k in (1, 2):                                            # the second time on top of the first
             if k == 1:
                 model.zero_grad()
-            found, cache = model.forward(tokens)
+            out, cache = model.forward(tokens)
             attempt.calls += 1
-            attempt.compare("GPT.forward", (tokens,), found, {"logits": logits})
+            attempt.compare("GPT.forward", (tokens,), out, {"logits": logits})
             model.backward(dlogits, cache)
             for name, p in model.parameters().items():
                 hold_gradient(attempt, name, right[name], k, p.grad)

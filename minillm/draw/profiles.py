@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from .labels import caption, foot, place, wrapped
-from .style import WIDTH, colors, figure, look, save, style
-from .surface import LETTERS, title, tokens_of
+from .maps import LETTERS, title, tokens_of
+from .styles import WIDTH, colors, figure, look, save, style
 
 SEEN = 0.005                   # nats: lower barriers are not pointed out
 HIGH, LEFT = 3.6, 0.95         # inches

@@ -5,8 +5,8 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.ticker import MaxNLocator
 
 from .labels import LETTER, caption, foot, place, wrapped
-from .style import WIDTH, colors, figure, look, save, style
-from .surface import LETTERS, landscape, levels, met, title, tokens_of, top_of
+from .maps import LETTERS, landscape, levels, met, title, tokens_of, top_of
+from .styles import WIDTH, colors, figure, look, save, style
 
 HIGH = 4.9                     # inches of a panel
 ELEVATION, AZIMUTHS = 38, (-115, -65, 65, 115)

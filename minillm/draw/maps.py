@@ -7,7 +7,7 @@ from matplotlib.colors import BoundaryNorm, to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from .labels import BOLD, caption, foot, leave, name_lines, pixels_of, place, wrapped
-from .style import WIDTH, colors, figure, look, save, style
+from .styles import WIDTH, colors, figure, look, save, style
 
 HEADINGS = ("New task", "Old domains")
 LETTERS = {"pretrained": "P", "full": "F", "adapter": "A"}

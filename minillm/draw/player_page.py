@@ -12,9 +12,10 @@ from tempfile import TemporaryDirectory
 from matplotlib.animation import HTMLWriter, PillowWriter
 from matplotlib.image import imsave
 
-from ..ground.files import not_others, write_text
-from .animation import Film
-from .style import look, style
+from ..ground.files import write_text
+from ..ground.ownership import not_others
+from .film import Film
+from .styles import look, style
 
 DPI = 150                      # sharp on a projector
 NO_LIMIT = float("inf")        # of bytes, above which matplotlib would leave out frames

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from .labels import BOLD, caption, foot, line_ends, place, wrapped
-from .style import WIDTH, colors, display, figure, look, save, style
+from .styles import WIDTH, colors, display, figure, look, save, style
 
 ROW, LEFT, GAP = 1.55, 0.95, 0.8         # inches of a row; bars between two layers
 CUT = 1e-6                               # of the first singular value: below lies only rounding
@@ -56,9 +56,9 @@ def shares(move):
 
 
 def _bars(ax, move, at, kinds):
-    found = shares(move)
-    top = max([value for value in found.values() if np.isfinite(value)], default=0) or 1.0
-    for part, value in found.items():
+    shares_of = shares(move)
+    top = max([value for value in shares_of.values() if np.isfinite(value)], default=0) or 1.0
+    for part, value in shares_of.items():
         if value:
             ax.bar(at[part], min(value, top), 0.86, color=kinds[part[1]], hatch=None if np.isfinite(value) else "//",
                    edgecolor=look().paper, linewidth=0)

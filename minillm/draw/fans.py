@@ -3,8 +3,8 @@
 import numpy as np
 
 from .labels import BOLD, caption, foot, name_lines, wrapped
-from .style import WIDTH, figure, look, save, shades, style
-from .surface import COLUMN, LEFT, contours, dot_every, frame_losses, landscape, map_size, mark, trail
+from .maps import COLUMN, LEFT, contours, dot_every, frame_losses, landscape, map_size, mark, trail
+from .styles import WIDTH, figure, look, save, shades, style
 
 MAP, LOWEST = 3.2, 2.7         # inches: the greatest size of the map, the least height of the losses
 

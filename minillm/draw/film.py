@@ -1,0 +1,82 @@
+"""The moving picture itself, however it is shown: what stands still is one image, and over it go the actors, step by step."""
+
+import numpy as np
+
+from .actors import Losses, Walker, Writings
+from .maps import contours, dot_every, landscape, mark
+from .room import SIDE, Room, short
+from .styles import colors, figure, look
+
+NOTE = "the hollower a dot, the farther the weights are off this plane"
+
+
+class Film:
+    """What moves, as the artists of a see-through figure, and what does not, as one image: all that a frame draws is what moves.
+
+    steps       (frames,) the step that each frame shows
+    still       (height, width, 4) pixels, what lies under every frame
+    fig         the figure; `show(step)` brings it to a step
+    """
+
+    def __init__(self, surface, frames, dpi=84):
+        if not surface.paths:
+            raise ValueError("this surface has no recorded paths: nothing moves")
+        surface = landscape(surface)
+        color = colors([*surface.points, *surface.paths])
+        self.last = max(int(way.steps[-1]) for way in surface.paths.values())
+        self.steps = np.linspace(0, self.last, frames)
+        room = Room.for_(surface)
+        self.fig = figure(room.width, room.height, dpi)
+        _draw_still(self.fig, room, surface, color, self.last)
+        self.fig.canvas.draw()
+        self.still = np.array(self.fig.canvas.buffer_rgba())
+        self.fig.clear()
+        self.fig.patch.set_visible(False)
+        self.clock = room.write(self.fig, SIDE, room.height - 0.12, "", va="top", size=17, weight="bold")
+        self.actors = []
+        for k, task in enumerate(surface.loss):
+            above, below = room.axes(self.fig, k, surface)
+            below.set(xlim=(0, self.last), ylim=reach(surface, task))
+            for ax in (above, below):
+                ax.set_axis_off()
+            self.actors += [Walker(above, way, color[name], dot_every(surface)) for name, way in surface.paths.items()]
+            self.actors.append(Losses(below, surface.paths, task, color))
+        if room.rows:
+            self.actors.append(Writings(self.fig, room, surface.paths))
+
+    def show(self, step):
+        self.clock.set_text(f"step {step:.0f} of {self.last}")
+        for actor in self.actors:
+            actor.go(step)
+
+    def record(self, writer, path):
+        with writer.saving(self.fig, path, self.fig.dpi):
+            for step in self.steps:
+                self.show(step)
+                writer.grab_frame()
+
+
+def _draw_still(fig, room, surface, color, last):
+    """All that does not move."""
+    room.write(fig, room.width - 0.15, room.height - 0.17, NOTE, va="top", ha="right", size=11.5, color=look().faint)
+    for k, task in enumerate(surface.loss):
+        above, below = room.axes(fig, k, surface)
+        contours(above, surface, task, k)
+        mark(above, surface, color)
+        below.set(xlim=(0, last), ylim=reach(surface, task), xlabel="step", ylabel="nats per token")
+        below.set_title("true loss (solid), and as the map shows it (dashed)", size=12, weight="normal")
+        below.grid(axis="y")
+    if room.rows:
+        room.write(fig, SIDE, room.texts - 0.12, "What they write, with the same random numbers at every step", va="top", size=12,
+                   color=look().faint)
+        for k, name in enumerate(surface.paths):
+            room.write(fig, SIDE, room.row(k), short(name), va="top", size=12, weight="bold", color=color[name])
+
+
+def reach(surface, task):
+    """Lower and upper end of an axis for the losses of a task: what is far above chance is cut off."""
+    met = np.concatenate([way.loss[task] for way in surface.paths.values()] + [way.shown[task] for way in surface.paths.values()])
+    met = met[met < 1.3 * surface.info["chance"]]
+    low, high = (met.min(), met.max()) if met.size else (0, surface.info["chance"])
+    room = 0.1 * (high - low) or 0.1
+    return low - room, high + room

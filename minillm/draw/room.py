@@ -1,0 +1,73 @@
+"""Where everything stands in the moving picture, in inches from the lower left."""
+
+from dataclasses import dataclass
+
+from .maps import map_size
+
+NAME, LETTERS = 0.11, 18                                         # a bold letter; of a name, so many are shown
+LINES = 2                                                        # of a text that is being written
+COLUMN, SIDE, BAR = 5.6, 0.85, 0.95                              # a map with all around it; left of it; right of it
+CURVE, TEXT, ROW = 1.45, 11.5, 0.19                              # height of the loss curves; size of texts; height of their lines
+
+
+@dataclass
+class Room:
+    """Maps side by side, under each the loss curves of its task, and below them all a row for each text.
+
+    across, up  size of a map
+    rows        runs that write texts, below the curves
+    letters     of the longest name, which stands right of the curves and left of the texts
+    columns     maps
+    """
+
+    across: float
+    up: float
+    rows: int
+    letters: int
+    columns: int
+
+    @classmethod
+    def for_(cls, surface):
+        across, up = map_size(surface, COLUMN - SIDE - BAR, 3.0)
+        rows = len(surface.paths) if any(way.texts for way in surface.paths.values()) else 0
+        return cls(across, up, rows, max(len(short(name)) for name in surface.paths), len(surface.loss))
+
+    @property
+    def width(self):
+        return COLUMN * self.columns
+
+    @property
+    def texts(self):
+        """Height of the texts."""
+        return self.rows * (LINES * ROW + 0.13) + 0.5 if self.rows else 0.1
+
+    @property
+    def map(self):
+        """Lower edge of the maps."""
+        return self.texts + 0.55 + CURVE + 1.05
+
+    @property
+    def height(self):
+        return self.map + self.up + 0.95
+
+    def axes(self, fig, k, surface):
+        """The k-th map and the axes of the curves below it."""
+        left = SIDE + COLUMN * k
+        curve = COLUMN - SIDE - 0.2 - NAME * (self.letters + len(" 0.00"))
+
+        def add(x, y, w, h, **kwargs):
+            return fig.add_axes([x / self.width, y / self.height, w / self.width, h / self.height], **kwargs)
+
+        return (add(left, self.map, self.across, self.up, xlim=surface.a[[0, -1]], ylim=surface.b[[0, -1]]),
+                add(left, self.texts + 0.55, curve, CURVE))
+
+    def row(self, k):
+        """Upper edge of the k-th text."""
+        return self.texts - 0.42 - k * (LINES * ROW + 0.13)
+
+    def write(self, fig, x, y, text, **kwargs):
+        return fig.text(x / self.width, y / self.height, text, parse_math=False, **kwargs)
+
+
+def short(name):
+    return name if len(name) <= LETTERS else name[:LETTERS - 1] + "…"
