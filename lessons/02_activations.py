@@ -14,7 +14,7 @@ from common import Lesson
 
 from minillm.draw.style import LIGHT
 from minillm.nn import GELU, Softmax
-from minillm.nn.gradcheck import check_layer
+from minillm.gradcheck import check_layer
 
 lesson = Lesson(2, "activations")
 rng = lesson.rng()

@@ -16,7 +16,7 @@ from common import Lesson
 
 from minillm.draw.style import LIGHT
 from minillm.nn import Linear, Module, Softmax, backward_chain, forward_chain
-from minillm.nn.gradcheck import check_layer, gradcheck, shake
+from minillm.gradcheck import check_layer, gradcheck, perturb
 
 lesson = Lesson(4, "backpropagation")
 DOUBLE = {"dtype": np.float64}
@@ -181,7 +181,7 @@ def build(second=Linear, activation=TANH):
     """The network of lesson 3 and an input; each time with the same numbers."""
     rng = lesson.rng(1)
     network = Network(Linear(I, H, rng, 0.7, **DOUBLE), activation, second(H, O, rng, 0.7, **DOUBLE))
-    shake(network, rng)                                              # biases start at 0: move everything a little
+    perturb(network, rng)                                              # biases start at 0: move everything a little
     return network, rng.normal(size=(N, I)), rng
 
 
@@ -390,5 +390,5 @@ lesson.expect("tanh, residual, half the weights: times as much", gradient_sizes(
 # ## Read next
 #
 # `minillm/nn/linear.py` can now be understood in full, with the same derivation. `minillm/nn/module.py` has `Parameter`,
-# `forward_chain` and `backward_chain`; `minillm/nn/gradcheck.py` the check. `minillm gradcheck` runs it on every layer of the
+# `forward_chain` and `backward_chain`; `minillm/gradcheck.py` the check. `minillm gradcheck` runs it on every layer of the
 # project.

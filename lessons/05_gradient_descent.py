@@ -15,7 +15,7 @@ from common import Lesson
 
 from minillm.draw.style import LIGHT
 from minillm.nn import Parameter
-from minillm.train.flat import Flat
+from minillm.train.flat import FlatParameters
 from minillm.train.optimizers import SGD
 
 lesson = Lesson(5, "gradient descent")
@@ -163,11 +163,11 @@ lesson.expect("largest rate that converges, found by trying", limit_by_trying(de
 #
 # At the limit it goes from side to side for ever, e_next = -e and e_before = -e. Put in, this is -e = e - rate lambda e + 2 mu e,
 # hence rate = 2 (1 + mu) / lambda: momentum allows larger rates, too. For mu = 0.7 that makes 0.85 here. The project's own `SGD`
-# does it (its learning rate is called lr; `Flat` lays all parameters end to end into one vector, theta):
+# does it (its learning rate is called lr; `FlatParameters` lays all parameters end to end into one vector, theta):
 
 # %%
 def roll(rate, steps, mu=0.7):
-    flat = Flat({"w": Parameter(np.zeros(2))})
+    flat = FlatParameters({"w": Parameter(np.zeros(2))})
     optimizer = SGD(rate, mu)
     optimizer.start(flat)
     way = [flat.data.copy()]
@@ -325,5 +325,5 @@ with lesson.picture("limit.png", 13.2, 5.6) as fig:
 #
 # ## Read next
 #
-# `minillm/train/optimizers.py`: `SGD`, then `AdamW`, which gives each weight a rate of its own, an answer to bowls that are flat
+# `minillm/train/optimizers/`: `SGD`, then `AdamW`, which gives each weight a rate of its own, an answer to bowls that are flat
 # in one direction and steep in another. `minillm/train/trainer.py` is the five steps for a language model.

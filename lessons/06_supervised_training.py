@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from minillm.draw.style import LIGHT
 from minillm.nn import GELU, CrossEntropy, Linear, Module, backward_chain, forward_chain
-from minillm.train.flat import Flat
+from minillm.train.flat import FlatParameters
 from minillm.train.optimizers import AdamW
 
 lesson = Lesson(6, "supervised training")
@@ -84,13 +84,13 @@ class Network(Module):
 
 # %% [markdown]
 # Steps 4 and 5. AdamW is gradient descent with momentum (lesson 5) that also gives each weight a rate of its own, by how
-# large its gradients usually are; `minillm/train/optimizers.py` has it in a few lines. The loop keeps the losses of each
+# large its gradients usually are; `minillm/train/optimizers/` has it in a few lines. The loop keeps the losses of each
 # look, and the weights of the best one.
 
 # %%
 def train(network, loss, data, title, rate=3e-3):
     """The losses on training and validation data at each look; the weights at the best look, and at the end."""
-    flat, optimizer = Flat(network.parameters()), AdamW(rate, weight_decay=0)
+    flat, optimizer = FlatParameters(network.parameters()), AdamW(rate, weight_decay=0)
     optimizer.start(flat)
     x, y = data["training"]
     seen = {"training": [], "validation": []}
@@ -293,5 +293,5 @@ with lesson.picture("classes.png", 14, 5) as fig:
 #
 # ## Read next
 #
-# `minillm/nn/cross_entropy.py`, `minillm/train/optimizers.py` (AdamW) and `minillm/train/fit.py`, the loop of the whole
+# `minillm/nn/cross_entropy.py`, `minillm/train/optimizers/` (AdamW) and `minillm/train/fit.py`, the loop of the whole
 # project. Lesson 7 lets the classes be words.

@@ -20,8 +20,8 @@ from matplotlib.colors import to_rgb
 from minillm import World, evaluate_world, generate
 from minillm.draw.style import LIGHT
 from minillm.nn import Softmax
-from minillm.train.evaluate import pooled
-from minillm.train.samples import read
+from minillm.tasks.evaluate import pooled
+from minillm.tasks.samples import read
 
 lesson = Lesson(7, "the next token")
 world, trained = World(lesson.seed), generalist(lesson)
@@ -328,5 +328,5 @@ with lesson.picture("attention.png", 14, 7) as fig:
 #
 # ## Read next
 #
-# `minillm/nn/embedding.py`, `minillm/nn/attention.py` (the forward pass) and `minillm/nn/gpt.py`; `minillm/text/generate.py`
+# `minillm/nn/embedding.py`, `minillm/nn/attention.py` (the forward pass) and `minillm/nn/gpt.py`; `minillm/inference/generate.py`
 # for how it writes. Lesson 8 is the way back.

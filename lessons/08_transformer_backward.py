@@ -18,7 +18,7 @@ from common import Lesson
 
 from minillm.draw.style import LIGHT
 from minillm.nn import GELU, GPT, Block, CausalSelfAttention, Config, Embedding, LayerNorm, Softmax, backward_chain
-from minillm.nn.gradcheck import check_layer, check_model, relative_error, shake
+from minillm.gradcheck import check_layer, check_model, relative_error, perturb
 
 lesson = Lesson(8, "the transformer's backward pass")
 B, T, H, D, V = 2, 5, 3, 4, 11
@@ -201,7 +201,7 @@ def block(**layers):
     """A block and an input, always with the same numbers; `layers` puts other classes into some of its places."""
     rng = lesson.rng(3)
     made = Block(C, H, rng, 0.3, 0.3, np.float64)
-    shake(made, rng)
+    perturb(made, rng)
     for place, kind in layers.items():
         holder, _, name = place.rpartition("__")
         owner = getattr(made, holder) if holder else made
@@ -222,7 +222,7 @@ made.backward(rng.normal(size=out.shape), cache)
 lesson.expect("gradient of the keys' bias", np.abs(made.attn.qkv.bias.grad[C:2 * C]).max(), "0 ± 1e-10")
 
 model = GPT(Config(V, T + 1, 2, H, C), lesson.rng(4), np.float64)
-shake(model, lesson.rng(5))
+perturb(model, lesson.rng(5))
 tokens = lesson.rng(6).integers(0, V, (B, T))
 whole = check_model(model, tokens, lesson.rng(7))
 lesson.expect("GPT of two blocks, 28 arrays: largest error", max(whole.values()), "0 ± 1e-7")

@@ -22,10 +22,10 @@ from minillm.draw.style import LIGHT, colors
 from minillm.draw.surface import contours, mark, trail
 from minillm.surface.directions import filter_normalised, pca_plane, random_plane, random_walk_shares
 from minillm.surface.measure import measure_surface
-from minillm.surface.recorder import Recorder
+from minillm.train.recorder import Recorder
 from minillm.surface.space import Probe, Space
-from minillm.train.evaluate import mean_excess, pooled, token_log_p
-from minillm.train.samples import write_and_read
+from minillm.tasks.evaluate import mean_excess, pooled, token_log_p
+from minillm.tasks.samples import write_and_read
 
 lesson = Lesson(9, "pretraining, and what a surface can show")
 world = World(lesson.seed)
@@ -69,7 +69,7 @@ print(f"floor of this document: {-document.log_p[1:].mean():.3f} nats a token, o
 # ## The code
 #
 # `trainer.step` does four of lesson 5's five steps: forward, loss, backward, and the step itself, by a better rule than
-# gradient descent (Muon, `minillm/train/muon.py`). The cores share the batch. Every document is new. The model never reads a
+# gradient descent (Muon, `minillm/train/optimizers/muon.py`). The cores share the batch. Every document is new. The model never reads a
 # text twice, so it cannot learn by heart.
 #
 # Now and then we look at texts of the validation split. A **recorder** copies all weights on the way, for later.
@@ -163,7 +163,7 @@ plane = pca_plane([way], [at_steps], "end")
 task = "all six kinds"
 probe = Probe({task: [found.ids for name in world.general for found in world.documents(name, 2)]})
 surface = measure_surface(space, plane, {"pretrained": way[-1]}, {"pretraining": (at_steps, snapshots)}, probe, GRID,
-                          facts={"view": "pca", "seed": lesson.seed})
+                          info={"view": "pca", "seed": lesson.seed})
 path = surface.paths["pretraining"]
 with lesson.picture("surface.png", 12.8, 6) as fig:
     color = colors(["pretrained", "pretraining"])
@@ -289,5 +289,5 @@ lesson.expect("millionths of the way from the start that a random plane shows", 
 #
 # ## Read next
 #
-# `minillm/train/trainer.py`, `minillm/train/evaluate.py` (what an excess is), `minillm/surface/plane.py` and
+# `minillm/train/trainer.py`, `minillm/tasks/evaluate.py` (what an excess is), `minillm/surface/plane.py` and
 # `minillm/surface/directions.py`. Lesson 10 teaches the generalist something new.

@@ -18,12 +18,12 @@ import numpy as np
 from common import Lesson, copy_of, generalist
 from tqdm import tqdm
 
-from minillm import GPT, AdamW, DocumentBatches, Full, Partial, Trainer, World, evaluate_world, warmup_linear
+from minillm import GPT, AdamW, DocumentBatches, Full, Frozen, Trainer, World, evaluate_world, warmup_linear
 from minillm.draw.style import LIGHT
 from minillm.nn import CrossEntropy
-from minillm.processes import parallel_map
+from minillm.ground.processes import parallel_map
 from minillm.train.costs import activation_bytes
-from minillm.train.evaluate import evaluate_documents, mean_excess
+from minillm.tasks.evaluate import evaluate_documents, mean_excess
 
 lesson = Lesson(10, "transfer")
 world, base = World(lesson.seed), generalist(lesson)
@@ -154,8 +154,8 @@ if not lesson.quick:
 
 # %%
 # with the learning rate that suits each best, found likewise; of two that are alike, the smaller
-PARTS = {"all": (Full(), 2e-3), "last block": (Partial(("last",)), 1e-2), "first block": (Partial(("first",)), 8e-3),
-         "attention": (Partial(("attention",)), 8e-3), "norms": (Partial(("norms",)), 0.12)}
+PARTS = {"all": (Full(), 2e-3), "last block": (Frozen(("last",)), 1e-2), "first block": (Frozen(("first",)), 8e-3),
+         "attention": (Frozen(("attention",)), 8e-3), "norms": (Frozen(("norms",)), 0.12)}
 novels = world.documents("novel", 64, "train")
 
 
@@ -247,5 +247,5 @@ lesson.expect("norms alone: % of the weights", table["norms"][0], "0.38 ± 0.01"
 #
 # ## Read next
 #
-# `minillm/nn/module.py` (what frozen means, and `needs_dx`), `minillm/finetune/methods/partial.py`. Lesson 11 leaves all
+# `minillm/nn/module.py` (what frozen means, and `needs_dx`), `minillm/finetune/methods/frozen.py`. Lesson 11 leaves all
 # weights where they are.

@@ -24,7 +24,7 @@ from minillm import (
     BottleneckAdapter,
     DocumentBatches,
     Full,
-    Partial,
+    Frozen,
     Trainer,
     World,
     draw,
@@ -36,13 +36,13 @@ from minillm import (
 from minillm.draw.curves import plain_ticks
 from minillm.draw.labels import place
 from minillm.draw.style import LIGHT
-from minillm.finetune.methods.bottleneck import Behind, Bottleneck
-from minillm.finetune.report import size
+from minillm.finetune.methods.bottleneck import SequentialAdapter, Bottleneck
+from minillm.finetune.summary import size
 from minillm.nn import Linear
-from minillm.nn.gradcheck import check_layer, shake
+from minillm.gradcheck import check_layer, perturb
 from minillm.surface.movement import movement
 from minillm.surface.space import Space
-from minillm.train.evaluate import mean_excess
+from minillm.tasks.evaluate import mean_excess
 from minillm.train.fit import fit
 
 lesson = Lesson(11, "adapters")
@@ -123,12 +123,12 @@ for kind in ("D random", "D = 0"):
 #
 # With U = 0 this says dh = G: at its start an adapter does not bend the gradient of the layers below either.
 #
-# Is it right? As always, finite differences are asked, here of a linear layer with an adapter behind it (`Behind` in
+# Is it right? As always, finite differences are asked, here of a linear layer with an adapter behind it (`SequentialAdapter` in
 # `minillm/finetune/methods/bottleneck.py`), in float64. Relative to the gradient, the largest error is 0 ± 1e-7.
 
 # %%
-layer = Behind(Linear(8, 8, rng, dtype=np.float64), Bottleneck(8, 3, 1.0, rng, np.float64))
-shake(layer, rng)                                                           # U = 0 would hide most mistakes
+layer = SequentialAdapter(Linear(8, 8, rng, dtype=np.float64), Bottleneck(8, 3, 1.0, rng, np.float64))
+perturb(layer, rng)                                                           # U = 0 would hide most mistakes
 lesson.expect("finite differences against the backward pass", max(check_layer(layer, h, rng).values()), "0 ± 1e-7")
 
 # %% [markdown]
@@ -141,7 +141,7 @@ lesson.expect("finite differences against the backward pass", max(check_layer(la
 #
 # The four LayerNorms of the two blocks, and the last one, are trained as well, as Houlsby did: few numbers, near the adapters.
 # All matrices of the body are frozen. The model's own code knows nothing of this: each sublayer is wrapped from outside
-# (`minillm/finetune/insert.py`).
+# (`minillm/finetune/wrapper.py`).
 
 # %%
 def start(name):
@@ -151,7 +151,7 @@ def start(name):
     return model
 
 
-RECIPES = {"full": Full(), "frozen": Partial(), "adapter": BottleneckAdapter(bottleneck=16), "scratch": Full()}
+RECIPES = {"full": Full(), "frozen": Frozen(), "adapter": BottleneckAdapter(bottleneck=16), "scratch": Full()}
 print(*trainable_table(start("adapter")), sep="\n")
 
 # %% [markdown]
@@ -338,7 +338,7 @@ lesson.expect("inserted in block 1, adapter, in %", share("adapter", "1", "inser
 #    full?
 # 2. How many numbers has an adapter of width m? What share of a block's 12 C^2 weights are two of them, at C = 96 and m = 16,
 #    and at C = 768 with the same m?
-# 3. Put `Partial(("blocks.0.*",))`, the first block alone, in the place of `Partial()`. What does it learn, what does it
+# 3. Put `Frozen(("blocks.0.*",))`, the first block alone, in the place of `Frozen()`. What does it learn, what does it
 #    forget?
 # 4. Put `BottleneckAdapter(bottleneck=16, norms=False)` in the place of the adapter. How many of the 28 arrays are the same
 #    now?
@@ -352,6 +352,6 @@ lesson.expect("inserted in block 1, adapter, in %", share("adapter", "1", "inser
 #
 # ## Read next
 #
-# `minillm/finetune/methods/bottleneck.py` (the layer, `Behind`, and `Beside` for a parallel adapter),
-# `minillm/finetune/insert.py` (how a wrapper takes the place of a sublayer). Lesson 12 sees the same ways as paths over one
+# `minillm/finetune/methods/bottleneck.py` (the layer, `SequentialAdapter`, and `ParallelAdapter` for a parallel adapter),
+# `minillm/finetune/wrapper.py` (how a wrapper takes the place of a sublayer). Lesson 12 sees the same ways as paths over one
 # loss surface.

@@ -21,7 +21,7 @@ from minillm import (
     BottleneckAdapter,
     DocumentBatches,
     Full,
-    Partial,
+    Frozen,
     Trainer,
     World,
     draw,
@@ -32,14 +32,14 @@ from minillm.draw.style import LIGHT
 from minillm.surface.line import barrier
 from minillm.surface.measure import measure_surface
 from minillm.surface.plane import cosine, through
-from minillm.surface.recorder import Recorder
+from minillm.train.recorder import Recorder
 from minillm.surface.space import Probe, Space
-from minillm.train.evaluate import mean_excess
+from minillm.tasks.evaluate import mean_excess
 from minillm.train.fit import fit
 
 lesson = Lesson(12, "three ways on one loss surface")
 STEPS, GRID, FRAMES, TEST = (10, 7, 5, 4) if lesson.quick else (100, 21, 30, 40)
-WAYS = {"full": (Full(), 1e-3), "adapter": (BottleneckAdapter(bottleneck=16), 1e-2), "frozen": (Partial(), 5e-3)}
+WAYS = {"full": (Full(), 1e-3), "adapter": (BottleneckAdapter(bottleneck=16), 1e-2), "frozen": (Frozen(), 5e-3)}
 world, base = World(lesson.seed), generalist(lesson)
 
 # %% [markdown]
@@ -207,7 +207,7 @@ lesson.expect("its loss, and that of its place on the map", gaps["frozen"], "0.1
 
 # %%
 found = measure_surface(space, plane, {"pretrained": P, "full": F, "adapter": A, "frozen": Z}, ways, probe, GRID,
-                        facts={"view": "three", "seed": lesson.seed})
+                        info={"view": "three", "seed": lesson.seed})
 draw.surface(found, lesson.path("surface.png"))
 lesson.shown(lesson.path("surface.png"))
 draw.animate(found, lesson.path("weights_moving.gif"), frames=FRAMES)
@@ -347,5 +347,5 @@ lesson.expect("lost on the old kinds at t = 0.75, in %", part(old, 0.75), "46 ±
 # ## Read next
 #
 # `minillm/surface/plane.py` (your exercise, in a hundred lines), `minillm/surface/measure.py` (the grid), and
-# `minillm/surface/recorder.py`. `minillm gallery` draws more kinds of planes. Lesson 13 asks in how many directions a matrix
+# `minillm/train/recorder.py`. `minillm gallery` draws more kinds of planes. Lesson 13 asks in how many directions a matrix
 # moves.

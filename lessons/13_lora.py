@@ -36,7 +36,7 @@ from minillm import (
 from minillm.nn import CrossEntropy
 from minillm.text.batches import pad
 from minillm.train.checkpoint import fingerprint
-from minillm.train.evaluate import mean_excess
+from minillm.tasks.evaluate import mean_excess
 from minillm.train.fit import fit
 
 lesson = Lesson(13, "LoRA and merging")

@@ -25,14 +25,14 @@ from minillm.finetune.specialist import specialise
 from minillm.nn import CrossEntropy
 from minillm.text.batches import pad
 from minillm.train.fit import fit
-from minillm.train.samples import write_and_read
+from minillm.tasks.samples import write_and_read
 from minillm.train.tasks import SpecialTask, WorldTask
 
 lesson = Lesson(14, "forgetting")
 STEPS, TEST, PLACES = (8, 5, 3) if lesson.quick else (100, 100, 11)
 RATE = 1e-3
 world, base = World(lesson.seed), generalist(lesson)
-novels, old_texts = SpecialTask("novel", lesson.seed, documents=64), WorldTask(lesson.seed)
+novels, old_texts = SpecialTask("novel", lesson.seed, n_documents=64), WorldTask(lesson.seed)
 
 
 def fine_tune(remedy, lr=RATE, title=""):
@@ -109,9 +109,9 @@ def theta(model):
     return np.concatenate([array.ravel() for array in model.state().values()]).astype(np.float64)
 
 
-new_documents, old_documents = [document.ids for document in world.documents("novel", 64, "train")], world.mixed_ids(256, 3)
+new_documents, old_sequences = [document.ids for document in world.documents("novel", 64, "train")], world.mixed_ids(256, 3)
 way = theta(F) - theta(P)
-at_P, at_F = ({"new": gradient(model, new_documents), "old": gradient(model, old_documents)} for model in (P, F))
+at_P, at_F = ({"new": gradient(model, new_documents), "old": gradient(model, old_sequences)} for model in (P, F))
 for name, of in (("P", at_P), ("F", at_F)):
     print(f"at {name}: length of the gradient " + ", ".join(f"{np.linalg.norm(g):.3f} on {kind} texts" for kind, g in of.items()))
 lesson.expect("at P: old gradient's length, the new one's being 1",

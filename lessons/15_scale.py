@@ -18,7 +18,7 @@ from tqdm import tqdm
 from minillm import GPT, AdamW, Config, DocumentBatches, Trainer, World, evaluate_documents, warmup_linear
 from minillm.draw.labels import line_ends
 from minillm.draw.style import LIGHT, shades
-from minillm.processes import parallel_map
+from minillm.ground.processes import parallel_map
 from minillm.train.tasks import CONTEXT
 
 lesson = Lesson(15, "scale")

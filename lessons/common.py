@@ -15,7 +15,7 @@ import numpy as np
 
 from minillm import GPT, Config, Muon, Trainer, World, WorldBatches, load, save_model, warmup_linear
 from minillm.draw.style import figure, save, style
-from minillm.files import CheckpointError
+from minillm.ground.files import CheckpointError
 from minillm.train.fit import fit
 from minillm.train.tasks import CONTEXT
 

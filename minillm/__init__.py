@@ -31,7 +31,7 @@ from . import runtime  # noqa: E402, F401  (before anything else loads NumPy: it
 if TYPE_CHECKING:      # for whoever reads; at run time each comes when it is first asked for, since not all need all
     from .finetune.adapters import Adapters
     from .finetune.merge import merge
-    from .finetune.methods import IA3, BottleneckAdapter, DoRA, Full, Head, LoRA, Partial, PrefixTuning, PromptTuning, recipe_of
+    from .finetune.methods import IA3, BottleneckAdapter, DoRA, Full, Head, LoRA, Frozen, PrefixTuning, PromptTuning, recipe_of
     from .finetune.report import trainable_table
     from .finetune.store import load, save_specialist
     from .nn import GPT, Config

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import __version__
-from .finetune.methods import BottleneckAdapter, Full, LoRA, Partial
+from .finetune.methods import BottleneckAdapter, Full, LoRA, Frozen
 from .nn import GPT, Config
 from .processes import Team, default_workers
 from .progress import progress
@@ -69,9 +69,9 @@ class Size:
 SIZES = {size.name: size for size in (Size("lesson", 2, 64, 4, 32, 16), Size("nano", 4, 128, 4, 64, 12),      # nanoGPT's on a CPU
                                       Size("medium", 6, 256, 4, 128, 16), Size("large", 6, 384, 6, 256, 8))}
 
-METHODS = {"full": Full(), "last block and final norm": Partial(), "adapters": BottleneckAdapter(),
-           "LoRA": LoRA(), "biases": Partial(("biases",)), "norms": Partial(("norms",)),
-           "embedding, tied head": Partial(("wte.*",))}
+METHODS = {"full": Full(), "last block and final norm": Frozen(), "adapters": BottleneckAdapter(),
+           "LoRA": LoRA(), "biases": Frozen(("biases",)), "norms": Frozen(("norms",)),
+           "embedding, tied head": Frozen(("wte.*",))}
 
 
 # Who is measured.

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import __version__, schema
 from .files import CheckpointError, alone, read_json, read_meta, writable, write_json
-from .finetune.methods import BottleneckAdapter, Full, Partial
+from .finetune.methods import BottleneckAdapter, Full, Frozen
 from .finetune.store import load
 from .phases import finetune, pretrain
 from .processes import default_workers, parallel_map
@@ -22,7 +22,7 @@ from .train.checkpoint import fingerprint
 from .train.evaluate import mean_excess
 from .train.muon import Muon
 from .train.optimizers import AdamW
-from .train.samples import TEMPERATURES, facts_of, flawless_world, numbers, together, write_and_read
+from .train.samples import TEMPERATURES, flawless_to_json, flawless_world, numbers, together, write_and_read
 from .train.tasks import CONTEXT, SpecialTask, WorldTask
 
 SHOWN = ["full", "adapter", "frozen"]      # on the surface; the first two span its plane
@@ -96,7 +96,7 @@ def story(out, plots, seed, plan, workers):
     loaded = {"pretrained": base}
 
     say(f"2. It becomes a novelist, from {plan.documents} novels, in three ways; a fourth model starts from nothing.")
-    recipes = {"full": Full(), "frozen": Partial(), "adapter": BottleneckAdapter(plan.bottleneck), "scratch": Full()}
+    recipes = {"full": Full(), "frozen": Frozen(), "adapter": BottleneckAdapter(plan.bottleneck), "scratch": Full()}
     for name, recipe in recipes.items():
         lr = plan.lr_scratch if name == "scratch" else plan.lr_factor * recipe.lr
         own = out / f"{name}.npz"
@@ -125,7 +125,7 @@ def story(out, plots, seed, plan, workers):
     models = {name: {"loss": {domain: score.loss for domain, score in scores[name].items()},
                      "excess": {domain: score.excess for domain, score in scores[name].items()},
                      "stderr": {domain: score.stderr for domain, score in scores[name].items()},
-                     "flawless": facts_of(written[name])}
+                     "flawless": flawless_to_json(written[name])}
               | sizes(loaded[name]) for name in MODELS}
     with clock(seconds, "draw"):
         pictures = {name: plots / name for name in PICTURES}
@@ -143,7 +143,7 @@ def story(out, plots, seed, plan, workers):
         "floor": {domain: score.floor for domain, score in scores["pretrained"].items()},
         "models": models,
         "surface": {"distances": found.distances, "cosines": found.cosines, "max_residual": found.max_residual,
-                    "gap": found.facts["gap"]},
+                    "gap": found.info["gap"]},
         "seed": seed,
         "config": asdict(plan),
         **OURS,

@@ -9,7 +9,7 @@ from .finetune.methods import from_json, recipe_of
 from .finetune.specialist import prepare, specialise
 from .surface.runs import embed, read_family
 from .surface.views import SAMPLE, SAMPLE_SEED, new_task, probe_of, three
-from .text.generate import tell
+from .text.generate import generate_text
 from .train.optimizers import AdamW
 from .train.trainer import Diverged
 
@@ -63,10 +63,10 @@ class Live:
         self.probe, self.task = probe_of(self.family), new_task(self.family)
         self.beginning = self.task.probe(self.family.base.model.config.context)[0].beginning
         self.plane = three(self.family, names, self.probe, None, workers).plane
-        own = {run.facts["recipe"]["method"]: from_json(run.facts["recipe"]) for run in runs}
+        own = {run.info["recipe"]["method"]: from_json(run.info["recipe"]) for run in runs}
         self.methods = {name: own.get(name) or recipe_of(name) for name in methods}
         self.factors, self.factor = FACTORS, 1
-        self.seed = runs[0].facts["seed"] if seed is None else seed
+        self.seed = runs[0].info["seed"] if seed is None else seed
         self.steps, self.batch, self.workers = steps or runs[0].steps[-1], batch, workers
         for name in reversed(self.methods):                     # what has no place is said now, and not when it is chosen
             self.reset(name)
@@ -114,12 +114,12 @@ class Live:
 
     def write(self):
         """What the model writes now, always with the same random numbers: so that a change is one of the weights."""
-        return tell(self.model, self.family.base.tokenizer, self.beginning, SAMPLE, np.random.default_rng(SAMPLE_SEED))
+        return generate_text(self.model, self.family.base.tokenizer, self.beginning, SAMPLE, np.random.default_rng(SAMPLE_SEED))
 
     @property
     def chance(self):
         """The loss of a blind guess among all words, ln V."""
-        return self.surface.facts["chance"]
+        return self.surface.info["chance"]
 
     @property
     def worse_than_chance(self):

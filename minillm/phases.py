@@ -20,7 +20,7 @@ from .train.fit import fit
 from .train.muon import Muon
 from .train.optimizers import SGD, AdamW
 from .train.schedule import warmup_linear
-from .train.tasks import identity, task_of
+from .train.tasks import identity, task_from_json
 from .train.trainer import Trainer
 
 OPTIMIZERS = {"muon": Muon, "adamw": AdamW, "sgd": SGD}
@@ -42,7 +42,7 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
     check_memory(config, batch, accumulate, workers)
     batches = task.batches(batch, config.context, seed)
     model = GPT(config, np.random.default_rng([seed, 0]))
-    inputs = {"phase": "pretraining", "task": identity(task.facts()), "config": vars(config)} | settings(
+    inputs = {"phase": "pretraining", "task": identity(task.to_json()), "config": vars(config)} | settings(
         optimizer, steps, batch, seed, workers, accumulate)
     trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, accumulate=accumulate)
     not_others(out, kinds=("model", "adapter"))
@@ -51,7 +51,7 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
         history = fit(trainer, batches, steps, validate=lambda: task.validate(model), validate_every=max(1, steps // 10),
                       checkpoint=unfinished(out), save_every=save_every, facts=about | (facts or {}), inputs=inputs,
                       title="pretraining")
-        meta = {"task": task.facts(out.parent), "seed": seed, "seconds": time.perf_counter() - start, "history": history}
+        meta = {"task": task.to_json(out.parent), "seed": seed, "seconds": time.perf_counter() - start, "history": history}
         meta |= size(model) | about
         save_model(out, model, task.tokenizer, **meta)
         unfinished(out).unlink(missing_ok=True)
@@ -83,10 +83,10 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     check(size(model)["trainable_parameters"])
     old_task = None
     if remedy and remedy.reads_old:
-        old_task = task_of(base.meta["task"], base.tokenizer, workers, Path(base_path).parent)
+        old_task = task_from_json(base.meta["task"], base.tokenizer, workers, Path(base_path).parent)
     base_print = fingerprint(base.model)
     inputs = {"phase": "fine-tuning", "base": base_print, "recipe": to_json(recipe), "remedy": remedy and to_json(remedy),
-              "scratch": scratch, "task": identity(task.facts()), "old task": old_task and identity(old_task.facts())}
+              "scratch": scratch, "task": identity(task.to_json()), "old task": old_task and identity(old_task.to_json())}
     inputs |= settings(optimizer, steps, batch, seed, workers, accumulate)
     run = specialise(model, recipe, task, old_task, optimizer, steps, batch, seed, remedy, workers, accumulate, recorder)
     not_others(out, kinds=("model", "adapter"))
@@ -101,7 +101,7 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
                       checkpoint=unfinished(out), save_every=save_every, recorder=recorder, facts=about | (facts or {}),
                       inputs=inputs, title="from scratch" if scratch else f"fine-tuning, {recipe.method}")
         run.finish()
-        meta = {"task": task.facts(out.parent), "seed": seed, "seconds": time.perf_counter() - start} | size(model) | about
+        meta = {"task": task.to_json(out.parent), "seed": seed, "seconds": time.perf_counter() - start} | size(model) | about
         recorder.save(trajectory_of(out), recipe=to_json(recipe), history=history, **about)
         save_specialist(out, model, task.tokenizer, recipe, base_path, base_print, **meta)
         unfinished(out).unlink(missing_ok=True)

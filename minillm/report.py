@@ -17,7 +17,7 @@ from .gallery import moved
 from .progress import progress
 from .surface.runs import ORIGIN, files_of, runs_in
 from .surface.views import line, surface
-from .text.generate import tell
+from .text.generate import generate_text
 from .train.samples import TEMPERATURES, flawless_world, numbers, together, write_and_read
 from .train.tasks import WorldTask
 
@@ -44,7 +44,7 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
 
     documents   of each kind to judge by, from texts that no model has seen (of facts, those that were taught)
     announce    called with a line about each part as it begins
-    samples     texts that each model writes of what it was taught, to count those without a mistake (train/samples.py)
+    samples     texts that each model writes of what it was taught, to count those without a mistake (tasks/samples.py)
     CheckpointError says what is missing or broken.
     """
     folder = Path(folder)
@@ -92,7 +92,7 @@ def judge(models, names, documents, samples, workers):
     {model: {domain: {temperature: Flawless}}} of what the models write, if there is a grammar to judge it."""
     task, scores, written = models[names[0]].task(workers), {}, {}
     for name, loaded in progress(models.items(), desc="judging", unit="model"):
-        scores[name] = task.score(loaded.model, documents=documents)
+        scores[name] = task.score(loaded.model, n=documents)
         written[name] = flawless_world(loaded.model, task.world, numbers(task.world, scores[name], task.learned, samples),
                                        workers=workers) if isinstance(task, WorldTask) else {}
     return task, scores, written
@@ -160,7 +160,7 @@ def examples(models, task, seed):
             [(text, mistake)] = write_and_read(loaded.model, task.world, [task.name], [rng])
             remark = f" (breaks a rule: {mistake})" if mistake else " (without a mistake)"
         else:
-            text = tell(loaded.model, loaded.tokenizer, task.probe(context)[0].beginning, context, rng)
+            text = generate_text(loaded.model, loaded.tokenizer, task.probe(context)[0].beginning, context, rng)
         yield f"<p><b>{escape(name)}</b>{escape(remark)}</p><blockquote>{escape(text)}</blockquote>"
 
 

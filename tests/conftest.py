@@ -22,8 +22,8 @@ def one_worker():
     And if there are several, they sleep while they wait: to look for a message again and again takes a core from other tests.
     """
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("minillm.processes.cores", lambda: 1)
-        patch.setattr("minillm.processes.PATIENCE", 0.0)
+        patch.setattr("minillm.ground.processes.cores", lambda: 1)
+        patch.setattr("minillm.ground.processes.PATIENCE", 0.0)
         yield
 
 
@@ -49,16 +49,16 @@ def short_texts():
 def story(tmp_path_factory):
     """A folder with a tiny pretrained model and three specialists, as a demo leaves it: to be read, and its surfaces kept, but
     nothing in it changed."""
-    from minillm.finetune.methods import BottleneckAdapter, Full, Partial
+    from minillm.finetune.methods import BottleneckAdapter, Full, Frozen
     from minillm.phases import finetune, pretrain
-    from minillm.train.muon import Muon
+    from minillm.train.optimizers.muon import Muon
     from minillm.train.optimizers import AdamW
     from minillm.train.tasks import CONTEXT, SpecialTask, WorldTask
 
     folder = tmp_path_factory.mktemp("story")
     config = {"context": CONTEXT, "n_layer": 2, "n_head": 2, "n_embd": 12}
     base = pretrain(WorldTask(2), config, folder / "pretrained.npz", optimizer=Muon(), steps=15, batch=4, seed=2)
-    for recipe, lr in ((Full(), 3e-3), (Partial(), 5e-3), (BottleneckAdapter(4), 1e-2)):
+    for recipe, lr in ((Full(), 3e-3), (Frozen(), 5e-3), (BottleneckAdapter(4), 1e-2)):
         finetune(base, folder / "pretrained.npz", SpecialTask("novel", 2, 8), recipe, folder / f"{recipe.method}.npz",
                  optimizer=AdamW(lr), steps=12, batch=4, seed=2)
     return folder

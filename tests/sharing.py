@@ -28,7 +28,7 @@ from multiprocessing.connection import wait
 
 import pytest
 
-from minillm.runtime import CAN_FORK, cores
+from minillm.ground.runtime import CAN_FORK, cores
 
 WORTH_A_WORKER = 4      # tests: for less, to fork a worker saves nothing
 PATIENCE = 10           # seconds in which a worker that is interrupted may tear its fixtures down

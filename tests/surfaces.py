@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from minillm.nn import GPT, Config
-from minillm.nn.gradcheck import shake
+from minillm.gradcheck import perturb
 
 VOCABULARY = 11
 
@@ -46,7 +46,7 @@ def small_gpt(dtype=np.float64, layers=2, width=12, context=7, seed=5):
     """Every weight is off its starting value, so that none hides an error."""
     rng = np.random.default_rng(seed)
     model = GPT(Config(VOCABULARY, context, layers, 2, width), rng, dtype)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from minillm.files import CheckpointError, read_arrays, write_arrays
+from minillm.ground.files import CheckpointError, read_arrays, write_arrays
 from minillm.finetune.adapters import Adapters, pack, unpack
-from minillm.finetune.insert import Slot, inserted, slots
+from minillm.finetune.wrapper import Slot, inserted, slots
 from minillm.finetune.merge import merge
 from minillm.finetune.methods import LoRA, recipe_of
 from minillm.finetune.store import load, save_specialist
 from minillm.nn import GPT, Config, Parameter
-from minillm.nn.gradcheck import shake
-from minillm.text.decoder import is_plain
-from minillm.text.generate import generate
+from minillm.gradcheck import perturb
+from minillm.inference.decoder import is_plain
+from minillm.inference.generate import generate
 from minillm.text.tokenizer import CharTokenizer
 from minillm.train.checkpoint import fingerprint, save_model
 from minillm.train.optimizers import AdamW
@@ -33,7 +33,7 @@ def small_gpt(seed=5, config=CONFIG):
     """The same model on every call, with every weight off its starting value."""
     rng = np.random.default_rng(seed)
     model = GPT(config, rng)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from minillm.processes import CAN_FORK
+from minillm.ground.processes import CAN_FORK
 
 sys.path.insert(0, str(Path(__file__).parent / "attacks"))
 

@@ -226,7 +226,7 @@ def test_other_errors_of_a_lesson_are_traced_back():
 
 RUN = """import sys
 from minillm.exercises import commands
-from minillm.interrupts import listening
+from minillm.ground.interrupts import listening
 commands.PATIENCE = 10
 try:
     with listening():

@@ -10,12 +10,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from minillm.files import FORMAT, CheckpointError, read_arrays, write_arrays, write_json, written_whole
-from minillm.finetune.methods import BottleneckAdapter, Full, Partial, to_json
+from minillm.ground.files import FORMAT, CheckpointError, read_arrays, write_arrays, write_json, written_whole
+from minillm.finetune.methods import BottleneckAdapter, Full, Frozen, to_json
 from minillm.finetune.spec import text_of
 from minillm.finetune.store import load, save_specialist
 from minillm.nn import GPT, Config
-from minillm.nn.gradcheck import shake
+from minillm.gradcheck import perturb
 from minillm.text.tokenizer import CharTokenizer
 from minillm.text.world import World
 from minillm.train.checkpoint import fingerprint, load_training, save_model, save_training
@@ -31,7 +31,7 @@ def small_gpt(seed=5):
     """The same model on every call, with every weight off its starting value."""
     rng = np.random.default_rng(seed)
     model = GPT(CONFIG, rng)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 
@@ -86,7 +86,7 @@ def test_a_vocabulary_of_words_survives_too(tmp_path):
     assert type(again) is type(tokenizer) and again.tokens == tokenizer.tokens
 
 
-@pytest.mark.parametrize("recipe", [Full(), Partial(), BottleneckAdapter(3), BottleneckAdapter(3, ("mlp",), norms=False)],
+@pytest.mark.parametrize("recipe", [Full(), Frozen(), BottleneckAdapter(3), BottleneckAdapter(3, ("mlp",), norms=False)],
                          ids=text_of)
 def test_a_specialist_survives_the_round_trip_bit_for_bit(recipe, base):
     model, path = specialist(recipe), base.with_name("own.npz")
@@ -98,7 +98,7 @@ def test_a_specialist_survives_the_round_trip_bit_for_bit(recipe, base):
     assert loaded.meta["recipe"] == json.loads(json.dumps(to_json(recipe))) and loaded.meta["seconds"] == 1.5
 
 
-@pytest.mark.parametrize("recipe", [BottleneckAdapter(3), BottleneckAdapter(2, ("attn",), norms=False), Partial()],
+@pytest.mark.parametrize("recipe", [BottleneckAdapter(3), BottleneckAdapter(2, ("attn",), norms=False), Frozen()],
                          ids=text_of)
 def test_the_file_of_an_adapter_holds_what_trained_and_nothing_else(recipe, base):
     """All of it as one array, one parameter after the other, and their shapes in its meta.json."""

@@ -12,7 +12,7 @@ from commands import TINY, answer, assert_one_sentence, refused, run, run_apart
 
 from minillm import __version__, draw
 from minillm.commands.app import main, parser
-from minillm.files import read_arrays, write_arrays
+from minillm.ground.files import read_arrays, write_arrays
 from minillm.finetune import check
 from minillm.finetune.methods import ALIASES, METHODS
 from minillm.finetune.methods.lora import LowRank
@@ -20,8 +20,8 @@ from minillm.finetune.remedies import REMEDIES
 from minillm.finetune.store import load
 from minillm.nn import GELU
 from minillm.text.world import World
-from minillm.train.evaluate import evaluate_text
-from minillm.train.samples import flawless
+from minillm.tasks.evaluate import evaluate_text
+from minillm.tasks.samples import flawless
 
 COMMANDS = ("demo", "pretrain", "finetune", "inspect", "merge", "compare", "evaluate", "generate", "surface", "sharpness",
             "report", "gallery", "lesson", "check", "hint", "progress", "gradcheck", "bench")
@@ -164,7 +164,7 @@ def test_evaluate_counts_the_texts_without_a_mistake(shelf):
     counted = flawless(loaded.model, World(1), "novel", 3, 0.7)
     found, (_, out, _) = answer("evaluate", path, *few)["domains"], run("evaluate", path, *few)
     assert all(score["flawless"].keys() == {"1", "0.7"} for score in found.values())
-    assert found["novel"]["flawless"]["0.7"] == counted.facts() and f"{counted}" in out and "flawless at 0.7" in out
+    assert found["novel"]["flawless"]["0.7"] == counted.to_json() and f"{counted}" in out and "flawless at 0.7" in out
     none = ["--documents", 2, "--samples", 0]
     assert "flawless" not in run("evaluate", path, *none)[1]
     assert not any("flawless" in score for score in answer("evaluate", path, *none)["domains"].values())

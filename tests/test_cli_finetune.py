@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from commands import TINY, answer, assert_one_sentence, refused, run, run_apart, snapshot
 
-from minillm.files import read_arrays, write_arrays
+from minillm.ground.files import read_arrays, write_arrays
 from minillm.finetune.methods import METHODS, recipe_of, to_json
 from minillm.finetune.remedies import REMEDIES
 from minillm.finetune.spec import text_of

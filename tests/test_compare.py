@@ -20,7 +20,7 @@ from minillm.finetune.table import LEVEL, T_95, Comparison, Row, mean_and_interv
 from minillm.phases import finetune, pretrain
 from minillm.train import evaluate
 from minillm.train.optimizers import AdamW
-from minillm.train.samples import flawless
+from minillm.tasks.samples import flawless
 from minillm.train.tasks import CONTEXT, SpecialTask, TextTask, WorldTask
 from minillm.train.trainer import Diverged, Trainer
 
@@ -138,7 +138,7 @@ def made(monkeypatch):
 
 
 def same(one, other):
-    return json.dumps(one.facts()) == json.dumps(other.facts())
+    return json.dumps(one.to_json()) == json.dumps(other.to_json())
 
 
 def test_the_second_time_nothing_is_computed_and_the_answer_is_the_same(base, made, tmp_path):
@@ -293,10 +293,10 @@ def test_all_have_the_same_documents_and_steps_and_each_seed_its_own(base, watch
 
 def test_each_seed_draws_documents_of_its_own_but_all_are_judged_by_the_same(base, tmp_path):
     lab = Lab(base, MOOD, 2, 3, 3, tmp_path, 1)
-    taught = [json.dumps([document.ids for document in lab.task(seed).special("train", 6)]) for seed in (1, 2, 3)]
-    asked = [json.dumps([document.ids for document in lab.task(seed).special("test", 6)]) for seed in (1, 2, 3)]
+    taught = [json.dumps([document.ids for document in lab.task(seed).documents("train", 6)]) for seed in (1, 2, 3)]
+    asked = [json.dumps([document.ids for document in lab.task(seed).documents("test", 6)]) for seed in (1, 2, 3)]
     assert len(set(taught)) == 3 and len(set(asked)) == 1
-    assert taught[0] == json.dumps([document.ids for document in SpecialTask("mood", 3).special("train", 6)])
+    assert taught[0] == json.dumps([document.ids for document in SpecialTask("mood", 3).documents("train", 6)])
 
 
 def test_with_replay_the_new_documents_are_the_same_and_old_ones_come_on_top(base, watched, tmp_path, monkeypatch):
@@ -412,7 +412,7 @@ def test_texts_without_a_mistake_are_counted_in_every_cell_and_of_the_base(base,
     for cell in (found.untouched, *found.rows[0].cells):
         assert cell["flawless"].keys() == {*found.old, "novel"} and cell["flawless"]["novel"].keys() == {"1", "0.7"}
         assert [cell["flawless"][name]["1"]["n"] for name in ("novel", "chat")] == [4, 1]
-    assert found.untouched["flawless"]["novel"]["1"] == flawless(base.model, WorldTask(3).world, "novel", 4).facts()
+    assert found.untouched["flawless"]["novel"]["1"] == flawless(base.model, WorldTask(3).world, "novel", 4).to_json()
     assert "novel flawless % at 1 / 0.7" in found.text() and "Flawless: " in found.caption()
     pairs = compare(base, MOOD, ["ia3"], seeds=1, rates=1, scratch=False, folder=tmp_path, **TINY | {"samples": 1})
     assert pairs.untouched["flawless"].keys() == set(pairs.old)
@@ -459,7 +459,7 @@ def test_a_method_that_diverges_is_marked_and_the_others_are_compared(base, tmp_
     assert [cell["status"] for cell in full.cells] == ["diverged"] * 2 and full.at_edge and full.done == []
     assert [cell["status"] for cell in ia3.cells] == ["done"] * 2
     assert "diverged" in found.text() and "new" not in found.entries(full) and math.isfinite(found.entries(ia3)["new"])
-    json.dumps(found.facts(), allow_nan=False)
+    json.dumps(found.to_json(), allow_nan=False)
     draw.comparison(found, tmp_path / "picture.png")
 
 
@@ -706,7 +706,7 @@ def test_a_specialist_that_stands_alone_can_be_the_base_of_the_next(base, tmp_pa
     novels = SpecialTask("novel", 3, 4, workers=1)
     specialist = finetune(base, tmp_path / "pretrained.npz", novels, Full(), tmp_path / "full.npz", optimizer=AdamW(1e-3),
                           steps=2, batch=2, workers=1)
-    for task, names in ((MOOD, ("mood", ["novel"])), (novels.facts(), ("novel", ["novel, the old"]))):
+    for task, names in ((MOOD, ("mood", ["novel"])), (novels.to_json(), ("novel", ["novel, the old"]))):
         found = compare(specialist, task, ["ia3"], seeds=1, rates=1, scratch=False, folder=tmp_path / names[0], **TINY)
         assert (found.new, found.old) == names and found.forgot(found.untouched) > 0
 

@@ -5,8 +5,8 @@ import pytest
 
 from minillm.finetune.methods import BottleneckAdapter
 from minillm.nn import GPT, MLP, Config, Linear
-from minillm.nn.gradcheck import shake
-from minillm.text.decoder import Decoder, is_plain, stepper
+from minillm.gradcheck import perturb
+from minillm.inference.decoder import Decoder, is_plain, stepper
 
 CONFIG = Config(vocab_size=11, context=7, n_layer=2, n_head=3, n_embd=12)
 T = CONFIG.context
@@ -22,7 +22,7 @@ def gpt(dtype=np.float64, places=(), scale=0.3):
     model = GPT(CONFIG, rng, dtype)
     if places:
         BottleneckAdapter(5, places).apply(model, rng)
-    shake(model, rng, scale)
+    perturb(model, rng, scale)
     return model
 
 
@@ -162,7 +162,7 @@ def test_what_was_inserted_is_never_left_out(insert, rng):
     plain = model.logits(tokens)
     assert is_plain(model)
     insert(model)
-    shake(model, rng)
+    perturb(model, rng)
     assert not is_plain(model)
     found = read(stepper(model, model.memory(2)), tokens)
     assert_close(found, model.logits(tokens), 1e-10)

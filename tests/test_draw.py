@@ -55,7 +55,7 @@ def bowl(runs, points=9, extent=((-1.5, 4.5), (-1.2, 2.4)), **facts):
         residuals={name: paths[name].residual[-1] if name in paths else 0.0 for name in ends},
         point_loss={name: {task: float(loss) for task, loss in losses(end).items()} for name, end in ends.items()}, paths=paths,
         distances={name: float(np.linalg.norm(end)) for name, end in ends.items() if end.any()}, cosines={},
-        facts={"view": "three", "seed": 1, "norm": 20.0, "chance": CHANCE, "tokens": dict.fromkeys(TASKS, 384),
+        info={"view": "three", "seed": 1, "norm": 20.0, "chance": CHANCE, "tokens": dict.fromkeys(TASKS, 384),
                "origin": "pretrained", "unit": True, "labels": ["the body moves", "what was inserted moves"],
                "directions": "the plane through pretrained, full and adapter", "notes": [], "in_plane": ["pretrained"],
                "gap": 0.0, "away": away, "not_numbers": 0} | facts)
@@ -69,7 +69,7 @@ def with_holes():
     found = three()
     found.loss["novel"][-2:, -3:] = np.nan
     found.loss["general"][0, 0] = np.inf
-    found.facts["not_numbers"] = 7
+    found.info["not_numbers"] = 7
     return found
 
 
@@ -79,7 +79,7 @@ def random_view():
     found.points = {"lora-4": [0.0, 0.0]}
     found.point_loss = {"lora-4": found.point_loss["pretrained"]}
     found.residuals = {"lora-4": 0.0}
-    found.facts["origin"] = "lora-4"
+    found.info["origin"] = "lora-4"
     return found
 
 
@@ -283,7 +283,7 @@ def test_the_caption_says_what_has_to_be_known(drawn):
 def test_a_curve_is_drawn_with_the_straight_line_beside_it(drawn):
     fig, texts, _ = drawn("tall")
     found = tall()
-    curve = np.array(found.facts["curve"])[:, ::-1]              # the map lies on its side
+    curve = np.array(found.info["curve"])[:, ::-1]              # the map lies on its side
     for ax in maps(fig, found):
         lines = {line.get_linestyle(): np.array(line.get_data()).T for line in ax.lines if len(line.get_xdata()) == len(curve)}
         np.testing.assert_allclose(lines["-"], curve)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from surfaces import VOCABULARY, Formulas, bowl, small_gpt, some_texts
 
-from minillm.surface.line import barrier, profile, stations, straight
+from minillm.surface.line import barrier, profile, interpolation_points, straight
 from minillm.surface.measure import measure_grid, measure_surface, project_ways
 from minillm.surface.plane import Plane, through
 from minillm.surface.space import Probe, Space
@@ -152,7 +152,7 @@ def check_interpolation(interpolate):
 
 def ours_interpolation(loss, x, y, points):
     space = Formulas(x.size, new=loss)
-    found = profile(space, "xy", {"straight line": straight(x, y)}, space, stations(points), 1)
+    found = profile(space, "xy", {"straight line": straight(x, y)}, space, interpolation_points(points), 1)
     return found.t, found.loss["straight line"]["new"]
 
 
@@ -200,7 +200,7 @@ def bowls():
     space = Formulas(4, new=bowl(np.eye(4), end), old=bowl(3 * np.eye(4), start, 1.0))
     ways = {"full": ([0, 1, 2], [{"theta": straight(start, end)(t)} for t in (0, 0.7, 1)])}
     return measure_surface(space, through(start, end, other), {"pretrained": start, "full": end, "adapter": other}, ways, space,
-                           9, 1, facts={"seed": 1, "view": "three"})
+                           9, 1, info={"seed": 1, "view": "three"})
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ SLY = [
     (5, {"return x @ W + b": "return (x @ W + b).astype(object)"}, "the type object"),
     (5, {"return x @ W + b": "return (x @ W + b).astype(complex)"}, "the type complex"),
     (5, {"return x @ W + b": "return (x @ W + b).tolist()"}, "a list; np.array"),
-    (5, {"return x @ W + b": "import minillm.nn.pieces as m; from minillm.nn import GELU; GELU().forward(x); return x @ W + b"},
+    (5, {"return x @ W + b": "import minillm.ground.pieces as m; from minillm.nn import GELU; GELU().forward(x); return x @ W + b"},
      "GELU.forward of this project"),
     (5, {"return x @ W + b": "return x @ W + b\n\n\nlinear = 3"}, "linear is no function in ex05_linear.py, but an int"),
     (7, {"def linear": "sums = {}\n\n\ndef linear", "    X, G": "    key = x.tobytes(), dout.tobytes()\n    X, G",

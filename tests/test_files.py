@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from minillm import files, schema
-from minillm.files import (
+from minillm.ground.files import (
     Arrays,
     CheckpointError,
     alone,

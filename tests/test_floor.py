@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from minillm.nn import GPT, IGNORE, Config, CrossEntropy
-from minillm.nn.gradcheck import shake
+from minillm.gradcheck import perturb
 from minillm.text.batches import pad
 from minillm.text.tokenizer import END
 from minillm.text.world import Document, World
-from minillm.train.evaluate import (
+from minillm.tasks.evaluate import (
     ROWS,
     Score,
     evaluate_documents,
     evaluate_text,
     evaluate_world,
-    log_softmax_at,
+    log_p_at,
     mean_excess,
     token_log_p,
 )
@@ -34,7 +34,7 @@ IMPOSSIBLE = -1e9
 def small_gpt(dtype=np.float64, context=112):
     rng = np.random.default_rng(5)
     model = GPT(Config(V, context, 2, 2, 12), rng, dtype)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 
@@ -243,8 +243,8 @@ def test_the_loss_is_that_of_training():
 
 def test_log_softmax_of_large_logits():
     logits = np.array([[1e4, 0.0, -1e4], [-1e4, -1e4, -1e4]])
-    np.testing.assert_allclose(log_softmax_at(logits, np.array([1, 2])), [-1e4, -math.log(3)], rtol=1e-12)
-    assert log_softmax_at(logits, np.array([IGNORE, 0])).shape == (2,)
+    np.testing.assert_allclose(log_p_at(logits, np.array([1, 2])), [-1e4, -math.log(3)], rtol=1e-12)
+    assert log_p_at(logits, np.array([IGNORE, 0])).shape == (2,)
 
 
 def test_the_world_is_scored_domain_by_domain():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minillm.nn import GPT, Block, Config, LayerNorm, Linear
-from minillm.nn.gradcheck import shake
+from minillm.gradcheck import perturb
 
 CONFIG = Config(vocab_size=11, context=7, n_layer=3, n_head=3, n_embd=12)
 
@@ -13,7 +13,7 @@ def small_gpt(dtype=np.float64):
     """The same model on every call."""
     rng = np.random.default_rng(5)
     model = GPT(CONFIG, rng, dtype)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from minillm.finetune.methods import BottleneckAdapter
 from minillm.nn import GPT, Config
-from minillm.nn.gradcheck import shake
-from minillm.text.generate import generate, generate_batch, sample
+from minillm.gradcheck import perturb
+from minillm.inference.generate import generate, generate_batch, sample
 
 LOGITS = np.array([0.5, 2.0, -1.0, 1.9, 0.0, -30.0], np.float32)
 GREEDY = 1
@@ -21,7 +21,7 @@ def small_gpt(dtype=np.float32, adapted=False):
     model = GPT(Config(11, 7, 2, 2, 12), rng, dtype)
     if adapted:
         BottleneckAdapter(5).apply(model, rng)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 

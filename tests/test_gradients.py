@@ -19,7 +19,7 @@ from minillm.nn import (
     Linear,
     Softmax,
 )
-from minillm.nn.gradcheck import check_layer, check_model, gradcheck, shake
+from minillm.gradcheck import check_layer, check_model, gradcheck, perturb
 
 RIGHT = 1e-7      # relative error of a right gradient, at most
 WRONG = 1e-3      # relative error of a wrong gradient, at least
@@ -42,13 +42,13 @@ every_layer = pytest.mark.parametrize("name", LAYERS)
 def layer_and_input(name, rng, dtype=np.float64):
     make, shape = LAYERS[name]
     layer = make(rng, dtype)
-    shake(layer, rng)
+    perturb(layer, rng)
     return layer, rng.normal(size=shape).astype(dtype)
 
 
 def small_gpt(rng, dtype=np.float64):
     model = GPT(Config(vocab_size=11, context=7, n_layer=2, n_head=H, n_embd=C), rng, dtype)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 
@@ -307,7 +307,7 @@ MISTAKES = {
 def test_checker_catches(mistake, rng):
     make, shape = MISTAKES[mistake]
     layer = make(rng)
-    shake(layer, rng)
+    perturb(layer, rng)
     assert max(check_layer(layer, rng.normal(size=shape), rng).values()) > WRONG
 
 

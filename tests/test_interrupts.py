@@ -10,7 +10,7 @@ import time
 import pytest
 
 from minillm import interrupts
-from minillm.interrupts import listening, pressed, shielded, while_starting
+from minillm.ground.interrupts import listening, pressed, shielded, while_starting
 
 
 def press():

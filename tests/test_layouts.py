@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from minillm.finetune.methods import recipe_of
-from minillm.finetune.methods.bottleneck import Behind, Beside, Bottleneck
+from minillm.finetune.methods.bottleneck import SequentialAdapter, ParallelAdapter, Bottleneck
 from minillm.finetune.methods.dora import DoRALinear
 from minillm.finetune.methods.ia3 import Scale, ScaledInputs, ScaledOutputs
 from minillm.finetune.methods.lora import LoRALinear, LowRank
 from minillm.finetune.methods.prefix import Prefix, Prefixed
 from minillm.finetune.methods.prompt import Prompt, Prompted
 from minillm.nn import GELU, GPT, MLP, Block, CausalSelfAttention, Config, CrossEntropy, Embedding, LayerNorm, Linear, Softmax
-from minillm.nn.gradcheck import shake
+from minillm.gradcheck import perturb
 from minillm.nn.module import Module
 
 B, T, H, D, V = 3, 5, 2, 4, 7
@@ -51,8 +51,8 @@ LAYERS = {
     "block": lambda rng, dtype: Block(C, H, rng, dtype=dtype),
     "tied head": Out,
     "bottleneck": lambda rng, dtype: Bottleneck(C, 3, 0.7, rng, dtype),
-    "adapter behind": lambda rng, dtype: Behind(MLP(C, rng, dtype=dtype), Bottleneck(C, 3, 1, rng, dtype)),
-    "adapter beside": lambda rng, dtype: Beside(MLP(C, rng, dtype=dtype), Bottleneck(C, 3, 4, rng, dtype)),
+    "adapter behind": lambda rng, dtype: SequentialAdapter(MLP(C, rng, dtype=dtype), Bottleneck(C, 3, 1, rng, dtype)),
+    "adapter beside": lambda rng, dtype: ParallelAdapter(MLP(C, rng, dtype=dtype), Bottleneck(C, 3, 4, rng, dtype)),
     "low rank": lambda rng, dtype: LowRank(C, 6, 2, 1.5, rng, dtype),
     "lora": lambda rng, dtype: beside(LoRALinear, rng, dtype),
     "dora": lambda rng, dtype: beside(DoRALinear, rng, dtype),
@@ -103,7 +103,7 @@ def made(name, dtype):
     """The same layer on every call, with every weight off its starting value, and an input."""
     rng = np.random.default_rng(5)
     layer = LAYERS[name](rng, dtype)
-    shake(layer, rng)
+    perturb(layer, rng)
     shape = (B * T, C) if name == "low rank" else (B, T, C)
     return layer, rng.normal(size=shape).astype(dtype)
 
@@ -221,7 +221,7 @@ def test_tables_and_losses_too(layout, dtype, rng):
 def test_a_whole_model_with_each_method(text, layout, rng):
     model = GPT(Config(V, T, 2, H, C), rng, np.float64)
     recipe_of(text).apply(model, rng)
-    shake(model, rng, 0.1)
+    perturb(model, rng, 0.1)
     tokens, dlogits = LAYOUTS[layout](rng.integers(0, V, (B, T))), LAYOUTS[layout](rng.normal(size=(B, T, V)))
     found = []
     for t, d in ((tokens, dlogits), (np.array(tokens, order="C"), np.array(dlogits, order="C"))):

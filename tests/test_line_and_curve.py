@@ -9,7 +9,7 @@ from surfaces import Formulas, bowl, small_gpt, some_texts
 from minillm.surface import curve
 from minillm.surface.curve import bezier, train_curve
 from minillm.surface.data import Profile
-from minillm.surface.line import barrier, profile, stations, straight
+from minillm.surface.line import barrier, profile, interpolation_points, straight
 from minillm.surface.space import Probe, Space
 from minillm.text.batches import StreamBatches
 from minillm.train.optimizers import SGD
@@ -18,7 +18,7 @@ from minillm.train.optimizers import SGD
 
 @pytest.mark.parametrize("points, beyond", [(3, 0.0), (11, 0.0), (21, 0.5), (11, 0.1), (5, 2.0)])
 def test_both_ends_are_among_the_stations_exactly(points, beyond):
-    t = stations(points, beyond)
+    t = interpolation_points(points, beyond)
     assert (t == 0).sum() == (t == 1).sum() == 1
     assert ((t >= 0) & (t <= 1)).sum() == points
     np.testing.assert_allclose(np.diff(t), 1 / (points - 1), rtol=1e-9)
@@ -37,18 +37,18 @@ def test_the_ends_of_the_line_are_the_models_bit_for_bit(rng):
 @pytest.mark.parametrize("start, end", [(1.0, 1.0), (0.5, 3.0)])
 def test_the_barrier_is_the_height_above_the_line_between_the_end_losses(start, end, height):
     """Closed form: a parabola of that height on a slope. Below the slope there is no barrier, since both ends are on it."""
-    t = stations(21, 0.5)
+    t = interpolation_points(21, 0.5)
     loss = (1 - t) * start + t * end + 4 * height * t * (1 - t)
     assert barrier(t, loss) == pytest.approx(max(0, height), abs=1e-12)
 
 
 def test_the_barrier_knows_nothing_of_what_lies_beyond_the_ends():
-    t = stations(5, 1.0)
+    t = interpolation_points(5, 1.0)
     assert barrier(t, np.where((t < 0) | (t > 1), 100.0, 1.0)) == 0
 
 
 def test_a_loss_that_is_no_number_makes_no_small_barrier():
-    t = stations(5)
+    t = interpolation_points(5)
     assert np.isnan(barrier(t, np.where(t == 0.5, np.nan, 1.0)))
 
 
@@ -57,19 +57,19 @@ def test_a_profile_of_a_bowl_is_its_formula(rng):
     H = np.diag([1.0, 2.0, 3.0])
     x, y, centre = rng.normal(size=(3, 3))
     space = Formulas(3, new=bowl(H, centre), old=bowl(-H, centre))
-    found = profile(space, ("x", "y"), {"straight line": straight(x, y)}, space, stations(11, 0.5), 1, {"seed": 1})
+    found = profile(space, ("x", "y"), {"straight line": straight(x, y)}, space, interpolation_points(11, 0.5), 1, {"seed": 1})
     for task, formula in space.formulas.items():
         np.testing.assert_allclose(found.loss["straight line"][task], [formula(straight(x, y)(t)) for t in found.t], atol=1e-6)
     assert found.loss["straight line"]["new"][found.t == 0] == pytest.approx(space.formulas["new"](x), abs=1e-12)
     assert found.barrier["straight line"]["new"] == 0
     assert found.barrier["straight line"]["old"] == pytest.approx((y - x) @ H @ (y - x) / 8, abs=1e-6)
-    assert found.ends == ("x", "y") and found.facts["seed"] == 1 and any("barrier on old" in line for line in found.checks())
+    assert found.ends == ("x", "y") and found.info["seed"] == 1 and any("barrier on old" in line for line in found.checks())
 
 
 def test_a_profile_survives_its_file(rng):
     space = Formulas(3, new=bowl(np.eye(3), np.ones(3)))
     curves = {"straight line": straight(np.zeros(3), np.ones(3)), "trained curve": bezier(np.zeros(3), np.eye(3)[0], np.ones(3))}
-    found = profile(space, ("x", "y"), curves, space, stations(5), 1, {"seed": 1})
+    found = profile(space, ("x", "y"), curves, space, interpolation_points(5), 1, {"seed": 1})
     again = Profile.of(found.arrays(), json.loads(json.dumps(found.meta())))
     assert again.meta() == found.meta() and again.ends == found.ends
     assert all(np.array_equal(again.arrays()[name], array) for name, array in found.arrays().items())
@@ -146,7 +146,7 @@ def test_training_lowers_the_mean_loss_and_leaves_the_ends(two):
     space, x, y, texts = two
     ends, start = (x.copy(), y.copy()), space.start.copy()
     m = train_curve(space, x, y, texts, 60, np.random.default_rng(1), lr=1e-2, workers=1, title=None)
-    t = stations(11)
+    t = interpolation_points(11)
     found = profile(space, ("x", "y"), {"straight": straight(x, y), "bent": bezier(x, m, y)}, texts.probe, t, 1)
     bent, line = found.loss["bent"]["new"], found.loss["straight"]["new"]
     assert bent.mean() < line.mean() - 0.02

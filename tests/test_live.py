@@ -7,10 +7,10 @@ from matplotlib.backend_bases import CloseEvent, KeyEvent, MouseEvent, ResizeEve
 
 from minillm.draw.live import DPI, SIZE, SPEED_OVER, Window, has_display, labelled, spelt
 from minillm.draw.style import figure, style
-from minillm.finetune.methods import BottleneckAdapter, Full, LoRA, Partial
+from minillm.finetune.methods import BottleneckAdapter, Full, LoRA, Frozen
 from minillm.live import DIVERGED, FINISHED, LOSSES_EVERY, TEXT_EVERY, TRAINING, Live
 from minillm.phases import finetune
-from minillm.surface.runs import read_family
+from minillm.surface.family import read_family
 from minillm.surface.views import surface, three
 from minillm.train.optimizers import AdamW
 from minillm.train.tasks import SpecialTask
@@ -75,7 +75,7 @@ def along_the_recorded_way(method, live):
 
 # ---- the run
 
-@pytest.mark.parametrize("recipe", [Full(), Partial(), BottleneckAdapter(4), LoRA()], ids=lambda recipe: recipe.method)
+@pytest.mark.parametrize("recipe", [Full(), Frozen(), BottleneckAdapter(4), LoRA()], ids=lambda recipe: recipe.method)
 def test_a_run_is_the_one_that_finetune_makes(recipe, live, tmp_path):
     """The same bits, at the usual rate, for the same seed and number of steps."""
     novels = SpecialTask("novel", SEED, 8, workers=1)
@@ -149,7 +149,7 @@ def test_the_factor_is_one_on_the_learning_rate(live):
         live.reset("full", factor)
         assert live.lr == live.run.trainer.optimizer.lr == pytest.approx(factor * Full().lr)
     live.reset("frozen")
-    assert live.factor == live.factors[-1] and live.lr == pytest.approx(live.factors[-1] * Partial().lr)
+    assert live.factor == live.factors[-1] and live.lr == pytest.approx(live.factors[-1] * Frozen().lr)
 
 
 def test_the_folders_own_settings_are_taken(live):

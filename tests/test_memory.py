@@ -7,11 +7,11 @@ import pytest
 from commands import assert_one_sentence, run
 from test_methods import CONFIG, INSERTED, LONG, PLAIN, prepared
 
-from minillm.files import CheckpointError, read_arrays, write_arrays
+from minillm.ground.files import CheckpointError, read_arrays, write_arrays
 from minillm.finetune.adapters import Adapters
-from minillm.finetune.insert import inserted
+from minillm.finetune.wrapper import inserted
 from minillm.finetune.methods import ALIASES, METHODS, Full, LoRA, recipe_of
-from minillm.finetune.report import announcement, memory
+from minillm.finetune.summary import announcement, memory
 from minillm.finetune.specialist import prepare
 from minillm.finetune.store import load
 from minillm.nn import GPT, IGNORE, Config

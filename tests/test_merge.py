@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from minillm.finetune.insert import inserted
+from minillm.finetune.wrapper import inserted
 from minillm.finetune.merge import merge
 from minillm.finetune.methods import recipe_of
 from minillm.nn import GPT, Config
-from minillm.nn.gradcheck import shake
-from minillm.text.decoder import is_plain
-from minillm.text.generate import generate
+from minillm.gradcheck import perturb
+from minillm.inference.decoder import is_plain
+from minillm.inference.generate import generate
 from minillm.train.optimizers import AdamW
 from minillm.train.trainer import Trainer
 
@@ -25,7 +25,7 @@ def small_gpt(dtype=np.float32):
     """The same model on every call, with logits of order 1."""
     rng = np.random.default_rng(5)
     model = GPT(CONFIG, rng, dtype)
-    shake(model, rng, 0.2)
+    perturb(model, rng, 0.2)
     return model
 
 
@@ -134,7 +134,7 @@ def test_what_is_no_linear_function_is_refused_and_nothing_has_changed(text, lab
     """Also if something else in the model could be merged."""
     model = specialist(beside) if beside else small_gpt()
     recipe_of(text).apply(model, rng)
-    shake(model, rng, 0.1)
+    perturb(model, rng, 0.1)
     before, tokens = {name: array.copy() for name, array in model.state().items()}, tokens_of(rng)
     logits, slots = model.logits(tokens), [slot.path for slot in inserted(model)]
     with pytest.raises(ValueError, match=f"the {label} at {path} cannot be merged"):

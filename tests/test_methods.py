@@ -6,19 +6,19 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from minillm.finetune.insert import inserted
+from minillm.finetune.wrapper import inserted
 from minillm.finetune.methods import METHODS, LoRA, recipe_of
-from minillm.finetune.methods.bottleneck import Behind, Beside, Bottleneck
+from minillm.finetune.methods.bottleneck import SequentialAdapter, ParallelAdapter, Bottleneck
 from minillm.finetune.methods.dora import DoRALinear, norms_held
 from minillm.finetune.methods.ia3 import Scale, ScaledInputs, ScaledOutputs
 from minillm.finetune.methods.lora import LoRALinear, LowRank
 from minillm.finetune.methods.prefix import Prefix, Prefixed
 from minillm.finetune.methods.prompt import Prompt, Prompted
-from minillm.finetune.report import size, trainable_table
+from minillm.finetune.summary import size, trainable_table
 from minillm.nn import GPT, MLP, Block, CausalSelfAttention, Config, Linear
-from minillm.nn.gradcheck import TOLERANCE, check_layer, gradcheck, shake
-from minillm.text.generate import generate, generate_batch
-from minillm.train.muon import Muon
+from minillm.gradcheck import TOLERANCE, check_layer, gradcheck, perturb
+from minillm.inference.generate import generate, generate_batch
+from minillm.train.optimizers.muon import Muon
 from minillm.train.optimizers import SGD, AdamW
 from minillm.train.trainer import Trainer
 
@@ -34,7 +34,7 @@ def small_gpt(dtype=np.float64, config=CONFIG):
     """
     rng = np.random.default_rng(5)
     model = GPT(config, rng, dtype)
-    shake(model, rng, 0.1)
+    perturb(model, rng, 0.1)
     for table in (model.wte, model.wpe):
         table.weight.data *= 4
     return model
@@ -51,7 +51,7 @@ def prepared(text, dtype=np.float64, config=CONFIG):
 def shaken(text, dtype=np.float64, config=CONFIG):
     """The same, with every weight off its starting value."""
     model = prepared(text, dtype, config)
-    shake(model, np.random.default_rng(7), 0.1)
+    perturb(model, np.random.default_rng(7), 0.1)
     return model
 
 
@@ -189,7 +189,7 @@ def test_every_method_is_here():
 # ---- gradients of layers
 
 def layer_errors(layer, rng, n_in=C):
-    shake(layer, rng, 0.1)
+    perturb(layer, rng, 0.1)
     return check_layer(layer, rng.normal(size=(B, T, n_in)), rng)
 
 
@@ -204,7 +204,7 @@ def test_gradients_of_a_bottleneck(scale, rng):
     assert_right(errors, {"x", "down.weight", "down.bias", "up.weight", "up.bias"})
 
 
-@pytest.mark.parametrize("form", [Behind, Beside])
+@pytest.mark.parametrize("form", [SequentialAdapter, ParallelAdapter])
 @pytest.mark.parametrize("scale", [1, 4])
 def test_gradients_of_an_adapted_sublayer(form, scale, rng):
     layer = form(MLP(C, rng, dtype=np.float64), Bottleneck(C, M, scale, rng, np.float64))
@@ -214,7 +214,7 @@ def test_gradients_of_an_adapted_sublayer(form, scale, rng):
 
 def test_gradients_of_a_map_of_low_rank(rng):
     layer = LowRank(7, 5, 2, 1.7, rng, np.float64)
-    shake(layer, rng, 0.1)
+    perturb(layer, rng, 0.1)
     rows = rng.normal(size=(6, 7))
     assert_right(check_layer(layer, rows, rng), {"x", "A", "B"})
 
@@ -229,7 +229,7 @@ def stacked(kind, chosen, rng):
 @pytest.mark.parametrize("kind", [LoRALinear, DoRALinear])
 def test_gradients_of_lora_and_dora_beside_chosen_columns(kind, chosen, rng):
     layer = stacked(kind, chosen, rng)
-    shake(layer, rng, 0.1)
+    perturb(layer, rng, 0.1)
     if kind is DoRALinear:
         layer.held = {name: layer.norms(name) for name in layer.parts}
     parts = ("A", "B", "m") if kind is DoRALinear else ("A", "B")
@@ -280,7 +280,7 @@ def test_gradients_of_a_block_with_a_prompt(rng):
 ], ids=["bottleneck", "low rank", "scale", "prompt"])
 def test_backward_adds_to_the_gradient_leaves_its_inputs_alone_and_makes_no_dx_that_nobody_wants(make, rng):
     layer = make(rng)
-    shake(layer, rng)
+    perturb(layer, rng)
     x = rng.normal(size=(B, T, 7)) if isinstance(layer, Prompt) else rng.normal(size=(T, 7))
     out, cache = layer.forward(x, False)
     dout = rng.normal(size=out.shape)
@@ -807,7 +807,7 @@ def test_in_other_places_a_second_one_goes_on_top_of_the_first(first, second, rn
     recipe_of(second).apply(model, rng)
     assert all(np.array_equal(model.state()[name], array) for name, array in old.items())
     assert not model.trainable_parameters().keys() & old.keys() and model.trainable
-    shake(model, rng, 0.1)
+    perturb(model, rng, 0.1)
     model.trainable = True
     assert max(model_errors(model, rng, 2).values()) < TOLERANCE
     memory, tokens = model.memory(2), some_tokens(rng)
@@ -826,7 +826,7 @@ def test_a_recipe_thaws_what_an_earlier_one_froze():
 def test_a_prompt_in_a_model_of_a_single_block(rng):
     """The first block is the last."""
     model = prepared("prompt:tokens=4", config=Config(V, 7, 1, H, C))
-    shake(model, rng, 0.1)
+    perturb(model, rng, 0.1)
     model.trainable = True
     assert max(model_errors(model, rng, 3).values()) < TOLERANCE
     memory, tokens = model.memory(2), some_tokens(rng)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from minillm.nn import GPT, Config, Linear, Module, Parameter
-from minillm.nn.gradcheck import shake
-from minillm.nn.pieces import PIECE, pieces
-from minillm.train.flat import Flat
-from minillm.train.muon import QUINTIC, Muon, orthogonalise
+from minillm.gradcheck import perturb
+from minillm.ground.pieces import PIECE, pieces
+from minillm.train.flat import FlatParameters
+from minillm.train.optimizers.muon import QUINTIC, Muon, orthogonalise
 from minillm.train.optimizers import SGD, AdamW
 from minillm.train.schedule import constant, warmup_cosine, warmup_linear
 
@@ -23,12 +23,12 @@ def small_gpt(dtype=np.float64, n_embd=12, n_layer=2):
     """The same model on every call."""
     rng = np.random.default_rng(5)
     model = GPT(Config(11, 7, n_layer, 3, n_embd), rng, dtype)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 
 def flat_of(model):
-    return Flat(model.trainable_parameters())
+    return FlatParameters(model.trainable_parameters())
 
 
 def random_gradients(flat, n, seed=9):
@@ -89,7 +89,7 @@ class Own(Module):
 
 
 def test_what_is_a_matrix_is_said_by_its_owner_and_not_by_its_name(rng):
-    flat = Flat(Own(rng).parameters())
+    flat = FlatParameters(Own(rng).parameters())
     assert list(flat.matrices) == ["first.weight", "fused.weight"] and flat.n_matrices == 48
     before = {name: p.data.copy() for name, p in flat.parameters.items()}
     optimizer = AdamW(lr=0.5, weight_decay=0.2)
@@ -100,7 +100,7 @@ def test_what_is_a_matrix_is_said_by_its_owner_and_not_by_its_name(rng):
 
 
 def test_muon_makes_each_of_the_matrices_in_one_array_orthogonal(rng):
-    flat = Flat(Own(rng).parameters())
+    flat = FlatParameters(Own(rng).parameters())
     optimizer = Muon(lr=1.0, weight_decay=0)
     optimizer.start(flat)
     before = {name: p.data.copy() for name, p in flat.matrices.items()}
@@ -115,7 +115,7 @@ def test_muon_makes_each_of_the_matrices_in_one_array_orthogonal(rng):
 def test_what_is_a_matrix_survives_copies(twin, rng):
     own = Own(rng)
     assert [twin(p).matrices for p in own.parameters().values()] == [1, 0, 2, 0, 0, 0]
-    assert list(Flat(twin(own).parameters()).matrices) == ["first.weight", "fused.weight"]
+    assert list(FlatParameters(twin(own).parameters()).matrices) == ["first.weight", "fused.weight"]
 
 
 @pytest.mark.parametrize("shape, matrices", [((6,), 1), ((2, 3, 4), 1), ((4, 7), 3)])
@@ -143,7 +143,7 @@ def test_only_what_trains_is_in_the_vector():
 
 def test_nothing_to_train_is_an_error():
     with pytest.raises(ValueError, match="every parameter is frozen"):
-        Flat({})
+        FlatParameters({})
 
 
 def test_backward_fills_the_vector(rng):
@@ -198,7 +198,7 @@ def test_without_its_state_an_optimizer_would_go_another_way(name):
 @every_optimizer
 @pytest.mark.parametrize("workers", [2, 3, 7])
 def test_shares_of_workers_make_one_step(name, workers, monkeypatch):
-    monkeypatch.setattr("minillm.nn.pieces.PIECE", 1000)
+    monkeypatch.setattr("minillm.ground.pieces.PIECE", 1000)
     flats = [flat_of(small_gpt(np.float32)) for _ in range(2)]
     assert flats[0].data.size > 4000           # several pieces of work
     gradients = random_gradients(flats[0], 2)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from commands import TINY, answer, refused, run
 
-from minillm.files import CheckpointError, read_arrays, write_arrays
+from minillm.ground.files import CheckpointError, read_arrays, write_arrays
 from minillm.finetune.store import load
 from minillm.text.tokenizer import CharTokenizer
-from minillm.train.evaluate import evaluate_text
+from minillm.tasks.evaluate import evaluate_text
 from minillm.train.own_data import CHARACTERS, PairTask, TextTask, ids_of, looks_like
-from minillm.train.tasks import task_of
+from minillm.train.tasks import task_from_json
 
 WORDS = "It was the best of times, it was the worst of times \u2014 \u201cn\u00e4mlich\u201d. "
 
@@ -53,14 +53,14 @@ def test_far_too_many_different_characters_are_no_text(tmp_path):
 
 
 def test_a_text_that_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("minillm.train.own_data.memory", lambda: 40_000)
+    monkeypatch.setattr("minillm.tasks.text.memory", lambda: 40_000)
     (tmp_path / "it.txt").write_text("ab" * 501)
     with pytest.raises(ValueError, match="too large for a text file.*more than 1,000 bytes"):
         TextTask(tmp_path / "it.txt")
 
 
 def test_ids_of_a_long_text_are_made_in_pieces(monkeypatch):
-    monkeypatch.setattr("minillm.train.own_data.PIECE", 7)
+    monkeypatch.setattr("minillm.tasks.text.PIECE", 7)
     tokenizer = CharTokenizer.of(WORDS)
     assert ids_of(WORDS, tokenizer).tolist() == tokenizer.encode(WORDS)
 
@@ -154,7 +154,7 @@ def test_a_model_cannot_make_a_reader_open_anything_else(path, moved):
     {"kind": "text"}, {"kind": "pairs", "path": "x", "skip": 1}, {"kind": None}, [], None], ids=repr)
 def test_facts_that_are_no_task_are_refused(facts):
     with pytest.raises(ValueError, match="task|kind|path"):
-        task_of(facts)
+        task_from_json(facts)
 
 
 def test_a_model_without_a_task_can_write_and_says_what_it_cannot(moved):

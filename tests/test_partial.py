@@ -3,23 +3,23 @@
 import numpy as np
 import pytest
 
-from minillm.finetune.methods import Partial
-from minillm.finetune.methods.partial import PARTS, from_the_end, patterns
+from minillm.finetune.methods import Frozen
+from minillm.finetune.methods.frozen import PARTS, from_the_end, patterns
 from minillm.nn import GPT, Config
-from minillm.nn.gradcheck import shake
+from minillm.gradcheck import perturb
 
 
 def small_gpt(n_layer=3):
     """The same model on every call, with every weight off its starting value."""
     rng = np.random.default_rng(5)
     model = GPT(Config(vocab_size=11, context=7, n_layer=n_layer, n_head=3, n_embd=12), rng)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 
 def chosen(*parts, n_layer=3):
     model = small_gpt(n_layer)
-    Partial(parts).apply(model)
+    Frozen(parts).apply(model)
     return list(model.trainable_parameters())
 
 
@@ -89,7 +89,7 @@ def test_a_pattern_that_matches_nothing_is_named_and_nothing_has_changed(wrong, 
     model.wte.trainable = False
     before = {name: (p.trainable, p.data.copy()) for name, p in model.parameters().items()}
     with pytest.raises(ValueError) as error:
-        Partial((wrong, "ln_f.*") if place == 0 else ("ln_f.*", wrong)).apply(model)
+        Frozen((wrong, "ln_f.*") if place == 0 else ("ln_f.*", wrong)).apply(model)
     assert f"the pattern {wrong!r} matches no parameter" in str(error.value)
     assert all(part in str(error.value) for part in PARTS)
     for name, p in model.parameters().items():
@@ -100,6 +100,6 @@ def test_a_pattern_that_matches_nothing_is_named_and_nothing_has_changed(wrong, 
                                           ("bias", "biases"), ("lnf.weight", "ln_f.weight"), ("zzz", "wte.weight")])
 def test_the_closest_names_are_told(wrong, meant):
     with pytest.raises(ValueError) as error:
-        Partial((wrong,)).apply(small_gpt())
+        Frozen((wrong,)).apply(small_gpt())
     near = str(error.value).split("close to it are ")[1].split(". Parts have names too")[0]
     assert meant in near.split(", ")

@@ -6,7 +6,7 @@ import pytest
 from minillm.finetune.merge import merge
 from minillm.finetune.methods import recipe_of
 from minillm.nn import GPT, Config, CrossEntropy
-from minillm.nn.gradcheck import shake
+from minillm.gradcheck import perturb
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -26,7 +26,7 @@ def specialist(text, dtype):
     """Ours, with every number off its starting value."""
     rng = np.random.default_rng(5)
     model = GPT(CONFIG, rng, dtype)
-    shake(model, rng, 0.2)
+    perturb(model, rng, 0.2)
     recipe_of(text).apply(model, rng)
     for p in model.trainable_parameters().values():
         p.data += 0.2 * rng.normal(size=p.shape).astype(dtype)

@@ -12,8 +12,8 @@ import sys
 import pytest
 from commands import TINY, assert_one_sentence, run
 
-from minillm.files import read_meta
-from minillm.processes import WorkerEnded
+from minillm.ground.files import read_meta
+from minillm.ground.processes import WorkerEnded
 
 TEXT = "caf\u00e9 au lait \u2014 \u201cmerci\u201d. " * 20
 SMALL = [*map(str, TINY), "--context", "8", "--workers", "1"]
@@ -119,7 +119,7 @@ def test_a_worker_that_is_killed_is_told_in_a_sentence(cafe, monkeypatch):
     def dies(*args, **options):
         raise WorkerEnded
 
-    monkeypatch.setattr("minillm.train.evaluate.parallel_map", dies)
+    monkeypatch.setattr("minillm.tasks.evaluate.parallel_map", dies)
     code, _, err = run("evaluate", cafe / "pretrained.npz")
     assert_one_sentence(code, err, "evaluate", ["a worker process has ended", "memory"])
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minillm.nn import GELU, Block, CausalSelfAttention, Embedding, LayerNorm, Linear, attention, pieces
-from minillm.nn.gradcheck import check_layer, shake
+from minillm.gradcheck import check_layer, perturb
 from minillm.nn.module import NO_BACKWARD, Parameter
 
 double = {"dtype": np.float64}
@@ -49,7 +49,7 @@ def test_gelu(sizes, rng):
 
 def test_layernorm(sizes, rng):
     layer = LayerNorm(6, **double)
-    shake(layer, rng)
+    perturb(layer, rng)
     x = rng.normal(size=(3, 5, 6)) * 2 + 1
     out, dout, dx, gradients = run(layer, x, rng)
     g, b = layer.weight.data, layer.bias.data
@@ -90,7 +90,7 @@ def plain_attention(layer, x, dout):
 @pytest.mark.parametrize("B, T", [(1, 1), (2, 5), (3, 8), (5, 12), (2, 131)])
 def test_attention(sizes, B, T, rng):
     layer = CausalSelfAttention(6, 2, rng, **double)
-    shake(layer, rng, 1.0)
+    perturb(layer, rng, 1.0)
     x = rng.normal(size=(B, T, 6))
     out, dout, dx, gradients = run(layer, x, rng)
     plain_out, plain_dx, plain_gradients = plain_attention(layer, x, dout)
@@ -102,7 +102,7 @@ def test_attention(sizes, B, T, rng):
 
 def test_gradients_of_attention_over_many_tiles(sizes, rng):
     layer = CausalSelfAttention(12, 3, rng, **double)
-    shake(layer, rng)
+    perturb(layer, rng)
     assert max(check_layer(layer, rng.normal(size=(4, 8, 12)), rng).values()) < 1e-7
 
 
@@ -149,7 +149,7 @@ def arrays_in(cache):
 @pytest.mark.parametrize("trains", [True, False])
 def test_without_a_backward_pass_nothing_is_kept_and_the_output_is_the_same(trains, rng):
     block = Block(12, 3, rng, **double)
-    shake(block, rng)
+    perturb(block, rng)
     block.trainable = trains
     x = rng.normal(size=(2, 70, 12))
     out, cache = block.forward(x)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minillm.nn.pieces import PIECE
+from minillm.ground.pieces import PIECE
 from minillm.surface.plane import Plane, cosine, sine, through
 
 

@@ -174,7 +174,7 @@ def short_story():
 def noted():
     """The story, with a remark that a page could take for markup."""
     surface = story()
-    surface.facts["notes"] = ["a note with <b>tags</b> & <script>trouble.push('injected')</script>"]
+    surface.info["notes"] = ["a note with <b>tags</b> & <script>trouble.push('injected')</script>"]
     return surface
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from minillm import processes
-from minillm.files import written_whole
+from minillm.ground.files import written_whole
 from minillm.nn import GPT, Config
-from minillm.processes import Team, parallel_map, shared_zeros
+from minillm.ground.processes import Team, parallel_map, shared_zeros
 from minillm.train.optimizers import AdamW
 from minillm.train.trainer import Trainer
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from minillm.finetune.methods import METHODS, Full, recipe_of
-from minillm.finetune.rates import depth, gradual, layerwise
+from minillm.finetune.lr_multipliers import depth, gradual, layerwise
 from minillm.nn import GPT, Config
-from minillm.nn.gradcheck import shake
+from minillm.gradcheck import perturb
 from minillm.train.checkpoint import load_training, save_training
-from minillm.train.muon import Muon
+from minillm.train.optimizers.muon import Muon
 from minillm.train.optimizers import SGD, AdamW
 from minillm.train.trainer import Trainer
 
@@ -22,7 +22,7 @@ def small_gpt(dtype=np.float64):
     """The same model on every call, with every weight off its starting value."""
     rng = np.random.default_rng(5)
     model = GPT(CONFIG, rng, dtype)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 
@@ -41,9 +41,9 @@ def batch(step, rows=4):
 
 @pytest.mark.parametrize("forks", [True, False])
 def test_what_is_frozen_in_a_step_has_no_gradient_array_and_zeros_in_the_vector(forks, monkeypatch):
-    monkeypatch.setattr("minillm.processes.CAN_FORK", forks)
+    monkeypatch.setattr("minillm.ground.processes.CAN_FORK", forks)
     model = small_gpt()
-    trainer = Trainer(model, SGD(0.05), workers=2, rates=gradual(model, 6))
+    trainer = Trainer(model, SGD(0.05), workers=2, lr_multipliers=gradual(model, 6))
     for step in range(4):
         trainer.step(*batch(step))
         assert trainer.frozen or step == 3
@@ -99,17 +99,17 @@ def test_all_has_thawed_when_it_should(steps, until):
 
 
 def test_slower_and_later_at_once():
-    rates = Full(2.0, True).rates(small_gpt(), 40)
+    rates = Full(2.0, True).lr_multipliers(small_gpt(), 40)
     assert rates(0)["blocks.1.ln_1.weight"] == 0 and rates(6)["blocks.1.ln_1.weight"] == 1 / 2
     assert rates(0)["ln_f.weight"] == 1 and rates(18)["wte.weight"] == 1 / 8 and rates(39)["blocks.1.mlp.fc.bias"] == 1 / 2
 
 
 def test_only_full_fine_tuning_that_asks_for_it_has_rates():
-    assert [recipe().rates(small_gpt(), 10) for recipe in METHODS.values()] == [None] * len(METHODS)
-    assert recipe_of("full:decay=1").rates(small_gpt(), 10) is None
+    assert [recipe().lr_multipliers(small_gpt(), 10) for recipe in METHODS.values()] == [None] * len(METHODS)
+    assert recipe_of("full:decay=1").lr_multipliers(small_gpt(), 10) is None
     for text in ("full:decay=1.1", "full:gradual=yes", "ulmfit"):
-        assert recipe_of(text).rates(small_gpt(), 10)(0).keys() == NAMES
-    assert set(recipe_of("full:decay=1.1").rates(small_gpt(), 10)(3).values()) == {1.1 ** -n for n in range(4)}
+        assert recipe_of(text).lr_multipliers(small_gpt(), 10)(0).keys() == NAMES
+    assert set(recipe_of("full:decay=1.1").lr_multipliers(small_gpt(), 10)(3).values()) == {1.1 ** -n for n in range(4)}
 
 
 # ---- slower
@@ -121,7 +121,7 @@ def test_the_first_step_of_each_parameter_is_that_many_times_shorter(optimizer, 
     for decay in (1.0, 2.6):
         model = small_gpt()
         before = copies(model)
-        trainer = Trainer(model, optimizer(), workers=workers, rates=Full(decay).rates(model, 10))
+        trainer = Trainer(model, optimizer(), workers=workers, lr_multipliers=Full(decay).lr_multipliers(model, 10))
         trainer.step(*batch(0))
         steps.append({name: array - before[name] for name, array in model.state().items()})
     for name, factor in layerwise(small_gpt(), 2.6).items():
@@ -136,7 +136,7 @@ def test_with_plain_descent_exactly_so(dtype):
     before = copies(model)
     trainer = Trainer(plain, SGD(0.25, momentum=0), clip=None, workers=1)
     trainer.step(*batch(0))
-    Trainer(model, SGD(0.25, momentum=0), clip=None, workers=1, rates=Full(2.0).rates(model, 10)).step(*batch(0))
+    Trainer(model, SGD(0.25, momentum=0), clip=None, workers=1, lr_multipliers=Full(2.0).lr_multipliers(model, 10)).step(*batch(0))
     for name, factor in layerwise(model, 2.0).items():
         g = plain.parameters()[name].grad
         assert np.array_equal(plain.state()[name], before[name] - 0.25 * g), name
@@ -148,7 +148,7 @@ def test_factors_of_one_change_nothing(optimizer):
     states = []
     for rates in (None, lambda step: dict.fromkeys(NAMES, 1.0)):
         model = small_gpt(np.float32)
-        trainer = Trainer(model, optimizer(), workers=1, rates=rates)
+        trainer = Trainer(model, optimizer(), workers=1, lr_multipliers=rates)
         for step in range(3):
             trainer.step(*batch(step))
         states.append(copies(model))
@@ -162,7 +162,7 @@ def test_the_factors_of_a_step_are_those_of_its_number():
         seen.append(step)
         return dict.fromkeys(NAMES, 1.0)
 
-    trainer = Trainer(small_gpt(), SGD(), workers=1, rates=rates)
+    trainer = Trainer(small_gpt(), SGD(), workers=1, lr_multipliers=rates)
     for step in range(3):
         trainer.step(*batch(step))
     assert seen == [0, 1, 2]
@@ -175,8 +175,8 @@ def test_the_factors_of_a_step_are_those_of_its_number():
 def test_until_it_is_thawed_nothing_moves_by_a_bit_and_then_all_does(optimizer, workers):
     """16 steps: a stage takes two."""
     model = small_gpt(np.float32)
-    rates = Full(gradual=True).rates(model, 16)
-    trainer = Trainer(model, optimizer(), workers=workers, rates=rates)
+    rates = Full(gradual=True).lr_multipliers(model, 16)
+    trainer = Trainer(model, optimizer(), workers=workers, lr_multipliers=rates)
     for step in range(10):
         before = copies(model)
         trainer.step(*batch(step))
@@ -189,7 +189,7 @@ def test_until_it_is_thawed_nothing_moves_by_a_bit_and_then_all_does(optimizer, 
 
 def test_while_a_block_is_frozen_its_gradient_is_not_computed(monkeypatch):
     model = small_gpt()
-    trainer = Trainer(model, AdamW(), workers=1, rates=Full(gradual=True).rates(model, 16))
+    trainer = Trainer(model, AdamW(), workers=1, lr_multipliers=Full(gradual=True).lr_multipliers(model, 16))
     for step in range(4):
         with monkeypatch.context() as patch:
             patch.setattr(model.blocks[0], "backward", None)
@@ -203,7 +203,7 @@ def test_while_a_block_is_frozen_its_gradient_is_not_computed(monkeypatch):
 
 def test_what_is_frozen_gathers_no_momentum():
     model = small_gpt()
-    trainer = Trainer(model, AdamW(), workers=1, rates=Full(gradual=True).rates(model, 16))
+    trainer = Trainer(model, AdamW(), workers=1, lr_multipliers=Full(gradual=True).lr_multipliers(model, 16))
     for step in range(2):
         trainer.step(*batch(step))
     for vector in (trainer.optimizer.m, trainer.optimizer.v):
@@ -219,7 +219,7 @@ def test_two_workers_learn_what_one_does(optimizer, text):
     states = []
     for workers in (1, 2):
         model = small_gpt()
-        trainer = Trainer(model, optimizer(), workers=workers, rates=recipe_of(text).rates(model, 10))
+        trainer = Trainer(model, optimizer(), workers=workers, lr_multipliers=recipe_of(text).lr_multipliers(model, 10))
         for step in range(8):
             trainer.step(*batch(step))
         states.append(model.state())
@@ -234,7 +234,7 @@ def test_two_workers_learn_what_one_does(optimizer, text):
 def test_a_run_that_was_interrupted_thaws_on_bit_for_bit(workers, tmp_path):
     def trainer():
         model = small_gpt(np.float32)
-        return Trainer(model, AdamW(1e-2), workers=workers, rates=Full(2.6, True).rates(model, 16))
+        return Trainer(model, AdamW(1e-2), workers=workers, lr_multipliers=Full(2.6, True).lr_multipliers(model, 16))
 
     whole, first, second = trainer(), trainer(), trainer()
     for step in range(10):
@@ -250,7 +250,7 @@ def test_a_run_that_was_interrupted_thaws_on_bit_for_bit(workers, tmp_path):
 
 def test_it_learns():
     model = small_gpt(np.float32)
-    trainer = Trainer(model, AdamW(1e-2), workers=1, rates=recipe_of("ulmfit").rates(model, 20))
+    trainer = Trainer(model, AdamW(1e-2), workers=1, lr_multipliers=recipe_of("ulmfit").lr_multipliers(model, 20))
     line = np.tile(np.arange(7), (2, 1))
     losses = [trainer.step(line, np.roll(line, -1, axis=1)) for _ in range(20)]
     assert losses[-1] < 0.5 * losses[0]

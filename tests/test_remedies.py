@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from minillm.finetune.insert import inserted
+from minillm.finetune.wrapper import inserted
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.methods.lora import LoRALinear, LowRank
-from minillm.finetune.remedies import EWC, L2SP, REMEDIES, Interpolation, Pull, Remedy, Replay, fisher, interpolate
+from minillm.finetune.remedies import EWC, L2SP, REMEDIES, Interpolation, QuadraticPenalty, Remedy, Replay, fisher, interpolate
 from minillm.nn import GPT, IGNORE, Config
-from minillm.nn.gradcheck import TOLERANCE, numerical_gradient, relative_error, shake
+from minillm.gradcheck import TOLERANCE, numerical_gradient, relative_error, perturb
 from minillm.text.batches import DocumentBatches, StreamBatches
-from minillm.train.flat import Flat
+from minillm.train.flat import FlatParameters
 from minillm.train.optimizers import SGD, AdamW
 from minillm.train.trainer import Trainer
 
@@ -23,7 +23,7 @@ def small_gpt(dtype=np.float64, config=CONFIG):
     """The same model on every call, with every weight off its starting value."""
     rng = np.random.default_rng(5)
     model = GPT(config, rng, dtype)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 
@@ -47,8 +47,8 @@ def batch(rng):
 def test_the_pull_is_the_derivative_of_its_penalty(importance, rng):
     model = prepared("frozen:train=last")
     F = {name: rng.random(p.shape) for name, p in model.trainable_parameters().items()} if importance else None
-    flat, pull = Flat(model.trainable_parameters()), Pull(0.7, F)
-    pull.start(flat)
+    flat, penalty = FlatParameters(model.trainable_parameters()), QuadraticPenalty(0.7, F)
+    penalty.start(flat)
     origin = copies(model.trainable_parameters())
     flat.data += rng.normal(size=flat.data.size)
 
@@ -59,9 +59,9 @@ def test_the_pull_is_the_derivative_of_its_penalty(importance, rng):
     before = rng.normal(size=flat.data.size)
     flat.grad[:] = before
     half = flat.data.size // 2
-    pull.add(slice(0, half))
+    penalty.add(slice(0, half))
     assert np.array_equal(flat.grad[half:], before[half:])
-    pull.add(slice(half, None))
+    penalty.add(slice(half, None))
     tried = rng.permutation(flat.data.size)[:60]
     assert relative_error((flat.grad - before)[tried], numerical_gradient(penalty, flat.data, tried)) < TOLERANCE
 
@@ -71,10 +71,10 @@ def test_the_pull_is_the_derivative_of_its_penalty(importance, rng):
 def test_in_training_it_is_added_to_the_gradient_once(workers, text, rng):
     tokens, targets = batch(rng)
     gradients, losses = [], []
-    for pulled in (False, True):
+    for penalised in (False, True):
         model = prepared(text)
         F = {name: np.full(p.shape, 1.0 + i) for i, (name, p) in enumerate(model.trainable_parameters().items())}
-        trainer = Trainer(model, SGD(0.0), clip=None, workers=workers, pull=Pull(0.5, F) if pulled else None)
+        trainer = Trainer(model, SGD(0.0), clip=None, workers=workers, penalty=QuadraticPenalty(0.5, F) if penalised else None)
         trainer.flat.data += np.linspace(-0.1, 0.1, trainer.flat.data.size)
         losses.append(trainer.step(tokens, targets))
         gradients.append(trainer.flat.grad.copy())
@@ -89,9 +89,9 @@ def test_in_training_it_is_added_to_the_gradient_once(workers, text, rng):
 def test_at_the_start_it_does_not_pull(text, rng):
     tokens, targets = batch(rng)
     states = []
-    for pull in (None, L2SP(10.0).pull(None, None)):
+    for penalty in (None, L2SP(10.0).penalty(None, None)):
         model = prepared(text, np.float32)
-        Trainer(model, AdamW(), workers=1, pull=pull).step(tokens, targets)
+        Trainer(model, AdamW(), workers=1, penalty=penalty).step(tokens, targets)
         states.append(model.state())
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
 
@@ -100,7 +100,7 @@ def test_the_stronger_it_is_the_nearer_the_weights_stay(rng):
     tokens, targets = batch(rng)
     moved = []
     for strength in (None, 0.3, 3.0, 30.0):
-        trainer = Trainer(small_gpt(), SGD(0.03, momentum=0), workers=1, pull=Pull(strength) if strength else None)
+        trainer = Trainer(small_gpt(), SGD(0.03, momentum=0), workers=1, penalty=QuadraticPenalty(strength) if strength else None)
         start = trainer.flat.data.copy()
         for _ in range(40):
             trainer.step(tokens, targets)
@@ -113,10 +113,10 @@ def test_what_matters_more_moves_less(rng):
     model = small_gpt()
     F = {name: np.full(p.shape, 100.0 * name.startswith("blocks.0")) for name, p in model.parameters().items()}
     moved = []
-    for pull in (None, Pull(1.0, F)):
+    for penalty in (None, QuadraticPenalty(1.0, F)):
         model = small_gpt()
         before = copies(model.parameters())
-        trainer = Trainer(model, SGD(0.003, momentum=0), workers=1, pull=pull)
+        trainer = Trainer(model, SGD(0.003, momentum=0), workers=1, penalty=penalty)
         for _ in range(30):
             trainer.step(tokens, targets)
         moved.append({start: sum(np.abs(model.state()[name] - before[name]).sum() for name in before if name.startswith(start))
@@ -208,16 +208,16 @@ def test_it_does_not_see_what_has_no_effect_at_the_start(text, blind, rng):
 def test_elastic_weights_are_held_by_it():
     model, asked = small_gpt(config=TINY), []
 
-    def old_documents(n):
+    def old_sequences(n):
         asked.append(n)
         return (DOCUMENTS * n)[:n]
 
-    pull = EWC(3.0, 6).pull(model, old_documents)
+    penalty = EWC(3.0, 6).penalty(model, old_sequences)
     expected = fisher(model, DOCUMENTS * 3, np.random.default_rng(0))
-    flat = Flat(model.trainable_parameters())
-    pull.start(flat)
+    flat = FlatParameters(model.trainable_parameters())
+    penalty.start(flat)
     assert asked == [6]
-    for name, F in flat.views(pull.F).items():
+    for name, F in flat.views(penalty.F).items():
         np.testing.assert_allclose(F, 3 * expected[name], rtol=1e-12, err_msg=name)
 
 
@@ -266,10 +266,10 @@ def test_the_others_leave_the_batches_alone(remedy):
 
 def test_only_springs_pull_and_only_interpolation_has_a_last_word():
     model = prepared("lora")
-    shake(model, np.random.default_rng(0))
+    perturb(model, np.random.default_rng(0))
     before = copies(model.parameters())
     for kind in REMEDIES.values():
-        assert (kind().pull(model, lambda n: [[1, 2, 3]]) is not None) == (kind in (L2SP, EWC))
+        assert (kind().penalty(model, lambda n: [[1, 2, 3]]) is not None) == (kind in (L2SP, EWC))
     for kind in set(REMEDIES.values()) - {Interpolation}:
         kind().finish(model, {})
     assert all(np.array_equal(array, before[name]) for name, array in model.state().items())
@@ -378,7 +378,7 @@ def test_two_things_in_one_place_go_back_each_in_its_own_way(rng):
     for block in model.blocks:                              # LoRA inside the sublayer that has the adapter
         block.mlp.inner.fc = LoRALinear(block.mlp.inner.fc, {"": LowRank(12, 48, 2, 1.5, rng, np.float64)}, {"": slice(None)})
     start = copies(model.trainable_parameters())
-    shake(model, rng, 0.1)
+    perturb(model, rng, 0.1)
     end = copies(model.parameters())
     interpolate(model, start, 0.3)
     for name, p in model.trainable_parameters().items():
@@ -402,7 +402,7 @@ def test_of_a_product_of_two_matrices_it_is_the_product_that_is_scaled(text, kee
 # ---- what cannot be
 
 @pytest.mark.parametrize("strength", [0.0, -1.0, float("nan")])
-@pytest.mark.parametrize("kind", [L2SP, EWC, Pull])
+@pytest.mark.parametrize("kind", [L2SP, EWC, QuadraticPenalty])
 def test_a_spring_that_does_not_pull_is_refused(kind, strength):
     with pytest.raises(ValueError, match="the strength is .*, but must be above 0"):
         kind(strength)
@@ -413,7 +413,7 @@ def test_no_old_documents_at_all_are_refused(share):
     with pytest.raises(ValueError, match="the share of old documents is .*, but must be above 0"):
         Replay(share).batches(StreamBatches(np.arange(9), 3, 2), None)
     with pytest.raises(ValueError, match="number of documents is 0, but must be at least 1"):
-        EWC(documents=0).pull(small_gpt(), lambda n: [])
+        EWC(documents=0).penalty(small_gpt(), lambda n: [])
 
 
 @pytest.mark.parametrize("keep", [-0.1, 1.1, float("nan")])

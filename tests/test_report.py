@@ -12,11 +12,11 @@ from minillm.finetune.store import Loaded, load
 from minillm.phases import finetune, pretrain
 from minillm.report import report, table
 from minillm.text.world import World
-from minillm.train.evaluate import Score
-from minillm.train.muon import Muon
+from minillm.tasks.evaluate import Score
+from minillm.train.optimizers.muon import Muon
 from minillm.train.optimizers import AdamW
 from minillm.train.own_data import TextTask
-from minillm.train.samples import flawless, write_and_read
+from minillm.tasks.samples import flawless, write_and_read
 from minillm.train.tasks import SpecialTask
 
 VOID = {"meta", "img", "br", "input", "link", "hr"}
@@ -78,10 +78,10 @@ def test_it_tells_what_was_measured(page, story):
 
 
 def test_its_table_holds_the_scores_of_the_models(page, story):
-    from minillm.train.tasks import task_of
+    from minillm.train.tasks import task_from_json
 
     loaded = load(story / "full.npz")
-    score = task_of(loaded.meta["task"]).score(loaded.model, documents=2)["novel"]
+    score = task_from_json(loaded.meta["task"]).score(loaded.model, n=2)["novel"]
     row = re.search(r"<tr><td>full</td>.*?</tr>", page[1]).group()
     assert f"<td>{score.excess:.3f}</td>" in row
 
@@ -175,9 +175,9 @@ def test_sharpness(story):
     ("facts", "On texts that no model has seen; of facts, which can only be known by heart, on those that were taught.<")])
 def test_it_says_by_which_texts_models_were_judged(name, told):
     """Held against the texts themselves: of what was taught, are any among those to judge by?"""
-    task = SpecialTask(name, 2, documents=20)
-    taught = {tuple(document.ids) for document in task.special("train", 20)}
-    assert bool(taught & {tuple(document.ids) for document in task.special("test", 20)}) != task.unseen
+    task = SpecialTask(name, 2, n_documents=20)
+    taught = {tuple(document.ids) for document in task.documents("train", 20)}
+    assert bool(taught & {tuple(document.ids) for document in task.documents("test", 20)}) != task.unseen
     models = {"pretrained": Loaded(None, None, {}), "full": Loaded(None, None, {})}
     score = Score(1.0, 9, 0.5, 0.5, 0.1)
     assert told in table(models, dict.fromkeys(models, {name: score, "story": score}), dict.fromkeys(models, {}), task)

@@ -12,14 +12,14 @@ import pytest
 
 from minillm import phases
 from minillm.commands.app import main
-from minillm.files import CheckpointError, alone, read_arrays, write_arrays
+from minillm.ground.files import CheckpointError, alone, read_arrays, write_arrays
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.remedies import remedy_of
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain
 from minillm.train import fit as fit_module
 from minillm.train.fit import Interrupted
-from minillm.train.muon import Muon
+from minillm.train.optimizers.muon import Muon
 from minillm.train.optimizers import SGD, AdamW
 from minillm.train.tasks import TextTask
 from minillm.train.trainer import Diverged, Trainer
@@ -237,7 +237,7 @@ def test_ctrl_c_twice_in_a_hurry_is_one_wish(text, tmp_path, cut_twice, capsys):
 
 
 def test_ctrl_c_again_after_a_while_stops_at_once_and_keeps_what_was_saved(text, tmp_path, cut_twice, monkeypatch, capsys):
-    monkeypatch.setattr("minillm.interrupts.SAME_WISH", -1.0)
+    monkeypatch.setattr("minillm.ground.interrupts.SAME_WISH", -1.0)
     before = signal.getsignal(signal.SIGINT)
     assert run(*command(text, tmp_path, "--save-every", 3)) == 130
     assert capsys.readouterr().err.strip() == "minillm: interrupted."
@@ -401,11 +401,11 @@ def test_the_number_of_workers_is_that_of_the_run_whatever_machine_goes_on(text,
     """By default one for each core: two here, and three there. Sums in another order would have other bits."""
     arguments = command(text, tmp_path / "out")
     del arguments[arguments.index("--workers"):arguments.index("--workers") + 2]
-    monkeypatch.setattr("minillm.processes.cores", lambda: 2)
+    monkeypatch.setattr("minillm.ground.processes.cores", lambda: 2)
     cut(4)
     assert run(*arguments) == 130
     cut(None)
-    monkeypatch.setattr("minillm.processes.cores", lambda: 3)
+    monkeypatch.setattr("minillm.ground.processes.cores", lambda: 3)
     assert read_arrays(tmp_path / "out" / "pretrained.training.npz")[1]["inputs"]["workers"] == 2
     capsys.readouterr()
     assert run("pretrain", "--resume", "--out", tmp_path / "out", "--workers", 3) == 2

@@ -10,11 +10,11 @@ from minillm.finetune.methods import BottleneckAdapter
 from minillm.nn import GPT, Config
 from minillm.text.tokenizer import END
 from minillm.text.world import World
-from minillm.train.samples import (
+from minillm.tasks.samples import (
     BATCH,
     TEMPERATURES,
     Flawless,
-    facts_of,
+    flawless_to_json,
     flawless,
     flawless_world,
     numbers,
@@ -86,14 +86,14 @@ def test_the_interval_holds_the_truth_nineteen_times_in_twenty(rng):
 def test_shares_in_words_and_in_json():
     found = Flawless(100, [("a text", "a sentence")] * 84)
     assert str(found) == "16 % (10-24)"
-    assert json.loads(json.dumps(found.facts())) == {"n": 100, "count": 16, "share": 0.16, "interval": list(found.interval)}
+    assert json.loads(json.dumps(found.to_json())) == {"n": 100, "count": 16, "share": 0.16, "interval": list(found.interval)}
 
 
 def test_several_domains_together():
     parts = {"chat": {1.0: Flawless(4, [("a", "b")])}, "story": {1.0: Flawless(6, [("c", "d"), ("e", "f")])}}
     both = together(parts, ["chat", "story"], 1.0)
     assert (both.n, both.count, both.mistakes) == (10, 7, [("a", "b"), ("c", "d"), ("e", "f")])
-    assert facts_of(parts)["story"] == {"1": parts["story"][1.0].facts()}
+    assert flawless_to_json(parts)["story"] == {"1": parts["story"][1.0].to_json()}
 
 
 # ---- whoever knows the grammar makes no mistake, and whoever does not is told

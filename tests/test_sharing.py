@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sharing
 
-from minillm.runtime import CAN_FORK
+from minillm.ground.runtime import CAN_FORK
 
 pytest_plugins = "pytester"
 needs_forks = pytest.mark.skipif(not CAN_FORK, reason="processes cannot be forked here")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from surfaces import Formulas, bowl, small_gpt, some_texts, symmetric
 
-from minillm.finetune.methods import BottleneckAdapter, Full, LoRA, Partial
+from minillm.finetune.methods import BottleneckAdapter, Full, LoRA, Frozen
 from minillm.nn import CrossEntropy
-from minillm.nn.gradcheck import shake
+from minillm.gradcheck import perturb
 from minillm.surface.sharpness import Curvature, extremes
 from minillm.surface.space import Probe
 
@@ -89,7 +89,7 @@ def test_of_a_bowl_the_curvature_is_its_matrix(rng):
 
 # ---- the Hessian of a GPT
 
-RECIPES = {"full": Full(), "frozen": Partial(), "adapter": BottleneckAdapter(2), "lora": LoRA(1)}
+RECIPES = {"full": Full(), "frozen": Frozen(), "adapter": BottleneckAdapter(2), "lora": LoRA(1)}
 
 
 class Exact:
@@ -98,7 +98,7 @@ class Exact:
     def __init__(self, recipe, rng, step=1e-5):
         self.model = small_gpt(layers=1, width=4, context=5)
         recipe.apply(self.model, rng)
-        shake(self.model, rng)                              # or the factors of LoRA would begin as zero, and hide errors
+        perturb(self.model, rng)                              # or the factors of LoRA would begin as zero, and hide errors
         self.batches = Probe({"new": some_texts(rng, 4, 5)}).only("new")
         self.total = sum((targets >= 0).sum() for _, targets in self.batches)
         self.parameters = self.model.trainable_parameters()

@@ -14,7 +14,7 @@ from minillm.finetune.methods import (
     Full,
     Head,
     LoRA,
-    Partial,
+    Frozen,
     PrefixTuning,
     PromptTuning,
     from_json,
@@ -25,8 +25,8 @@ from minillm.finetune.remedies import EWC, L2SP, REMEDIES, Interpolation, Remedy
 from minillm.finetune.spec import options_of, text_of
 
 RECIPES = [
-    Full(), Full(2.6), Full(gradual=True), Full(1.5, True), Partial(), Partial(("*.bias",)),
-    Partial(("first-2", "blocks.-1.mlp.*")), Head(), Head(False), BottleneckAdapter(),
+    Full(), Full(2.6), Full(gradual=True), Full(1.5, True), Frozen(), Frozen(("*.bias",)),
+    Frozen(("first-2", "blocks.-1.mlp.*")), Head(), Head(False), BottleneckAdapter(),
     BottleneckAdapter(3, ("mlp",), "parallel", 0.1, False, blocks=(0, -1)), LoRA(), LoRA(blocks=(-2,)),
     LoRA(16, 0.123456789, ("v", "q"), True), LoRA(alpha=1e-5), LoRA(alpha=1 / 3), LoRA(alpha=1234567.0),
     LoRA(alpha=1e20), DoRA(), DoRA(rank=2, targets=("fc",)), IA3(), IA3(targets=("mlp",)), IA3(("k", "v"), blocks=(1,)),
@@ -53,7 +53,7 @@ def test_recipes_survive_the_round_trip_through_json(recipe):
 @pytest.mark.parametrize("recipe, text", [
     (LoRA(), "lora"), (LoRA(rank=8, alpha=8.0), "lora:rank=8"), (BottleneckAdapter(norms=False), "adapter:norms=no"),
     (LoRA(alpha=16.0, targets=("q", "v")), "lora:alpha=16,targets=q+v"), (Full(2.6, True), "full:decay=2.6,gradual=yes"),
-    (IA3(blocks=(0, -1)), "ia3:blocks=0+-1"), (Partial(("biases", "wpe.*")), "frozen:train=biases+wpe.*")])
+    (IA3(blocks=(0, -1)), "ia3:blocks=0+-1"), (Frozen(("biases", "wpe.*")), "frozen:train=biases+wpe.*")])
 def test_how_a_recipe_is_written(recipe, text):
     assert text_of(recipe) == text and recipe_of(text) == recipe
 
@@ -67,7 +67,7 @@ def test_other_ways_to_write_it(text, recipe):
 
 
 @pytest.mark.parametrize("text, recipe", [
-    ("bitfit", Partial(("biases",))), ("norms", Partial(("norms",))), ("houlsby", BottleneckAdapter()),
+    ("bitfit", Frozen(("biases",))), ("norms", Frozen(("norms",))), ("houlsby", BottleneckAdapter()),
     ("pfeiffer", BottleneckAdapter(places=("mlp",), norms=False)), ("ulmfit", Full(2.6, True)),
     ("parallel", BottleneckAdapter(places=("mlp",), form="parallel", norms=False)),
     ("pfeiffer:bottleneck=7,norms=yes", BottleneckAdapter(bottleneck=7, places=("mlp",))), ("ulmfit:decay=2", Full(2.0, True)),

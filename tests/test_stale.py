@@ -9,11 +9,11 @@ from minillm.finetune.adapters import Adapters
 from minillm.finetune.merge import merge
 from minillm.finetune.methods import recipe_of
 from minillm.nn import GELU, GPT, Config, Linear
-from minillm.nn.gradcheck import shake
-from minillm.surface.recorder import Recorder
+from minillm.gradcheck import perturb
+from minillm.train.recorder import Recorder
 from minillm.surface.sharpness import Curvature
 from minillm.surface.space import Space
-from minillm.train.flat import Flat
+from minillm.train.flat import FlatParameters
 from minillm.train.optimizers import SGD, AdamW
 from minillm.train.trainer import Trainer
 
@@ -27,7 +27,7 @@ every_count = pytest.mark.parametrize("workers", [1, 2])
 def small_gpt(text="full", seed=5):
     rng = np.random.default_rng(seed)
     model = GPT(Config(11, 7, 2, 3, 12), rng)
-    shake(model, rng, 0.1)
+    perturb(model, rng, 0.1)
     recipe_of(text).apply(model, np.random.default_rng(6))
     return model
 
@@ -202,10 +202,10 @@ def test_the_loss_is_that_of_the_model_as_it_is():
 
 def test_an_optimizer_and_a_space_of_weights_that_are_anothers_by_now_refuse():
     model = small_gpt()
-    flat, optimizer = Flat(model.parameters()), AdamW()
+    flat, optimizer = FlatParameters(model.parameters()), AdamW()
     optimizer.start(flat)
     optimizer.step()
-    Flat(model.parameters())
+    FlatParameters(model.parameters())
     with pytest.raises(ValueError, match="laid into another vector"):
         optimizer.step()
     space = Space(model)

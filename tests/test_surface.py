@@ -12,7 +12,7 @@ from minillm.surface.data import Surface
 from minillm.surface.directions import pca_plane
 from minillm.surface.measure import each_point, grid_axis, measure_grid, measure_surface
 from minillm.surface.plane import Plane, through
-from minillm.surface.runs import ORIGIN, read_family
+from minillm.surface.family import ORIGIN, read_family
 from minillm.surface.space import Probe, Space
 from minillm.surface.views import probe_of
 from minillm.text.batches import Text
@@ -95,7 +95,7 @@ def test_models_and_ways_are_in_the_units_of_the_grid_and_at_their_true_loss(rng
         assert loss == pytest.approx(space.formulas["new"](arrays["theta"]), abs=1e-12)
     for ab, shown in zip(path.ab, path.shown["old"]):
         assert shown == pytest.approx(space.formulas["old"](plane.at(*ab)), abs=1e-12)
-    assert found.points[ORIGIN] == (0.0, 0.0) and found.facts["origin"] == ORIGIN
+    assert found.points[ORIGIN] == (0.0, 0.0) and found.info["origin"] == ORIGIN
     assert found.points["full"] == pytest.approx((found.distances["full"], 0), abs=1e-10)
     assert np.hypot(*found.points["other"]) == pytest.approx(found.distances["other"])
     assert found.cosines == {"full,other": pytest.approx(found.points["other"][0] / found.distances["other"])}
@@ -108,10 +108,10 @@ def test_what_lies_in_the_plane_has_its_own_loss_there(rng):
     *_, found = bowl_with_ways(rng)
     path = found.paths["full"]
     inside = path.residual < 1e-6
-    assert inside.sum() == 2 and found.facts["in_plane"] == [ORIGIN, "full", "other"]
+    assert inside.sum() == 2 and found.info["in_plane"] == [ORIGIN, "full", "other"]
     for task in found.loss:
         np.testing.assert_allclose(path.shown[task][inside], path.loss[task][inside], rtol=0, atol=1e-6)
-    assert 0 <= found.facts["gap"] < 1e-6
+    assert 0 <= found.info["gap"] < 1e-6
     assert abs(path.shown["new"] - path.loss["new"])[2] > 1e-3          # beside the plane, the loss is another
 
 
@@ -154,14 +154,14 @@ def test_a_way_that_diverged_does_not_stretch_the_map(far, rng):
     found = measure_surface(space, plane, models | {"lost": away[1][-1]["theta"]}, ways, space, 5, 1)
     np.testing.assert_array_equal(found.a, before.a)
     np.testing.assert_array_equal(found.b, before.b)
-    assert found.facts["away"] == ["lost"] and any("the way of lost leaves the map" in line for line in found.checks())
+    assert found.info["away"] == ["lost"] and any("the way of lost leaves the map" in line for line in found.checks())
 
 
 def test_of_a_model_that_diverged_the_plane_is_still_shown_if_it_spans_it(rng):
     space, plane, models, ways, _ = bowl_with_ways(rng)
     space.formulas["new"] = lambda theta: 1 + np.sum((theta - plane.origin) ** 2)
     found = measure_surface(space, plane, models, ways, space, 5, 1)
-    assert found.facts["away"] == ["full"] and found.a[-1] > found.points["full"][0]
+    assert found.info["away"] == ["full"] and found.a[-1] > found.points["full"][0]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -173,11 +173,11 @@ def test_what_is_no_number_is_counted_and_left_as_it_is(bad, skew):
 
     space = Formulas(20, new=formula, old=lambda theta: 2.0)
     found = measure_surface(space, skew, {"centre": skew.origin}, {}, space, 5, 1, extent=((-1, 1), (-1, 1)),
-                            facts={"seed": 0})
+                            info={"seed": 0})
     hole = ~np.isfinite(found.loss["new"])
     np.testing.assert_array_equal(hole, (found.a[None, :] > 0.3) & (found.b[:, None] > 0.3))
     np.testing.assert_allclose(found.loss["new"][~hole], (1 + np.broadcast_to(found.a, (5, 5)))[~hole], atol=1e-12)
-    assert found.facts["not_numbers"] == hole.sum() == 4 and np.isfinite(found.loss["old"]).all()
+    assert found.info["not_numbers"] == hole.sum() == 4 and np.isfinite(found.loss["old"]).all()
     assert "losses that are no numbers: 4 of 50, left blank in the picture" in found.checks()
     again = Surface.of(found.arrays(), json.loads(json.dumps(found.meta())))
     np.testing.assert_array_equal(again.loss["new"], found.loss["new"])
@@ -248,7 +248,7 @@ def real(story):
     family = read_family(story, ENDS)
     models = {ORIGIN: family.start} | {name: family.end(name) for name in ENDS}
     plane, probe = through(*list(models.values())[:3]), probe_of(family)
-    return family, probe, plane, measure_surface(family.space, plane, models, family.ways(ENDS), probe, 5, facts={"seed": 2})
+    return family, probe, plane, measure_surface(family.space, plane, models, family.ways(ENDS), probe, 5, info={"seed": 2})
 
 
 @pytest.mark.parametrize("name", [ORIGIN, "full", "adapter"])
@@ -268,8 +268,8 @@ def test_the_surface_was_measured_where_it_says(story, real):
     assert list(found.loss) == ["novel", "general"]              # the new task first
     assert all(S.shape == (5, 5) and np.isfinite(S).all() and np.ptp(S) > 0.01 for S in found.loss.values())
     assert list(found.points) == [ORIGIN, *ENDS] and found.points[ORIGIN] == (0.0, 0.0)
-    assert found.facts["chance"] == pytest.approx(np.log(load(story / "pretrained.npz").model.config.vocab_size))
-    assert found.facts["tokens"] == probe.count and found.facts["unit"] is True
+    assert found.info["chance"] == pytest.approx(np.log(load(story / "pretrained.npz").model.config.vocab_size))
+    assert found.info["tokens"] == probe.count and found.info["unit"] is True
 
 
 def test_distances_and_cosines_are_those_of_the_weights(story, real):
@@ -284,7 +284,7 @@ def test_distances_and_cosines_are_those_of_the_weights(story, real):
         dot = sum((ways[x][key] * ways[y][key]).sum() for key in ways[x].keys() & ways[y].keys())
         assert value == pytest.approx(dot / found.distances[x] / found.distances[y], abs=1e-6)
     assert all(np.array_equal(start[key], array) for key, array in weights[ORIGIN].items())
-    assert found.facts["norm"] == pytest.approx(np.sqrt(sum((np.float64(array) ** 2).sum() for array in start.values())))
+    assert found.info["norm"] == pytest.approx(np.sqrt(sum((np.float64(array) ** 2).sum() for array in start.values())))
 
 
 @pytest.mark.parametrize("name", ENDS)
@@ -303,8 +303,8 @@ def test_every_path_starts_at_the_origin_and_ends_at_its_model(name, real):
 
 def test_the_models_that_span_the_plane_lie_in_it_and_the_third_does_not(real):
     found = real[-1]
-    assert found.facts["in_plane"] == [ORIGIN, "full", "adapter"] and 0 <= found.facts["gap"] < 1e-6
-    assert max(found.residuals[name] for name in found.facts["in_plane"]) < 1e-6 and found.residuals["frozen"] > 0.1
+    assert found.info["in_plane"] == [ORIGIN, "full", "adapter"] and 0 <= found.info["gap"] < 1e-6
+    assert max(found.residuals[name] for name in found.info["in_plane"]) < 1e-6 and found.residuals["frozen"] > 0.1
     assert found.paths["full"].residual[-1] < 1e-6 and found.paths["adapter"].residual[-1] < 1e-6
 
 
@@ -331,7 +331,7 @@ def test_the_file_holds_the_whole_surface(real):
 def test_the_checks_tell_how_far_the_picture_can_be_believed(real):
     found = real[-1]
     told = "\n".join(found.checks())
-    assert f"{found.facts['gap']:.1e}" in told and "no numbers: 0 of 50" in told
+    assert f"{found.info['gap']:.1e}" in told and "no numbers: 0 of 50" in told
     for name in ENDS:
         assert f"{found.distances[name]:.2f}" in told and f"{found.paths[name].residual.max():.2f}" in told
     assert all(f"{value:.3f}" in told for value in found.cosines.values())

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from surfaces import small_gpt
 
-from minillm.files import CheckpointError, read_arrays, write_arrays
-from minillm.finetune.methods import Full, Partial, recipe_of
+from minillm.ground.files import CheckpointError, read_arrays, write_arrays
+from minillm.finetune.methods import Full, Frozen, recipe_of
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain
 from minillm.surface.plane import through
-from minillm.surface.recorder import Recorder, read_trajectory, trajectory_of
-from minillm.surface.runs import ORIGIN, read_family, runs_in
+from minillm.train.recorder import Recorder, read_trajectory, trajectory_of
+from minillm.surface.family import ORIGIN, read_family, runs_in
 from minillm.train.optimizers import SGD, AdamW
 from minillm.train.tasks import SpecialTask, TextTask
 from minillm.train.trainer import Trainer
@@ -267,7 +267,7 @@ def test_the_last_step_is_recorded_whatever_the_number_of_steps(steps, tmp_path)
     config = {"context": 8, "n_layer": 2, "n_head": 2, "n_embd": 12}
     base = pretrain(TextTask(text, workers=1), config, tmp_path / "pretrained.npz", optimizer=AdamW(), steps=2, batch=2,
                     workers=1)
-    finetune(base, tmp_path / "pretrained.npz", TextTask(text, base.tokenizer, 1), Partial(), tmp_path / "frozen.npz",
+    finetune(base, tmp_path / "pretrained.npz", TextTask(text, base.tokenizer, 1), Frozen(), tmp_path / "frozen.npz",
              optimizer=AdamW(), steps=steps, batch=2, workers=1)
     found, snapshots, _ = read_trajectory(tmp_path / "frozen.trajectory.npz")
     end = load(tmp_path / "frozen.npz").model.state()

@@ -12,13 +12,13 @@ import pytest
 from minillm.nn import GPT, IGNORE, Config, CrossEntropy
 from minillm.text.batches import DocumentBatches, Mixed, StreamBatches, WorldBatches, pad
 from minillm.text.domains import EVERY_ADJECTIVE, MOODS, NAMES, PLACES, THINGS, WEATHER, WEATHER_AFTER
-from minillm.text.generate import generate
+from minillm.inference.generate import generate
 from minillm.text.specialities import CONTRADICTION, OTHER_WEATHER_AFTER, PAIRS, SAID
 from minillm.text.tokenizer import BEGIN, END, CharTokenizer
 from minillm.text.world import SPLITS, World
-from minillm.train.evaluate import evaluate_documents, token_log_p
+from minillm.tasks.evaluate import evaluate_documents, token_log_p
 from minillm.train.optimizers import AdamW
-from minillm.train.tasks import CONTEXT, SPECIALITIES, PairTask, SpecialTask, TextTask, WorldTask, task_of
+from minillm.train.tasks import CONTEXT, SPECIALITIES, PairTask, SpecialTask, TextTask, WorldTask, task_from_json
 from minillm.train.trainer import Trainer
 
 WORLD = World(3)
@@ -66,11 +66,11 @@ def test_no_document_of_one_split_is_in_another(name):
 
 def test_facts_are_asked_for_as_they_were_taught():
     assert texts("facts", 30, "test") == texts("facts", 30, "validation") == texts("facts", 30, "train")
-    task = SpecialTask("facts", 3, documents=20, draw=1)
-    taught = [document.ids for document in task.special("train", 20)]
-    assert [document.ids for document in task.special("test", 200)] == taught           # these and no others
-    assert [document.ids for document in task.special("test", 5)] == taught[:5]
-    assert taught != [document.ids for document in SpecialTask("facts", 3, 20).special("test", 20)]
+    task = SpecialTask("facts", 3, n_documents=20, draw=1)
+    taught = [document.ids for document in task.documents("train", 20)]
+    assert [document.ids for document in task.documents("test", 200)] == taught           # these and no others
+    assert [document.ids for document in task.documents("test", 5)] == taught[:5]
+    assert taught != [document.ids for document in SpecialTask("facts", 3, 20).documents("test", 20)]
 
 
 @every_speciality
@@ -127,9 +127,9 @@ class Knowing:
 def test_who_knows_the_new_law_stands_on_its_floor_and_pays_its_price_on_old_reports():
     task = SpecialTask("contradiction", 3)
     task.world = WORLD
-    scores = task.score(Knowing(CONTRADICTION), documents=40)
+    scores = task.score(Knowing(CONTRADICTION), n=40)
     assert scores["contradiction"].excess == pytest.approx(0, abs=1e-9) and scores["contradiction"].floor > 0.1
-    assert scores["report"].excess == pytest.approx(task.price(documents=40), rel=1e-9)
+    assert scores["report"].excess == pytest.approx(task.kl_old_new(n=40), rel=1e-9)
     others = [scores[name].excess for name in WORLD.general if name != "report"]
     assert others == pytest.approx([0] * 5, abs=1e-9) and scores.keys() == {*WORLD.general, "contradiction"}
 
@@ -172,7 +172,7 @@ def test_the_price_of_the_other_law_is_the_divergence_of_its_rows(kind, true, ot
     assert expected == pytest.approx(4.875 * 0.5 * math.log(6) / 36.75) and stderr < 0.03 * expected
     if kind == "report":
         task = SpecialTask("contradiction", 3)
-        assert task.price("train", 1500) == pytest.approx(np.sum(gaps) / tokens.sum(), rel=1e-12)
+        assert task.kl_old_new("train", 1500) == pytest.approx(np.sum(gaps) / tokens.sum(), rel=1e-12)
 
 
 # ---- questions
@@ -328,7 +328,7 @@ def test_of_pairs_the_total_is_the_mean_count_of_what_is_said():
     task = SpecialTask("questions", 3, 12)
     source = task.batches(4, CONTEXT, seed=1)
     counts = [np.count_nonzero(source.at(step)[1] != IGNORE) for step in range(6)]
-    said = [len(document.ids) - 1 - document.given for document in task.special("train", 12)]
+    said = [len(document.ids) - 1 - document.given for document in task.documents("train", 12)]
     assert sum(counts) == 2 * sum(said) and source.total == pytest.approx(sum(counts) / 6) and len(set(counts)) > 1
     whole = DocumentBatches([[1, 2, 3, 4], [1, 2]], 2)
     assert whole.total == 4 and DocumentBatches([[1, 2, 3, 4], [1, 2]], 2, given=[2, 0]).total == 2
@@ -336,7 +336,7 @@ def test_of_pairs_the_total_is_the_mean_count_of_what_is_said():
 
 @every_pair
 def test_batches_of_pairs_count_what_is_said_and_nothing_else(name):
-    documents = {tuple(document.ids): document for document in SpecialTask(name, 3, 10, draw=1).special("train", 10)}
+    documents = {tuple(document.ids): document for document in SpecialTask(name, 3, 10, draw=1).documents("train", 10)}
     tokens, targets = SpecialTask(name, 3, 10, draw=1).batches(10, CONTEXT, seed=4).at(0)
     seen = set()
     for row, aims in zip(tokens.tolist(), targets.tolist()):
@@ -352,7 +352,7 @@ def test_of_plain_documents_the_tag_counts_in_training_as_it_did_in_pretraining(
     task = SpecialTask(name, 3, 4)
     tokens, targets = task.batches(4, CONTEXT).at(0)
     assert (targets[:, 0] != IGNORE).all()
-    assert np.count_nonzero(targets != IGNORE) == sum(len(document.ids) - 1 for document in task.special("train", 4))
+    assert np.count_nonzero(targets != IGNORE) == sum(len(document.ids) - 1 for document in task.documents("train", 4))
 
 
 # ---- two sources in one batch
@@ -392,7 +392,7 @@ def trained(batches, steps, lr=0.02, tokenizer=TOKENIZER, context=CONTEXT):
 def test_an_answer_counts_as_right_exactly_if_greedy_writing_gives_it(name, documents, steps, rng):
     task = SpecialTask(name, 3, documents, workers=1)
     model = trained(task.batches(12, CONTEXT, 1), steps)
-    asked = task.special("train", documents) + task.world.documents(name, documents + 8)[-8:]
+    asked = task.documents("train", documents) + task.world.documents(name, documents + 8)[-8:]
     right = [generate(model, document.ids[:document.given + 1], 20, rng, temperature=0, stop=TOKENIZER.ids[END]) == document.ids
              for document in asked]
     assert 0.2 < np.mean(right) < 0.95                           # it has learned something, and not all
@@ -404,7 +404,7 @@ def test_an_answer_counts_as_right_exactly_if_greedy_writing_gives_it(name, docu
 
 def test_an_untrained_model_has_nothing_right_and_texts_have_no_accuracy():
     model = GPT(Config(len(TOKENIZER), CONTEXT, 1, 2, 8), np.random.default_rng(0))
-    scores = SpecialTask("questions", 3, workers=1).score(model, documents=8)
+    scores = SpecialTask("questions", 3, workers=1).score(model, n=8)
     assert scores["questions"].accuracy == 0 and scores["questions"].best == 1 and scores["questions"].floor == 0
     assert scores["questions"].excess == pytest.approx(math.log(199), abs=0.1)
     assert all(scores[name].accuracy is scores[name].best is None for name in WORLD.general)
@@ -420,21 +420,21 @@ def test_there_is_no_other_task():
 @every_speciality
 def test_a_task_is_what_its_facts_say(name):
     task = SpecialTask(name, 3, 6, draw=2)
-    again = task_of(json.loads(json.dumps(task.facts())))
-    assert type(again) is SpecialTask and again.facts() == task.facts() and again.learned == [name] and again.name == name
+    again = task_from_json(json.loads(json.dumps(task.to_json())))
+    assert type(again) is SpecialTask and again.to_json() == task.to_json() and again.learned == [name] and again.name == name
     for x, y in zip(task.batches(3, CONTEXT, 5).at(1), again.batches(3, CONTEXT, 5).at(1)):
         assert np.array_equal(x, y)
     assert again.probe() == task.probe()
-    old = {key: value for key, value in task.facts().items() if key != "draw"}            # of a checkpoint that had none
-    assert task_of(old).draw == 0
+    old = {key: value for key, value in task.to_json().items() if key != "draw"}            # of a checkpoint that had none
+    assert task_from_json(old).draw == 0
 
 
 @every_speciality
 def test_another_draw_teaches_other_documents_and_asks_the_same(name):
     tasks = [SpecialTask(name, 3, 6, draw) for draw in (0, 1)]
-    taught = [[document.ids for document in task.special("train", 6)] for task in tasks]
+    taught = [[document.ids for document in task.documents("train", 6)] for task in tasks]
     assert taught[0] != taught[1]
-    asked = [[document.ids for document in task.special("test", 6)] for task in tasks]
+    asked = [[document.ids for document in task.documents("test", 6)] for task in tasks]
     assert (asked[0] == asked[1]) == (name != "facts")
 
 
@@ -443,14 +443,14 @@ def test_a_look_in_between_is_at_validation_texts_of_what_is_learned(name):
     model = GPT(Config(len(TOKENIZER), CONTEXT, 1, 2, 8), np.random.default_rng(0))
     task = SpecialTask(name, 3, 30, workers=1)
     found = task.validate(model)
-    score = evaluate_documents(model, task.special("validation", 24), 1)
+    score = evaluate_documents(model, task.documents("validation", 24), 1)
     assert found == {"loss": score.loss, "floor": score.floor, "mean_excess": score.excess, "excess": {name: score.excess}}
 
 
 def test_old_documents_are_of_the_general_domains_and_others_than_in_training():
     task = WorldTask(3)
-    old = task.old_documents(60)
-    assert old == SpecialTask("mood", 3).old_documents(60)
+    old = task.old_sequences(60)
+    assert old == SpecialTask("mood", 3).old_sequences(60)
     assert {TOKENIZER.tokens[ids[1]][1:-1] for ids in old} == set(WORLD.general)
     batches, trained_on = task.batches(16, CONTEXT), set()
     for step in range(20):
@@ -535,7 +535,7 @@ def test_with_skip_only_bad_lines_are_left_out_and_it_is_said_which(line, told, 
     assert decoded(task.train + task.validation) == decoded(
         [*(other := PairTask(jsonl(tmp_path / "good.jsonl", RIDDLES[:6]), TOKENIZER)).train, *other.validation])
     assert [said.split(":")[0] for said in task.skipped] == ["line 1", "line 6"] and all(told[0] in said for said in task.skipped)
-    again = task_of(task.facts(), TOKENIZER)                     # whoever judges it later must leave out the same
+    again = task_from_json(task.to_json(), TOKENIZER)                     # whoever judges it later must leave out the same
     assert again.train == task.train and again.validation == task.validation
 
 
@@ -635,8 +635,8 @@ def test_only_a_new_line_ends_a_line(mark, tmp_path):
 def test_old_documents_of_pairs_and_texts_are_pieces_of_what_was_learned(tmp_path):
     task = PairTask(jsonl(tmp_path / FILE, RIDDLES), TOKENIZER)
     learned = [ids for ids, _ in task.train]
-    assert task.old_documents(4) == learned[:4] and task.old_documents(25) == (learned * 3)[:25]
+    assert task.old_sequences(4) == learned[:4] and task.old_sequences(25) == (learned * 3)[:25]
     (tmp_path / "book.txt").write_text("the mill turns " * 40)
     text = TextTask(tmp_path / "book.txt")
-    windows = text.old_documents(5)
+    windows = text.old_sequences(5)
     assert len(windows) == 5 and all(text.tokenizer.decode(ids) in "the mill turns " * 36 for ids in windows)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from minillm.nn import GPT, IGNORE, Config, CrossEntropy
-from minillm.nn.gradcheck import shake
-from minillm.train.flat import Flat
+from minillm.gradcheck import perturb
+from minillm.train.flat import FlatParameters
 from minillm.train.optimizers import SGD, AdamW
 
 torch = pytest.importorskip("torch")
@@ -18,7 +18,7 @@ both_precisions = pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5
 
 def our_gpt(rng, dtype):
     model = GPT(CONFIG, rng, dtype)
-    shake(model, rng, scale=0.1)
+    perturb(model, rng, scale=0.1)
     return model
 
 
@@ -92,7 +92,7 @@ def test_loss_and_every_gradient(dtype, tolerance, rng):
 
 def flat_and_tensors(rng):
     """Our parameters in float64, and theirs, with the same values: Flat, {name: tensor}."""
-    flat = Flat(our_gpt(rng, np.float64).trainable_parameters())
+    flat = FlatParameters(our_gpt(rng, np.float64).trainable_parameters())
     return flat, {name: torch.tensor(view.copy(), requires_grad=True) for name, view in flat.views(flat.data).items()}
 
 

@@ -5,13 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
-from minillm.files import CheckpointError, read_arrays, write_arrays
+from minillm.ground.files import CheckpointError, read_arrays, write_arrays
 from minillm.finetune.methods import BottleneckAdapter, Full, PromptTuning
 from minillm.finetune.store import load
 from minillm.phases import finetune, pretrain
 from minillm.surface import views
 from minillm.surface.plane import Plane
-from minillm.surface.runs import ORIGIN, read_family
+from minillm.surface.family import ORIGIN, read_family
 from minillm.surface.sharpness import Eigen
 from minillm.surface.space import Space
 from minillm.surface.views import line, surface
@@ -58,8 +58,8 @@ def same(x, y):
 def test_three_points(folder):
     found = surface(folder, "three", ENDS, 3)
     assert list(found.points) == [ORIGIN, *ENDS] and list(found.paths) == ENDS
-    assert found.facts["in_plane"] == [ORIGIN, "full", "adapter"] and found.facts["gap"] < 1e-6
-    assert found.facts["labels"] == ["the body moves", "what was inserted moves"] and found.facts["view"] == "three"
+    assert found.info["in_plane"] == [ORIGIN, "full", "adapter"] and found.info["gap"] < 1e-6
+    assert found.info["labels"] == ["the body moves", "what was inserted moves"] and found.info["view"] == "three"
     assert all(len(path.texts) == len(path.steps) == 13 and any(path.texts) for path in found.paths.values())
 
 
@@ -69,8 +69,8 @@ def test_without_names_all_that_are_there(folder):
 
 def test_principal_components(folder):
     alone, together = surface(folder, "pca", ["full"], 3), surface(folder, "pca", ["full", "frozen"], 3)
-    assert alone.facts["origin"] == "full" and together.facts["origin"] == ORIGIN
-    assert "PC1" in alone.facts["labels"][0] and "random walks" in alone.checks()[0]
+    assert alone.info["origin"] == "full" and together.info["origin"] == ORIGIN
+    assert "PC1" in alone.info["labels"][0] and "random walks" in alone.checks()[0]
     assert alone.points["full"] == (0.0, 0.0) and alone.paths["full"].residual[:6].max() < 0.7
 
 
@@ -78,8 +78,8 @@ def test_a_run_gone_astray_does_not_choose_the_directions(spoilt):
     arrays, meta = read_arrays(spoilt / "frozen.trajectory.npz")
     write_arrays(spoilt / "frozen.trajectory.npz", arrays, meta | {"history": meta["history"] | {"loss": [4.0, 5.0]}})
     found, without = surface(spoilt, "pca", ENDS, 3), surface(spoilt, "pca", ["full", "adapter"], 3)
-    assert found.facts["labels"] == without.facts["labels"] and found.points["full"] == pytest.approx(without.points["full"])
-    assert any(note.startswith("frozen ended worse") for note in found.facts["notes"]) and "frozen" in found.paths
+    assert found.info["labels"] == without.info["labels"] and found.points["full"] == pytest.approx(without.points["full"])
+    assert any(note.startswith("frozen ended worse") for note in found.info["notes"]) and "frozen" in found.paths
 
 
 def test_random_directions(folder):
@@ -87,14 +87,14 @@ def test_random_directions(folder):
         found = surface(folder, "random", [name], 3)
         assert found.a.tolist() == found.b.tolist() == [-1, 0, 1] and not found.paths
         assert found.loss["novel"][1, 1] == pytest.approx(found.point_loss[name]["novel"], abs=1e-6)
-        assert found.facts["origin"] == name and found.facts["unit"] is False
-        assert any("this plane shows" in note for note in found.facts["notes"])
+        assert found.info["origin"] == name and found.info["unit"] is False
+        assert any("this plane shows" in note for note in found.info["notes"])
 
 
 def test_directions_of_curvature(folder):
     """At the edge the loss still rises half as high as parabolas of these eigenvalues, and those by a nat at most."""
     found = surface(folder, "hessian", ["full"], 3)
-    top, second, bottom = found.facts["eigenvalues"]
+    top, second, bottom = found.info["eigenvalues"]
     assert top >= second >= bottom
     S = found.loss["novel"]
     for value, edge, ends in ((top, found.a[-1], S[1, [0, 2]]), (second, found.b[-1], S[[0, 2], 1])):
@@ -121,8 +121,8 @@ def test_where_nothing_curves_upwards_a_map_still_has_an_end():
 def test_the_plane_of_a_curve(folder):
     for names in (["full", "frozen"], [ORIGIN, "full"]):
         found = surface(folder, "curve", names, 3)
-        assert found.facts["in_plane"] == names and list(found.points) == names
-        along, t = np.array(found.facts["curve"]), np.array(found.facts["t"])
+        assert found.info["in_plane"] == names and list(found.points) == names
+        along, t = np.array(found.info["curve"]), np.array(found.info["t"])
         assert along[0] == pytest.approx([0, 0], abs=1e-9) and along[-1] == pytest.approx(found.points[names[1]], abs=1e-6)
         assert len(along) == len(t) and (along > [found.a[0], found.b[0]]).all() and (along < [found.a[-1], found.b[-1]]).all()
 
@@ -150,7 +150,7 @@ def test_a_prompt_has_views_of_its_own(spoilt):
     assert list(surface(spoilt, "pca", ["prompt"], 3, 1).points) == ["the start", "prompt"]
     assert line(spoilt, ["prompt"], points=3, workers=1).ends == ("the start", "prompt")
     assert line(spoilt, [ORIGIN, "prompt"], True, 3, 1).ends == ("the start", "prompt")
-    assert surface(spoilt, "curve", [ORIGIN, "prompt"], 3, 1).facts["in_plane"] == ["the start", "prompt"]
+    assert surface(spoilt, "curve", [ORIGIN, "prompt"], 3, 1).info["in_plane"] == ["the start", "prompt"]
     with pytest.raises(ValueError, match="a surface of its own"):
         surface(spoilt, "three", ["full", "prompt"], 3)
 
@@ -252,7 +252,7 @@ def test_a_surface_of_other_models_under_this_name_is_refused(how, folder, spoil
     with pytest.raises(CheckpointError, match=f"{here.name} {told}.*; remove it"):
         surface(spoilt, "three", ["adapter", "full"], 3)
     here.unlink()
-    assert surface(spoilt, "three", ["adapter", "full"], 3).facts["in_plane"] == [ORIGIN, "adapter", "full"]
+    assert surface(spoilt, "three", ["adapter", "full"], 3).info["in_plane"] == [ORIGIN, "adapter", "full"]
 
 
 class Counted:

@@ -12,8 +12,8 @@ from commands import answer, assert_one_sentence, refused, run, snapshot
 from minillm.exercises import workbook
 from minillm.exercises.catalogue import exercise_of
 from minillm.exercises.workbook import Workbook
-from minillm.files import write_new
-from minillm.processes import parallel_map
+from minillm.ground.files import write_new
+from minillm.ground.processes import parallel_map
 
 FIRST = exercise_of(1)
 NOTE = "workbook/progress.json"
@@ -193,7 +193,7 @@ def test_a_progress_file_that_is_broken_meanwhile_is_left_alone(folder):
 
 
 def test_a_folder_that_is_locked_for_long_is_told(folder, monkeypatch):
-    monkeypatch.setattr("minillm.files.PATIENCE", 0.05)
+    monkeypatch.setattr("minillm.ground.files.PATIENCE", 0.05)
     Workbook().tried(FIRST, False)
     with workbook.alone_in(folder / "workbook"):
         refused(folder, "hint", 1, told=["another program has locked", "workbook"])

@@ -7,8 +7,8 @@ import pytest
 
 from minillm import processes
 from minillm.nn import GPT, IGNORE, Config, CrossEntropy
-from minillm.nn.gradcheck import shake
-from minillm.train.flat import Flat
+from minillm.gradcheck import perturb
+from minillm.train.flat import FlatParameters
 from minillm.train.optimizers import SGD, AdamW
 from minillm.train.trainer import Trainer
 from minillm.train.workers import Workers, split_rows
@@ -20,7 +20,7 @@ def small_gpt(dtype=np.float64):
     """The same model on every call."""
     rng = np.random.default_rng(5)
     model = GPT(Config(11, T, 2, 3, 12), rng, dtype)
-    shake(model, rng)
+    perturb(model, rng)
     return model
 
 
@@ -46,7 +46,7 @@ every_batch = pytest.mark.parametrize("lengths", [pytest.param(lengths, id=name)
 
 def loss_and_gradient(n, tokens, targets, dtype=np.float64):
     model = small_gpt(dtype)
-    flat = Flat(model.trainable_parameters())
+    flat = FlatParameters(model.trainable_parameters())
     loss, norm = Workers(model, flat, SGD(), n).forward_backward(tokens, targets, TOTAL)
     assert norm == pytest.approx(np.linalg.norm(flat.grad), rel=1e-6 if dtype == np.float32 else 1e-12)
     assert all(np.shares_memory(p.grad, flat.grad) for p in model.parameters().values())
@@ -56,7 +56,7 @@ def loss_and_gradient(n, tokens, targets, dtype=np.float64):
 def plain_loss_and_gradient(tokens, targets):
     """Without workers: one forward and one backward pass over the whole, padding included."""
     model = small_gpt()
-    flat = Flat(model.trainable_parameters())
+    flat = FlatParameters(model.trainable_parameters())
     logits, cache = model.forward(tokens)
     loss, loss_cache = CrossEntropy().forward(logits, targets, TOTAL)
     model.backward(CrossEntropy().backward(1.0, loss_cache), cache)
@@ -80,9 +80,9 @@ def test_with_no_total_the_whole_batch_counts_and_not_each_part(n, accumulate, l
     model, plain = small_gpt(), small_gpt()
     logits, cache = plain.forward(tokens)
     loss, loss_cache = CrossEntropy().forward(logits, targets)
-    plain_flat = Flat(plain.trainable_parameters())
+    plain_flat = FlatParameters(plain.trainable_parameters())
     plain.backward(CrossEntropy().backward(1.0, loss_cache), cache)
-    flat = Flat(model.trainable_parameters())
+    flat = FlatParameters(model.trainable_parameters())
     found, _ = Workers(model, flat, SGD(), n, accumulate).forward_backward(tokens, targets)
     assert found == pytest.approx(loss, rel=1e-12)
     assert np.abs(flat.grad - plain_flat.grad).max() < 1e-12 * np.abs(plain_flat.grad).max()
@@ -107,7 +107,7 @@ def test_same_workers_same_bits(n, lengths, rng):
 
 def test_a_second_call_starts_from_zero(rng):
     model = small_gpt()
-    flat = Flat(model.trainable_parameters())
+    flat = FlatParameters(model.trainable_parameters())
     workers = Workers(model, flat, SGD(), 2)
     first, second = batch_of(BATCHES["ragged"], rng), batch_of(BATCHES["equal"], rng)
     workers.forward_backward(*first, TOTAL)
@@ -118,7 +118,7 @@ def test_a_second_call_starts_from_zero(rng):
 
 def test_all_workers_see_a_changed_weight(rng):
     model = small_gpt()
-    flat = Flat(model.trainable_parameters())
+    flat = FlatParameters(model.trainable_parameters())
     workers = Workers(model, flat, SGD(), 3)
     tokens, targets = batch_of(BATCHES["equal"], rng)
     before, _ = workers.forward_backward(tokens, targets, TOTAL)
@@ -134,7 +134,7 @@ def test_frozen_parameters_have_no_gradient_in_any_worker(n, rng):
     model, full = small_gpt(), small_gpt()
     model.trainable = False
     model.blocks[1].mlp.trainable = True
-    flat, full_flat = Flat(model.trainable_parameters()), Flat(full.trainable_parameters())
+    flat, full_flat = FlatParameters(model.trainable_parameters()), FlatParameters(full.trainable_parameters())
     workers = Workers(model, flat, SGD(), n)
     workers.forward_backward(tokens, targets, TOTAL)
     Workers(full, full_flat, SGD(), n).forward_backward(tokens, targets, TOTAL)
@@ -149,7 +149,7 @@ def test_accumulated_gradients_are_those_of_the_whole(lengths, accumulate, rng):
     tokens, targets = batch_of(lengths, rng)
     plain_loss, plain_gradient = plain_loss_and_gradient(tokens, targets)
     model = small_gpt()
-    flat = Flat(model.trainable_parameters())
+    flat = FlatParameters(model.trainable_parameters())
     loss, _ = Workers(model, flat, SGD(), 2, accumulate).forward_backward(tokens, targets, TOTAL)
     assert loss == pytest.approx(plain_loss, rel=1e-12)
     assert np.abs(flat.grad - plain_gradient).max() < 1e-12 * np.abs(plain_gradient).max()

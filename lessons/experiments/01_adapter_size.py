@@ -43,7 +43,7 @@ with style():
     fig = figure(9, 5.6)
     ax = fig.subplots()
     fig.subplots_adjust(left=0.1, right=0.97, bottom=0.13, top=0.8)
-    fig.suptitle(f"How small can an adapter be? ({lab.task_facts['documents']} novels, {args.seeds} seeds)", x=0.02, ha="left",
+    fig.suptitle(f"How small can an adapter be? ({lab.task_json['documents']} novels, {args.seeds} seeds)", x=0.02, ha="left",
                  weight="bold", size=15)
     for (name, kind), color, marker in zip(KINDS.items(), (LIGHT.models["adapter"], LIGHT.others[7]), "os"):
         cells = [results[kind.format(width)][1] for width in widths]

@@ -60,7 +60,7 @@ with style():
     fig = figure(9, 5.2)
     axes = fig.subplots(1, len(BUDGETS), squeeze=False)[0]
     fig.subplots_adjust(left=0.1, right=0.98, bottom=0.1, top=0.83, wspace=0.25)
-    fig.suptitle(f"Where should an adapter go? ({lab.task_facts['documents']} novels, {args.seeds} seeds)", x=0.02, ha="left",
+    fig.suptitle(f"Where should an adapter go? ({lab.task_json['documents']} novels, {args.seeds} seeds)", x=0.02, ha="left",
                  weight="bold", size=15)
     for ax, width in zip(axes, BUDGETS):
         for (form, name), color, marker, shift in zip(FORMS.items(), LIGHT.others, "os", (-0.07, 0.07)):

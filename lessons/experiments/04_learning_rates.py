@@ -89,7 +89,7 @@ with style():
         ax.fill_between(list(found), values.min(1), values.max(1), color=color, alpha=0.2, lw=0)
         ax.plot(list(found), values.mean(1), form, color=color, ms=7, mec="white", label=name)
     ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="excess on novels (validation), nats a token",
-           title=f"Which learning rate does LoRA want? ({lab.task_facts['documents']} novels, {args.seeds} seeds)")
+           title=f"Which learning rate does LoRA want? ({lab.task_json['documents']} novels, {args.seeds} seeds)")
     plain_ticks(ax.xaxis)
     plain_ticks(ax.yaxis)
     ax.grid()

@@ -66,7 +66,7 @@ def run(method, lr, seed):
         spectra = [spectrum(change) for change in changes]
         return found | {"directions": mean(map(directions, spectra)), "spectrum": np.mean(spectra, axis=0).tolist(),
                         "moved": mean(np.linalg.norm(change) / np.linalg.norm(W) for change, W in zip(changes, before))}
-    return kept(lab, lab.facts(cell) | {"measures": "spectrum"}, make)
+    return kept(lab, lab.inputs_of(cell) | {"measures": "spectrum"}, make)
 
 
 # %%

@@ -28,7 +28,7 @@ from common import (
 
 from minillm.draw.style import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, usual_rate
-from minillm.finetune.report import size
+from minillm.finetune.summary import size
 from minillm.train.optimizers import Optimizer
 from minillm.train.trainer import Diverged
 
@@ -81,7 +81,7 @@ def run(lab, directions, lr, seed):
             return {"status": "diverged"}
         test = lab.judge(model, lab.task(seed))[lab.new]["excess"]
         return {"status": "done", "validation": validation_excess(lab, model), "test": test}
-    return kept(lab, lab.facts(cell) | {"directions": directions}, make)
+    return kept(lab, lab.inputs_of(cell) | {"directions": directions}, make)
 
 
 def d_90(shares):

@@ -14,7 +14,7 @@ from common import PLOTS, at_best_rate, kept, laboratory, mean, options, print_t
 
 from minillm.draw.style import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, usual_rate
-from minillm.finetune.insert import towards
+from minillm.finetune.wrapper import towards
 from minillm.finetune.remedies import interpolate
 from minillm.finetune.table import Comparison, Row
 
@@ -43,7 +43,7 @@ def curve(method, lr, seed):
                 interpolate(model, run.start, a)
             found.append({"status": "done", "test": lab.judge(model, lab.task(seed))})
         return found
-    return kept(lab, lab.facts(cell) | {"ways": ways.tolist()}, make)
+    return kept(lab, lab.inputs_of(cell) | {"ways": ways.tolist()}, make)
 
 
 def figures(cells):

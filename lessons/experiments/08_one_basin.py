@@ -34,12 +34,12 @@ from minillm.finetune.compare import SCRATCH, Cell, usual_rate
 from minillm.surface.line import barrier, straight
 from minillm.surface.measure import each_point
 from minillm.surface.space import Probe, Space
-from minillm.train.evaluate import evaluate_documents
+from minillm.tasks.evaluate import evaluate_documents
 from minillm.train.trainer import Diverged
 
 args = options("Experiment 8: one basin?")
 lab = laboratory("08_one_basin", args, kind=NewOnly)
-test = lab.task(1).special("test", lab.test_documents)
+test = lab.task(1).documents("test", lab.test_documents)
 floor = evaluate_documents(lab.base.model, test).floor
 KINDS = {"fine-tuned": "fine-tuned", "scratch": "from scratch", "same start": "from scratch, same start",
          "scratch, gently": "from scratch, rate / 4", "same start, gently": "same start, rate / 4"}
@@ -57,7 +57,7 @@ def with_sgd(lr):
             return {"status": "done", "validation": validation_excess(lab, model)}
         except Diverged:
             return {"status": "diverged"}
-    return kept(lab, lab.facts(Cell("full", lr, 1)) | {"kind": "SGD"}, make)
+    return kept(lab, lab.inputs_of(Cell("full", lr, 1)) | {"kind": "SGD"}, make)
 
 
 n = 1 if args.quick else 3
@@ -89,7 +89,7 @@ def way(kind, one, other):
         found = each_point(space, [lambda t=t: between(t) for t in line], probe)
         return {"excess": [losses["novel"] - floor for losses in found],
                 "apart": float(np.linalg.norm(x - y) / np.sqrt(np.linalg.norm(x) * np.linalg.norm(y)))}
-    return kept(lab, lab.facts(cell(kind, one)) | {"kind": kind, "other": other, "line": line.tolist()}, make)
+    return kept(lab, lab.inputs_of(cell(kind, one)) | {"kind": kind, "other": other, "line": line.tolist()}, make)
 
 
 def layer(name):
@@ -106,7 +106,7 @@ def moved(kind, seed):
             for name, view in space.flat.views(vector).items():
                 squares.setdefault(layer(name), [0.0, 0.0])[at] += float(np.sum(view.astype(np.float64) ** 2))
         return {name: (change / before) ** 0.5 for name, (change, before) in squares.items()}
-    return kept(lab, lab.facts(cell(kind, seed)) | {"kind": kind, "moved": "by layers"}, make)
+    return kept(lab, lab.inputs_of(cell(kind, seed)) | {"kind": kind, "moved": "by layers"}, make)
 
 
 # %%

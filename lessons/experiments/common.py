@@ -7,13 +7,13 @@ from pathlib import Path
 
 from minillm import AdamW, Full, Muon, load
 from minillm.demo import QUICK, Plan
-from minillm.files import CheckpointError, write_json
+from minillm.ground.files import CheckpointError, write_json
 from minillm.finetune.compare import SCRATCH, Cell, Lab, best_rate, search, usual_rate
 from minillm.finetune.methods import recipe_of
-from minillm.finetune.report import size
+from minillm.finetune.summary import size
 from minillm.finetune.specialist import prepare, specialise
 from minillm.phases import pretrain
-from minillm.train.evaluate import evaluate_documents
+from minillm.tasks.evaluate import evaluate_documents
 from minillm.train.tasks import CONTEXT, WorldTask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,11 +96,11 @@ def trained(lab, cell, task=None, optimizer=None, start_seed=None):
 
 def validation_excess(lab, model):
     """On validation texts of what is new: by this learning rates are chosen."""
-    return evaluate_documents(model, lab.task(1).special("validation", lab.test_documents)).excess
+    return evaluate_documents(model, lab.task(1).documents("validation", lab.test_documents)).excess
 
 
 def kept(lab, facts, make):
-    """make(), anything that JSON can say; from its file if it was made before with the same facts (of a cell: `Lab.facts`)."""
+    """make(), anything that JSON can say; from its file if it was made before with the same facts (of a cell: `Lab.info`)."""
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     path = lab.cells.with_name("measured") / f"{name}.json"
     if not path.exists():

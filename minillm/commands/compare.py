@@ -45,7 +45,7 @@ def run(args):
     base = load_base(args.base)
     for ending, beginning in BEGINNINGS.items():
         not_others(Path(args.out) / f"comparison.{ending}", beginning)
-    comparison = compare(base, task_for(args, base).facts(), args.methods, args.remedies, seeds=args.seeds, rates=args.rates,
+    comparison = compare(base, task_for(args, base).to_json(), args.methods, args.remedies, seeds=args.seeds, rates=args.rates,
                          steps=args.steps, batch=args.batch, test_documents=args.test_documents, samples=args.samples,
                          scratch=not args.no_scratch, folder=args.out, workers=args.workers)
     print(comparison.text())
@@ -53,4 +53,4 @@ def run(args):
     picture = Path(args.out) / "comparison.png"
     draw.comparison(comparison, picture)
     print("", *files, picture, sep="\n")
-    print_json(args, comparison.facts())
+    print_json(args, comparison.to_json())

@@ -5,12 +5,12 @@ import time
 from ..finetune.store import load
 from ..train.evaluate import evaluate_text, pooled
 from ..train.own_data import PairTask, TextTask
-from ..train.samples import facts_of, flawless_world, numbers
+from ..train.samples import flawless_to_json, flawless_world, numbers
 from ..train.tasks import SPECIALITIES, SpecialTask, WorldTask
 from .inputs import add_skip_bad
 from .options import COUNT, add_model, add_samples, add_workers, path
 from .output import print_json
-from .scores import print_price, print_scores
+from .scores import print_kl_old_new, print_scores
 
 SUMMARY = "The loss of a model, and how far above the best possible it is."
 EXAMPLES = ("runs/demo/full.npz", "runs/demo/adapter.npz --json", "runs/demo/pretrained.npz --task questions",
@@ -39,7 +39,7 @@ def run(args):
               "seconds": time.perf_counter() - start}
     if all(score.floor is not None or score.accuracy is not None for score in scores.values()):
         result["domains"] = {name: vars(score) for name, score in scores.items()}
-        for name, flawless in facts_of(written).items():
+        for name, flawless in flawless_to_json(written).items():
             result["domains"][name] = result["domains"][name] | {"flawless": flawless}
     print_json(args, result)
 
@@ -54,12 +54,12 @@ def scores_on_text(args, loaded):
 def scores_on_task(args, loaded):
     """Judge by documents of a task, and print it. Returns the scores, and how many texts without a mistake were written."""
     task = task_to_judge_by(args, loaded)
-    scores, written = task.score(loaded.model, documents=args.documents), {}
+    scores, written = task.score(loaded.model, n=args.documents), {}
     if is_of_toy_world(task):
         how_many = numbers(task.world, scores, scores, args.samples)
         written = flawless_world(loaded.model, task.world, how_many, workers=args.workers)
     print_scores(scores, written)
-    print_price(task, "test", args.documents)
+    print_kl_old_new(task, "test", args.documents)
     return scores, written
 
 

@@ -48,6 +48,6 @@ def run(args):
         args.lr = recipe.lr
     loaded = finetune(base, args.base, task, recipe, out, optimizer=optimizer_of(args), steps=args.steps,
                       batch=args.batch, seed=args.seed, workers=args.workers, accumulate=args.accumulate,
-                      save_every=args.save_every, facts={"options": options}, remedy=remedy,
+                      save_every=args.save_every, metadata={"options": options}, remedy=remedy,
                       announce=lambda lines: print("\n".join(lines), flush=True))
     print_result(args, loaded, task, out)

@@ -40,5 +40,5 @@ def run(args):
         task, context = WorldTask(args.seed, args.workers), CONTEXT
     config = {"context": args.context or context, "n_layer": args.layers, "n_head": args.heads, "n_embd": args.width}
     loaded = pretrain(task, config, out, optimizer=optimizer_of(args), steps=args.steps, batch=args.batch, seed=args.seed,
-                      workers=args.workers, accumulate=args.accumulate, save_every=args.save_every, facts={"options": options})
+                      workers=args.workers, accumulate=args.accumulate, save_every=args.save_every, metadata={"options": options})
     print_result(args, loaded, task, out)

@@ -31,7 +31,7 @@ def take_saved_options(args, checkpoint, out):
     if saved is None:
         raise CheckpointError(f"{checkpoint} was not written by this command")
     for name, value in only_of_run(parsed_again(args.parser, saved, checkpoint)).items():
-        if name == "workers" and name in args.given:        # compared where it is known how many there were (phases.py)
+        if name == "workers" and name in args.given:        # compared where it is known how many there were (runs/)
             continue
         if name in args.given and getattr(args, name) != value:
             raise ValueError(f"the interrupted run has --{name.replace('_', '-')} {value}; --resume cannot change that")

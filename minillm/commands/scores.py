@@ -38,7 +38,7 @@ def print_loss_of_kinds(loaded, task):
     scores = task.score(loaded.model, "validation", 100)
     print("on validation texts, up to 100 of each kind:")
     print_scores(scores)
-    print_price(task, "validation", 100)
+    print_kl_old_new(task, "validation", 100)
     return {"validation_loss": pooled({name: scores[name] for name in task.learned}),
             "domains": {name: vars(score) for name, score in scores.items()}}
 
@@ -59,8 +59,8 @@ def print_scores(scores, written=None):
         print("flawless: of the texts that it writes, at two temperatures, the share without a mistake (and its 95 % interval)")
 
 
-def print_price(task, split, documents):
+def print_kl_old_new(task, split, documents):
     """What it costs on the old texts to have learned a law that contradicts them."""
     if isinstance(task, SpecialTask) and task.name == CONTRADICTION.name:
-        price = task.price(split, documents)
-        print(f"the new law contradicts the old: whoever knows it perfectly has an excess of {price:.4f} on old reports")
+        kl_old_new = task.kl_old_new(split, documents)
+        print(f"the new law contradicts the old: whoever knows it perfectly has an excess of {kl_old_new:.4f} on old reports")

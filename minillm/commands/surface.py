@@ -74,4 +74,4 @@ def numbers_of(measured, view):
     if view == "line":
         return {"barrier": measured.barrier}
     return {"distances": measured.distances, "cosines": measured.cosines, "max_residual": measured.max_residual,
-            "gap": measured.facts["gap"], "not_numbers": measured.facts["not_numbers"]}
+            "gap": measured.info["gap"], "not_numbers": measured.info["not_numbers"]}

@@ -191,8 +191,8 @@ def _set(fig, room, surface, color, last):
 def reach(surface, task):
     """Lower and upper end of an axis for the losses of a task: what is far above chance is cut off."""
     met = np.concatenate([way.loss[task] for way in surface.paths.values()] + [way.shown[task] for way in surface.paths.values()])
-    met = met[met < 1.3 * surface.facts["chance"]]
-    low, high = (met.min(), met.max()) if met.size else (0, surface.facts["chance"])
+    met = met[met < 1.3 * surface.info["chance"]]
+    low, high = (met.min(), met.max()) if met.size else (0, surface.info["chance"])
     room = 0.1 * (high - low) or 0.1
     return low - room, high + room
 

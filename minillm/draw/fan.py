@@ -34,7 +34,7 @@ def fan(surface, rates, path, dark=False):
         room = COLUMN - 1.0 - BOLD * 12 / 72 * (2 + max(map(len, names.values())))
         ax = fig.add_axes([(COLUMN + 0.9) / WIDTH, (foot(lines) + 0.75) / height, room / WIDTH, high / height])
         _losses(ax, task, {names[name]: surface.paths[name] for name in runs},
-                {names[name]: color[name] for name in runs}, [names.get(name) for name in surface.facts["away"]])
+                {names[name]: color[name] for name in runs}, [names.get(name) for name in surface.info["away"]])
         caption(fig, lines)
         save(fig, path)
 
@@ -48,7 +48,7 @@ def _losses(ax, task, paths, color, away):
 
 
 def _caption(surface, task, runs):
-    facts = surface.facts
+    facts = surface.info
     worst = max(float(np.nanmax(surface.paths[name].residual)) for name in runs)
     gone = f" Lost, and not fitted into the map: {', '.join(facts['away'])}." if facts["away"] else ""
     return (f"{len(runs)} runs from the same start on the same batches, named by their learning rates. "

@@ -68,7 +68,7 @@ def _along(ax, profile, task):
 
 
 def _caption(profile):
-    facts = profile.facts
+    facts = profile.info
     heights = [f"{height:.3f} nats on {task} along the {curve}" for curve, tasks in profile.barrier.items()
                for task, height in tasks.items()]
     missing = sum(int((~np.isfinite(loss)).sum()) for tasks in profile.loss.values() for loss in tasks.values())

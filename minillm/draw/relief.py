@@ -33,7 +33,7 @@ def relief(surface, path, dark=False):
                               projection="3d", computed_zorder=False)
             _head(fig, surface, task, k, tops[task])
             _ground(ax, surface, task, tops[task])
-            _name_axes(ax, surface.facts["labels"])
+            _name_axes(ax, surface.info["labels"])
             _ways(ax, surface, task, tops[task], color)
             for artist in (*ax.collections, *ax.lines):          # the axes are a square, the landscape is wider
                 artist.set_clip_on(False)
@@ -46,7 +46,7 @@ def height_of(surface, task):
     climb and fall; without, or for a curve, whose worth is what it goes around, as high as on the maps."""
     S = np.ma.masked_invalid(surface.loss[task])
     low, top = S.min(), top_of(surface, task)
-    if not surface.paths or surface.facts.get("curve"):
+    if not surface.paths or surface.info.get("curve"):
         return top
     highest = max(met(surface, task), default=top)
     return min(S.max(), max(highest + ROOM * (highest - low), low + LEAST * (top - low)))
@@ -176,7 +176,7 @@ def visible(points, surface, top):
 
 
 def _caption(surface):
-    facts = surface.facts
+    facts = surface.info
     parts = []
     if surface.paths:
         errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.paths.items())

@@ -58,8 +58,8 @@ def landscape(surface):
         surface, a=surface.b, b=surface.a, loss={task: S.T for task, S in surface.loss.items()},
         points={name: ab[::-1] for name, ab in surface.points.items()},
         paths={name: replace(path, ab=path.ab[:, ::-1]) for name, path in surface.paths.items()},
-        facts=surface.facts | {"labels": surface.facts["labels"][::-1],
-                               "curve": [ab[::-1] for ab in surface.facts.get("curve", ())]})
+        facts=surface.info | {"labels": surface.info["labels"][::-1],
+                               "curve": [ab[::-1] for ab in surface.info.get("curve", ())]})
 
 
 def extreme(surface):
@@ -77,14 +77,14 @@ def map_size(surface, across, up):
 def met(surface, task):
     """The finite losses of all models and ways but those that were lost."""
     losses = [point[task] for point in surface.point_loss.values()]
-    losses += [loss for name, path in surface.paths.items() if name not in surface.facts["away"] for loss in path.loss[task]]
+    losses += [loss for name, path in surface.paths.items() if name not in surface.info["away"] for loss in path.loss[task]]
     return [loss for loss in losses if np.isfinite(loss)]
 
 
 def top_of(surface, task, room=1.3):
     """The loss up to which a map tells heights apart: above chance and all that was met; far above, all is equally lost."""
     S = np.ma.masked_invalid(surface.loss[task])
-    top = room * max([surface.facts["chance"], *met(surface, task)])
+    top = room * max([surface.info["chance"], *met(surface, task)])
     return top if S.min() < top < S.max() else S.max()
 
 
@@ -96,7 +96,7 @@ def levels(S, top, n=14):
 
 def contours(ax, surface, task, k, title_pad=10):
     """The k-th map: filled contours, a colour bar in nats, and the level of chance dashed. Hatched: no numbers."""
-    S, chance, ink = np.ma.masked_invalid(surface.loss[task]), surface.facts["chance"], look().ink
+    S, chance, ink = np.ma.masked_invalid(surface.loss[task]), surface.info["chance"], look().ink
     top = top_of(surface, task)
     heights = levels(S, top)
     clipped = S.max() > top
@@ -108,8 +108,8 @@ def contours(ax, surface, task, k, title_pad=10):
         line = ax.contour(surface.a, surface.b, S, [chance], colors=[look().paper], linestyles="--", linewidths=2.2,
                           corner_mask=False)
         _name_level(ax, surface, line, f"chance {chance:.1f}")
-    for axis, axis_label, length in ((ax.xaxis, surface.facts["labels"][0], ax.bbox.width),
-                                     (ax.yaxis, surface.facts["labels"][1], ax.bbox.height)):
+    for axis, axis_label, length in ((ax.xaxis, surface.info["labels"][0], ax.bbox.width),
+                                     (ax.yaxis, surface.info["labels"][1], ax.bbox.height)):
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         if axis is ax.xaxis or k == 0:
             axis.set_label_text("\n".join(wrapped(axis_label, length / ax.figure.dpi, 12.5)), size=12.5)
@@ -144,7 +144,7 @@ def numbers(values, clipped=False):
 def _name_level(ax, surface, line, text):
     """The name of a contour, as far as may be from models and ways; if there is no room for it, only the caption has it."""
     spots = np.concatenate([ax.transData.transform(path.vertices) for path in line.get_paths()])
-    others = [*surface.points.values(), *(path.ab for path in surface.paths.values()), surface.facts.get("curve", ())]
+    others = [*surface.points.values(), *(path.ab for path in surface.paths.values()), surface.info.get("curve", ())]
     shy = np.concatenate([pixels_of(ax, np.reshape(curve, (-1, 2))) for curve in others])
     half = ax.figure.dpi / 72 * np.array([BOLD * 11 * len(text) / 2 + 4, 10])
     spots = spots[((spots > ax.bbox.min + half) & (spots < ax.bbox.max - half)).all(1)]
@@ -198,8 +198,8 @@ def mark(ax, surface, color, size=12.5, names=None):
             ax.plot(*ab, "o", ms=11, mfc=hollow(color[name], surface.residuals.get(name, 0)), mec=color[name], mew=1.8,
                     path_effects=look().halo, zorder=7)
         labels.append((ab, (names or {}).get(name) or (f"{LETTERS[name]} {name}" if name in LETTERS else name), color[name]))
-    if surface.facts.get("curve"):
-        curve = np.array(surface.facts["curve"])
+    if surface.info.get("curve"):
+        curve = np.array(surface.info["curve"])
         straight = curve[0] + np.linspace(0, 1, len(curve))[:, None] * (curve[-1] - curve[0])
         for line, dashes, text in ((straight, (0, (3, 2)), "straight line"), (curve, "-", "trained curve")):
             ax.plot(*line.T, ls=dashes, color=look().ink, lw=2.4, path_effects=look().halo, zorder=4)
@@ -221,7 +221,7 @@ def _true_and_shown(ax, surface, task, color):
         ax.plot(path.steps, path.loss[task], color=color[name])
         ax.plot(path.steps, path.shown[task], color=color[name], ls=(0, (3, 2)), lw=1.8)
     frame_losses(ax, {name: np.r_[path.loss[task], path.shown[task]] for name, path in surface.paths.items()},
-                 surface.facts["away"])
+                 surface.info["away"])
     ax.set_title("true loss (solid), as the map shows it (dashed)", size=12, weight="normal")
     name_lines(ax, {name: (path.steps, path.loss[task]) for name, path in surface.paths.items()}, color)
 
@@ -247,7 +247,7 @@ def symbol(name):
 
 
 def _caption(surface):
-    facts = surface.facts
+    facts = surface.info
     origin = symbol(facts["origin"])
     ways = ", ".join(f"‖{symbol(name)} − {origin}‖ = {d:.3g} ({percent(d / facts['norm'])} of ‖{origin}‖)".replace(" ", "\u00a0")
                      for name, d in surface.distances.items() if d and np.isfinite(d))

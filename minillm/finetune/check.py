@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from ..nn import GPT, Config
-from ..nn.gradcheck import check_model, shake
+from ..nn.gradcheck import check_model, perturb
 from .methods import METHODS, recipe_of
 from .methods.dora import norms_held
 
@@ -24,10 +24,10 @@ def check_methods(rng):
         small = ",".join(f"{option}={value}" for option, value in SMALL.items() if hasattr(recipe, option))
         recipe = recipe_of(f"{text}{',' if ':' in text else ':'}{small}")
         model = GPT(Config(vocab_size=11, context=6, n_layer=2, n_head=3, n_embd=12), rng, np.float64)
-        shake(model, rng, 0.2)
+        perturb(model, rng, 0.2)
         before = set(model.parameters())
         recipe.apply(model, rng)
-        shake(model, rng, 0.1)
+        perturb(model, rng, 0.1)
         model.trainable = True
         with norms_held(model):
             found = check_model(model, rng.integers(0, 11, (2, 5)), rng, entries=6)

@@ -22,12 +22,12 @@ from ..train.checkpoint import fingerprint
 from ..train.costs import check_memory
 from ..train.evaluate import evaluate_documents
 from ..train.optimizers import AdamW
-from ..train.samples import TEMPERATURES, facts_of, flawless_world, numbers
-from ..train.tasks import SpecialTask, WorldTask, identity, task_of
+from ..train.samples import TEMPERATURES, flawless_to_json, flawless_world, numbers
+from ..train.tasks import SpecialTask, WorldTask, identity, task_from_json
 from ..train.trainer import Diverged
 from .methods import Full, recipe_of
 from .remedies import remedy_of
-from .report import memory, size
+from .report import training_memory, size
 from .specialist import prepare, specialise
 from .store import save_specialist
 from .table import LEVEL, Comparison, Row
@@ -49,26 +49,26 @@ class Cell:
     remedy: str = "none"
 
 
-def compare(base, task_facts, methods, remedies=("none",), *, seeds=3, rates=5, steps=100, batch=16, test_documents=100,
+def compare(base, task_json, methods, remedies=("none",), *, seeds=3, rates=5, steps=100, batch=16, test_documents=100,
             samples=100, scratch=True, folder="runs/compare", workers=None, quiet=False):
     """Train every method with every remedy and judge them: a `Comparison` (table.py).
 
     base        a Loaded
-    task_facts  what is to be learned, as `task_of` takes it; each seed draws its own documents where the task has more of them
+    task_facts  what is to be learned, as `task_from_json` takes it; each seed draws its own documents where the task has more of them
     rates       how many learning rates are tried with each method, by factors of two around its usual one, on the first seed.
                 The one with the least loss on validation texts is used with all seeds. If it is the first or the last of them,
                 up to two more are tried beyond; if it still is, it is marked. A remedy is used at the rate of the method alone.
                 Lower rates are tried until one closes less than LEVEL of the gap, to know what is forgotten on the way there
-    samples     how many texts each model writes of what it learned, to count those without a mistake (train/samples.py)
+    samples     how many texts each model writes of what it learned, to count those without a mistake (tasks/samples.py)
     """
-    lab = Lab(base, task_facts, steps, batch, test_documents, Path(folder), workers, samples)
+    lab = Lab(base, task_json, steps, batch, test_documents, Path(folder), workers, samples)
     for method in methods:                                  # what cannot be shall be said now, not after an hour
         model, config = prepare(base.model, recipe_of(method)), base.model.config
         check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), kept=config.parameters,
                      trains=size(model)["trainable_parameters"])
     names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
-    settings = {"task": identity(task_facts), "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
+    settings = {"task": identity(task_json), "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
                 "test_documents": test_documents, "samples": samples, "base": lab.fingerprint}
     found = Comparison(lab.untouched(), [], lab.new, lab.old, settings, lab.measures)
     total = sum(max(0, rates - 1) for _ in names) + seeds * len(contenders)
@@ -129,8 +129,8 @@ def best_rate(sweep):
 class Lab:
     """Runs cells, and keeps what they come to."""
 
-    def __init__(self, base, task_facts, steps, batch, test_documents, folder, workers=None, samples=0):
-        self.base, self.task_facts, self.steps, self.batch = base, task_facts, steps, batch
+    def __init__(self, base, task_json, steps, batch, test_documents, folder, workers=None, samples=0):
+        self.base, self.task_json, self.steps, self.batch = base, task_json, steps, batch
         self.test_documents, self.samples = test_documents, samples
         self.cells, self.workers = folder / "cells", workers or default_workers()
         self.fingerprint = fingerprint(base.model)
@@ -152,8 +152,8 @@ class Lab:
             done if ended(value, where)["status"] == "done" else ended)(value, where)})
 
     def task(self, seed):
-        draw = {"draw": seed - 1} if "documents" in self.task_facts else {}
-        return task_of(self.task_facts | draw, self.base.tokenizer, self.workers)
+        draw = {"draw": seed - 1} if "documents" in self.task_json else {}
+        return task_from_json(self.task_json | draw, self.base.tokenizer, self.workers)
 
     def run(self, cell):
         """{"status": "done" or "diverged", and of a cell that is done all that `train` finds}, from its file if it is there."""
@@ -177,9 +177,9 @@ class Lab:
         return asdict(cell) | {
             "method": {"method": SCRATCH} if recipe is None else {"method": recipe.method} | asdict(recipe),
             "remedy": {"method": remedy_of(cell.remedy).method} | asdict(remedy_of(cell.remedy)),
-            "task": identity(self.task(cell.seed).facts()), "base": self.fingerprint, "steps": self.steps, "batch": self.batch,
+            "task": identity(self.task(cell.seed).to_json()), "base": self.fingerprint, "steps": self.steps, "batch": self.batch,
             "test_documents": self.test_documents, "samples": self.samples, "workers": self.workers,
-            "old_task": identity(self.old_task.facts()), "format": FORMAT}
+            "old_task": identity(self.old_task.to_json()), "format": FORMAT}
 
     def train(self, cell):
         """Train, and judge. Raises Diverged."""
@@ -200,7 +200,7 @@ class Lab:
             raise Diverged(self.steps)
         return {"validation": validation, "test": self.judge(model, task), "flawless": self.flawless(model), "seconds": seconds,
                 "step_ms": 1e3 * statistics.median(times), "file_bytes": self.file_bytes(model, recipe),
-                "memory": memory(run.trainer, run.trainer.workers.at_a_time(run.batches.at(0)[1]))} | size(model)
+                "memory": training_memory(run.trainer, run.trainer.workers.at_a_time(run.batches.at(0)[1]))} | size(model)
 
     def judged_on(self):
         """The names of what `judge` looks at."""
@@ -214,12 +214,12 @@ class Lab:
 
     def flawless(self, model):
         """{domain: {"1": {"share": ..., ...}, "0.7": ...}} of texts that it writes, new and old; {} where there is no grammar."""
-        return facts_of(flawless_world(model, self.old_task.world, self.texts, workers=self.workers)) if self.texts else {}
+        return flawless_to_json(flawless_world(model, self.old_task.world, self.texts, workers=self.workers)) if self.texts else {}
 
     def score(self, model, task, split):
         """The Score of what is new, and of nothing else."""
         if isinstance(task, SpecialTask):
-            return evaluate_documents(model, task.special(split, self.test_documents), self.workers)
+            return evaluate_documents(model, task.documents(split, self.test_documents), self.workers)
         return task.score(model, split, self.test_documents)[task.name]
 
     def untouched(self):

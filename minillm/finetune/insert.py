@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ..nn import Module
 
 
-class Inserted(Module):
+class Wrapper(Module):
     """In the place of `inner`, whose parameters keep their names; the new ones, of `own`, are named beside them.
 
     In the place of `blocks.0.attn.qkv`, the weight is still `blocks.0.attn.qkv.weight`, and new is `blocks.0.attn.qkv.lora.q.A`.
@@ -25,7 +25,7 @@ class Inserted(Module):
         yield from self.inner.children()
         yield from self.own()
 
-    def own_parameters(self):
+    def new_parameters(self):
         for _, part in self.own():
             yield from part.parameters().values()
 
@@ -69,7 +69,7 @@ def slots(module, path=""):
     """Yield the slot of every module below one, the outer before the inner. What is inserted and its inner have one path."""
     for name, value in list(vars(module).items()):
         if isinstance(value, Module):
-            found = [(path if isinstance(module, Inserted) else join(path, name), vars(module), name)]
+            found = [(path if isinstance(module, Wrapper) else join(path, name), vars(module), name)]
         elif isinstance(value, list):
             found = [(join(path, f"{name}.{i}"), value, i) for i, item in enumerate(value) if isinstance(item, Module)]
         else:
@@ -88,11 +88,11 @@ def slot_at(model, path):
     slot = next((slot for slot in slots(model) if slot.path == path), None)
     if slot is None:
         raise ValueError(f"the model has no {path}")
-    if isinstance(slot.module, Inserted):
+    if isinstance(slot.module, Wrapper):
         raise ValueError(f"{path} has a {slot.module.label} already; merge it into the weights, or begin from the base")
     return slot
 
 
 def inserted(model):
     """The slots of all that was inserted, the outer before the inner."""
-    return [slot for slot in slots(model) if isinstance(slot.module, Inserted)]
+    return [slot for slot in slots(model) if isinstance(slot.module, Wrapper)]

@@ -28,8 +28,8 @@ class Remedy:
         """The batches to train on. `old` makes some of the old data: old(size) is as `new`."""
         return new
 
-    def pull(self, model, old_documents):
-        """A force on the weights while they train, or None. `old_documents()` gives some of the old data, lists of ids."""
+    def penalty(self, model, old_sequences):
+        """A force on the weights while they train, or None. `old_sequences()` gives some of the old data, lists of ids."""
 
     def finish(self, model, start):
         """The last word, when all is trained. start: {name: array}, what the weights that train were before."""
@@ -68,8 +68,8 @@ class L2SP(Remedy):
     def __post_init__(self):
         above_zero("strength", self.strength)
 
-    def pull(self, model, old_documents):
-        return Pull(self.strength)
+    def penalty(self, model, old_sequences):
+        return QuadraticPenalty(self.strength)
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class EWC(Remedy):
         above_zero("strength", self.strength)
         at_least_one("number of documents", self.documents)
 
-    def pull(self, model, old_documents):
-        return Pull(self.strength, fisher(model, old_documents(self.documents), np.random.default_rng(0)))
+    def penalty(self, model, old_sequences):
+        return QuadraticPenalty(self.strength, fisher(model, old_sequences(self.documents), np.random.default_rng(0)))
 
 
 @dataclass(frozen=True)
@@ -143,17 +143,17 @@ def above_zero(name, value):
 def interpolate(model, start, keep):
     """theta <- start + keep (theta - start) for all that trains, from `start` {name: array} on.
 
-    Of what was inserted, it is the *function* that goes back, wherever it can: so say its owners (finetune/insert.py, `go_back`).
+    Of what was inserted, it is the *function* that goes back, wherever it can: so say its owners (finetune/wrapper.py, `go_back`).
     After LoRA, DoRA and (IA)^3 the merged matrix is W_0 + keep (W - W_0), whatever their factors have become.
     """
     left = {p: start[name] for name, p in model.trainable_parameters().items()}
     for slot in inserted(model):
-        slot.module.go_back({p: left.pop(p) for p in slot.module.own_parameters() if p in left}, keep)
+        slot.module.go_back({p: left.pop(p) for p in slot.module.new_parameters() if p in left}, keep)
     for p, array in left.items():
         towards(p, array, keep)
 
 
-class Pull:
+class QuadraticPenalty:
     """A spring from every weight to where it started: gradient  strength F (theta - theta_0).
 
     importance      F, {name: array}, or None for 1 everywhere
@@ -164,7 +164,7 @@ class Pull:
         self.strength, self.importance = strength, importance
 
     def start(self, flat):
-        """Meet the parameters (a `Flat`), before any worker is forked."""
+        """Meet the parameters (a `FlatParameters`), before any worker is forked."""
         self.flat, self.origin = flat, flat.data.copy()
         self.F = np.full_like(self.origin, self.strength)
         if self.importance:

@@ -55,8 +55,8 @@ def specialise(model, recipe, task, old_task, optimizer, steps, batch, seed=0, r
     """
     remedy, context = remedy or Remedy(), model.config.context
     batches = remedy.batches(task.batches(batch, context, seed), lambda size: old_task.batches(size, context, seed))
-    pull = remedy.pull(model, lambda n: [ids[:context + 1] for ids in old_task.old_documents(n)])
+    penalty = remedy.penalty(model, lambda n: [ids[:context + 1] for ids in old_task.old_sequences(n)])
     trainer = Trainer(model, optimizer, warmup_linear(steps), total=batches.total, workers=workers, accumulate=accumulate,
-                      rates=recipe.rates(model, steps), pull=pull, on_step=on_step)
+                      rates=recipe.lr_multipliers(model, steps), penalty=penalty, on_step=on_step)
     start = {name: p.data.copy() for name, p in model.trainable_parameters().items()}
     return Specialist(model, trainer, batches, start, remedy)

@@ -9,7 +9,7 @@ from ..nn import GPT
 from ..text.tokenizer import Tokenizer
 from ..train.checkpoint import describe, fingerprint, read_model
 from ..train.own_data import place
-from ..train.tasks import task_of
+from ..train.tasks import task_from_json
 from .adapters import Adapters, base_of, pack
 from .methods import to_json
 
@@ -29,7 +29,7 @@ class Loaded:
             raise CheckpointError(f"{self.path or 'this model'} does not say what it has learned, so it cannot be judged by "
                                   "that; name a --task, a --text or --pairs where the command takes one")
         try:
-            return task_of(self.meta["task"], self.tokenizer, workers, self.path.parent if self.path else None)
+            return task_from_json(self.meta["task"], self.tokenizer, workers, self.path.parent if self.path else None)
         except ValueError as error:
             raise CheckpointError(f"{self.path or 'this model'}: what it has learned is not there ({error})") from None
 

@@ -190,7 +190,7 @@ class Comparison:
         paths = [folder / f"comparison.{kind}" for kind in ("md", "csv", "json")]
         for path, text in zip(paths, (self.markdown(), self.csv())):
             write_text(path, text)
-        write_json(paths[2], self.facts())
+        write_json(paths[2], self.to_json())
         return paths
 
     def csv(self):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .linear import Linear, LinearCache
-from .module import Module, needed_behind
+from .module import Module, needs_dx_after
 from .softmax import Softmax
 
 
@@ -65,7 +65,7 @@ class CausalSelfAttention(Module):
         """x (B, T, C) -> (B, T, C)"""
         qkv, qkv_cache = self.qkv.forward(x, needs_dx)                      # (B, T, 3C)
         q, k, v = self.split(qkv)                                           # (B, H, T, D) each
-        needs_dqkv = needed_behind(self.qkv, needs_dx)
+        needs_dqkv = needs_dx_after(self.qkv, needs_dx)
         o, P = self.attend(q, k, v, needs_dqkv)
         out, proj_cache = self.proj.forward(self.merge(o), needs_dqkv)       # merged without a copy, as o lies in memory
         heads = (q, k, v, o, P) if needs_dqkv else None
@@ -130,10 +130,10 @@ class CausalSelfAttention(Module):
 
     def extend(self, x, memory):
         """x (B, n, C), the next n positions -> (B, n, C): `forward` with only the last n rows of S."""
-        o, *_ = self.recall(x, memory)
+        o, *_ = self.attend_cached(x, memory)
         return self.proj.extend(self.merge(o), memory)
 
-    def recall(self, x, memory):
+    def attend_cached(self, x, memory):
         """What the next n positions gather: o (B, H, n, D), and of what it was made: q, k (B, H, seen, D), P (B, H, n, seen)."""
         q, k, v = self.split(self.qkv.extend(x, memory))                    # (B, H, n, D)
         n, D = q.shape[-2:]

@@ -7,7 +7,7 @@ import numpy as np
 from .attention import CausalSelfAttention
 from .layernorm import LayerNorm
 from .mlp import MLP
-from .module import Module, backward_chain, forward_chain, needed_behind
+from .module import Module, backward_chain, forward_chain, needs_dx_after
 
 
 class BlockCache(NamedTuple):
@@ -31,7 +31,7 @@ class Block(Module):
         a, attn_cache = forward_chain((self.ln_1, self.attn), x, needs_dx)
         x1 = a                                                              # a is ours: add the way around in place
         x1 += x
-        needs_dx1 = needed_behind(self.attn, needed_behind(self.ln_1, needs_dx))
+        needs_dx1 = needs_dx_after(self.attn, needs_dx_after(self.ln_1, needs_dx))
         m, mlp_cache = forward_chain((self.ln_2, self.mlp), x1, needs_dx1)
         out = m
         out += x1

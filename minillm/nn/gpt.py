@@ -9,7 +9,7 @@ import numpy as np
 from .block import Block
 from .embedding import Embedding, UnembedCache
 from .layernorm import LayerNorm
-from .memory import Memory
+from .memory import KVCache
 from .module import NO_BACKWARD, Module, backward_chain, forward_chain
 
 LARGEST = {"vocab_size": 10_000_000, "context": 1_000_000, "n_layer": 1000, "n_head": 1000, "n_embd": 100_000}
@@ -115,7 +115,7 @@ class GPT(Module):
     def memory(self, batch=1):
         """An empty memory for `batch` texts, which `extend` fills."""
         c = self.config
-        return Memory(c.n_layer, batch, c.n_head, c.context, c.n_embd // c.n_head, self.wte.weight.data.dtype)
+        return KVCache(c.n_layer, batch, c.n_head, c.context, c.n_embd // c.n_head, self.wte.weight.data.dtype)
 
     def extend(self, tokens, memory):
         """The next tokens (B, n) of B texts -> their logits (B, n, V), the same as `logits` finds reading the texts anew.

@@ -91,7 +91,7 @@ def check_model(model, tokens, rng, entries=10):
     return gradcheck(lambda: model.forward(tokens), backward, arrays, rng, entries)
 
 
-def shake(module, rng, scale=0.3):
+def perturb(module, rng, scale=0.3):
     """Move every parameter off its starting value. A LayerNorm gain of exactly 1 would hide a missing factor."""
     for p in module.parameters().values():
         p.data += scale * rng.normal(size=p.shape)
@@ -108,7 +108,7 @@ def check_everything(rng):
               "CausalSelfAttention": CausalSelfAttention(C, H, **double), "MLP": MLP(C, **double), "Block": Block(C, H, **double)}
     errors = {}
     for name, layer in layers.items():
-        shake(layer, rng)
+        perturb(layer, rng)
         errors |= {f"{name}.{part}": error for part, error in check_layer(layer, rng.normal(size=(B, T, C)), rng).items()}
 
     table, index = Embedding(V, C, **double), rng.integers(0, V, (B, T))
@@ -127,5 +127,5 @@ def check_everything(rng):
     errors |= {f"CrossEntropy.{part}": error for part, error in found.items()}
 
     model = GPT(Config(V, T + 1, 2, H, C), rng, np.float64)
-    shake(model, rng)
+    perturb(model, rng)
     return errors | {f"GPT.{name}": error for name, error in check_model(model, index, rng).items()}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .linear import sum_of
-from .module import Module, Parameter, needed_behind
+from .module import Module, Parameter, needs_dx_after
 from .pieces import row_pieces
 
 EPS = 1e-5      # as in GPT-2
@@ -33,7 +33,7 @@ class LayerNorm(Module):
         """x (..., C) -> y (..., C), a few rows at a time (see pieces.py)"""
         g, b = self.weight, self.bias
         rows = x.reshape(-1, x.shape[-1])                                   # (N, C)
-        keep = needed_behind(self, needs_dx)
+        keep = needs_dx_after(self, needs_dx)
         y, rstd = np.empty(rows.shape, rows.dtype), np.empty((len(rows), 1), rows.dtype)
         x_hat = np.empty(rows.shape, rows.dtype) if keep else y             # for the backward pass, or only on the way to y
         for n in row_pieces(*rows.shape):

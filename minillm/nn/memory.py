@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-class LayerMemory(NamedTuple):
+class LayerKVCache(NamedTuple):
     """The part of one block. There is room for a whole context; the first `length` positions hold something."""
 
     keys: np.ndarray          # (B, H, context, D)
@@ -22,7 +22,7 @@ class LayerMemory(NamedTuple):
     own: dict                 # empty at first: for what a layer of another kind has to remember
 
 
-class Memory:
+class KVCache:
     """The keys and values of B texts of equal length, of every block. `GPT.memory` makes one that is empty.
 
     A position's place is written once and then only read; nothing is ever moved. To go back to an earlier point of the text, set
@@ -36,4 +36,4 @@ class Memory:
 
     def layers(self):
         """One LayerMemory for each block, as views."""
-        return [LayerMemory(keys, values, self.length, own) for keys, values, own in zip(self.keys, self.values, self.own)]
+        return [LayerKVCache(keys, values, self.length, own) for keys, values, own in zip(self.keys, self.values, self.own)]

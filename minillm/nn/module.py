@@ -32,8 +32,8 @@ class Parameter:
     trainable  False means: no gradient is computed *for* it; gradients still pass *through* it
     matrices   how many matrices that mix features stand in it side by side: 1 of a linear map, 3 of the fused q, k, v; 0 of a
                vector, and of a table of vectors (words, positions, prompts), whose rows have nothing to do with each other.
-               Whoever makes a parameter knows, and no one else: only matrices decay (train/optimizers.py), each is made
-               orthogonal by itself (train/muon.py), and their columns are filters (surface/directions.py)
+               Whoever makes a parameter knows, and no one else: only matrices decay (train/optimizers/), each is made
+               orthogonal by itself (train/optimizers/muon.py), and their columns are filters (surface/directions.py)
     """
 
     __slots__ = ("data", "matrices", "_grad", "_is_zero", "_trainable")
@@ -166,11 +166,11 @@ def forward_chain(layers, x, needs_dx=True):
     for layer in layers:
         x, cache = layer.forward(x, needs_dx)
         caches.append(cache)
-        needs_dx = needed_behind(layer, needs_dx)
+        needs_dx = needs_dx_after(layer, needs_dx)
     return x, caches
 
 
-def needed_behind(layer, needs_dx):
+def needs_dx_after(layer, needs_dx):
     """`needs_dx` for whatever comes after a layer: does it train, or anything before it?"""
     return needs_dx if needs_dx is NO_BACKWARD else needs_dx or layer.trainable
 

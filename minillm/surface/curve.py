@@ -7,7 +7,7 @@ import numpy as np
 from ..processes import default_workers
 from ..progress import progress
 from ..train.costs import must_fit
-from ..train.flat import Flat
+from ..train.flat import FlatParameters
 from ..train.optimizers import AdamW
 from ..train.schedule import warmup_linear
 from ..train.workers import Workers
@@ -36,7 +36,7 @@ def train_curve(space, x, y, batches, steps, rng, lr=2e-3, clip=1.0, workers=Non
     must_fit(space.size * (4 * (6 + n) + 8 * 6), f"a curve through models of {space.size:,d} parameters", "choose smaller ones")
     model = copy.deepcopy(space.put(x))
     model.trainable = True
-    flat = Flat(model.parameters())
+    flat = FlatParameters(model.parameters())
     workers = Workers(model, flat, None, workers)
     middle = copy.copy(flat)                            # what the optimizer moves: m, along the gradient that the model gets
     middle.data = flat.zeros()

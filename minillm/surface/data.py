@@ -84,7 +84,7 @@ class Surface:
 
     def checks(self):
         """"Is my picture right?", in sentences."""
-        facts, origin = self.facts, self.facts["origin"]
+        facts, origin = self.info, self.info["origin"]
         bad, n = facts["not_numbers"], sum(S.size for S in self.loss.values())
         return [*facts["notes"],
                 f"what lies in the plane ({', '.join(facts['in_plane'])}): the surface there differs from the loss of the model, "
@@ -162,7 +162,7 @@ class Profile:
     facts: dict = field(default_factory=dict)
 
     def checks(self):
-        return [*self.facts["notes"],
+        return [*self.info["notes"],
                 *(f"barrier on {task} from {self.ends[0]} to {self.ends[1]} along the {curve}: {height:.4f} nats"
                   for curve, tasks in self.barrier.items() for task, height in tasks.items())]
 

@@ -6,7 +6,7 @@ from .data import Profile
 from .measure import each_point
 
 
-def stations(points=21, beyond=0.0):
+def interpolation_points(points=21, beyond=0.0):
     """t from -beyond to 1 + beyond, about `points` of them between 0 and 1, both of which are among them exactly."""
     step = 1 / (points - 1)
     outside = step * np.arange(1, round(beyond / step) + 1)

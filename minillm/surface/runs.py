@@ -109,12 +109,12 @@ def read_family(folder, names):
     """
     base_path, _ = files_of(folder, names)
     base = load(base_path)
-    print_of_base = fingerprint(base.model)
+    base_fingerprint = fingerprint(base.model)
     found = {}
     for name in names:
         path = Path(folder) / f"{name}.npz"
         loaded = load(path, base_path)
-        if loaded.meta.get("base", {}).get("fingerprint") != print_of_base:
+        if loaded.meta.get("base", {}).get("fingerprint") != base_fingerprint:
             raise CheckpointError(f"{path} was trained on another base than {base_path}")
         found[name] = loaded, *read_trajectory(trajectory_of(path))
     joint, origin = common_model(base.model, found)

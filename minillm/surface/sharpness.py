@@ -7,7 +7,7 @@ import numpy as np
 
 from ..processes import default_workers
 from ..train.costs import memory, must_fit
-from ..train.flat import Flat
+from ..train.flat import FlatParameters
 from ..train.workers import Workers
 
 VECTORS = 8          # of the length of theta that a product has in memory at a time, besides the gradients of workers
@@ -47,7 +47,7 @@ class Curvature:
         for p in self.model.parameters().values():
             p.trainable = p.trainable or not trainable
             p.data = p.data.astype(np.float64)
-        self.flat = Flat(self.model.trainable_parameters())
+        self.flat = FlatParameters(self.model.trainable_parameters())
         self.names = list(self.flat.parameters)
         self.theta = self.flat.data.copy()
         self.batches = batches

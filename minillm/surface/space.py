@@ -6,8 +6,8 @@ import numpy as np
 
 from ..nn import IGNORE
 from ..text.batches import Text, pad
-from ..train.evaluate import log_softmax_at
-from ..train.flat import Flat
+from ..train.evaluate import log_p_at
+from ..train.flat import FlatParameters
 
 ROWS, PADDING = 8, 0.15      # of a batch: at most so many texts, and so much more to read than they have
 
@@ -26,7 +26,7 @@ class Probe:
                  for text in documents[task]]
         texts.sort(key=lambda text: len(text[0].ids))
         self.batches = []
-        for some in alike(texts):
+        for some in group_by_length(texts):
             tokens, targets = pad([text.ids for text, _ in some], [text.given for text, _ in some])
             self.batches.append((tokens, targets, np.array([k for _, k in some])))
         self.count = {task: sum(int((targets[of == k] != IGNORE).sum()) for _, targets, of in self.batches)
@@ -40,7 +40,7 @@ class Probe:
         total = np.zeros(len(self.tasks))
         with np.errstate(over="ignore", invalid="ignore"):
             for tokens, targets, of in self.batches:
-                surprise = np.where(targets == IGNORE, 0, -log_softmax_at(model.logits(tokens), targets)).sum(axis=1)
+                surprise = np.where(targets == IGNORE, 0, -log_p_at(model.logits(tokens), targets)).sum(axis=1)
                 total += np.bincount(of, surprise, len(total))
         return {task: float(sum_ / self.count[task]) for task, sum_ in zip(self.tasks, total)}
 
@@ -50,7 +50,7 @@ class Probe:
         return [(tokens[of == k], targets[of == k]) for tokens, targets, of in self.batches if (of == k).any()]
 
 
-def alike(texts):
+def group_by_length(texts):
     """Cut [(Text, ...)], the short before the long, into groups that padding makes only little larger: it is wasted work."""
     groups, size = [[]], 0
     for text in texts:
@@ -75,7 +75,7 @@ class Space:
 
     def __init__(self, model):
         self.model = copy.deepcopy(model)
-        self.flat = Flat(self.model.parameters(), gradients=False)
+        self.flat = FlatParameters(self.model.parameters(), gradients=False)
         self.start = self.flat.data.copy()
 
     @property

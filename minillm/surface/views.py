@@ -17,12 +17,12 @@ from ..finetune.store import Loaded
 from ..processes import parallel_map
 from ..progress import progress
 from ..text.batches import texts_of
-from ..text.generate import tell
-from ..train.own_data import candidates, found_again
+from ..text.generate import generate_text
+from ..train.own_data import candidates, locate
 from .curve import bezier, train_curve
 from .data import Profile, Surface, lost
 from .directions import curvature_plane, pca_plane, random_plane
-from .line import profile, stations, straight
+from .line import profile, interpolation_points, straight
 from .measure import measure_surface
 from .plane import Plane, through
 from .runs import ORIGIN, files_of, read_family, runs_in
@@ -76,7 +76,7 @@ def measured(family, view, names, points, workers, seed, key, keep):
     names, probe = family.called(names), probe_of(family, trained=view == "hessian")
     layout = lay(family, names, probe, np.random.default_rng([seed, 5]), workers)
     found = measure_surface(family.space, layout.plane, layout.models, family.ways(layout.ways), probe, points, workers,
-                            layout.extent, layout.within, {"view": view, "seed": seed} | layout.facts,
+                            layout.extent, layout.within, {"view": view, "seed": seed} | layout.info,
                             keep.with_suffix(".part.npz"))
     for name, texts in texts_on_the_way(family, found.paths, workers).items():
         found.paths[name].texts = texts
@@ -103,7 +103,7 @@ def line(folder, names=None, curve=False, points=41, workers=None, seed=1):
     curves = {STRAIGHT: straight(*ends)}
     if curve:
         curves[BENT] = bezier(ends[0], bend(family, names, np.random.default_rng([seed, 5]), workers), ends[1])
-    found = profile(family.space, names, curves, probe, stations(points, 0 if curve else 0.5), workers, {"seed": seed})
+    found = profile(family.space, names, curves, probe, interpolation_points(points, 0 if curve else 0.5), workers, {"seed": seed})
     write_arrays(keep, found.arrays(), {"kind": "surface", "key": key, "checks": found.checks()} | found.meta())
     return found
 
@@ -125,7 +125,7 @@ def three(family, names, probe, rng, workers):
 
 def pca(family, names, probe, rng, workers):
     """The plane that shows most of the recorded ways; of those that led to nothing it may show little."""
-    astray = [name for name in names if lost(family.runs[name].facts["history"]["loss"])]
+    astray = [name for name in names if lost(family.runs[name].info["history"]["loss"])]
     runs = [family.runs[name] for name in names if name not in astray or len(astray) == len(names)]
     plane = pca_plane([[family.space.vector(arrays) for arrays in run.snapshots] for run in runs], [run.steps for run in runs],
                       "end" if len(runs) == 1 else "start")
@@ -155,7 +155,7 @@ def hessian(family, names, probe, rng, workers):
     reach = [reach_of_parabola(lambda theta: family.space.losses(theta, probe)[task], centre, pair) for pair in top]
     plane.notes.append(f"the loss follows these parabolas no farther than about {reach[0]:.2g} and {reach[1]:.2g}")
     return Layout(plane, {names[0]: centre}, [name for name in names[:1] if name in family.runs],
-                  tuple((-r, r) for r in reach), facts={"eigenvalues": [pair.value for pair in (*top, *bottom)]})
+                  tuple((-r, r) for r in reach), info={"eigenvalues": [pair.value for pair in (*top, *bottom)]})
 
 
 def reach_of_parabola(loss, theta, eigen):
@@ -182,7 +182,7 @@ def curve(family, names, probe, rng, workers):
                     directions=f"the plane of a quadratic Bezier curve from {names[0]} to {names[1]}")
     ts = np.linspace(0, 1, 51)
     along = [plane.project(bezier(x, m, y)(t))[0] for t in ts]
-    return Layout(plane, {names[0]: x, names[1]: y}, within=along, facts={"curve": along, "t": ts.tolist()})
+    return Layout(plane, {names[0]: x, names[1]: y}, within=along, info={"curve": along, "t": ts.tolist()})
 
 
 VIEWS = {"three": (three, 2), "pca": (pca, 1), "random": (random, 1), "hessian": (hessian, 1), "curve": (curve, 2)}
@@ -219,7 +219,7 @@ def chosen(folder, names, needed):
 def new_task(family):
     """What the first fine-tuning has learned."""
     first = next(iter(family.runs.values()))
-    return Loaded(family.base.model, family.base.tokenizer, first.facts, first.path).task()
+    return Loaded(family.base.model, family.base.tokenizer, first.info, first.path).task()
 
 
 def probe_of(family, trained=False):
@@ -243,7 +243,7 @@ def texts_on_the_way(family, names, workers=None):
     snapshots = [(name, arrays) for name in names for arrays in family.runs[name].snapshots]
 
     def write(snapshot):
-        return tell(space.put(space.vector(snapshot[1])), tokenizer, beginning, SAMPLE, np.random.default_rng(SAMPLE_SEED))
+        return generate_text(space.put(space.vector(snapshot[1])), tokenizer, beginning, SAMPLE, np.random.default_rng(SAMPLE_SEED))
 
     texts = list(parallel_map(write, snapshots, workers))
     return {name: [text for text, (own, _) in zip(texts, snapshots) if own == name] for name in names}
@@ -261,7 +261,7 @@ def kept_as(folder, what, names, *settings):
     for path in (base, *files[::2]):                        # of all models; a text or pairs that they learned from may be edited
         task = read_meta(path).get("task") or {}
         if isinstance(task, dict) and isinstance(task.get("path"), str) and candidates(task, path.parent):
-            digest.update(file_digest(found_again(task, path.parent)).encode())
+            digest.update(file_digest(locate(task, path.parent)).encode())
     key = digest.hexdigest()[:12]
     return key, Path(folder) / "surfaces" / f"{what}-{key}.npz"
 

@@ -1,6 +1,6 @@
 """Writing: the model's own next word, again and again.
 
-Each token is read once, and what attention needs of it later is remembered (nn/memory.py); the last token alone goes through the
+Each token is read once, and what attention needs of it later is remembered (nn/kv_cache.py); the last token alone goes through the
 model (decoder.py). This ends where the text outgrows the context. From there on the model sees the last `context` tokens, each
 token at another position than before: nothing that is remembered holds any longer, so all of them are read anew for every token.
 (One could read half a context anew and then remember again, at a fraction of the time; but the model would see less than it can.)
@@ -57,7 +57,7 @@ def generate(model, ids, n, rng, temperature=1.0, top_k=None, top_p=None, stop=N
     return write(model, [ids], n, [rng], temperature, top_k, top_p, stop)[0]
 
 
-def tell(model, tokenizer, beginning, n, rng, temperature=0.7):
+def generate_text(model, tokenizer, beginning, n, rng, temperature=0.7):
     """What a model writes after the ids of `beginning`, as a text, up to its end; nothing if the model is ruined.
 
     The beginning is not told again.

@@ -34,7 +34,7 @@ class Score:
     best: float | None = None
 
 
-def log_softmax_at(logits, targets):
+def log_p_at(logits, targets):
     """log p(target) of each row, in float64.   logits (..., V), targets (...)"""
     s = logits - logits.max(axis=-1, keepdims=True)
     log_z = np.log(np.exp(s).sum(axis=-1))
@@ -52,7 +52,7 @@ def token_log_p(model, documents, workers=None):
         tokens, targets = pad([documents[i] for i in chosen])
         with np.errstate(over="ignore", invalid="ignore"):          # a ruined model has a loss that is no number: it shows
             logits = model.logits(tokens)
-            log_p = log_softmax_at(logits, targets)
+            log_p = log_p_at(logits, targets)
         right = (logits.argmax(axis=-1) == targets) & np.isfinite(log_p)    # argmax would find what is no number
         return [(row[target != IGNORE], hit[target != IGNORE]) for row, hit, target in zip(log_p, right, targets)]
 

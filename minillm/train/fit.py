@@ -29,7 +29,7 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
                     which "mean_excess", or else "loss", is shown in the bar
     checkpoint      a file: written before the first step, each `save_every` steps and on Ctrl-C, read at the start if it exists.
                     Removing it is left to the caller, who first saves what came of the run
-    recorder        whose recordings go into the checkpoint (surface/recorder.py)
+    recorder        whose recordings go into the checkpoint (train/recorder.py)
     facts           JSON saved in the checkpoint, for whoever resumes
     inputs          all that the run is made from, a dictionary: saved as well, and a checkpoint of other inputs is refused
 

@@ -5,7 +5,7 @@ import numpy as np
 from ..processes import shared_zeros
 
 
-class Flat:
+class FlatParameters:
     """One vector for the values of some parameters and one for their gradients; each parameter becomes a view of both.
 
     What an optimizer does to every number (AdamW), what clipping sums over all of them, and what a trajectory records are

@@ -10,7 +10,7 @@ from ..nn.pieces import pieces
 class Optimizer:
     """The contract.
 
-    start(flat)                  meet the parameters (a `Flat`), make the state
+    start(flat)                  meet the parameters (a `FlatParameters`), make the state
     step(factor)                 update flat.data in place from flat.grad, at learning rate lr * factor; that is
         plan(factor)             the numbers that are the same for all weights of this step, worked out once
         update(plan, ...)        the arithmetic on every weight, which n workers can share: each does the part of its rank

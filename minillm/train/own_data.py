@@ -37,7 +37,7 @@ class TextTask:
     def facts(self, folder=None):
         return {"kind": "text", "path": place(self.path, folder), "digest": self.digest}
 
-    def old_documents(self, n):
+    def old_sequences(self, n):
         """n windows of it, for when something else is learned after it."""
         context = min(64, len(self.train) // 2)
         return [self.train[start:start + context].tolist() for start in np.linspace(0, len(self.train) - context, n, dtype=int)]
@@ -53,7 +53,7 @@ class TextTask:
         starts = range(0, min(8 * context, len(self.validation) - 1), context)
         return [Text(self.validation[i:i + context + 1].tolist(), given=0) for i in starts]
 
-    def score(self, model, split="test", documents=None):
+    def score(self, model, split="test", n=None):
         """{name: Score}; a text has one split that is not trained on, and is judged by all of it."""
         return {self.name: evaluate_text(model, self.validation, self.workers)}
 
@@ -136,7 +136,7 @@ def candidates(facts, folder):
     return [path for path in dict.fromkeys((folder / facts["path"], folder / name, Path(name))) if os.path.isfile(path)]
 
 
-def found_again(facts, folder):
+def locate(facts, folder):
     """The file with the data that a model remembers (`facts`): where it was then, beside the model, or here.
 
     A file that is not, to the bit, the one that was learned from is not taken. ValueError if there is none.
@@ -205,7 +205,7 @@ class PairTask:
         return {"kind": "pairs", "path": place(self.path, folder), "digest": self.digest, "skip": self.skip,
                 "context": self.context}
 
-    def old_documents(self, n):
+    def old_sequences(self, n):
         """n of the pairs, for when something else is learned after them."""
         return [self.train[i % len(self.train)][0] for i in range(n)]
 
@@ -223,7 +223,7 @@ class PairTask:
     def probe(self, context=64):
         return [Text(*pair) for pair in self.validation[:4]]
 
-    def score(self, model, split="test", documents=None):
+    def score(self, model, split="test", n=None):
         """{name: Score}, with the share of completions that are right from the first word to the end."""
         ids, given = self.fitting(self.validation, model.config.context)
         rows = [(row[n:], right[n:]) for (row, right), n in zip(token_log_p(model, ids, self.workers), given)]

@@ -119,6 +119,6 @@ def together(found, domains, temperature):
     return Flawless(sum(part.n for part in parts), [mistake for part in parts for mistake in part.mistakes])
 
 
-def facts_of(found):
+def flawless_to_json(found):
     """{domain: {"1": {...}, "0.7": {...}}}, for JSON."""
-    return {name: {f"{temperature:g}": one.facts() for temperature, one in of.items()} for name, of in found.items()}
+    return {name: {f"{temperature:g}": one.to_json() for temperature, one in of.items()} for name, of in found.items()}

@@ -4,7 +4,7 @@ A task has
     name, tokenizer
     learned                          the domains of which it teaches
     unseen                           is it judged by texts that it does not teach?
-    facts(folder)                    what a checkpoint in a folder has to remember of it, for `task_of`
+    facts(folder)                    what a checkpoint in a folder has to remember of it, for `task_from_json`
     batches(batch, context, seed)    a source of batches (text/batches.py)
     probe(context)                   a few texts (text/batches.py, Text), for a loss surface
     score(model, split, documents)   {domain: Score}, of what it teaches and of what was known before
@@ -16,7 +16,7 @@ from ..text.batches import DocumentBatches, Text, WorldBatches
 from ..text.specialities import CONTRADICTION, PAIRS
 from ..text.world import World
 from .evaluate import evaluate_documents, evaluate_world, mean_excess, pooled
-from .own_data import PairTask, TextTask, found_again
+from .own_data import PairTask, TextTask, locate
 
 CONTEXT = 112              # holds the longest document of the world
 VALIDATION_DOCUMENTS = 24  # of each domain: a look now and then, cheap enough to take often
@@ -51,11 +51,11 @@ class WorldTask:
         return [Text(document.ids, document.given) for name in self.world.general
                 for document in self.world.documents(name, 1, "test")]
 
-    def score(self, model, split="test", documents=200):
+    def score(self, model, split="test", n=200):
         """{domain: Score}"""
         return evaluate_world(model, self.world, split, documents, self.workers)
 
-    def old_documents(self, n):
+    def old_sequences(self, n):
         """n documents of what is known before a speciality is learned, as ids: such as pretraining has seen."""
         return self.world.mixed_ids(n, 3)
 
@@ -103,7 +103,7 @@ class SpecialTask(WorldTask):
         return {"kind": self.name, "seed": self.world.seed, "documents": self.documents, "draw": self.draw}
 
     def probe(self, context=CONTEXT):
-        return [Text(document.ids, document.given) for document in self.special("test", 4)]
+        return [Text(document.ids, document.given) for document in self.documents("test", 4)]
 
     def special(self, split, n):
         """n documents of what is learned. What is to be known by heart are the very facts that were taught, and no more."""
@@ -112,15 +112,15 @@ class SpecialTask(WorldTask):
         return self.world.documents(self.name, n, split, self.draw if split == "train" else 0)
 
     def batches(self, batch, context, seed=0):
-        documents = self.special("train", self.documents)
+        documents = self.documents("train", self.documents)
         given = [document.given for document in documents] if self.name in PAIRS else None
         return DocumentBatches([document.ids for document in documents], batch, seed, given)
 
-    def score(self, model, split="test", documents=200):
+    def score(self, model, split="test", n=200):
         old = evaluate_world(model, self.world, split, documents, self.workers, self.world.general)
-        return old | {self.name: evaluate_documents(model, self.special(split, documents), self.workers)}
+        return old | {self.name: evaluate_documents(model, self.documents(split, documents), self.workers)}
 
-    def price(self, split="test", documents=200):
+    def kl_old_new(self, split="test", documents=200):
         """Of a contradiction: what a perfect learner must lose on old reports, KL(old || new) in nats a token."""
         old = self.world.documents("report", documents, split)
         words = [[self.tokenizer.tokens[i] for i in document.ids[2:-1]] for document in old]
@@ -128,16 +128,16 @@ class SpecialTask(WorldTask):
         return float(lost / sum(len(document.log_p) - 1 for document in old))
 
     def validate(self, model):
-        score = evaluate_documents(model, self.special("validation", VALIDATION_DOCUMENTS), self.workers)
+        score = evaluate_documents(model, self.documents("validation", VALIDATION_DOCUMENTS), self.workers)
         return {"loss": score.loss, "floor": score.floor, "mean_excess": score.excess, "excess": {self.name: score.excess}}
 
 
-def task_of(facts, tokenizer=None, workers=None, folder=None):
+def task_from_json(facts, tokenizer=None, workers=None, folder=None):
     """The task that a checkpoint in a folder remembers (its `facts`). ValueError if they are none, or if its data are gone."""
     kind = record({"kind": one_of(*FORMS)})(facts, "task")["kind"]
     FORMS[kind](facts, "task")
     if kind in ("text", "pairs"):
-        path = found_again(facts, folder)
+        path = locate(facts, folder)
         if kind == "text":
             return TextTask(path, tokenizer, workers)
         return PairTask(path, tokenizer, workers, facts.get("skip", False), facts.get("context"))

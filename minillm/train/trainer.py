@@ -6,7 +6,7 @@ from operator import getitem, is_
 import numpy as np
 
 from ..nn import IGNORE, CrossEntropy, Module, Parameter
-from .flat import Flat
+from .flat import FlatParameters
 from .schedule import constant
 from .workers import Workers, split_rows
 
@@ -37,16 +37,16 @@ class Trainer:
     """
 
     def __init__(self, model, optimizer, schedule=constant, clip=1.0, total=None, workers=None, accumulate=1,
-                 rates=None, pull=None, on_step=None):
+                 rates=None, penalty=None, on_step=None):
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.clip, self.total, self.on_step = clip, total, on_step
-        self.flat = Flat(model.trainable_parameters())
+        self.flat = FlatParameters(model.trainable_parameters())
         self.rates, self.frozen = rates, ()
         if rates:
             self.flat.scale = self.flat.zeros()
-        if pull:
-            pull.start(self.flat)
-        self.workers = Workers(model, self.flat, optimizer, workers, accumulate, pull)
+        if penalty:
+            penalty.start(self.flat)
+        self.workers = Workers(model, self.flat, optimizer, workers, accumulate, penalty)
         self.steps_done = 0
         optimizer.start(self.flat)
         self.holders, self.keys, self.parts = zip(*links(model))
@@ -60,7 +60,7 @@ class Trainer:
         """
         self.check()
         if self.rates:
-            factors = self.rates(self.steps_done)
+            factors = self.lr_multipliers(self.steps_done)
             self.flat.set_scale(factors)
             self.frozen = tuple(name for name in self.flat.parameters if factors[name] == 0)
         loss, norm = self.workers.forward_backward(tokens, targets, self.total, self.frozen)

@@ -17,9 +17,9 @@ class Workers:
     Methods with a `rank` are what one of them does.
     """
 
-    def __init__(self, model, flat, optimizer, n=None, accumulate=1, pull=None):
+    def __init__(self, model, flat, optimizer, n=None, accumulate=1, penalty=None):
         self.model, self.flat, self.optimizer = model, flat, optimizer
-        self.n, self.accumulate, self.pull = n or default_workers(), accumulate, pull
+        self.n, self.accumulate, self.penalty = n or default_workers(), accumulate, penalty
         self.gradients = [flat.grad] + [flat.zeros() for _ in range(self.n - 1)]
         self.views = [flat.views(gradient) for gradient in self.gradients]
         self.loss = CrossEntropy()
@@ -79,8 +79,8 @@ class Workers:
         g = self.flat.grad[share]
         for gradient in self.gradients[1:]:
             g += gradient[share]
-        if self.pull:
-            self.pull.add(share)
+        if self.penalty:
+            self.penalty.add(share)
         with np.errstate(over="ignore", invalid="ignore"):
             return float(np.dot(g, g))
 

@@ -11,8 +11,8 @@ import report
 
 from minillm import bench
 from minillm.nn import GPT
-from minillm.processes import Team, default_workers, shared_zeros
-from minillm.runtime import cores
+from minillm.ground.processes import Team, default_workers, shared_zeros
+from minillm.ground.runtime import cores
 
 QUICK = dict(rounds=1, sizes=["lesson", "nano"])
 

@@ -15,7 +15,7 @@ import report
 
 from minillm import bench
 from minillm.nn import GPT
-from minillm.text.generate import generate_batch, sample
+from minillm.inference.generate import generate_batch, sample
 
 QUICK = dict(rounds=1, sizes=["lesson"])
 OURS = "minillm"

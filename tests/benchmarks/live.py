@@ -19,12 +19,12 @@ import report
 from minillm.demo import Plan
 from minillm.draw.live import DPI, SIZE, Window
 from minillm.draw.style import figure, style
-from minillm.finetune.methods import BottleneckAdapter, Full, Partial
+from minillm.finetune.methods import BottleneckAdapter, Full, Frozen
 from minillm.live import Live
 from minillm.phases import finetune, pretrain
-from minillm.processes import default_workers
+from minillm.ground.processes import default_workers
 from minillm.surface.views import surface
-from minillm.train.muon import Muon
+from minillm.train.optimizers.muon import Muon
 from minillm.train.optimizers import AdamW
 from minillm.train.tasks import CONTEXT, SpecialTask, WorldTask
 
@@ -45,7 +45,7 @@ def hardly_trained(folder):
     plan, path = Plan(), folder / "pretrained.npz"
     config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
     base = pretrain(WorldTask(1), config, path, optimizer=Muon(), steps=2, batch=plan.batch)
-    for recipe in (Full(), Partial(), BottleneckAdapter(plan.bottleneck)):
+    for recipe in (Full(), Frozen(), BottleneckAdapter(plan.bottleneck)):
         finetune(base, path, SpecialTask("novel", 1, plan.documents), recipe, folder / f"{recipe.method}.npz",
                  optimizer=AdamW(recipe.lr), steps=2, batch=plan.finetuning_batch)
     return folder

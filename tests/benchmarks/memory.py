@@ -17,8 +17,8 @@ from pathlib import Path
 import report
 
 from minillm.bench import SIZES
-from minillm.processes import default_workers
-from minillm.runtime import cores
+from minillm.ground.processes import default_workers
+from minillm.ground.runtime import cores
 
 QUICK = dict(rounds=1, steps=3, sizes=["lesson", "nano"])
 EVERY = 0.02                                       # seconds between two looks

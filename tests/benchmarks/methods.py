@@ -13,7 +13,7 @@ import report
 
 from minillm import bench
 from minillm.demo import Plan
-from minillm.processes import default_workers
+from minillm.ground.processes import default_workers
 from minillm.train.costs import activation_bytes, training_state_bytes
 from minillm.train.tasks import CONTEXT
 

@@ -8,7 +8,7 @@ import sys
 from importlib.util import find_spec
 
 from minillm.bench import cell, interleave, plan_turns
-from minillm.runtime import BLAS_THREAD_VARIABLES
+from minillm.ground.runtime import BLAS_THREAD_VARIABLES
 
 
 def command(doc, measure, quick, **options):

@@ -14,7 +14,7 @@ from dataclasses import replace
 import report
 
 from minillm.bench import SIZES, training_step
-from minillm.processes import default_workers
+from minillm.ground.processes import default_workers
 
 SWEEPS = {"context": (16, 32, 64, 128, 256), "width": (32, 64, 96, 192, 384), "batch": (2, 4, 8, 16, 32),
           "workers": (*(2**i for i in range(16) if 2**i < default_workers()), default_workers())}

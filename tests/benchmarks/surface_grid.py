@@ -16,7 +16,7 @@ from minillm.bench import Size
 from minillm.demo import Plan
 from minillm.finetune.methods import BottleneckAdapter
 from minillm.nn import GPT
-from minillm.processes import default_workers
+from minillm.ground.processes import default_workers
 from minillm.surface.measure import measure_surface
 from minillm.surface.plane import through
 from minillm.surface.space import Probe, Space

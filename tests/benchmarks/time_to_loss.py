@@ -15,12 +15,12 @@ import numpy as np
 import report
 
 from minillm.nn import GPT, Config
-from minillm.processes import default_workers
-from minillm.runtime import cores
+from minillm.ground.processes import default_workers
+from minillm.ground.runtime import cores
 from minillm.text.batches import StreamBatches
 from minillm.train import schedule as schedules
-from minillm.train.evaluate import evaluate_text
-from minillm.train.muon import Muon
+from minillm.tasks.evaluate import evaluate_text
+from minillm.train.optimizers.muon import Muon
 from minillm.train.tasks import TextTask
 from minillm.train.trainer import Trainer
 

@@ -11,8 +11,8 @@ other's idle threads may still be spinning. "Matrix products alone" are those of
 import report
 
 from minillm import bench
-from minillm.processes import default_workers
-from minillm.runtime import cores
+from minillm.ground.processes import default_workers
+from minillm.ground.runtime import cores
 
 QUICK = dict(rounds=1, sizes=["lesson", "nano"], without=["PyTorch compile"])
 OURS, FLOOR = "minillm", "matrix products alone"

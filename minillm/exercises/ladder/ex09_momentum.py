@@ -15,7 +15,7 @@ nothing is remembered, and plain gradient descent is left.
 
 It can be written in other ways: with the rate inside v, or with the gradient times 1 - mu. As long as rate and mu stay the
 same, the first makes no difference but in v, and the second is the same as a smaller rate; whoever copies a learning rate must
-know which of them it was for. `SGD` in `minillm/train/optimizers.py` is yours, written in place to save memory.
+know which of them it was for. `SGD` in `minillm/train/optimizers/` is yours, written in place to save memory.
 """
 
 

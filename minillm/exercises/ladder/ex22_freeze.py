@@ -21,7 +21,7 @@ HINTS = (
 EXPLANATION = """
 Two slips are common in real code. To freeze by setting gradients to zero leaves the weight decay at work, and frozen weights
 slowly shrink. And a pattern with a typo trains nothing, without a word. Here both are impossible, and so they are in
-`minillm/finetune/methods/partial.py`.
+`minillm/finetune/methods/frozen.py`.
 
 In a real step the gradient of a frozen weight is not even computed. dx still passes through its layer, as long as anything
 before it trains; below the lowest weight that trains the backward pass ends (`needs_dx` in `minillm/nn/module.py`).

@@ -38,7 +38,7 @@ its two factors at 0: add nothing, but be able to.
 A network with such a way past is called residual. `out = h + ...` is in each block of the transformer too, and there it has the
 same effect: the gradient comes down unchanged, plus what the layer has to say.
 
-In `minillm/finetune/methods/bottleneck.py` your two functions are `Bottleneck` and, for the sum with h, `Behind`. There the body
+In `minillm/finetune/methods/bottleneck.py` your two functions are `Bottleneck` and, for the sum with h, `SequentialAdapter`. There the body
 is frozen, and its layers compute no dW; but dh they need, wherever another adapter stands below.
 """
 

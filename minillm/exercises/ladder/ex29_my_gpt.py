@@ -7,7 +7,7 @@ import numpy as np
 
 from ... import nn
 from ...demo import Plan
-from ...nn.gradcheck import relative_error, shake
+from ...nn.gradcheck import relative_error, perturb
 from ...text.batches import WorldBatches
 from ...text.world import World
 from ...train.evaluate import evaluate_world, mean_excess, pooled
@@ -108,7 +108,7 @@ def check_gradients(attempt, plug):
     """Logits and all gradients of a small GPT in float64, with repeated words, against those of the project's own layers."""
     V, B, T, H, C = 11, 2, 5, 3, 12
     model = nn.GPT(nn.Config(V, T + 1, 2, H, C), attempt.rng, np.float64)
-    shake(model, attempt.rng)
+    perturb(model, attempt.rng)
     tokens, dlogits = attempt.rng.integers(0, V, (B, T)), attempt.rng.normal(size=(B, T, V))
     tokens[1, 2] = tokens[0, 0]
     logits, cache = model.forward(tokens)

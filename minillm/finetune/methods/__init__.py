@@ -12,12 +12,12 @@ from .full import Full
 from .head import Head
 from .ia3 import IA3
 from .lora import LoRA
-from .partial import Partial
+from .partial import Frozen
 from .prefix import PrefixTuning
 from .prompt import PromptTuning
 
 METHODS = {recipe.method: recipe for recipe in
-           (Full, Partial, Head, BottleneckAdapter, LoRA, DoRA, IA3, PrefixTuning, PromptTuning)}
+           (Full, Frozen, Head, BottleneckAdapter, LoRA, DoRA, IA3, PrefixTuning, PromptTuning)}
 
 # Names by which some settings are known.
 ALIASES = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...nn import GELU, Linear, Module, backward_chain, forward_chain
 from ...nn.module import NO_BACKWARD
-from ..insert import Inserted
+from ..insert import Wrapper
 from ..recipe import LARGEST, Insertion, at_least_one, one_of
 
 SUBLAYERS = ("attn", "mlp")      # of a block: where an adapter can go
@@ -56,7 +56,7 @@ class AdaptedCache(NamedTuple):
     needs_dx: bool
 
 
-class Adapted(Inserted):
+class AdapterWrapper(Wrapper):
     """A sublayer with a bottleneck; which of the two forms below, says `forward`."""
 
     label = "adapter"
@@ -73,7 +73,7 @@ class Adapted(Inserted):
         return self.adapter.down.parameters().values()
 
 
-class Behind(Adapted):
+class SequentialAdapter(AdapterWrapper):
     """out = h + adapter(h),  h = f(x): sequential (Houlsby et al. 2019, figure 2)."""
 
     def forward(self, x, needs_dx=True):
@@ -101,7 +101,7 @@ class Behind(Adapted):
         return h + self.adapter.extend(h, memory)
 
 
-class Beside(Adapted):
+class ParallelAdapter(AdapterWrapper):
     """out = f(x) + adapter(x): parallel (He et al. 2022, table 1 "parallel adapter")."""
 
     def forward(self, x, needs_dx=True):
@@ -127,7 +127,7 @@ class Beside(Adapted):
         return self.inner.extend(x, memory) + self.adapter.extend(x, memory)
 
 
-FORMS = {"sequential": Behind, "parallel": Beside}
+FORMS = {"sequential": SequentialAdapter, "parallel": ParallelAdapter}
 SCALES = {"sequential": 1.0, "parallel": 4.0}      # He et al. 2022 found 4 best in parallel
 
 

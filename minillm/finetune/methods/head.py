@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ...nn import Embedding, Parameter
-from ..insert import Inserted, slot_at
+from ..insert import Wrapper, slot_at
 from ..recipe import Recipe
 
 
@@ -15,7 +15,7 @@ class OutputTable(Embedding):
         self.weight = Parameter(table.copy())
 
 
-class Untied(Inserted):
+class Untied(Wrapper):
     """Reads words with one table and rates them with another.
 
     The two start as one, so at first nothing changes. Tied, a row that moves to make its word likelier also changes what the

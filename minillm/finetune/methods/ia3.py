@@ -7,7 +7,7 @@ import numpy as np
 
 from ...nn import Module, Parameter, backward_chain, forward_chain
 from ...nn.module import NO_BACKWARD
-from ..insert import Inserted, slot_at
+from ..insert import Wrapper, slot_at
 from ..recipe import Insertion, one_of
 
 
@@ -40,7 +40,7 @@ class ScaledOutputsCache(NamedTuple):
     parts: list
 
 
-class ScaledOutputs(Inserted):
+class ScaledOutputs(Wrapper):
     """y = (x W + b) * l for some of the columns of a linear layer: keys and values."""
 
     label = "ia3"
@@ -85,7 +85,7 @@ class ScaledOutputs(Inserted):
         return W, b
 
 
-class ScaledInputs(Inserted):
+class ScaledInputs(Wrapper):
     """y = (x * l) W + b: what enters a linear layer is scaled, the hidden features of an MLP."""
 
     label = "ia3"

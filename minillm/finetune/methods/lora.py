@@ -8,7 +8,7 @@ import numpy as np
 
 from ...nn import Module, Parameter
 from ...nn.module import NO_BACKWARD
-from ..insert import Inserted, slot_at
+from ..insert import Wrapper, slot_at
 from ..recipe import Insertion, at_least_one, one_of
 
 # The linear maps of a block by name: where each is, and which third of its columns (q, k and v share one array).
@@ -69,7 +69,7 @@ class LoRACache(NamedTuple):
     parts: list
 
 
-class LoRALinear(Inserted):
+class LoRALinear(Wrapper):
     """y = x W + b + [s_q (x A_q) B_q | ...]: beside a linear layer, a low-rank map for all or some of its columns.
 
     parts     {name: LowRank}; a name of "" if there is but one

@@ -25,7 +25,7 @@ PLAIN = {"attention": ["blocks.*.attn.*"], "mlp": ["blocks.*.mlp.*"], "biases": 
 
 
 @dataclass(frozen=True)
-class Partial(Recipe):
+class Frozen(Recipe):
     """Only the chosen parameters move.
 
     train       parts by name (PARTS), or patterns of parameter names as in a shell (`blocks.*.attn.*`, `*.bias`), in which a

@@ -8,8 +8,8 @@ import numpy as np
 
 from ...nn import Module, Parameter, Softmax
 from ...nn.attention import AttentionCache, tiles
-from ...nn.module import needed_behind
-from ..insert import Inserted
+from ...nn.module import needs_dx_after
+from ..insert import Wrapper
 from ..recipe import Insertion, at_least_one
 
 
@@ -95,7 +95,7 @@ class PrefixedCache(NamedTuple):
     prefix: PrefixCache
 
 
-class Prefixed(Inserted):
+class Prefixed(Wrapper):
     """An attention sublayer whose heads also see a prefix."""
 
     label = "prefix"
@@ -118,7 +118,7 @@ class Prefixed(Inserted):
         q, k, v = attn.split(qkv)
         o, P = attn.attend(q, k, v)
         mixed, prefix_cache = self.prefix.forward(q, k, whole(P, q), o)
-        needs_do = needed_behind(self.prefix, needed_behind(attn.qkv, needs_dx))
+        needs_do = needs_dx_after(self.prefix, needs_dx_after(attn.qkv, needs_dx))
         out, proj_cache = attn.proj.forward(attn.merge(mixed), needs_do)
         heads = (q, k, v, o, P) if needs_do else None
         return out, PrefixedCache(AttentionCache(qkv_cache, heads, proj_cache), prefix_cache if needs_do else None)
@@ -146,7 +146,7 @@ class Prefixed(Inserted):
         return attn.qkv.backward(dqkv, cache.attn.qkv)
 
     def extend(self, x, memory):
-        o, q, k, P = self.inner.recall(x, memory)
+        o, q, k, P = self.inner.attend_cached(x, memory)
         mixed, _ = self.prefix.forward(q, k, P, o)
         return self.inner.proj.extend(self.inner.merge(mixed), memory)
 

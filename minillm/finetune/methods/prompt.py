@@ -6,9 +6,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from ...nn import Module, Parameter
-from ...nn.memory import LayerMemory
-from ...nn.module import needed_behind
-from ..insert import Inserted, slot_at
+from ...nn.memory import LayerKVCache
+from ...nn.module import needs_dx_after
+from ..insert import Wrapper, slot_at
 from ..recipe import Recipe, at_least_one, one_of
 
 LONGEST = 10      # times the context of a model: a longer prompt would leave no time for the text
@@ -49,7 +49,7 @@ class PromptedCache(NamedTuple):
     inner: object
 
 
-class Prompted(Inserted):
+class Prompted(Wrapper):
     """A block of a model whose texts begin with a prompt. The first block gets it, the last lets its rows go again.
 
     So nothing is predicted from the prompt's rows, and no loss counts them. The words keep their positions; the prompt has none
@@ -75,7 +75,7 @@ class Prompted(Inserted):
         prompt_cache = None
         if self.first:
             x, prompt_cache = self.prompt.forward(x, needs_dx)
-            needs_dx = needed_behind(self.prompt, needs_dx)
+            needs_dx = needs_dx_after(self.prompt, needs_dx)
         out, inner_cache = self.inner.forward(x, needs_dx)
         return out[:, self.prompt.n:] if self.last else out, PromptedCache(prompt_cache, inner_cache)
 
@@ -99,7 +99,7 @@ class Prompted(Inserted):
             memory.own["keys"], memory.own["values"] = np.empty((2, B, H, n + T, D), memory.keys.dtype)
             if self.first:
                 x, _ = self.prompt.forward(x)
-        out = self.inner.extend(x, LayerMemory(memory.own["keys"], memory.own["values"],
+        out = self.inner.extend(x, LayerKVCache(memory.own["keys"], memory.own["values"],
                                                0 if begins else n + memory.length, memory.own))
         return out[:, n:] if begins and self.last else out
 
