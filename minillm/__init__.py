@@ -2,7 +2,8 @@
 
 The package by floors, each of which knows only those below it (minillm/README.md is the map):
 
-    cli, report, gallery   commands, and what they show of a run
+    commands               one file for each: its options, its help, what it calls and prints
+    report, gallery        what they show of a run
     exercises              what the lessons ask, and how an answer is checked
     demo, live, bench      the whole story in one run, before a class, and how fast it is here
     draw                   pictures

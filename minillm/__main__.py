@@ -10,7 +10,7 @@ def start():
     """Run a command, and end the process with its exit code."""
     try:
         with listening():
-            from .cli import main  # here, since it takes a while, in which Ctrl-C may come as well
+            from .commands.app import main  # here, since it takes a while, in which Ctrl-C may come as well
 
             main()
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from minillm.cli import main
+from minillm.commands.app import main
 
 TINY = ["--layers", 2, "--heads", 2, "--width", 12, "--batch", 3]
 

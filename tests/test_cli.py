@@ -11,7 +11,7 @@ import pytest
 from commands import TINY, answer, assert_one_sentence, refused, run, run_apart
 
 from minillm import __version__, draw
-from minillm.cli import main
+from minillm.commands.app import main, parser
 from minillm.finetune import check
 from minillm.finetune.methods import ALIASES, METHODS
 from minillm.finetune.methods.lora import LowRank
@@ -69,9 +69,8 @@ def test_help_has_examples_and_every_example_is_right(command, monkeypatch):
     assert code == 0
     examples = [shlex.split(line)[1:] for line in out.split("examples:\n")[1].split("\n\n")[0].splitlines()]
     assert examples and all(example[0] == command for example in examples)
-    from minillm import cli, options
     for example in examples:
-        assert options.parser(cli.RUNS).parse_args(example).command == command
+        assert parser().parse_args(example).command == command
 
 
 def test_help_lists_every_command():

@@ -125,6 +125,6 @@ def test_a_worker_that_is_killed_is_told_in_a_sentence(cafe, monkeypatch):
 
 
 def test_numbers_that_are_none_are_null_in_json(cafe, monkeypatch):
-    monkeypatch.setattr("minillm.cli.pooled", lambda scores: float("nan"))
+    monkeypatch.setattr("minillm.commands.evaluate.pooled", lambda scores: float("nan"))
     code, out, _ = run("evaluate", cafe / "pretrained.npz", "--json")
     assert code == 0 and '"loss": null' in out and "NaN" not in out

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from minillm.cli import RUNS
-from minillm.options import parser
+from minillm.commands import COMMANDS
+from minillm.commands.app import parser
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ def test_what_the_readme_links_to_exists(path):
 
 def test_every_command_of_the_readme_is_a_command():
     shown = re.findall(r"`(?:\.venv/bin/)?minillm ([a-z]+[^`]*)`", README)
-    assert {words.split()[0] for words in shown} == RUNS.keys()
+    assert {words.split()[0] for words in shown} == set(COMMANDS)
     for words in shown:
         arguments = [word.strip("'") for word in re.findall(r"'[^']*'|\S+", words)]
-        assert parser(RUNS).parse_args(arguments).command == arguments[0]
+        assert parser().parse_args(arguments).command == arguments[0]

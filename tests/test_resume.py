@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from minillm.cli import main
+from minillm.commands.app import main
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.remedies import remedy_of
 from minillm.ground.arrays import read_arrays, write_arrays
@@ -59,7 +59,7 @@ def no_leftovers(folder):
 # done before a signal that is sent at some time. The file that is named first says that it waits.
 UP_TO_SEVEN = """
 import pathlib, signal, sys, time
-from minillm.cli import main
+from minillm.commands.app import main
 from minillm.train.trainer import Trainer
 whole, here = Trainer.step, pathlib.Path(sys.argv.pop(1))
 

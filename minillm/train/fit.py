@@ -1,4 +1,4 @@
-"""A run: many steps, a progress bar, a file to go on from, and a polite answer to Ctrl-C."""
+"""The training loop: many steps, a progress bar, a file to go on from, and a polite answer to Ctrl-C."""
 
 import math
 from pathlib import Path
@@ -29,62 +29,81 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
                     which "mean_excess", or else "loss", is shown in the bar
     checkpoint      a file: written before the first step, each `save_every` steps and on Ctrl-C, read at the start if it exists.
                     Removing it is left to the caller, who first saves what came of the run
-    recorder        whose recordings go into the checkpoint (train/recorder.py)
+    recorder        whose recordings go into the checkpoint (recorder.py)
     metadata        JSON saved in the checkpoint, for whoever resumes
     inputs          all that the run is made from, a dictionary: saved as well, and a checkpoint of other inputs is refused
 
     Returns the history: {"steps": steps, "loss": [of each step], "validation": [dicts with "step"]}.
     Raises Interrupted, after saving, or Diverged; the file then holds the last good state that was saved.
     """
-    history = {"steps": steps, "loss": [], "validation": []}
-    resumed = bool(checkpoint) and Path(checkpoint).exists()
-    if resumed:
-        history = load_training(checkpoint, trainer, recorder, steps, inputs)["history"] | {"steps": steps}
-
-    saved = trainer.steps_done if resumed else None         # after how many steps the checkpoint was written
-
-    def diverged(step):
-        if saved == 0 and not resumed:                      # nothing but the start is in it, which is no loss
-            Path(checkpoint).unlink(missing_ok=True)
-        return Diverged(step, checkpoint if checkpoint and Path(checkpoint).exists() else None)
-
-    def make_sure():
-        """Finite weights can be ruined already; they are good if they can read the next batch."""
-        if not math.isfinite(trainer.loss(*batches.at(trainer.steps_done))):
-            raise diverged(trainer.steps_done)
-
-    def save():
-        nonlocal saved
-        make_sure()
-        if checkpoint:
-            saved = trainer.steps_done
-            with shielded():
-                save_training(checkpoint, trainer, recorder, history=history, inputs=inputs or {}, **(metadata or {}))
-
-    if not resumed:
-        save()
+    run = Run(trainer, batches, steps, checkpoint, recorder, inputs or {}, metadata or {})
     bar = progress(total=steps, initial=trainer.steps_done, desc=title, unit="step", quiet=quiet)
     shown = {}
     with bar, pressed() as stop:
         while trainer.steps_done < steps:
-            try:
-                loss = trainer.step(*batches.at(trainer.steps_done))
-            except Diverged as error:
-                raise diverged(error.step) from None
+            loss = run.step()
             done = trainer.steps_done
-            history["loss"].append(loss)
             if validate and (done % validate_every == 0 or done == steps):
-                found = {"step": done} | validate()
-                history["validation"].append(found)
-                shown = {"excess over the floor": f"{found['mean_excess']:.3f}"} if "mean_excess" in found else {
-                    "validation": f"{found['loss']:.3f}"}
+                shown = run.note(validate())
             bar.update()
             bar.set_postfix({"loss": f"{loss:.3f}"} | shown, refresh=False)
             if stop.is_set():
-                save()
+                run.save()
                 raise Interrupted(done, checkpoint)
             if done % save_every == 0 and done < steps:
-                save()
-        make_sure()
-    return history
+                run.save()
+        run.make_sure()
+    return run.history
 
+
+class Run:
+    """A run in progress: its history, and the file that it can go on from."""
+
+    def __init__(self, trainer, batches, steps, checkpoint, recorder, inputs, metadata):
+        self.trainer, self.batches, self.checkpoint, self.recorder = trainer, batches, checkpoint, recorder
+        self.inputs, self.metadata = inputs, metadata
+        self.history = {"steps": steps, "loss": [], "validation": []}
+        self.resumed = self.is_kept()
+        self.saved = None                                   # after how many steps the checkpoint was written
+        if self.resumed:
+            self.history = load_training(checkpoint, trainer, recorder, steps, inputs)["history"] | {"steps": steps}
+            self.saved = trainer.steps_done
+        else:
+            self.save()
+
+    def is_kept(self):
+        return bool(self.checkpoint) and Path(self.checkpoint).exists()
+
+    def step(self):
+        """One step, and its loss. Raises Diverged."""
+        try:
+            loss = self.trainer.step(*self.batches.at(self.trainer.steps_done))
+        except Diverged as error:
+            raise self.diverged(error.step) from None
+        self.history["loss"].append(loss)
+        return loss
+
+    def note(self, validation):
+        """Into the history; what of it is shown in the bar."""
+        self.history["validation"].append({"step": self.trainer.steps_done} | validation)
+        if "mean_excess" in validation:
+            return {"excess over the floor": f"{validation['mean_excess']:.3f}"}
+        return {"validation": f"{validation['loss']:.3f}"}
+
+    def save(self):
+        self.make_sure()
+        if self.checkpoint:
+            self.saved = self.trainer.steps_done
+            with shielded():
+                save_training(self.checkpoint, self.trainer, self.recorder, history=self.history, inputs=self.inputs,
+                              **self.metadata)
+
+    def make_sure(self):
+        """Finite weights can be ruined already; they are good if they can read the next batch."""
+        if not math.isfinite(self.trainer.loss(*self.batches.at(self.trainer.steps_done))):
+            raise self.diverged(self.trainer.steps_done)
+
+    def diverged(self, step):
+        if self.saved == 0 and not self.resumed:            # nothing but the start is in it, which is no loss
+            Path(self.checkpoint).unlink(missing_ok=True)
+        return Diverged(step, self.checkpoint if self.is_kept() else None)

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""One training step: forward, loss, backward, clip, update. (The loop around it is in fit.py.)"""
 
 import math
 from operator import getitem, is_

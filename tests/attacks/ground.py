@@ -50,8 +50,10 @@ def prepare_to_fork():
 
     from tiny.sitecustomize import shorten_films
 
-    from minillm import bench, cli, demo, draw, gallery, live, report  # noqa: F401
+    from minillm import bench, demo, draw, gallery, live, report  # noqa: F401
+    from minillm.commands.app import parser
 
+    parser()
     if not hasattr(draw.player, "keywords"):        # not yet shortened, by the suite
         shorten_films(draw)
     gc.freeze()
@@ -90,7 +92,7 @@ def live_as_command(argv, folder, out, err, seconds, before):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if before:
             before()
-        from minillm.cli import main
+        from minillm.commands.app import main
         sys.argv = ["minillm", *argv]
         main(list(argv))
         code = 0

@@ -1,0 +1,75 @@
+"""minillm evaluate: the loss of a model, beside the best that is possible."""
+
+import time
+
+from ..runs.load import load
+from ..tasks.evaluate import evaluate_text, pooled, score_table
+from ..tasks.pairs import PairTask
+from ..tasks.samples import flawless_to_json, flawless_world, numbers
+from ..tasks.special import SPECIALITIES, SpecialTask
+from ..tasks.text import TextTask
+from .inputs import add_skip_bad
+from .options import COUNT, add_model, add_samples, add_workers, path
+from .output import print_json
+
+SUMMARY = "The loss of a model, and how far above the best possible it is."
+EXAMPLES = ("runs/demo/full.npz", "runs/demo/adapter.npz --json", "runs/demo/pretrained.npz --task questions",
+            "runs/book/pretrained.npz --text other.txt")
+
+
+def add_options(parser):
+    add_workers(parser)
+    add_model(parser)
+    parser.add_argument("--documents", type=COUNT, default=500, help="of each domain, from the test split")
+    add_samples(parser)
+    parser.add_argument("--task", choices=SPECIALITIES, help="on this (default: on what it has learned, and what it knew before)")
+    parser.add_argument("--text", type=path, metavar="FILE", help="on this whole text")
+    parser.add_argument("--pairs", type=path, metavar="FILE", help="on the last tenth of this JSONL")
+    add_skip_bad(parser)
+
+
+def run(args):
+    asked = [option for option in ("text", "pairs", "task") if getattr(args, option) is not None]
+    if len(asked) > 1:
+        raise ValueError(f"--{' and --'.join(asked)} are two things to judge by; give one of them")
+    loaded = load(args.checkpoint, args.base)
+    start = time.perf_counter()
+    scores, written = scores_on_text(args, loaded) if args.text is not None else scores_on_task(args, loaded)
+    result = {"loss": pooled(scores), "tokens": sum(score.tokens for score in scores.values()),
+              "seconds": time.perf_counter() - start}
+    if all(score.floor is not None or score.accuracy is not None for score in scores.values()):
+        result["domains"] = {name: vars(score) for name, score in scores.items()}
+        for name, flawless in flawless_to_json(written).items():
+            result["domains"][name] = result["domains"][name] | {"flawless": flawless}
+    print_json(args, result)
+
+
+def scores_on_text(args, loaded):
+    """Judge by a whole text, and print it. Returns the scores, and how many texts without a mistake were written: none were."""
+    scores = {"text": evaluate_text(loaded.model, TextTask(args.text, loaded.tokenizer).ids, args.workers)}
+    print(*score_table(scores), sep="\n")
+    return scores, {}
+
+
+def scores_on_task(args, loaded):
+    """Judge by documents of a task, and print it. Returns the scores, and how many texts without a mistake were written."""
+    task = task_to_judge_by(args, loaded)
+    scores, written = task.score(loaded.model, n=args.documents), {}
+    if task.world:
+        how_many = numbers(task.world, scores, scores, args.samples)
+        written = flawless_world(loaded.model, task.world, how_many, workers=args.workers)
+    print(*score_table(scores, written), *task.remarks("test", args.documents), sep="\n")
+    return scores, written
+
+
+def task_to_judge_by(args, loaded):
+    """The task that the options name, or else the one that the model has learned."""
+    if args.pairs is not None:
+        return PairTask(args.pairs, loaded.tokenizer, args.workers, args.skip_bad)
+    task = loaded.task(args.workers)
+    if not args.task:
+        return task
+    if not task.world:
+        raise ValueError(f"{args.checkpoint} does not know the language of the toy world, in which --task {args.task} "
+                         "is put")
+    return SpecialTask(args.task, task.world.seed, args.documents, workers=args.workers)

@@ -1,0 +1,22 @@
+"""minillm gallery: every kind of picture, from one finished demo."""
+
+from .options import SEED, add_grid, add_pictures, add_workers, path
+
+SUMMARY = "Every kind of picture, from a finished demo; trains and measures what is missing."
+EXAMPLES = ("runs/demo", "runs/demo --plots plots/dark --dark")
+WRITES_FILES = True
+IF_INTERRUPTED = "; what is finished is kept, and the same command goes on from there"
+
+
+def add_options(parser):
+    add_workers(parser)
+    parser.add_argument("--seed", type=SEED, help="of every random choice (default: that of the demo)")
+    parser.add_argument("folder", type=path, help="of a finished demo")
+    add_grid(parser, 31)
+    add_pictures(parser, "plots/gallery")
+
+
+def run(args):
+    from ..gallery import gallery
+
+    print(*gallery(args.folder, args.plots, args.grid, args.seed, args.workers, args.dark), sep="\n")

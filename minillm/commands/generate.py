@@ -1,0 +1,43 @@
+"""minillm generate: let a model write."""
+
+import numpy as np
+
+from ..inference.generate import generate
+from ..runs.load import load
+from ..text.tokenizer import BEGIN, END
+from .options import COUNT, add_model, add_seed, add_workers, number
+from .output import print_json
+
+SUMMARY = "Let a model write."
+EXAMPLES = ("runs/demo/full.npz --prompt '<novel>'", "runs/demo/pretrained.npz --prompt '<story> one sunny day'",
+            "runs/book/pretrained.npz --prompt 'ROMEO:' --tokens 300 --temperature 0.8")
+
+
+def add_options(parser):
+    add_seed(parser)
+    add_workers(parser)
+    add_model(parser)
+    parser.add_argument("--prompt", default="",
+                        help="how it begins; in the toy world '<novel>' or '<story>' says what kind of text")
+    parser.add_argument("--tokens", type=COUNT, default=200, help="at most so many more")
+    parser.add_argument("--temperature", type=number(float, low=0), default=0.8, help="0: always the likeliest")
+    parser.add_argument("--top-k", type=COUNT, help="draw only from the likeliest so many")
+    parser.add_argument("--top-p", type=number(float, above=0, high=1), help="draw only from the likeliest that hold this share")
+    parser.add_argument("--count", type=COUNT, default=1, help="how many texts")
+
+
+def run(args):
+    loaded = load(args.checkpoint, args.base)
+    tokenizer = loaded.tokenizer
+    ids = tokenizer.encode(args.prompt)
+    if BEGIN in tokenizer.ids:
+        ids = [tokenizer.ids[BEGIN], *ids]
+    elif not ids:
+        ids = [tokenizer.ids.get("\n", 0)]
+    rng = np.random.default_rng(args.seed)
+    texts = []
+    for _ in range(args.count):
+        written = generate(loaded.model, ids, args.tokens, rng, args.temperature, args.top_k, args.top_p, tokenizer.ids.get(END))
+        texts.append(tokenizer.decode([i for i in written if tokenizer.tokens[i] not in (BEGIN, END)]))
+        print(texts[-1])
+    print_json(args, {"texts": texts})

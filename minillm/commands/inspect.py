@@ -1,0 +1,56 @@
+"""minillm inspect: what a file holds, or what a method would train in it."""
+
+from ..finetune.methods import recipe_of
+from ..finetune.specialist import prepare
+from ..finetune.summary import announcement, parameter_table, size
+from ..runs.load import load
+from ..train.optimizers import OPTIMIZERS
+from ..train.trainer import Trainer
+from ..train.workers import even_pieces
+from .options import COUNT, add_model, add_workers
+from .output import print_json
+from .recipes import METHODS_HELP, add_method
+
+SUMMARY = "What is in a model? With --method: what would train, and what would it take?"
+EXAMPLES = ("runs/demo/pretrained.npz", "runs/demo/adapter.npz", "runs/demo/pretrained.npz --method lora:rank=8 --batch 32")
+NOTES = METHODS_HELP
+
+
+def add_options(parser):
+    add_model(parser)
+    add_method(parser, "--method", help="as of finetune")
+    parser.add_argument("--batch", type=COUNT, default=16, help="texts in a step, for the memory of activations")
+    parser.add_argument("--context", type=COUNT, help="tokens in each (default: as many as the model reads)")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="for the memory of its state")
+    add_workers(parser)
+
+
+def run(args):
+    loaded = load(args.checkpoint, args.base)
+    if args.method:
+        model = prepare(loaded.model, recipe_of(args.method))
+        print("\n".join(plan(model, args)))
+        print_json(args, size(model))
+    else:
+        print("\n".join(description(loaded)))
+        print_json(args, size(loaded.model) | {"kind": loaded.meta["kind"], "recipe": loaded.meta.get("recipe")})
+
+
+def plan(model, args):
+    """What would train, and what it would take, in lines."""
+    trainer = Trainer(model, OPTIMIZERS[args.optimizer](), workers=args.workers)
+    T = min(args.context or model.config.context, model.config.context)
+    return announcement(trainer, even_pieces(args.batch, T, trainer.workers.n))
+
+
+def description(loaded):
+    """What a file holds, in lines."""
+    meta, config = loaded.meta, loaded.model.config
+    lines = [f"{name:18s}{value}" for name, value in vars(config).items()]
+    lines += [f"{'tokens':18s}{loaded.tokenizer.kind}s"]
+    if "recipe" in meta:
+        options = ", ".join(f"{name} {value}" for name, value in meta["recipe"].items() if name != "method")
+        lines += [f"{'made by':18s}{meta['recipe']['method']}{f' ({options})' if options else ''}"]
+    if "task" in meta:
+        lines += [f"{'learned':18s}{', '.join(f'{name} {value}' for name, value in meta['task'].items())}"]
+    return [*lines, "", *parameter_table(loaded.model, meta["kind"] == "adapter")]

@@ -1,0 +1,37 @@
+"""minillm merge: an adapter folded into its base."""
+
+from pathlib import Path
+
+from ..finetune.merge import merge
+from ..finetune.summary import size
+from ..finetune.wrapper import inserted
+from ..ground.ownership import not_others
+from ..runs.load import load
+from ..train.checkpoint import save_model
+from .inputs import keep_base
+from .options import add_base_of_adapter, path
+from .output import print_json
+
+SUMMARY = "Fold an adapter into its base: one model, as small and as quick as the base."
+EXAMPLES = ("runs/demo/lora.npz --out runs/demo/merged.npz",)
+WRITES_FILES = True
+
+
+def add_options(parser):
+    parser.add_argument("checkpoint", type=path, help="an adapter made by lora, dora or ia3")
+    add_base_of_adapter(parser)
+    parser.add_argument("--out", required=True, type=path, metavar="FILE", help="the .npz to write")
+
+
+def run(args):
+    loaded = load(args.checkpoint, args.base)
+    keep_base(args.checkpoint, args.out, "--out")
+    not_others(args.out, kinds=("model", "adapter"))
+    if loaded.meta["kind"] == "adapter":
+        keep_base(args.base or Path(args.checkpoint).parent / loaded.meta["base"]["path"], args.out, "--out")
+    if inserted(loaded.model) or loaded.meta["kind"] != "adapter":          # an adapter may be other values of some weights alone
+        merge(loaded.model)
+    origin = {name: loaded.meta[name] for name in ("task", "recipe", "seed") if name in loaded.meta}
+    save_model(args.out, loaded.model, loaded.tokenizer, **origin, merged=True)
+    print(args.out)
+    print_json(args, size(loaded.model))

@@ -1,0 +1,75 @@
+"""What a command says: on standard output, with a line of JSON at the end if that was asked for; errors on standard error."""
+
+import io
+import json
+import os
+import sys
+from contextlib import contextmanager, suppress
+
+from ..finetune.summary import size
+from ..ground.files import without_nan
+from ..ground.progress import Deaf
+
+LONGEST = 500       # letters of an error
+
+
+def print_json(args, result):
+    """With --json, the last line of standard output is one JSON object."""
+    if args.json:
+        print(json.dumps(without_nan(result)), flush=True)
+
+
+def print_error(sentence):
+    """One line on standard error, whatever is in the sentence."""
+    start = "\n" if sentence.startswith("\n") else ""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence[len(start):][:10 * LONGEST])
+    if len(line) > LONGEST:                                 # such as one with a name of 100,000 letters in it
+        line = f"{line[:2 * LONGEST // 3]} ... {line[-LONGEST // 3:]}"
+    with suppress(OSError, ValueError, AttributeError):     # standard error may be closed
+        print(f"{start}{line}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def safe_streams():
+    """Inside, standard output and error can be printed to: they exist, and escape a letter that the terminal does not have."""
+    streams = sys.stdout, sys.stderr
+    for name, stream in zip(("stdout", "stderr"), streams):
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))      # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
+        raise
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+@contextmanager
+def ignore_closed_output():
+    """Inside, work whose results go into files carries on when nobody reads its output any more."""
+    before, sys.stdout = sys.stdout, Deaf(sys.stdout)
+    try:
+        yield
+    finally:
+        sys.stdout = before
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                drop_output()
+
+
+def drop_output():
+    """Point standard output to nowhere: Python flushes it once more at the end, and would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_result(args, loaded, task, out):
+    """What a training command prints in the end: how long it took, how good the model is, and where it is."""
+    lines, numbers = task.final_report(loaded.model)
+    print(f"{loaded.meta['seconds']:.1f} seconds", *lines, out, sep="\n")
+    print_json(args, numbers | {"seconds": loaded.meta["seconds"]} | size(loaded.model))

@@ -1,0 +1,25 @@
+"""argparse as it is used here: errors are raised, not printed, and help shows the defaults that there are."""
+
+import argparse
+
+
+class BadOption(ValueError):
+    """The command line makes no sense. `prog` is the command, as far as it is known."""
+
+    def __init__(self, prog, message):
+        super().__init__(message)
+        self.prog = prog
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises BadOption, so that all errors are printed in one place."""
+
+    def error(self, message):
+        raise BadOption(self.prog, f"error: {message}; {self.prog} --help shows what there is")
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults in the help of each option, but not of those that have none, and the examples as they are written."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False, "") else super()._get_help_string(action)

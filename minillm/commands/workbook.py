@@ -1,0 +1,20 @@
+"""What the commands of a learner share: lesson, check, hint, progress. What they do is in exercises/commands.py."""
+
+from ..exercises.workbook import FOLDER
+from .options import path
+from .output import print_json
+
+
+def add_exercise(parser):
+    parser.add_argument("exercise", metavar="N", help="number or name of the exercise")
+
+
+def add_workbook(parser):
+    parser.add_argument("--workbook", default=FOLDER, type=path, metavar="FOLDER", help="of your exercises and progress")
+
+
+def run_and_answer(command, args):
+    """Run a function of exercises/commands.py, which prints. Returns its exit code."""
+    code, result = command(args)
+    print_json(args, result)
+    return code
