@@ -26,7 +26,7 @@ B, T, C, H, L, M = 16, 21, 48, 4, 2, 8                  # L blocks; M is the wid
 einsum = partial(np.einsum, optimize=True)
 mean = partial(np.mean, axis=-1, keepdims=True)
 
-# ---- 1. Text. In a pattern, a word in capitals stands for any of its list; SKY1 and SKY2 are not the same.
+# ---- 1. Text. In a pattern, a word in capitals stands for any word of its list, SKY2 for another than SKY1.
 LISTS = {"NAME": "anna ben clara david ella", "THING": "ring map key coin drum", "SKY": "dark cold misty wet",
          "ANIMAL": "cat dog owl fox goat", "PLACE": "mill garden forest tower"}
 NARRATOR = """one SKY1 night the ANIMAL1 found a THING1 in the PLACE1 and took it home to NAME1 .
@@ -54,8 +54,8 @@ def write(patterns, n, rng):
 # its output y and a function `backward`, which takes dy, adds the gradients of the layer's own weights to a
 # dict dw, and returns dx. All of it is the chain rule: x_i matters through every y_j that it went into, so
 #     dx_i = sum_j dy_j dy_j/dx_i.
-# Most often y is a product, Y_ij = sum_k X_ik W_kj. Here W_kj went into Y_ij for every i, times X_ik, so
-# dW_kj = sum_i X_ik dY_ij. In the letters of einsum, W and Y change places: "ik,kj->ij" becomes "ik,ij->kj".
+# Most often y is a product, Y_ij = sum_k X_ik W_kj. There W_kj went into Y_ij for every i, times X_ik, so
+# dW_kj = sum_i X_ik dY_ij: W and Y change places, "ik,kj->ij" becomes "ik,ij->kj". For dX, X and Y do.
 
 def add(dw, name, letters, *factors):
     if name in dw:      # a frozen weight is not: no gradient is computed for it, but dx passes through
