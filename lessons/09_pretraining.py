@@ -24,7 +24,7 @@ from minillm.surface.directions import filter_normalised, pca_plane, random_plan
 from minillm.surface.measure import measure_surface
 from minillm.surface.space import Probe, Space
 from minillm.tasks.evaluate import mean_excess, pooled, token_log_p
-from minillm.tasks.samples import write_and_read
+from minillm.tasks.samples import write_and_judge
 from minillm.train.recorder import Recorder
 
 lesson = Lesson(9, "pretraining, and what a surface can show")
@@ -134,7 +134,7 @@ for i, true, new in list(zip(document.ids[1:], np.exp(document.log_p), np.exp(lo
     excess = np.log(true / new)
     print(f"{words[i]:12s}{true:8.3f}{new:9.3f}{excess:8.3f}{'   <-' if abs(excess) > 0.3 else ''}")
 for name in world.general:
-    [(text, mistake)] = write_and_read(model, world, [name], [lesson.rng(5)], 0.8)
+    [(text, mistake)] = write_and_judge(model, world, [name], [lesson.rng(5)], 0.8)
     remark = f"breaks a rule: {mistake}" if mistake else "without a mistake"
     print(textwrap.fill(f"<{name}> {text}   [{remark}]", 110, subsequent_indent="    "))
 
@@ -164,7 +164,7 @@ task = "all six kinds"
 probe = Probe({task: [found.ids for name in world.general for found in world.documents(name, 2)]})
 surface = measure_surface(space, plane, {"pretrained": way[-1]}, {"pretraining": (at_steps, snapshots)}, probe, GRID,
                           info={"view": "pca", "seed": lesson.seed})
-path = surface.paths["pretraining"]
+path = surface.trajectories["pretraining"]
 with lesson.picture("surface.png", 12.8, 6) as fig:
     color = colors(["pretrained", "pretraining"])
     ax = fig.add_axes([0.075, 0.13, 0.42, 0.74])

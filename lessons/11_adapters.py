@@ -37,7 +37,7 @@ from minillm.draw.curves import plain_ticks
 from minillm.draw.labels import place
 from minillm.draw.styles import LIGHT
 from minillm.finetune.methods.bottleneck import Bottleneck, SequentialAdapter
-from minillm.finetune.summary import size
+from minillm.finetune.summary import parameter_counts
 from minillm.gradcheck import check_layer, perturb
 from minillm.nn import Linear
 from minillm.surface.movement import movement
@@ -204,7 +204,7 @@ untouched = SimpleNamespace(new=scores["novel"].excess, old=mean_excess(scores, 
 print(f"{'':11s}{'rate':>8s}{'trained':>10s}{'share':>8s}{'seconds':>9s}{'excess on novels':>19s}{'on the old kinds':>19s}")
 print(f"{'generalist':46s}{untouched.new:19.3f}{untouched.old:19.3f}")
 for name, lr in best.items():
-    found, sizes = runs[name][lr], size(runs[name][lr].model)
+    found, sizes = runs[name][lr], parameter_counts(runs[name][lr].model)
     trained = sizes["trainable_parameters"]
     print(f"{name:11s}{lr:8g}{trained:10,d}{trained / sizes['total_parameters']:8.1%}{found.seconds:9.1f}"
           f"{found.new:19.3f}{found.old:19.3f}")

@@ -31,7 +31,7 @@ from minillm import (
 from minillm.draw.styles import LIGHT
 from minillm.surface.line import barrier
 from minillm.surface.measure import measure_surface
-from minillm.surface.plane import cosine, through
+from minillm.surface.plane import cosine, plane_through
 from minillm.surface.space import Probe, Space
 from minillm.tasks.evaluate import mean_excess
 from minillm.train.fit import fit
@@ -139,7 +139,7 @@ lesson.expect("cosine of F - P and Z - P", cosine(F - P, Z - P), "0.45 ± 0.08")
 # 0: the point lies in the plane. 1: the plane shows nothing of its way. In three dimensions all of it can be seen:
 
 # %%
-toy = through([0, 0, 0], [3.2, 0, 0], [1.0, 2.0, 0])
+toy = plane_through([0, 0, 0], [3.2, 0, 0], [1.0, 2.0, 0])
 theta = np.array([2.3, 1.5, 1.5])
 (a, b), error = toy.project(theta)
 foot = toy.at(a, b)
@@ -175,7 +175,7 @@ with lesson.picture("projection.png", 8.6, 5.2) as fig:
 # P, F and A must lie in it: error 0 ± 1e-9, and the loss that the plane has there differs from their own by 0 ± 1e-4.
 
 # %%
-plane = through(P, F, A, labels=("the body moves", "the adapters move"),
+plane = plane_through(P, F, A, labels=("the body moves", "the adapters move"),
                 directions="the plane through the pretrained, the full and the adapter model")
 probe = Probe({"novel": [document.ids for document in world.documents("novel", 6)],
                "general": [document.ids for name in world.general for document in world.documents(name, 2)]})
@@ -229,7 +229,7 @@ lesson.expect("old kinds: from P up to A", true["adapter"]["general"] - true["pr
 # full fine-tuning: its error, its true loss, and the loss that the map has under it.
 
 # %%
-way = found.paths["full"]
+way = found.trajectories["full"]
 print(f"{'step':>5s}{'error':>8s}{'true loss':>11s}{'on the map':>12s}   (novels)")
 for i in [0, 1, 2, 3, *range(4, len(way.steps), 4)]:
     print(f"{way.steps[i]:5d}{way.residual[i]:8.2f}{way.loss['novel'][i]:11.3f}{way.shown['novel'][i]:12.3f}")

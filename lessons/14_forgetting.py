@@ -23,7 +23,7 @@ from minillm.draw.styles import LIGHT
 from minillm.finetune.remedies import EWC, L2SP, Remedy, Replay, interpolate
 from minillm.finetune.specialist import specialise
 from minillm.nn import CrossEntropy
-from minillm.tasks.samples import write_and_read
+from minillm.tasks.samples import write_and_judge
 from minillm.tasks.special import SpecialTask
 from minillm.tasks.world import WorldTask
 from minillm.text.batches import pad
@@ -72,7 +72,7 @@ lesson.expect("old kinds, before", p_old, "0.07 ± 0.03")
 lesson.expect("old kinds, after", f_old, "0.15 ± 0.07")
 
 for name, model in (("P", P), ("F", F)):
-    [(text, mistake)] = write_and_read(model, world, ["story"], [lesson.rng(3)])
+    [(text, mistake)] = write_and_judge(model, world, ["story"], [lesson.rng(3)])
     remark = f"breaks a rule: {mistake}" if mistake else "without a mistake"
     print(textwrap.fill(f"{name}, asked for a story: {text}   [{remark}]", 110, subsequent_indent="    "))
 

@@ -22,13 +22,13 @@ from .runs.load import load
 from .runs.pretraining import pretrain
 from .surface.views import surface
 from .tasks.evaluate import mean_excess
-from .tasks.samples import TEMPERATURES, flawless_to_json, flawless_world, numbers, together, write_and_read
+from .tasks.samples import TEMPERATURES, flawless_json, flawless_world, pooled_flawless, sample_counts, write_and_judge
 from .tasks.special import SpecialTask
 from .tasks.world import CONTEXT, WorldTask
 from .train.checkpoint import fingerprint
 from .train.optimizers import AdamW
 from .train.optimizers.muon import Muon
-from .train.recorder import trajectory_of
+from .train.recorder import trajectory_path
 
 SHOWN = ["full", "adapter", "frozen"]      # on the surface; the first two span its plane
 MODELS = ("pretrained", "full", "frozen", "adapter", "scratch")
@@ -148,7 +148,8 @@ def judged(loaded, world_task, plan, seed, workers, seconds):
     world = world_task.world
     with clock(seconds, "samples"):
         taught = {name: [world.special, *(world.general if name == "pretrained" else [])] for name in MODELS}
-        written = {name: flawless_world(loaded[name].model, world, numbers(world, world.domains, taught[name], plan.samples),
+        written = {name: flawless_world(loaded[name].model, world,
+                                        sample_counts(world, world.domains, taught[name], plan.samples),
                                         seed=seed, workers=workers) for name in MODELS}
         print(table(loaded, scores, written, world.general, world.special))
         print_samples(loaded, world, seed)
@@ -163,7 +164,7 @@ def metrics_of(loaded, scores, written, plane, world, plan, seed):
         "models": {name: {"loss": {domain: score.loss for domain, score in scores[name].items()},
                           "excess": {domain: score.excess for domain, score in scores[name].items()},
                           "stderr": {domain: score.stderr for domain, score in scores[name].items()},
-                          "flawless": flawless_to_json(written[name])}
+                          "flawless": flawless_json(written[name])}
                    | sizes(loaded[name]) for name in MODELS},
         "surface": {"distances": plane.distances, "cosines": plane.cosines, "max_residual": plane.max_residual,
                     "gap": plane.info["gap"]},
@@ -208,7 +209,7 @@ def begin(out, what, workers, resume):
             raise ValueError(f"{out} holds a demo with {kept['workers']} workers, not {workers}: another number ends in other "
                              "bits; --resume needs the same --workers")
         for name in MODELS[1:]:                             # a model without its trajectory cannot be shown
-            if not trajectory_of(out / f"{name}.npz").exists():
+            if not trajectory_path(out / f"{name}.npz").exists():
                 (out / f"{name}.npz").unlink(missing_ok=True)
         return kept["workers"]
     if here:
@@ -278,12 +279,12 @@ def shares(written, kinds):
     """16 / 46 %"""
     if not written:
         return "-"
-    return " / ".join(f"{100 * together(written, kinds, temperature).share:.0f}" for temperature in TEMPERATURES) + " %"
+    return " / ".join(f"{100 * pooled_flawless(written, kinds, temperature).share:.0f}" for temperature in TEMPERATURES) + " %"
 
 
 def print_samples(loaded, world, seed):
     """The same beginning, continued by each model; and does it break a rule of novels?"""
     for name in MODELS:
-        [(text, mistake)] = write_and_read(loaded[name].model, world, [world.special], [np.random.default_rng([seed, 3])])
+        [(text, mistake)] = write_and_judge(loaded[name].model, world, [world.special], [np.random.default_rng([seed, 3])])
         print(f"\n{name} ({f'breaks a rule: {mistake}' if mistake else 'a novel without a mistake'}):")
         print(textwrap.indent(textwrap.fill(text, 100), "  "))

@@ -18,7 +18,7 @@ from .surface.views import line, surface
 from .tasks.special import SpecialTask
 from .train.checkpoint import fingerprint
 from .train.optimizers import AdamW
-from .train.recorder import trajectory_of
+from .train.recorder import trajectory_path
 
 RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 2.56)      # of the adapter, the last far too large
 OURS = {"made_by": "gallery"}
@@ -83,7 +83,7 @@ def train_missing(folder, recipes, plan, seed, workers, base_folder=None):
         if out.exists():
             meta = read_meta(out)
             of_this = meta.get("base", {}).get("fingerprint") == fingerprint(base.model)
-            if of_this and trajectory_of(out).exists():
+            if of_this and trajectory_path(out).exists():
                 continue
             if meta.get("made_by") != "gallery":
                 raise CheckpointError(f"{out} was not made from {base_path}, or the way of its weights is missing; move it away, "

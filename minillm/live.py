@@ -9,7 +9,7 @@ from .finetune.methods import from_json, recipe_of
 from .finetune.specialist import prepare, specialise
 from .inference.generate import generate_text
 from .surface.family import embed, read_family
-from .surface.views import SAMPLE, SAMPLE_SEED, new_task, probe_of, three
+from .surface.views import SAMPLE, SAMPLE_SEED, new_task, plane_through_models, probe_of
 from .train.optimizers import AdamW
 from .train.trainer import Diverged
 
@@ -62,7 +62,7 @@ class Live:
         runs = list(self.family.runs.values())
         self.probe, self.task = probe_of(self.family), new_task(self.family)
         self.beginning = self.task.probe(self.family.base.model.config.context)[0].beginning
-        self.plane = three(self.family, names, self.probe, None, workers).plane
+        self.plane = plane_through_models(self.family, names, self.probe, None, workers).plane
         own = {run.info["recipe"]["method"]: from_json(run.info["recipe"]) for run in runs}
         self.methods = {name: own.get(name) or recipe_of(name) for name in methods}
         self.factors, self.factor = FACTORS, 1

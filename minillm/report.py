@@ -19,7 +19,7 @@ from .inference.generate import generate_text
 from .runs.load import load
 from .surface.family import ORIGIN, files_of, runs_in
 from .surface.views import line, surface
-from .tasks.samples import TEMPERATURES, flawless_world, numbers, together, write_and_read
+from .tasks.samples import TEMPERATURES, flawless_world, pooled_flawless, sample_counts, write_and_judge
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --faint: #777; --rule: #ddd }
@@ -93,7 +93,7 @@ def judge(models, names, documents, samples, workers):
     task, scores, written = models[names[0]].task(workers), {}, {}
     for name, loaded in progress(models.items(), desc="judging", unit="model"):
         scores[name] = task.score(loaded.model, n=documents)
-        written[name] = flawless_world(loaded.model, task.world, numbers(task.world, scores[name], task.learned, samples),
+        written[name] = flawless_world(loaded.model, task.world, sample_counts(task.world, scores[name], task.learned, samples),
                                        workers=workers) if task.world else {}
     return task, scores, written
 
@@ -139,7 +139,7 @@ def table(models, scores, written, task):
         mean = [f"{np.mean([getattr(of_model[domain], figure) for domain in old]):.3f}"] if old else []
         rows.append([name, *cost, *(f"{getattr(of_model[domain], figure):.3f}" for domain in new), *mean,
                      *(f"{getattr(of_model[domain], figure):.3f}" for domain in old),
-                     *(str(together(written[name], group, temperature)) for group in kinds.values()
+                     *(str(pooled_flawless(written[name], group, temperature)) for group in kinds.values()
                        for temperature in TEMPERATURES)])
     counted = (" Flawless: of the texts that a model writes at two temperatures, the share without a mistake, and its 95 % "
                "interval." if kinds else "")
@@ -157,7 +157,7 @@ def examples(models, task, seed):
     for name, loaded in models.items():
         rng, context, remark = np.random.default_rng([seed, 3]), loaded.model.config.context, ""
         if task.world and task.name in task.world.grammars:
-            [(text, mistake)] = write_and_read(loaded.model, task.world, [task.name], [rng])
+            [(text, mistake)] = write_and_judge(loaded.model, task.world, [task.name], [rng])
             remark = f" (breaks a rule: {mistake})" if mistake else " (without a mistake)"
         else:
             text = generate_text(loaded.model, loaded.tokenizer, task.probe(context)[0].beginning, context, rng)

@@ -11,7 +11,7 @@ from minillm.draw.animation import HOLD, animate
 from minillm.draw.film import Film
 from minillm.draw.room import LINES, short
 from minillm.draw.styles import DARK, LIGHT, style
-from minillm.surface.data import Path, Surface
+from minillm.surface.data import ProjectedTrajectory, Surface
 
 CHANCE = 5.0
 WORDS = "upon one lively and foggy day ben and hugo wandered to the golden village ben beheld the kind net".split()
@@ -27,7 +27,8 @@ def way(end, steps, rng=None):
     steps = np.array(steps)
     ab = np.linspace(0, 1, len(steps))[:, None] * end
     texts = [" ".join(rng.choice(WORDS, 60)) for _ in steps] if rng else []
-    return Path(steps, ab, np.linspace(0.9, 0, len(steps)), losses(*ab.T), {k: 1.1 * S for k, S in losses(*ab.T).items()}, texts)
+    shown = {k: 1.1 * S for k, S in losses(*ab.T).items()}
+    return ProjectedTrajectory(steps, ab, np.linspace(0.9, 0, len(steps)), losses(*ab.T), shown, texts)
 
 
 def moving(paths, **facts):
@@ -104,18 +105,18 @@ def test_losses_grow_up_to_now_and_are_told(film):
     film.show(52.5)
     for k, task in enumerate(("novel", "general")):
         curves = actors(film, Losses)[k]
-        now = np.interp(52.5, curves.paths["full"].steps, curves.paths["full"].loss[task])
+        now = np.interp(52.5, curves.trajectories["full"].steps, curves.trajectories["full"].loss[task])
         shown, true, head = curves.lines[0]
         assert true.get_xdata()[-1] == 52.5 and true.get_ydata()[-1] == pytest.approx(now) == head.get_ydata()[0]
-        np.testing.assert_array_equal(true.get_ydata()[:-1], curves.paths["full"].loss[task][:11])
-        assert shown.get_ydata()[:-1] == pytest.approx(curves.paths["full"].shown[task][:11])
+        np.testing.assert_array_equal(true.get_ydata()[:-1], curves.trajectories["full"].loss[task][:11])
+        assert shown.get_ydata()[:-1] == pytest.approx(curves.trajectories["full"].shown[task][:11])
         assert curves.labels[0].get_text() == f"full {now:.2f}"
 
 
 def test_a_run_that_has_ended_stays_where_it_ended(film):
     film.show(100)
     curves = actors(film, Losses)[0]
-    assert list(curves.paths) == ["full", "adapter", "frozen"]
+    assert list(curves.trajectories) == ["full", "adapter", "frozen"]
     assert curves.lines[2][1].get_xdata()[-1] == 80 and curves.lines[2][2].get_xdata()[0] == 80
 
 
@@ -135,14 +136,14 @@ def test_texts_are_painted_when_they_change(film):
 def test_the_text_is_the_last_that_recorded_weights_wrote(film, step, recorded):
     film.show(step)
     text = written(film)
-    full = story().paths["full"].texts[recorded]
+    full = story().trajectories["full"].texts[recorded]
     assert text.count("\n") == LINES - 1
     assert full.startswith(text.replace("\n", " ").removesuffix(" …"))
 
 
 def test_texts_are_shown_as_they_are_and_in_few_lines():
     surface = story()
-    surface.paths["full"].texts = ["", "  a\n\tb  ", "it costs $5 or x_1$", "w" * 500, *["more "] * 17]
+    surface.trajectories["full"].texts = ["", "  a\n\tb  ", "it costs $5 or x_1$", "w" * 500, *["more "] * 17]
     with style():
         film = Film(surface, 2)
         seen = []

@@ -18,7 +18,7 @@ from minillm.gallery import RATES, gallery, train_missing
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.ground.locks import alone
 from minillm.runs.load import load
-from minillm.tasks.samples import flawless, write_and_read
+from minillm.tasks.samples import flawless, write_and_judge
 from minillm.text.world import World
 from minillm.train.fit import Interrupted
 from minillm.train.trainer import Trainer
@@ -109,7 +109,7 @@ def test_texts_without_a_mistake_are_counted_and_mistakes_are_told(told):
             assert all(one["n"] == (2 if domain == "novel" or name == "pretrained" else 1) for one in found.values())
         model = load(told.out / f"{name}.npz").model
         assert facts["flawless"]["novel"]["0.7"] == flawless(model, world, "novel", 2, 0.7, seed=3).to_json()
-        [(text, mistake)] = write_and_read(model, world, ["novel"], [np.random.default_rng([3, 3])])
+        [(text, mistake)] = write_and_judge(model, world, ["novel"], [np.random.default_rng([3, 3])])
         assert f"{name} (breaks a rule: {mistake}):\n" in told.printed and text.split()[0] in told.printed
     assert "without a mistake at 1 / 0.7" in told.printed and "0 / 0 %" in told.printed
 

@@ -39,7 +39,8 @@ def way(lr, steps=40, every=4):
     flat = thetas * [1, 1, 0]
     lengths = np.linalg.norm(thetas, axis=1)
     residual = np.abs(thetas[:, 2]) / np.where(lengths, lengths, 1)
-    return data.Path(np.arange(0, steps + 1, every), thetas[:, :2], residual, losses(thetas), losses(flat)), thetas[-1]
+    recorded = np.arange(0, steps + 1, every)
+    return data.ProjectedTrajectory(recorded, thetas[:, :2], residual, losses(thetas), losses(flat)), thetas[-1]
 
 
 def bowl(runs, points=9, extent=((-1.5, 4.5), (-1.2, 2.4)), **facts):
@@ -53,7 +54,8 @@ def bowl(runs, points=9, extent=((-1.5, 4.5), (-1.2, 2.4)), **facts):
     return Surface(
         a, b, losses(np.stack([A, B, 0 * A], axis=-1)), points={name: end[:2].tolist() for name, end in ends.items()},
         residuals={name: paths[name].residual[-1] if name in paths else 0.0 for name in ends},
-        point_loss={name: {task: float(loss) for task, loss in losses(end).items()} for name, end in ends.items()}, paths=paths,
+        point_loss={name: {task: float(loss) for task, loss in losses(end).items()} for name, end in ends.items()},
+        trajectories=paths,
         distances={name: float(np.linalg.norm(end)) for name, end in ends.items() if end.any()}, cosines={},
         info={"view": "three", "seed": 1, "norm": 20.0, "chance": CHANCE, "tokens": dict.fromkeys(TASKS, 384),
                "origin": "pretrained", "unit": True, "labels": ["the body moves", "what was inserted moves"],
@@ -116,7 +118,7 @@ def fan():
 def ruined():
     """One of two ways ends in weights that are no numbers."""
     found = bowl({"full": 0.3, "lost": 1.3})
-    path = found.paths["lost"]
+    path = found.trajectories["lost"]
     path.ab[5:] = np.nan
     path.residual[5:] = 1
     for losses_ in (*path.loss.values(), *path.shown.values()):
@@ -326,12 +328,12 @@ def test_in_relief_paths_run_at_their_true_loss_and_stems_end_on_the_surface(dra
     for ax, task in zip(boxes, TASKS):
         lines = [np.array(line.get_data_3d()).T for line in ax.lines]
         stems = np.array([line for line in lines if len(line) == 2])
-        true = [np.column_stack([path.ab, path.loss[task]]) for path in found.paths.values()]
+        true = [np.column_stack([path.ab, path.loss[task]]) for path in found.trajectories.values()]
         for points in true:
             assert any(line.shape == points.shape and np.allclose(line, points) for line in lines)
         np.testing.assert_allclose(stems[:, 0], np.concatenate(true))
         np.testing.assert_allclose(stems[:, 1], np.concatenate([np.column_stack([path.ab, path.shown[task]])
-                                                                for path in found.paths.values()]))
+                                                                for path in found.trajectories.values()]))
         ground = next(several for several in ax.collections if isinstance(several, Poly3DCollection))
         assert not ax.computed_zorder and all(ground.get_zorder() < line.get_zorder() for line in ax.lines)
 

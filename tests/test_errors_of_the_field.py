@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from surfaces import VOCABULARY, Formulas, bowl, small_gpt, some_texts
 
 from minillm.surface.line import barrier, interpolation_points, profile, straight
-from minillm.surface.measure import measure_grid, measure_surface, project_ways
-from minillm.surface.plane import Plane, through
+from minillm.surface.measure import measure_grid, measure_surface, project_trajectories
+from minillm.surface.plane import Plane, plane_through
 from minillm.surface.space import Probe, Space
 
 
@@ -82,7 +82,7 @@ def check_units(project):
 def ours_units(plane, thetas):
     space = Formulas(plane.origin.size, new=bowl(np.eye(15), np.ones(15)))
     makers = [lambda theta=theta: theta for theta in thetas]
-    way = project_ways(space, plane, {"way": (range(len(thetas)), makers)}, space, 1)["way"]
+    way = project_trajectories(space, plane, {"way": (range(len(thetas)), makers)}, space, 1)["way"]
     np.testing.assert_allclose(way.shown["new"], way.loss["new"], rtol=0, atol=1e-6)
     return way.ab
 
@@ -199,7 +199,8 @@ def bowls():
     end, other = start + [2, 0, 0.1, 0], start + [0.5, 1.5, 0, 0]
     space = Formulas(4, new=bowl(np.eye(4), end), old=bowl(3 * np.eye(4), start, 1.0))
     ways = {"full": ([0, 1, 2], [{"theta": straight(start, end)(t)} for t in (0, 0.7, 1)])}
-    return measure_surface(space, through(start, end, other), {"pretrained": start, "full": end, "adapter": other}, ways, space,
+    models = {"pretrained": start, "full": end, "adapter": other}
+    return measure_surface(space, plane_through(start, end, other), models, ways, space,
                            9, 1, info={"seed": 1, "view": "three"})
 
 

@@ -12,7 +12,7 @@ from minillm.finetune.methods import BottleneckAdapter, Frozen, Full, LoRA
 from minillm.live import DIVERGED, FINISHED, LOSSES_EVERY, TEXT_EVERY, TRAINING, Live
 from minillm.runs.finetuning import finetune
 from minillm.surface.family import read_family
-from minillm.surface.views import surface, three
+from minillm.surface.views import plane_through_models, surface
 from minillm.tasks.special import SpecialTask
 from minillm.train.optimizers import AdamW
 
@@ -92,7 +92,7 @@ def test_a_run_is_the_one_that_finetune_makes(recipe, live, tmp_path):
 def test_its_moments_are_those_of_the_recorded_way(method, found, live):
     """Recorded at each step, measured when the surface was, and written with the same random numbers."""
     along_the_recorded_way(method, live)
-    path = found.paths[method]
+    path = found.trajectories[method]
     moments = finish(live).moments
     assert [moment.step for moment in moments] == path.steps.tolist() == list(range(STEPS + 1))
     np.testing.assert_allclose([moment.ab for moment in moments], path.ab, rtol=0, atol=1e-4)
@@ -118,7 +118,7 @@ def test_lora_is_seen_where_its_merged_weights_are(story, live):
     for _ in range(3):
         live.step()
     family = read_family(story, NAMES)
-    plane = three(family, NAMES, None, None, None).plane
+    plane = plane_through_models(family, NAMES, None, None, None).plane
     theta = family.space.start.copy()
     for name, view in family.space.arrays(theta).items():
         layer, kind = name.rsplit(".", 1)
@@ -222,7 +222,7 @@ def pixels(window):
 
 def test_an_update_is_one_step_and_its_place_on_both_maps(window, found):
     """Where the recorded way was when the surface was measured."""
-    path = found.paths["full"]
+    path = found.trajectories["full"]
     along_the_recorded_way("full", window.live)
     window._begin()
     for n in range(1, 4):
@@ -244,7 +244,7 @@ def test_the_curves_are_the_true_losses(window, found):
     for task, track in zip(found.loss, window.tracks):
         steps, losses = track.curve.get_data()
         assert list(steps) == [*range(0, STEPS, LOSSES_EVERY), STEPS]
-        np.testing.assert_allclose(losses, found.paths["full"].loss[task][steps.astype(int)], rtol=1e-4)
+        np.testing.assert_allclose(losses, found.trajectories["full"].loss[task][steps.astype(int)], rtol=1e-4)
 
 
 def test_the_head_is_as_hollow_as_the_weights_are_off_the_plane(window):

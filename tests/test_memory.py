@@ -140,7 +140,7 @@ def test_what_a_recipe_adds_is_known_without_building_it(text):
 
 
 def with_memory(monkeypatch, size):
-    for place in ("minillm.train.costs.memory", "minillm.surface.sharpness.memory"):
+    for place in ("minillm.train.costs.total_memory", "minillm.surface.sharpness.total_memory"):
         monkeypatch.setattr(place, lambda: int(size))
 
 
@@ -195,7 +195,7 @@ def test_a_file_that_describes_a_model_larger_than_memory_is_refused_before_that
         load(path)
     write_arrays(path, arrays, meta)
     with monkeypatch.context() as patch, pytest.raises(CheckpointError, match="a model of [0-9,]* parameters takes about"):
-        patch.setattr("minillm.train.costs.memory", lambda: 1000)
+        patch.setattr("minillm.train.costs.total_memory", lambda: 1000)
         load(path)
     assert load(path).tokenizer.tokens == ["a", "b"]
 
@@ -206,7 +206,7 @@ def needed(*args, **facts):
     with pytest.MonkeyPatch.context() as patch:
         while low < high:
             middle = (low + high) // 2
-            patch.setattr("minillm.train.costs.memory", lambda: middle)
+            patch.setattr("minillm.train.costs.total_memory", lambda: middle)
             try:
                 check_memory(*args, **facts)
                 high = middle

@@ -13,7 +13,7 @@ from minillm.finetune.methods.ia3 import Scale, ScaledInputs, ScaledOutputs
 from minillm.finetune.methods.lora import LoRALinear, LowRank
 from minillm.finetune.methods.prefix import Prefix, PrefixedHeads
 from minillm.finetune.methods.prompt import Prompt, Prompted
-from minillm.finetune.summary import size, trainable_table
+from minillm.finetune.summary import parameter_counts, trainable_table
 from minillm.finetune.wrapper import inserted
 from minillm.gradcheck import TOLERANCE, check_layer, gradcheck, perturb
 from minillm.inference.generate import generate, generate_batch
@@ -502,7 +502,8 @@ def test_exactly_the_chosen_parameters_train_and_the_base_keeps_its_names_and_va
     model, old = prepared(text), small_gpt().state()
     new = model.state()
     assert model.trainable_parameters().keys() == names
-    assert size(model) == {"trainable_parameters": count, "total_parameters": sum(array.size for array in new.values())}
+    total = sum(array.size for array in new.values())
+    assert parameter_counts(model) == {"trainable_parameters": count, "total_parameters": total}
     assert [name for name in new if name in old] == list(old) and new.keys() - old.keys() == names - old.keys()
     assert all(np.array_equal(new[name], old[name]) for name in old)
 
@@ -511,7 +512,7 @@ def test_exactly_the_chosen_parameters_train_and_the_base_keeps_its_names_and_va
 def test_lora_at_every_subset_of_its_targets(targets, rng):
     base, model, tokens = small_gpt(np.float32), prepared(LoRA(rank=2, targets=targets), np.float32), some_tokens(rng)
     assert model.trainable_parameters().keys() == low_rank("lora", targets)
-    assert size(model)["trainable_parameters"] == L * numbers(2, targets)
+    assert parameter_counts(model)["trainable_parameters"] == L * numbers(2, targets)
     assert np.array_equal(base.logits(tokens), model.logits(tokens))
 
 
@@ -881,7 +882,7 @@ def test_a_gate_may_differ_from_head_to_head(rng):
 def test_the_table_of_what_trains_adds_up_and_names_everything(text):
     names, count = (PLAIN | INSERTED)[text]
     lines = trainable_table(prepared(text))
-    total = size(prepared(text))["total_parameters"]
+    total = parameter_counts(prepared(text))["total_parameters"]
     assert any(f"{count:,d}" in line and f"{total:,d}" in line and f"{100 * count / total:.1f} %" in line for line in lines)
     for name in names:
         kind = name.split(".", 2)[2] if name.startswith("blocks.") else name

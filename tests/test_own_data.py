@@ -55,7 +55,7 @@ def test_far_too_many_different_characters_are_no_text(tmp_path):
 
 
 def test_a_text_that_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("minillm.tasks.text.memory", lambda: 40_000)
+    monkeypatch.setattr("minillm.tasks.text.total_memory", lambda: 40_000)
     (tmp_path / "it.txt").write_text("ab" * 501)
     with pytest.raises(ValueError, match="too large for a text file.*more than 1,000 bytes"):
         TextTask(tmp_path / "it.txt")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minillm.ground.pieces import PIECE
-from minillm.surface.plane import Plane, cosine, sine, through
+from minillm.surface.plane import Plane, cosine, plane_through, sine
 
 
 @pytest.fixture
@@ -24,13 +24,13 @@ def beside(plane, rng):
 # ---- through three models
 
 def test_the_axes_are_of_length_one_and_at_right_angles(three):
-    plane = through(*three)
+    plane = plane_through(*three)
     assert [plane.u @ plane.u, plane.v @ plane.v, plane.u @ plane.v] == pytest.approx([1, 1, 0], abs=1e-12)
     np.testing.assert_allclose(plane.gram, np.eye(2), atol=1e-12)
 
 
 def test_the_three_points_lie_in_the_plane(three):
-    plane = through(*three)
+    plane = plane_through(*three)
     for point in three:
         (a, b), residual = plane.project(point)
         assert residual < 1e-12
@@ -43,13 +43,13 @@ def test_the_three_points_lie_in_the_plane(three):
 
 
 def test_coordinates_are_distances_between_weights(three):
-    plane = through(*three)
+    plane = plane_through(*three)
     assert np.linalg.norm(plane.at(3, 4) - plane.at(0, 0)) == pytest.approx(5)
     assert np.linalg.norm(plane.at(1, 2) - plane.at(4, -2)) == pytest.approx(5)
 
 
 def test_models_in_float32_are_as_good(three):
-    plane = through(*three.astype(np.float32))
+    plane = plane_through(*three.astype(np.float32))
     assert abs(plane.u @ plane.v) < 1e-12 and plane.origin.dtype == plane.u.dtype == plane.v.dtype == np.float64
     assert plane.project(three[2].astype(np.float32))[1] < 1e-7
 
@@ -60,7 +60,7 @@ def test_models_in_float32_are_as_good(three):
 def test_three_models_on_one_line_are_refused_and_those_that_coincide_are_named(first, second, told, three):
     points = {0: three[0], 1: three[1], 2: three[2], "half": (three[0] + three[1]) / 2, "back": 2 * three[0] - three[1]}
     with pytest.raises(ValueError, match=told):
-        through(three[0], points[first], points[second], "PFA")
+        plane_through(three[0], points[first], points[second], "PFA")
 
 
 # ---- any two directions
@@ -74,7 +74,7 @@ def skew(three):
 @pytest.mark.parametrize("ab", [(0.3, -2.0), (-5.0, 0.0), (1e-3, 4.0), (0.0, 0.0)])
 @pytest.mark.parametrize("kind", ["straight", "skew"])
 def test_coordinates_survive_the_round_trip(kind, ab, three, skew):
-    plane = skew if kind == "skew" else through(*three)
+    plane = skew if kind == "skew" else plane_through(*three)
     found, residual = plane.project(plane.at(*ab))
     assert found == pytest.approx(ab, abs=1e-9) and residual < 1e-10
 
@@ -89,14 +89,14 @@ def test_the_projection_is_that_of_least_squares(skew, rng):
 
 @pytest.mark.parametrize("length", [0.0, 0.5, 3.0, 100.0])
 def test_the_residual_is_the_part_that_the_plane_does_not_show(length, three, rng):
-    plane = through(*three)
+    plane = plane_through(*three)
     ab, residual = plane.project(plane.at(1.5, -2.0) + length * beside(plane, rng))
     assert ab == pytest.approx((1.5, -2.0), abs=1e-10)
     assert residual == pytest.approx(length / np.hypot(2.5, length), abs=1e-10)
 
 
 def test_the_residual_is_a_share_whatever_the_length_of_the_way(three, rng):
-    plane, off = through(*three), rng.normal(size=300)
+    plane, off = plane_through(*three), rng.normal(size=300)
     residuals = [plane.project(three[0] + length * (plane.u + off))[1] for length in (1e-3, 1.0, 1e3)]
     assert residuals == pytest.approx([residuals[1]] * 3, rel=1e-6) and 0.5 < residuals[1] < 1
 
@@ -148,7 +148,7 @@ def test_a_direction_and_its_multiple_are_one_in_every_draw(n):
                 with pytest.raises(ValueError, match="directions are one"):
                     Plane(np.zeros(n), *pair)
             with pytest.raises(ValueError, match="on one line"):
-                through(np.zeros(n), u, v)
+                plane_through(np.zeros(n), u, v)
 
 
 @pytest.mark.parametrize("angle", [1e-3, 0.1, np.pi / 2, np.pi - 1e-3])
@@ -158,7 +158,7 @@ def test_a_narrow_plane_is_one_in_every_draw_and_shows_points_where_they_are(n, 
         rng, u = draws(draw)
         v = at_angle(u, angle, rng)
         assert sine(u, v) == pytest.approx(np.sin(angle), rel=1e-6)
-        for plane in (Plane(u, u, v), Plane(v, v, u), through(np.zeros(n), u, v)):
+        for plane in (Plane(u, u, v), Plane(v, v, u), plane_through(np.zeros(n), u, v)):
             point = plane.at(0.7, -1.3)
             found, residual = plane.project(point)
             np.testing.assert_allclose(plane.at(*found), point, rtol=0, atol=1e-8 * np.abs(point).max())
@@ -175,8 +175,8 @@ def test_models_in_float32_on_one_line_are_found_though_rounding_has_moved_them(
             start, way = rng.normal(size=(2, n))
             points = [(start + t * share * way).astype(np.float32) for t in (0, 1, rng.uniform(-1, 2))]
             with pytest.raises(ValueError, match="on one line"):
-                through(*points)
-            through(*points[:2], (points[2] + 0.01 * share * rng.normal(size=n)).astype(np.float32))
+                plane_through(*points)
+            plane_through(*points[:2], (points[2] + 0.01 * share * rng.normal(size=n)).astype(np.float32))
 
 
 # ---- the points of it

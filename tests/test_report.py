@@ -13,7 +13,7 @@ from minillm.runs.finetuning import finetune
 from minillm.runs.load import Loaded, load
 from minillm.runs.pretraining import pretrain
 from minillm.tasks.evaluate import Score
-from minillm.tasks.samples import flawless, write_and_read
+from minillm.tasks.samples import flawless, write_and_judge
 from minillm.tasks.special import SpecialTask
 from minillm.tasks.text import TextTask
 from minillm.text.world import World
@@ -92,7 +92,7 @@ def test_it_tells_how_many_texts_are_without_a_mistake_and_what_is_wrong_with_th
     assert "novel, flawless at 0.7" in page[1] and "old kinds, flawless at 1" in page[1]
     row = re.search(r"<tr><td>full</td>.*?</tr>", page[1]).group()
     assert f"<td>{flawless(model, world, 'novel', 2, 0.7)}</td>" in row
-    [(text, mistake)] = write_and_read(model, world, ["novel"], [np.random.default_rng([1, 3])])
+    [(text, mistake)] = write_and_judge(model, world, ["novel"], [np.random.default_rng([1, 3])])
     assert f"full (breaks a rule: {mistake}) {text}" in " ".join(Page(page[1]).text.split()).replace("full  (", "full (")
 
 

@@ -12,12 +12,12 @@ from minillm.tasks.samples import (
     TEMPERATURES,
     Flawless,
     flawless,
-    flawless_to_json,
+    flawless_json,
     flawless_world,
-    numbers,
+    pooled_flawless,
     read,
-    together,
-    write_and_read,
+    sample_counts,
+    write_and_judge,
 )
 from minillm.text.tokenizer import END
 from minillm.text.world import World
@@ -89,9 +89,9 @@ def test_shares_in_words_and_in_json():
 
 def test_several_domains_together():
     parts = {"chat": {1.0: Flawless(4, [("a", "b")])}, "story": {1.0: Flawless(6, [("c", "d"), ("e", "f")])}}
-    both = together(parts, ["chat", "story"], 1.0)
+    both = pooled_flawless(parts, ["chat", "story"], 1.0)
     assert (both.n, both.count, both.mistakes) == (10, 7, [("a", "b"), ("c", "d"), ("e", "f")])
-    assert flawless_to_json(parts)["story"] == {"1": parts["story"][1.0].to_json()}
+    assert flawless_json(parts)["story"] == {"1": parts["story"][1.0].to_json()}
 
 
 # ---- whoever knows the grammar makes no mistake, and whoever does not is told
@@ -146,7 +146,7 @@ def test_every_text_has_its_own_random_numbers_whoever_writes_and_however_many()
         assert few[domain][1.0].mistakes == many[domain][1.0].mistakes[:3] and few[domain][1.0].count == 0
         assert flawless(model, WORLD, domain, 3, 1.0, 4).mistakes == few[domain][1.0].mistakes
         assert flawless(model, WORLD, domain, 3, 1.0, 5).mistakes != few[domain][1.0].mistakes
-        alone = [write_and_read(model, WORLD, [domain], [np.random.default_rng([4, i])], 1.0)[0] for i in range(3)]
+        alone = [write_and_judge(model, WORLD, [domain], [np.random.default_rng([4, i])], 1.0)[0] for i in range(3)]
         assert alone == few[domain][1.0].mistakes
     assert len(set(many["novel"][1.0].mistakes)) == BATCH + 3
 
@@ -162,7 +162,8 @@ def test_results_do_not_depend_on_the_workers(adapted, rng):
 
 def test_how_many_of_each():
     names = [*WORLD.general, "mood", "novel"]
-    assert numbers(WORLD, names, ["novel"], 100) == dict.fromkeys(WORLD.general, 25) | {"novel": 100}
-    assert numbers(WORLD, names, names, 8) == dict.fromkeys([*WORLD.general, "novel"], 8)
-    assert set(numbers(WORLD, names, ["novel"], 1).values()) == {1} and set(numbers(WORLD, names, ["novel"], 0).values()) == {0}
-    assert flawless_world(None, WORLD, numbers(WORLD, names, ["novel"], 0)) == {}
+    assert sample_counts(WORLD, names, ["novel"], 100) == dict.fromkeys(WORLD.general, 25) | {"novel": 100}
+    assert sample_counts(WORLD, names, names, 8) == dict.fromkeys([*WORLD.general, "novel"], 8)
+    assert set(sample_counts(WORLD, names, ["novel"], 1).values()) == {1}
+    assert set(sample_counts(WORLD, names, ["novel"], 0).values()) == {0}
+    assert flawless_world(None, WORLD, sample_counts(WORLD, names, ["novel"], 0)) == {}

@@ -12,7 +12,7 @@ from minillm.surface.data import Surface
 from minillm.surface.directions import pca_plane
 from minillm.surface.family import ORIGIN, read_family
 from minillm.surface.measure import each_point, grid_axis, measure_grid, measure_surface
-from minillm.surface.plane import Plane, through
+from minillm.surface.plane import Plane, plane_through
 from minillm.surface.space import Probe, Space
 from minillm.surface.views import probe_of
 from minillm.text.batches import Text
@@ -82,13 +82,13 @@ def bowl_with_ways(rng, **further):
     space = Formulas(12, new=loss, old=lambda theta: theta @ theta)
     models = {ORIGIN: start, "full": way[-1], "other": other}
     recorded = {"full": (list(range(7)), [{"theta": theta} for theta in way])} | further
-    plane = through(start, way[-1], other)
+    plane = plane_through(start, way[-1], other)
     return space, plane, models, recorded, measure_surface(space, plane, models, recorded, space, 5, 1)
 
 
 def test_models_and_ways_are_in_the_units_of_the_grid_and_at_their_true_loss(rng):
     space, plane, models, ways, found = bowl_with_ways(rng)
-    path = found.paths["full"]
+    path = found.trajectories["full"]
     for ab, residual, arrays, loss in zip(path.ab, path.residual, ways["full"][1], path.loss["new"]):
         (a, b), rho = plane.project(arrays["theta"])
         assert ab == pytest.approx((a, b), abs=1e-12) and residual == pytest.approx(rho, abs=1e-12)
@@ -106,7 +106,7 @@ def test_models_and_ways_are_in_the_units_of_the_grid_and_at_their_true_loss(rng
 def test_what_lies_in_the_plane_has_its_own_loss_there(rng):
     """The three points, and every recorded one without a projection error, to 1e-6; and the caption says how well."""
     *_, found = bowl_with_ways(rng)
-    path = found.paths["full"]
+    path = found.trajectories["full"]
     inside = path.residual < 1e-6
     assert inside.sum() == 2 and found.info["in_plane"] == [ORIGIN, "full", "other"]
     for task in found.loss:
@@ -124,14 +124,14 @@ def test_a_way_in_its_own_plane_of_components_is_shown_whole(rng):
     space, steps = Formulas(10, new=bowl(H, np.zeros(10))), list(range(6))
     plane = pca_plane([way], [steps], "end")
     found = measure_surface(space, plane, {"full": way[-1]}, {"full": (steps, [{"theta": theta} for theta in way])}, space, 4, 1)
-    path = found.paths["full"]
+    path = found.trajectories["full"]
     assert path.residual.max() < 1e-6
     np.testing.assert_allclose(path.shown["new"], path.loss["new"], rtol=0, atol=1e-6)
 
 
 def test_all_models_and_ways_lie_inside_the_grid(rng):
     *_, found = bowl_with_ways(rng)
-    for a, b in (*found.points.values(), *found.paths["full"].ab):
+    for a, b in (*found.points.values(), *found.trajectories["full"].ab):
         assert found.a[0] < a < found.a[-1] and found.b[0] < b < found.b[-1]
 
 
@@ -247,8 +247,9 @@ def real(story):
     """A family, its probe and the plane's surface through the base, full and adapter."""
     family = read_family(story, ENDS)
     models = {ORIGIN: family.start} | {name: family.end(name) for name in ENDS}
-    plane, probe = through(*list(models.values())[:3]), probe_of(family)
-    return family, probe, plane, measure_surface(family.space, plane, models, family.ways(ENDS), probe, 5, info={"seed": 2})
+    plane, probe = plane_through(*list(models.values())[:3]), probe_of(family)
+    trajectories = family.trajectories(ENDS)
+    return family, probe, plane, measure_surface(family.space, plane, models, trajectories, probe, 5, info={"seed": 2})
 
 
 @pytest.mark.parametrize("name", [ORIGIN, "full", "adapter"])
@@ -290,7 +291,7 @@ def test_distances_and_cosines_are_those_of_the_weights(story, real):
 @pytest.mark.parametrize("name", ENDS)
 def test_every_path_starts_at_the_origin_and_ends_at_its_model(name, real):
     found = real[-1]
-    path = found.paths[name]
+    path = found.trajectories[name]
     assert path.steps.tolist() == list(range(13))
     assert path.ab[0].tolist() == [0, 0] and path.residual[0] == 0
     assert path.ab[-1] == pytest.approx(found.points[name], abs=1e-9)
@@ -305,7 +306,7 @@ def test_the_models_that_span_the_plane_lie_in_it_and_the_third_does_not(real):
     found = real[-1]
     assert found.info["in_plane"] == [ORIGIN, "full", "adapter"] and 0 <= found.info["gap"] < 1e-6
     assert max(found.residuals[name] for name in found.info["in_plane"]) < 1e-6 and found.residuals["frozen"] > 0.1
-    assert found.paths["full"].residual[-1] < 1e-6 and found.paths["adapter"].residual[-1] < 1e-6
+    assert found.trajectories["full"].residual[-1] < 1e-6 and found.trajectories["adapter"].residual[-1] < 1e-6
 
 
 def test_the_surface_does_not_depend_on_the_workers(real):
@@ -318,14 +319,14 @@ def test_the_surface_does_not_depend_on_the_workers(real):
 
 def test_the_file_holds_the_whole_surface(real):
     found = real[-1]
-    found.paths["full"].texts[:] = ["one", "two"]
+    found.trajectories["full"].texts[:] = ["one", "two"]
     again = Surface.of({name: array.copy() for name, array in found.arrays().items()}, json.loads(json.dumps(found.meta())))
     assert json.loads(json.dumps(again.meta())) == json.loads(json.dumps(found.meta()))
     assert again.arrays().keys() == found.arrays().keys()
     assert all(np.array_equal(array, found.arrays()[name]) for name, array in again.arrays().items())
-    assert list(again.loss) == list(found.loss) and list(again.paths) == list(found.paths)
+    assert list(again.loss) == list(found.loss) and list(again.trajectories) == list(found.trajectories)
     assert list(again.points) == list(found.points) and again.max_residual == found.max_residual
-    assert again.checks() == found.checks() and again.paths["full"].texts == ["one", "two"]
+    assert again.checks() == found.checks() and again.trajectories["full"].texts == ["one", "two"]
 
 
 def test_the_checks_tell_how_far_the_picture_can_be_believed(real):
@@ -333,5 +334,5 @@ def test_the_checks_tell_how_far_the_picture_can_be_believed(real):
     told = "\n".join(found.checks())
     assert f"{found.info['gap']:.1e}" in told and "no numbers: 0 of 50" in told
     for name in ENDS:
-        assert f"{found.distances[name]:.2f}" in told and f"{found.paths[name].residual.max():.2f}" in told
+        assert f"{found.distances[name]:.2f}" in told and f"{found.trajectories[name].residual.max():.2f}" in told
     assert all(f"{value:.3f}" in told for value in found.cosines.values())

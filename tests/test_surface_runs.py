@@ -13,11 +13,11 @@ from minillm.runs.finetuning import finetune
 from minillm.runs.load import load
 from minillm.runs.pretraining import pretrain
 from minillm.surface.family import ORIGIN, read_family, runs_in
-from minillm.surface.plane import through
+from minillm.surface.plane import plane_through
 from minillm.tasks.special import SpecialTask
 from minillm.tasks.text import TextTask
 from minillm.train.optimizers import SGD, AdamW
-from minillm.train.recorder import Recorder, read_trajectory, trajectory_of
+from minillm.train.recorder import Recorder, read_trajectory, trajectory_path
 from minillm.train.trainer import Trainer
 
 STEPS = 3
@@ -92,7 +92,7 @@ def test_the_origin_is_the_base_bit_for_bit(names, zoo):
 @pytest.mark.parametrize("name", ALL)
 def test_every_recorded_point_is_the_model_that_was_there(name, zoo, everything):
     family = everything if name in TOGETHER else read_family(zoo, [name])
-    steps, snapshots, _ = read_trajectory(trajectory_of(zoo / f"{name}.npz"))
+    steps, snapshots, _ = read_trajectory(trajectory_path(zoo / f"{name}.npz"))
     run, loaded = family.runs[name], load(zoo / f"{name}.npz").model
     assert run.steps == steps == list(range(STEPS + 1)) and len(run.snapshots) == STEPS + 1
     for snapshot, embedded in zip(snapshots, run.snapshots):
@@ -155,7 +155,7 @@ def test_the_order_of_names_does_not_matter(names, zoo):
 def test_vectors_before_every_text_begin_where_they_began(name, zoo):
     family = read_family(zoo, [name])
     assert family.origin == "the start"
-    _, snapshots, _ = read_trajectory(trajectory_of(zoo / f"{name}.npz"))
+    _, snapshots, _ = read_trajectory(trajectory_path(zoo / f"{name}.npz"))
     began = logits(with_weights(load(zoo / f"{name}.npz").model, snapshots[0]))
     np.testing.assert_array_equal(at(family, family.start), began)
     assert np.abs(began - logits(load(zoo / "pretrained.npz").model)).max() > 1e-4
@@ -226,7 +226,7 @@ def test_specialists_of_another_base_are_refused(story, tmp_path):
 def test_reading_changes_no_file(zoo):
     before = {path.name: path.read_bytes() for path in zoo.glob("*.npz")}
     family = read_family(zoo, ["full", "lora", "adapter"])
-    family.space.put(through(family.start, family.end("full"), family.end("lora")).at(3, 4))
+    family.space.put(plane_through(family.start, family.end("full"), family.end("lora")).at(3, 4))
     assert {path.name: path.read_bytes() for path in zoo.glob("*.npz")} == before
 
 
@@ -234,7 +234,7 @@ def test_reading_changes_no_file(zoo):
 
 @pytest.mark.parametrize("name", ["full", "frozen", "adapter"])
 def test_every_method_is_recorded_from_the_base_to_its_model(name, story):
-    steps, snapshots, meta = read_trajectory(trajectory_of(story / f"{name}.npz"))
+    steps, snapshots, meta = read_trajectory(trajectory_path(story / f"{name}.npz"))
     assert steps == list(range(13)) and len(snapshots) == 13
     end, start = load(story / f"{name}.npz").model.state(), load(story / "pretrained.npz").model.state()
     assert all(np.array_equal(array, end[key]) for key, array in snapshots[-1].items())

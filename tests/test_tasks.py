@@ -17,7 +17,7 @@ from minillm.tasks.pairs import PairTask
 from minillm.tasks.special import SPECIALITIES, SpecialTask
 from minillm.tasks.text import TextTask
 from minillm.tasks.world import CONTEXT, WorldTask
-from minillm.text.batches import DocumentBatches, Mixed, StreamBatches, WorldBatches, pad
+from minillm.text.batches import DocumentBatches, MixedBatches, StreamBatches, WorldBatches, pad
 from minillm.text.domains import EVERY_ADJECTIVE, MOODS, NAMES, PLACES, THINGS, WEATHER, WEATHER_AFTER
 from minillm.text.specialities import CONTRADICTION, OTHER_WEATHER_AFTER, PAIRS, SAID
 from minillm.text.tokenizer import BEGIN, END, CharTokenizer
@@ -365,7 +365,7 @@ def test_of_plain_documents_the_tag_counts_in_training_as_it_did_in_pretraining(
 def test_a_mixed_batch_has_the_rows_of_the_one_and_then_those_of_the_other(swapped):
     short, long = DocumentBatches([[1, 2, 3], [4, 5, 6]], 2, given=[1, 1]), DocumentBatches([[7, 8, 9, 10, 11]] * 3, 3, seed=1)
     first, second = (long, short) if swapped else (short, long)
-    mixed = Mixed(first, second)
+    mixed = MixedBatches(first, second)
     tokens, targets = mixed.at(4)
     assert mixed.batch == 5 and mixed.total == first.total + second.total == 2 + 12 and tokens.shape == targets.shape == (5, 4)
     for part, source in ((slice(0, first.batch), first), (slice(first.batch, 5), second)):
@@ -378,8 +378,8 @@ def test_a_mixed_batch_has_the_rows_of_the_one_and_then_those_of_the_other(swapp
 
 def test_where_one_of_two_sources_has_no_total_the_mixture_has_none():
     stream, documents = StreamBatches(np.arange(9), 3, 2), DocumentBatches([[1, 2]], 1)
-    assert Mixed(stream, documents).total is Mixed(documents, stream).total is None
-    assert isinstance(Mixed(documents, WorldBatches(WORLD, 2)).total, float)
+    assert MixedBatches(stream, documents).total is MixedBatches(documents, stream).total is None
+    assert isinstance(MixedBatches(documents, WorldBatches(WORLD, 2)).total, float)
 
 
 # ---- right from the first word to the end

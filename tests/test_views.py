@@ -60,21 +60,21 @@ def same(x, y):
 
 def test_three_points(folder):
     found = surface(folder, "three", ENDS, 3)
-    assert list(found.points) == [ORIGIN, *ENDS] and list(found.paths) == ENDS
+    assert list(found.points) == [ORIGIN, *ENDS] and list(found.trajectories) == ENDS
     assert found.info["in_plane"] == [ORIGIN, "full", "adapter"] and found.info["gap"] < 1e-6
     assert found.info["labels"] == ["the body moves", "what was inserted moves"] and found.info["view"] == "three"
-    assert all(len(path.texts) == len(path.steps) == 13 and any(path.texts) for path in found.paths.values())
+    assert all(len(path.texts) == len(path.steps) == 13 and any(path.texts) for path in found.trajectories.values())
 
 
 def test_without_names_all_that_are_there(folder):
-    assert list(surface(folder, points=3).paths) == ENDS
+    assert list(surface(folder, points=3).trajectories) == ENDS
 
 
 def test_principal_components(folder):
-    alone, together = surface(folder, "pca", ["full"], 3), surface(folder, "pca", ["full", "frozen"], 3)
-    assert alone.info["origin"] == "full" and together.info["origin"] == ORIGIN
+    alone, pooled_flawless = surface(folder, "pca", ["full"], 3), surface(folder, "pca", ["full", "frozen"], 3)
+    assert alone.info["origin"] == "full" and pooled_flawless.info["origin"] == ORIGIN
     assert "PC1" in alone.info["labels"][0] and "random walks" in alone.checks()[0]
-    assert alone.points["full"] == (0.0, 0.0) and alone.paths["full"].residual[:6].max() < 0.7
+    assert alone.points["full"] == (0.0, 0.0) and alone.trajectories["full"].residual[:6].max() < 0.7
 
 
 def test_a_run_gone_astray_does_not_choose_the_directions(spoilt):
@@ -82,13 +82,13 @@ def test_a_run_gone_astray_does_not_choose_the_directions(spoilt):
     write_arrays(spoilt / "frozen.trajectory.npz", arrays, meta | {"history": meta["history"] | {"loss": [4.0, 5.0]}})
     found, without = surface(spoilt, "pca", ENDS, 3), surface(spoilt, "pca", ["full", "adapter"], 3)
     assert found.info["labels"] == without.info["labels"] and found.points["full"] == pytest.approx(without.points["full"])
-    assert any(note.startswith("frozen ended worse") for note in found.info["notes"]) and "frozen" in found.paths
+    assert any(note.startswith("frozen ended worse") for note in found.info["notes"]) and "frozen" in found.trajectories
 
 
 def test_random_directions(folder):
     for name in ("full", ORIGIN):
         found = surface(folder, "random", [name], 3)
-        assert found.a.tolist() == found.b.tolist() == [-1, 0, 1] and not found.paths
+        assert found.a.tolist() == found.b.tolist() == [-1, 0, 1] and not found.trajectories
         assert found.loss["novel"][1, 1] == pytest.approx(found.point_loss[name]["novel"], abs=1e-6)
         assert found.info["origin"] == name and found.info["unit"] is False
         assert any("this plane shows" in note for note in found.info["notes"])
@@ -104,7 +104,7 @@ def test_directions_of_curvature(folder):
         parabola = value * edge ** 2 / 2
         assert 0 < parabola <= 1 + 1e-9 and ends.mean() - S[1, 1] >= 0.5 * parabola - 1e-9
     assert found.loss["novel"][1, 1] == pytest.approx(found.point_loss["full"]["novel"], abs=1e-6)
-    assert list(found.paths) == ["full"] and list(surface(folder, "hessian", [ORIGIN], 3).paths) == []
+    assert list(found.trajectories) == ["full"] and list(surface(folder, "hessian", [ORIGIN], 3).trajectories) == []
 
 
 @pytest.mark.parametrize("bend, length, reach", [(0.0, 50, 1.0), (0.4, 50, 1.0), (0.9, 50, 2 ** -0.5), (100.0, 50, 2 ** -4),

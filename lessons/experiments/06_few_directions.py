@@ -28,7 +28,7 @@ from common import (
 
 from minillm.draw.styles import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, usual_rate
-from minillm.finetune.summary import size
+from minillm.finetune.summary import parameter_counts
 from minillm.train.optimizers import Optimizer
 from minillm.train.trainer import Diverged
 
@@ -97,7 +97,7 @@ curves, sizes, needed = {}, {}, {}
 for width in WIDTHS:
     lab = laboratory("06_few_directions", args, path=base_path(args, width=width), kind=NewOnly)
     untouched = lab.untouched()["test"][lab.new]["excess"]
-    D = sizes[width] = size(lab.base.model)["total_parameters"]
+    D = sizes[width] = parameter_counts(lab.base.model)["total_parameters"]
     seeds = range(1, args.seeds + 1)
     lr, _ = at_best_rate(lambda lr: run(lab, None, lr, 1), usual_rate("full"), RATES)
     full = [untouched - run(lab, None, lr, seed)["test"] for seed in seeds]

@@ -16,7 +16,7 @@ from minillm.draw.styles import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, usual_rate
 from minillm.finetune.remedies import interpolate
 from minillm.finetune.table import Comparison, Row
-from minillm.finetune.wrapper import towards
+from minillm.finetune.wrapper import interpolate_parameter
 
 args = options("Experiment 7: halfway back")
 lab = laboratory("07_halfway_back", args)
@@ -38,7 +38,7 @@ def curve(method, lr, seed):
             for name, p in model.trainable_parameters().items():
                 p.data[...] = end[name]
                 if method == "adapter":                          # all weights on a straight line, as the claim has it
-                    towards(p, run.start[name], a)
+                    interpolate_parameter(p, run.start[name], a)
             if method != "adapter":
                 interpolate(model, run.start, a)
             found.append({"status": "done", "test": lab.judge(model, lab.task(seed))})

@@ -10,7 +10,7 @@ from minillm.demo import QUICK, Plan
 from minillm.finetune.compare import SCRATCH, Cell, Lab, best_rate, search, usual_rate
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.specialist import prepare, specialise
-from minillm.finetune.summary import size
+from minillm.finetune.summary import parameter_counts
 from minillm.ground.files import CheckpointError, write_json
 from minillm.runs.pretraining import pretrain
 from minillm.tasks.evaluate import evaluate_documents
@@ -118,7 +118,7 @@ def tuned(lab, method, args, middle=None):
 
 def count_trained(lab, method):
     """How many parameters would train."""
-    return size(prepare(lab.base.model, recipe_of(method)))["trainable_parameters"]
+    return parameter_counts(prepare(lab.base.model, recipe_of(method)))["trainable_parameters"]
 
 
 def trained_share(cell):

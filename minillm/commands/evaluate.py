@@ -5,7 +5,7 @@ import time
 from ..runs.load import load
 from ..tasks.evaluate import evaluate_text, pooled, score_table
 from ..tasks.pairs import PairTask
-from ..tasks.samples import flawless_to_json, flawless_world, numbers
+from ..tasks.samples import flawless_json, flawless_world, sample_counts
 from ..tasks.special import SPECIALITIES, SpecialTask
 from ..tasks.text import TextTask
 from .inputs import add_skip_bad
@@ -39,7 +39,7 @@ def run(args):
               "seconds": time.perf_counter() - start}
     if all(score.floor is not None or score.accuracy is not None for score in scores.values()):
         result["domains"] = {name: vars(score) for name, score in scores.items()}
-        for name, flawless in flawless_to_json(written).items():
+        for name, flawless in flawless_json(written).items():
             result["domains"][name] = result["domains"][name] | {"flawless": flawless}
     print_json(args, result)
 
@@ -56,7 +56,7 @@ def scores_on_task(args, loaded):
     task = task_to_judge_by(args, loaded)
     scores, written = task.score(loaded.model, n=args.documents), {}
     if task.world:
-        how_many = numbers(task.world, scores, scores, args.samples)
+        how_many = sample_counts(task.world, scores, scores, args.samples)
         written = flawless_world(loaded.model, task.world, how_many, workers=args.workers)
     print(*score_table(scores, written), *task.remarks("test", args.documents), sep="\n")
     return scores, written

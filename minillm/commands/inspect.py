@@ -2,7 +2,7 @@
 
 from ..finetune.methods import recipe_of
 from ..finetune.specialist import prepare
-from ..finetune.summary import announcement, parameter_table, size
+from ..finetune.summary import announcement, parameter_counts, parameter_table
 from ..runs.load import load
 from ..train.optimizers import OPTIMIZERS
 from ..train.trainer import Trainer
@@ -30,10 +30,10 @@ def run(args):
     if args.method:
         model = prepare(loaded.model, recipe_of(args.method))
         print("\n".join(plan(model, args)))
-        print_json(args, size(model))
+        print_json(args, parameter_counts(model))
     else:
         print("\n".join(description(loaded)))
-        print_json(args, size(loaded.model) | {"kind": loaded.meta["kind"], "recipe": loaded.meta.get("recipe")})
+        print_json(args, parameter_counts(loaded.model) | {"kind": loaded.meta["kind"], "recipe": loaded.meta.get("recipe")})
 
 
 def plan(model, args):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..finetune.merge import merge
-from ..finetune.summary import size
+from ..finetune.summary import parameter_counts
 from ..finetune.wrapper import inserted
 from ..ground.ownership import not_others
 from ..runs.load import load
@@ -34,4 +34,4 @@ def run(args):
     origin = {name: loaded.meta[name] for name in ("task", "recipe", "seed") if name in loaded.meta}
     save_model(args.out, loaded.model, loaded.tokenizer, **origin, merged=True)
     print(args.out)
-    print_json(args, size(loaded.model))
+    print_json(args, parameter_counts(loaded.model))

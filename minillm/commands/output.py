@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import contextmanager, suppress
 
-from ..finetune.summary import size
+from ..finetune.summary import parameter_counts
 from ..ground.files import without_nan
 from ..ground.progress import Deaf
 
@@ -72,4 +72,4 @@ def print_result(args, loaded, task, out):
     """What a training command prints in the end: how long it took, how good the model is, and where it is."""
     lines, numbers = task.final_report(loaded.model)
     print(f"{loaded.meta['seconds']:.1f} seconds", *lines, out, sep="\n")
-    print_json(args, numbers | {"seconds": loaded.meta["seconds"]} | size(loaded.model))
+    print_json(args, numbers | {"seconds": loaded.meta["seconds"]} | parameter_counts(loaded.model))

@@ -58,7 +58,7 @@ def draw_all(args, measured):
         drawings = [(draw.profile, "line.png")]
     else:
         drawings = [(draw.surface, f"surface{view}.png"), (draw.relief, f"relief{view}.png")]
-        if measured.paths:
+        if measured.trajectories:
             drawings += [(draw.animate, f"weights_moving{view}.gif"), (draw.player, f"weights_moving{view}.html")]
 
     def draw_one(drawing):

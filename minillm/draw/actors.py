@@ -37,7 +37,7 @@ class Losses:
     """The losses of all runs on one task, so far, and at the right their names and values."""
 
     def __init__(self, ax, paths, task, color):
-        self.ax, self.paths, self.task = ax, paths, task
+        self.ax, self.trajectories, self.task = ax, paths, task
         self.now = ax.axvline(0, color=look().faint, lw=1.2)
         self.lines = [self._line(color[name]) for name in paths]
         self.labels = [ax.annotate("", (1, 0), (9, 0), "axes fraction", "offset points", va="center", color=color[name], size=12,
@@ -50,10 +50,10 @@ class Losses:
 
     def go(self, step):
         self.now.set_xdata([step, step])
-        now = [self._grow(way, lines, step) for way, lines in zip(self.paths.values(), self.lines)]
+        now = [self._grow(way, lines, step) for way, lines in zip(self.trajectories.values(), self.lines)]
         low, high = self.ax.get_ylim()
         heights = stacked((self._within(now) - low) / (high - low))
-        for name, loss, height, label in zip(self.paths, now, heights, self.labels):
+        for name, loss, height, label in zip(self.trajectories, now, heights, self.labels):
             label.xy = 1, height
             label.set_text(f"{short(name)} {loss:.2f}" if abs(loss) < 100 else f"{short(name)} {loss:.0e}")
 

@@ -17,8 +17,8 @@ def fan(surface, rates, path, dark=False):
     surface = landscape(surface)
     task = next(iter(surface.loss))
     with style(dark):
-        runs = [name for name in sorted(rates, key=rates.get) if name in surface.paths]
-        color = {name: look().ink for name in [*surface.points, *surface.paths]} | shades(runs)
+        runs = [name for name in sorted(rates, key=rates.get) if name in surface.trajectories]
+        color = {name: look().ink for name in [*surface.points, *surface.trajectories]} | shades(runs)
         names = {name: f"{rates[name]:g}" for name in runs}
         lines = wrapped(_caption(surface, task, runs), WIDTH - 0.7, 11)
         across, up = map_size(surface, MAP, MAP)
@@ -29,11 +29,11 @@ def fan(surface, rates, path, dark=False):
                            across / WIDTH, up / height])
         contours(ax, surface, task, 0)
         for name in runs:
-            trail(ax, surface.paths[name], color[name], dot_every(surface))
+            trail(ax, surface.trajectories[name], color[name], dot_every(surface))
         mark(ax, surface, color, size=12, names=names)
         room = COLUMN - 1.0 - BOLD * 12 / 72 * (2 + max(map(len, names.values())))
         ax = fig.add_axes([(COLUMN + 0.9) / WIDTH, (foot(lines) + 0.75) / height, room / WIDTH, high / height])
-        _losses(ax, task, {names[name]: surface.paths[name] for name in runs},
+        _losses(ax, task, {names[name]: surface.trajectories[name] for name in runs},
                 {names[name]: color[name] for name in runs}, [names.get(name) for name in surface.info["away"]])
         caption(fig, lines)
         save(fig, path)
@@ -49,7 +49,7 @@ def _losses(ax, task, paths, color, away):
 
 def _caption(surface, task, runs):
     facts = surface.info
-    worst = max(float(np.nanmax(surface.paths[name].residual)) for name in runs)
+    worst = max(float(np.nanmax(surface.trajectories[name].residual)) for name in runs)
     gone = f" Lost, and not fitted into the map: {', '.join(facts['away'])}." if facts["away"] else ""
     return (f"{len(runs)} runs from the same start on the same batches, named by their learning rates. "
             f"Left: {facts['directions']}; a dot every {dot_every(surface)} steps; largest projection error {worst:.2f}.{gone} "

@@ -19,11 +19,11 @@ class Film:
     """
 
     def __init__(self, surface, frames, dpi=84):
-        if not surface.paths:
+        if not surface.trajectories:
             raise ValueError("this surface has no recorded paths: nothing moves")
         surface = landscape(surface)
-        color = colors([*surface.points, *surface.paths])
-        self.last = max(int(way.steps[-1]) for way in surface.paths.values())
+        color = colors([*surface.points, *surface.trajectories])
+        self.last = max(int(way.steps[-1]) for way in surface.trajectories.values())
         self.steps = np.linspace(0, self.last, frames)
         room = Room.for_(surface)
         self.fig = figure(room.width, room.height, dpi)
@@ -39,10 +39,10 @@ class Film:
             below.set(xlim=(0, self.last), ylim=reach(surface, task))
             for ax in (above, below):
                 ax.set_axis_off()
-            self.actors += [Walker(above, way, color[name], dot_every(surface)) for name, way in surface.paths.items()]
-            self.actors.append(Losses(below, surface.paths, task, color))
+            self.actors += [Walker(above, way, color[name], dot_every(surface)) for name, way in surface.trajectories.items()]
+            self.actors.append(Losses(below, surface.trajectories, task, color))
         if room.rows:
-            self.actors.append(Writings(self.fig, room, surface.paths))
+            self.actors.append(Writings(self.fig, room, surface.trajectories))
 
     def show(self, step):
         self.clock.set_text(f"step {step:.0f} of {self.last}")
@@ -69,13 +69,14 @@ def _draw_still(fig, room, surface, color, last):
     if room.rows:
         room.write(fig, SIDE, room.texts - 0.12, "What they write, with the same random numbers at every step", va="top", size=12,
                    color=look().faint)
-        for k, name in enumerate(surface.paths):
+        for k, name in enumerate(surface.trajectories):
             room.write(fig, SIDE, room.row(k), short(name), va="top", size=12, weight="bold", color=color[name])
 
 
 def reach(surface, task):
     """Lower and upper end of an axis for the losses of a task: what is far above chance is cut off."""
-    met = np.concatenate([way.loss[task] for way in surface.paths.values()] + [way.shown[task] for way in surface.paths.values()])
+    met = np.concatenate([losses[task] for trajectory in surface.trajectories.values()
+                          for losses in (trajectory.loss, trajectory.shown)])
     met = met[met < 1.3 * surface.info["chance"]]
     low, high = (met.min(), met.max()) if met.size else (0, surface.info["chance"])
     room = 0.1 * (high - low) or 0.1

@@ -29,21 +29,21 @@ def surface(surface, path, dark=False):
     """
     surface = landscape(surface)
     with style(dark):
-        color = colors([*surface.points, *surface.paths])
+        color = colors([*surface.points, *surface.trajectories])
         lines = wrapped(_caption(surface), WIDTH - 0.7, 11)
         across, up = map_size(surface, MAP, HIGH)
-        maps = foot(lines) + (2.95 if surface.paths else 0.7)
+        maps = foot(lines) + (2.95 if surface.trajectories else 0.7)
         width, height = COLUMN * len(surface.loss), maps + up + 0.5
         fig = figure(width, height)
         for k, task in enumerate(surface.loss):
             left = COLUMN * k + LEFT
             ax = fig.add_axes([(left + (MAP - across) / 2) / width, maps / height, across / width, up / height])
             contours(ax, surface, task, k)
-            for name, way in surface.paths.items():
+            for name, way in surface.trajectories.items():
                 trail(ax, way, color[name], dot_every(surface))
             mark(ax, surface, color)
-            if surface.paths:
-                room = COLUMN - LEFT - 0.2 - BOLD * 12 / 72 * max(map(len, surface.paths))
+            if surface.trajectories:
+                room = COLUMN - LEFT - 0.2 - BOLD * 12 / 72 * max(map(len, surface.trajectories))
                 below = fig.add_axes([left / width, (foot(lines) + 0.6) / height, min(MAP, room) / width, 1.4 / height])
                 _true_and_shown(below, surface, task, color)
         caption(fig, lines)
@@ -57,7 +57,7 @@ def landscape(surface):
     return replace(
         surface, a=surface.b, b=surface.a, loss={task: S.T for task, S in surface.loss.items()},
         points={name: ab[::-1] for name, ab in surface.points.items()},
-        paths={name: replace(path, ab=path.ab[:, ::-1]) for name, path in surface.paths.items()},
+        trajectories={name: replace(path, ab=path.ab[:, ::-1]) for name, path in surface.trajectories.items()},
         info=surface.info | {"labels": surface.info["labels"][::-1],
                                "curve": [ab[::-1] for ab in surface.info.get("curve", ())]})
 
@@ -77,7 +77,8 @@ def map_size(surface, across, up):
 def met(surface, task):
     """The finite losses of all models and ways but those that were lost."""
     losses = [point[task] for point in surface.point_loss.values()]
-    losses += [loss for name, path in surface.paths.items() if name not in surface.info["away"] for loss in path.loss[task]]
+    losses += [loss for name, trajectory in surface.trajectories.items() if name not in surface.info["away"]
+               for loss in trajectory.loss[task]]
     return [loss for loss in losses if np.isfinite(loss)]
 
 
@@ -144,7 +145,7 @@ def numbers(values, clipped=False):
 def _name_level(ax, surface, line, text):
     """The name of a contour, as far as may be from models and ways; if there is no room for it, only the caption has it."""
     spots = np.concatenate([ax.transData.transform(path.vertices) for path in line.get_paths()])
-    others = [*surface.points.values(), *(path.ab for path in surface.paths.values()), surface.info.get("curve", ())]
+    others = [*surface.points.values(), *(path.ab for path in surface.trajectories.values()), surface.info.get("curve", ())]
     shy = np.concatenate([pixels_of(ax, np.reshape(curve, (-1, 2))) for curve in others])
     half = ax.figure.dpi / 72 * np.array([BOLD * 11 * len(text) / 2 + 4, 10])
     spots = spots[((spots > ax.bbox.min + half) & (spots < ax.bbox.max - half)).all(1)]
@@ -158,7 +159,7 @@ def _name_level(ax, surface, line, text):
 
 def dot_every(surface, n=10):
     """Steps between two dots, the same on all paths, n of them on the longest: where dots lie close, the weights moved slowly."""
-    return max(1, round(max(int(path.steps[-1]) for path in surface.paths.values()) / n))
+    return max(1, round(max(int(path.steps[-1]) for path in surface.trajectories.values()) / n))
 
 
 def dotted(path, every):
@@ -188,10 +189,10 @@ def mark(ax, surface, color, size=12.5, names=None):
     A trained curve between two models is drawn too, and the straight line that it goes around.
     """
     box = np.array([ax.get_xlim(), ax.get_ylim()]).T
-    labels, lines = [], [path.ab for path in surface.paths.values()]
-    for name, ab in ({name: _end(path) for name, path in surface.paths.items()} | surface.points).items():
+    labels, lines = [], [path.ab for path in surface.trajectories.values()]
+    for name, ab in ({name: _end(path) for name, path in surface.trajectories.items()} | surface.points).items():
         if not ((box[0] <= ab) & (ab <= box[1])).all():
-            ab = leave(ax, surface.paths[name].ab, color[name]) if name in surface.paths else None
+            ab = leave(ax, surface.trajectories[name].ab, color[name]) if name in surface.trajectories else None
             if ab is None:                                       # neither it nor the way to it is on this map
                 continue
         else:
@@ -217,13 +218,13 @@ def _end(path):
 # How far it can be believed.
 
 def _true_and_shown(ax, surface, task, color):
-    for name, path in surface.paths.items():
+    for name, path in surface.trajectories.items():
         ax.plot(path.steps, path.loss[task], color=color[name])
         ax.plot(path.steps, path.shown[task], color=color[name], ls=(0, (3, 2)), lw=1.8)
-    frame_losses(ax, {name: np.r_[path.loss[task], path.shown[task]] for name, path in surface.paths.items()},
+    frame_losses(ax, {name: np.r_[path.loss[task], path.shown[task]] for name, path in surface.trajectories.items()},
                  surface.info["away"])
     ax.set_title("true loss (solid), as the map shows it (dashed)", size=12, weight="normal")
-    name_lines(ax, {name: (path.steps, path.loss[task]) for name, path in surface.paths.items()}, color)
+    name_lines(ax, {name: (path.steps, path.loss[task]) for name, path in surface.trajectories.items()}, color)
 
 
 def frame_losses(ax, losses, away):
@@ -258,8 +259,8 @@ def _caption(surface):
     if any(np.nanmin(S) < facts["chance"] < np.nanmax(S) for S in surface.loss.values()):
         parts.append(f"Dashed: the loss of a blind guess, {facts['chance']:.1f} nats.")
     parts += [f"{note[0].upper()}{note[1:]}." for note in facts["notes"][:NOTES]]
-    if surface.paths:
-        errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.paths.items())
+    if surface.trajectories:
+        errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.trajectories.items())
         parts.append(f"A dot every {dot_every(surface)} steps, hollow where the plane shows little of the way from {origin}; "
                      f"largest projection error: {errors}.")
     if facts["away"]:

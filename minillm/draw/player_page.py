@@ -53,7 +53,7 @@ def player_html(surface, frames=51, fps=10, dark=False):
 
 
 def title(surface):
-    return escape(f"{TITLE}: {', '.join(surface.paths)}")
+    return escape(f"{TITLE}: {', '.join(surface.trajectories)}")
 
 
 def film_html(film, fps):

@@ -23,7 +23,7 @@ def relief(surface, path, dark=False):
     """
     surface = landscape(surface)
     with style(dark):
-        color = colors([*surface.points, *surface.paths])
+        color = colors([*surface.points, *surface.trajectories])
         tops = {task: height_of(surface, task) for task in surface.loss}
         lines = wrapped(_caption(surface), WIDTH - 0.7, 11)
         width, height = WIDTH * len(surface.loss) / 2, HIGH + foot(lines)
@@ -46,7 +46,7 @@ def height_of(surface, task):
     climb and fall; without, or for a curve, whose worth is what it goes around, as high as on the maps."""
     S = np.ma.masked_invalid(surface.loss[task])
     low, top = S.min(), top_of(surface, task)
-    if not surface.paths or surface.info.get("curve"):
+    if not surface.trajectories or surface.info.get("curve"):
         return top
     highest = max(met(surface, task), default=top)
     return min(S.max(), max(highest + ROOM * (highest - low), low + LEAST * (top - low)))
@@ -59,7 +59,7 @@ def view_of(surface, task, Z):
     known = np.nan_to_num(Z - np.nanmean(Z))
     near = {angle: np.cos(np.radians(angle)) * a + np.sin(np.radians(angle)) * b[:, None] for angle in AZIMUTHS}
     points = [[*ab, surface.point_loss[name][task]] for name, ab in surface.points.items()]
-    points = np.concatenate([points, *(np.column_stack([path.ab, path.loss[task]]) for path in surface.paths.values())])
+    points = np.concatenate([points, *(np.column_stack([path.ab, path.loss[task]]) for path in surface.trajectories.values())])
     points = points[visible(points, surface, np.nanmax(Z))]
     return min(AZIMUTHS, key=lambda angle: (round(hidden(points, surface, Z, angle), 1),
                                             round(float(np.sum(known * near[angle])), 6)))
@@ -69,9 +69,9 @@ def hidden(points, surface, Z, azimuth):
     """The share of points (n, 3) between which and the onlooker the landscape rises."""
     if not len(points):
         return 0.0
-    towards, up = np.radians(azimuth), np.radians(ELEVATION)
+    interpolate_parameter, up = np.radians(azimuth), np.radians(ELEVATION)
     size = np.array([np.ptp(surface.a), np.ptp(surface.b), max(np.nanmax(Z) - np.nanmin(Z), 1e-9)])
-    sight = size / BOX * [np.cos(up) * np.cos(towards), np.cos(up) * np.sin(towards), np.sin(up)]
+    sight = size / BOX * [np.cos(up) * np.cos(interpolate_parameter), np.cos(up) * np.sin(interpolate_parameter), np.sin(up)]
     ray = points[:, None] + np.linspace(0.05, 1.5, 40)[:, None] * sight                 # (n, 40, 3)
     i, j = (np.rint((ray[..., k] - axis[0]) / (axis[1] - axis[0])).astype(int) for k, axis in enumerate((surface.a, surface.b)))
     over = (i >= 0) & (i < len(surface.a)) & (j >= 0) & (j < len(surface.b))
@@ -117,8 +117,8 @@ def _ground(ax, surface, task, top):
 def _name_axes(ax, labels):
     """Beside the two near edges of the floor, beyond the numbers."""
     ends = [np.array(ax.get_xlim()), np.array(ax.get_ylim())]
-    low, towards = ax.get_zlim()[0], np.radians(ax.azim)
-    near = [ends[0][int(np.cos(towards) > 0)], ends[1][int(np.sin(towards) > 0)]]
+    low, interpolate_parameter = ax.get_zlim()[0], np.radians(ax.azim)
+    near = [ends[0][int(np.cos(interpolate_parameter) > 0)], ends[1][int(np.sin(interpolate_parameter) > 0)]]
     middle = ax.transData.transform(flat(ax, [ends[0].mean(), ends[1].mean(), low]))[0]
     edges = [[x, near[1], low] for x in ends[0]], [[near[0], y, low] for y in ends[1]]
     for axis, text, edge, width in zip((ax.xaxis, ax.yaxis), labels, edges, (1.6, 0.85)):
@@ -146,7 +146,7 @@ def _cells(Z):
 def _ways(ax, surface, task, top, color):
     """Paths at their true loss, a stem from each recorded point to the surface below or above it, and the names of the models."""
     labels, curves = [], []
-    for name, way in surface.paths.items():
+    for name, way in surface.trajectories.items():
         points = np.column_stack([way.ab, way.loss[task]])
         shown = np.minimum(way.shown[task], top)
         seen = visible(points, surface, top)
@@ -178,8 +178,8 @@ def visible(points, surface, top):
 def _caption(surface):
     facts = surface.info
     parts = []
-    if surface.paths:
-        errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.paths.items())
+    if surface.trajectories:
+        errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.trajectories.items())
         parts.append("Each path runs at the true loss of the recorded weights. A stem leads from there to the surface: it is "
                      f"what the plane does not tell of them. Largest projection error: {errors}.")
     parts += [f"Directions: {facts['directions']}; each landscape is seen from where least of it is hidden.",

@@ -29,8 +29,8 @@ class Room:
     @classmethod
     def for_(cls, surface):
         across, up = map_size(surface, COLUMN - SIDE - BAR, 3.0)
-        rows = len(surface.paths) if any(way.texts for way in surface.paths.values()) else 0
-        return cls(across, up, rows, max(len(short(name)) for name in surface.paths), len(surface.loss))
+        rows = len(surface.trajectories) if any(way.texts for way in surface.trajectories.values()) else 0
+        return cls(across, up, rows, max(len(short(name)) for name in surface.trajectories), len(surface.loss))
 
     @property
     def width(self):

@@ -31,14 +31,14 @@ def draw_tracks(screen, surface, live, color):
 
 def _draw_map(ax, surface, task, k, color):
     contours(ax, surface, task, k, title_pad=7)
-    for name, way in surface.paths.items():
+    for name, way in surface.trajectories.items():
         for artist in trail(ax, way, color[name], dot_every(surface)):
             artist.set_path_effects([])
     mark(ax, surface, color, size=11.5)
 
 
 def _draw_losses(ax, surface, task, live, color):
-    for name, way in surface.paths.items():
+    for name, way in surface.trajectories.items():
         ax.plot(way.steps, way.loss[task], color=color[name], lw=1.6)
     ax.axhline(live.chance, color=look().faint, ls="--", lw=1.6)
     ax.annotate("chance", (1, live.chance), (-2, -3), xycoords=ax.get_yaxis_transform(), textcoords="offset points",
@@ -66,7 +66,7 @@ class Track:
         self.curve, = below.plot([], [], "o-", ms=5, lw=2.6, path_effects=look().halo, zorder=8)
         for artist in (self.way, self.dots, self.head, self.curve):
             screen.moving(artist)
-        seen = np.concatenate([path.loss[task] for path in surface.paths.values()])
+        seen = np.concatenate([path.loss[task] for path in surface.trajectories.values()])
         self.low, self.top = 0.7 * seen.min(), 1.15 * seen.max()
 
     def begin(self, color):

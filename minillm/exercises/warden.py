@@ -20,10 +20,10 @@ try:
 except ImportError:      # Windows
     resource = None
 
-from ..ground.runtime import cores, memory
+from ..ground.runtime import cores, total_memory
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36      # of Linux' prctl(2)
-MEMORY = max(1 << 30, min(2 << 30, memory() // 2))      # bytes of its own that a check may take
+MEMORY = max(1 << 30, min(2 << 30, total_memory() // 2))      # bytes of its own that a check may take
 WRITTEN = 100 << 20              # bytes that it may write into one file
 PROCESSES = max(200, 4 * cores())
 LOOK = 0.05                      # seconds between two looks at their number

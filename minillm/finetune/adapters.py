@@ -55,9 +55,9 @@ class Adapters:
         with self.all_or_nothing():
             self.take_off()
             recipe.apply(self.model, rng)
-            values = {own: p.data for own, p in self.body.items() if p.trainable}
-            for own, value in values.items():
-                self.body[own].data = value.copy()
+            values = {parameter: p.data for parameter, p in self.body.items() if p.trainable}
+            for parameter, value in values.items():
+                self.body[parameter].data = value.copy()
             self.known[name] = Adapter(recipe, [(slot, slot.module) for slot in inserted(self.model)], values)
             self.active = name
 
@@ -119,9 +119,9 @@ class Adapters:
 
     def exchange(self, adapter, trains):
         """The arrays of an adapter against those of the base, which it keeps meanwhile, or back again."""
-        for own, array in adapter.values.items():
-            p = self.body[own]
-            adapter.values[own], p.data, p.trainable = p.data, array, trains
+        for parameter, array in adapter.values.items():
+            p = self.body[parameter]
+            adapter.values[parameter], p.data, p.trainable = p.data, array, trains
 
     def remove(self, name):
         """Forget an adapter, and take it off before if it is on. ValueError lists those there are."""

@@ -20,7 +20,7 @@ from ..ground.processes import default_workers
 from ..ground.progress import progress
 from ..ground.schema import anything, maybe, number, one_of, record, table, whole
 from ..tasks import identity, task_from_json
-from ..tasks.samples import TEMPERATURES, flawless_to_json, flawless_world, numbers
+from ..tasks.samples import TEMPERATURES, flawless_json, flawless_world, sample_counts
 from ..train.blueprint import n_parameters
 from ..train.checkpoint import fingerprint
 from ..train.costs import check_memory
@@ -30,7 +30,7 @@ from .adapter_file import save_specialist
 from .methods import Full, recipe_of
 from .remedies import remedy_of
 from .specialist import prepare, specialise
-from .summary import size, training_memory
+from .summary import parameter_counts, training_memory
 from .table import LEVEL, Comparison, Row
 
 DEFAULT_METHODS = ["full", "frozen", "adapter", "lora", "ia3", "bitfit"]
@@ -66,7 +66,7 @@ def compare(base, task_json, methods, remedies=("none",), *, seeds=3, rates=5, s
     for method in methods:                                  # what cannot be shall be said now, not after an hour
         model, config = prepare(base.model, recipe_of(method)), base.model.config
         check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), kept=n_parameters(config),
-                     trains=size(model)["trainable_parameters"])
+                     trains=parameter_counts(model)["trainable_parameters"])
     names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
     settings = {"task": identity(task_json), "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
@@ -141,7 +141,7 @@ class Lab:
         self.measures = self.task(1).measure, self.old_task.measure
         self.texts = {}                                     # how many it writes of each kind, to be judged by the grammar
         if self.old_task.world:
-            self.texts = numbers(self.old_task.world, [*self.old, self.new], [self.new], samples)
+            self.texts = sample_counts(self.old_task.world, [*self.old, self.new], [self.new], samples)
         judged = record({"excess": number(), "accuracy": maybe(number(0, 1))})
         shares = table(record({"share": number(0, 1)}), [f"{temperature:g}" for temperature in TEMPERATURES])
         done = record({"validation": number(), "test": table(judged, self.judged_on()), "seconds": number(0),
@@ -201,7 +201,8 @@ class Lab:
             raise Diverged(self.steps)
         return {"validation": validation, "test": self.judge(model, task), "flawless": self.flawless(model), "seconds": seconds,
                 "step_ms": 1e3 * statistics.median(times), "file_bytes": self.file_bytes(model, recipe),
-                "memory": training_memory(run.trainer, run.trainer.workers.at_a_time(run.batches.at(0)[1]))} | size(model)
+                "memory": training_memory(run.trainer, run.trainer.workers.at_a_time(run.batches.at(0)[1]))
+                } | parameter_counts(model)
 
     def judged_on(self):
         """The names of what `judge` looks at."""
@@ -217,7 +218,7 @@ class Lab:
         """{domain: {"1": {"share": ..., ...}, "0.7": ...}} of texts that it writes, new and old; {} where there is no grammar."""
         if not self.texts:
             return {}
-        return flawless_to_json(flawless_world(model, self.old_task.world, self.texts, workers=self.workers))
+        return flawless_json(flawless_world(model, self.old_task.world, self.texts, workers=self.workers))
 
     def score(self, model, task, split):
         """The Score of what is new, and of nothing else."""
@@ -226,7 +227,8 @@ class Lab:
     def untouched(self):
         """The base itself, judged like the others."""
         model = self.base.model
-        return {"status": "done", "test": self.judge(model, self.task(1)), "flawless": self.flawless(model)} | size(model)
+        judged = {"test": self.judge(model, self.task(1)), "flawless": self.flawless(model)}
+        return {"status": "done"} | judged | parameter_counts(model)
 
     def file_bytes(self, model, recipe):
         with tempfile.TemporaryDirectory() as folder:

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..nn import CrossEntropy
 from ..nn.softmax import Softmax
-from ..text.batches import Mixed, pad
+from ..text.batches import MixedBatches, pad
 from .recipe import at_least_one
 from .spec import made_of
-from .wrapper import inserted, towards
+from .wrapper import inserted, interpolate_parameter
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Replay(Remedy):
         above_zero("share of old documents", self.share)
 
     def batches(self, new, old):
-        return Mixed(new, old(max(1, round(self.share * new.batch))))
+        return MixedBatches(new, old(max(1, round(self.share * new.batch))))
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,14 @@ def interpolate(model, start, keep):
     """theta <- start + keep (theta - start) for all that trains, from `start` {name: array} on.
 
     Of what was inserted, it is the *function* that goes back, wherever it can: so say its
-    owners (finetune/wrapper.py, `go_back`).
+    owners (finetune/wrapper.py, `interpolate_added`).
     After LoRA, DoRA and (IA)^3 the merged matrix is W_0 + keep (W - W_0), whatever their factors have become.
     """
     left = {p: start[name] for name, p in model.trainable_parameters().items()}
     for slot in inserted(model):
-        slot.module.go_back({p: left.pop(p) for p in slot.module.new_parameters() if p in left}, keep)
+        slot.module.interpolate_added({p: left.pop(p) for p in slot.module.added_parameters() if p in left}, keep)
     for p, array in left.items():
-        towards(p, array, keep)
+        interpolate_parameter(p, array, keep)
 
 
 class QuadraticPenalty:

@@ -4,7 +4,7 @@ from ..nn.gpt import block_of
 from ..train.costs import activations_of, buffers, training_state_bytes
 
 
-def size(model):
+def parameter_counts(model):
     """{"trainable_parameters": n, "total_parameters": n}"""
     parameters = model.parameters().values()
     return {"trainable_parameters": sum(p.size for p in parameters if p.trainable),
@@ -32,7 +32,7 @@ def table(title, parameters, model):
         if found[0][0] is not None:
             name = name.replace("blocks.", f"blocks.{','.join(str(block) for block, _ in found)}.", 1)
         lines.append(f"{name:42s}{' x '.join(map(str, shape)):>14s}{sum(n for _, n in found):12,d}")
-    count, total = sum(p.size for p in parameters.values()), size(model)["total_parameters"]
+    count, total = sum(p.size for p in parameters.values()), parameter_counts(model)["total_parameters"]
     return [*lines, f"{'in all':42s}{'':>14s}{count:12,d}   {100 * count / total:.1f} % of {total:,d}"]
 
 

@@ -7,7 +7,7 @@ from ..nn import Linear, Module
 
 
 class Wrapper(Module):
-    """In the place of `inner`, whose parameters keep their names; the new ones, of `own`, are named beside them.
+    """In the place of `inner`, whose parameters keep their names; the new ones, of `added`, are named beside them.
 
     In the place of `blocks.0.attn.qkv`, the weight is still `blocks.0.attn.qkv.weight`, and new is `blocks.0.attn.qkv.lora.q.A`.
     """
@@ -21,35 +21,35 @@ class Wrapper(Module):
     def kind(self):
         return self.inner.kind
 
-    def own(self):
+    def added(self):
         """Yield (name, Parameter or Module) of what is new."""
         raise NotImplementedError
 
     def children(self):
         yield from self.inner.children()
-        yield from self.own()
+        yield from self.added()
 
-    def new_parameters(self):
-        for _, part in self.own():
+    def added_parameters(self):
+        for _, part in self.added():
             yield from part.parameters().values()
 
-    def stays(self):
+    def kept_fixed(self):
         """The parameters of its own that stay as they were learned when part of the way is gone back; others go in their place.
 
         Of a product of which one factor began as zero, that one alone is the measure of the change.
         """
         return []
 
-    def go_back(self, start, keep):
+    def interpolate_added(self, start, keep):
         """Let only the part `keep` be left of what the own parameters have changed: of the function here, wherever that can be.
 
         start {Parameter: array}, of those of its own that train, as they were at first.
         """
-        for p in start.keys() - set(self.stays()):
-            towards(p, start[p], keep)
+        for p in start.keys() - set(self.kept_fixed()):
+            interpolate_parameter(p, start[p], keep)
 
 
-def towards(p, start, keep):
+def interpolate_parameter(p, start, keep):
     """theta <- start + keep (theta - start)"""
     p.data[...] = start + keep * (p.data - start)
 

@@ -86,7 +86,7 @@ def cores():
     return os.cpu_count() or 1
 
 
-def memory():
+def total_memory():
     """Bytes of main memory; where the system does not say, as if there were no bound."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

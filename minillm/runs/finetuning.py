@@ -6,7 +6,7 @@ from pathlib import Path
 from ..finetune.adapter_file import save_specialist
 from ..finetune.methods import to_json
 from ..finetune.specialist import prepare, specialise
-from ..finetune.summary import announcement, size
+from ..finetune.summary import announcement, parameter_counts
 from ..ground.files import writable
 from ..ground.locks import alone
 from ..ground.ownership import not_others
@@ -15,7 +15,7 @@ from ..train.blueprint import n_parameters
 from ..train.checkpoint import fingerprint
 from ..train.costs import check_memory
 from ..train.fit import fit
-from ..train.recorder import Recorder, trajectory_of
+from ..train.recorder import Recorder, trajectory_path
 from .load import Loaded
 from .resuming import n_workers, settings, unfinished
 
@@ -44,7 +44,7 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
 
     check(n_parameters(config) if recipe.stands_alone else adds)                   # before anything is built
     model = prepare(base.model, recipe, seed, scratch)
-    check(size(model)["trainable_parameters"])
+    check(parameter_counts(model)["trainable_parameters"])
     old_task = None
     if remedy and remedy.reads_old:
         old_task = task_from_json(base.meta["task"], base.tokenizer, workers, Path(base_path).parent)
@@ -54,7 +54,7 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     inputs |= settings(optimizer, steps, batch, seed, workers, accumulate)
     run = specialise(model, recipe, task, old_task, optimizer, steps, batch, seed, remedy, workers, accumulate, recorder)
     not_others(out, kinds=("model", "adapter"))
-    not_others(trajectory_of(out), kinds=("trajectory",))
+    not_others(trajectory_path(out), kinds=("trajectory",))
     if announce:
         announce([*announcement(run.trainer, run.trainer.workers.at_a_time(run.batches.at(0)[1])),
                   f"{type(optimizer).__name__} at a learning rate of {optimizer.lr:g}, {steps} steps of {batch}"])
@@ -65,8 +65,9 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
                       checkpoint=unfinished(out), save_every=save_every, recorder=recorder, metadata=about | (metadata or {}),
                       inputs=inputs, title="from scratch" if scratch else f"fine-tuning, {recipe.method}")
         run.finish()
-        meta = {"task": task.to_json(out.parent), "seed": seed, "seconds": time.perf_counter() - start} | size(model) | about
-        recorder.save(trajectory_of(out), recipe=to_json(recipe), history=history, **about)
+        meta = {"task": task.to_json(out.parent), "seed": seed, "seconds": time.perf_counter() - start}
+        meta |= parameter_counts(model) | about
+        recorder.save(trajectory_path(out), recipe=to_json(recipe), history=history, **about)
         save_specialist(out, model, task.tokenizer, recipe, base_path, base_print, **meta)
         unfinished(out).unlink(missing_ok=True)
     return Loaded(model, task.tokenizer, meta | {"recipe": to_json(recipe), "history": history}, out)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..finetune.summary import size
+from ..finetune.summary import parameter_counts
 from ..ground.files import writable
 from ..ground.locks import alone
 from ..ground.ownership import not_others
@@ -44,7 +44,7 @@ def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None
                       checkpoint=unfinished(out), save_every=save_every, metadata=about | (metadata or {}), inputs=inputs,
                       title="pretraining")
         meta = {"task": task.to_json(out.parent), "seed": seed, "seconds": time.perf_counter() - start, "history": history}
-        meta |= size(model) | about
+        meta |= parameter_counts(model) | about
         save_model(out, model, task.tokenizer, **meta)
         unfinished(out).unlink(missing_ok=True)
     return Loaded(model, task.tokenizer, meta, out)

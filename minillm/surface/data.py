@@ -30,7 +30,7 @@ def lost(loss):
 
 
 @dataclass
-class Path:
+class ProjectedTrajectory:
     """The recorded way of one model's weights, seen in the plane.
 
     steps       (T,) after how many optimisation steps
@@ -72,7 +72,7 @@ class Surface:
     points: dict
     residuals: dict
     point_loss: dict
-    paths: dict
+    trajectories: dict
     distances: dict
     cosines: dict
     info: dict = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Surface:
     @property
     def max_residual(self):
         """The largest projection error of any recorded point."""
-        return max((float(path.residual.max()) for path in self.paths.values()), default=0.0)
+        return max((float(path.residual.max()) for path in self.trajectories.values()), default=0.0)
 
     def checks(self):
         """"Is my picture right?", in sentences."""
@@ -93,7 +93,7 @@ class Surface:
                   for name, distance in self.distances.items()),
                 *(f"cosine of the ways of {pair.replace(',', ' and ')}: {value:.3f}" for pair, value in self.cosines.items()),
                 *(f"projection error along the way of {name}: up to {np.nanmax(path.residual):.2f}, at its end "
-                  f"{path.residual[-1]:.2f}" for name, path in self.paths.items()),
+                  f"{path.residual[-1]:.2f}" for name, path in self.trajectories.items()),
                 *(f"the way of {name} leaves the map" for name in info["away"]),
                 f"losses that are no numbers: {bad} of {n}{', left blank in the picture' if bad else ''}"]
 
@@ -103,16 +103,16 @@ class Surface:
 
     def arrays(self):
         arrays = {"a": self.a, "b": self.b} | {f"loss.{task}": S for task, S in self.loss.items()}
-        for model, path in self.paths.items():
+        for model, path in self.trajectories.items():
             parts = {"steps": path.steps, "ab": path.ab, "residual": path.residual}
-            arrays |= {f"paths.{model}.{part}": array for part, array in parts.items()}
-            arrays |= {f"paths.{model}.{kind}.{task}": loss for kind in ("loss", "shown")
+            arrays |= {f"trajectories.{model}.{part}": array for part, array in parts.items()}
+            arrays |= {f"trajectories.{model}.{kind}.{task}": loss for kind in ("loss", "shown")
                        for task, loss in getattr(path, kind).items()}
         return arrays
 
     def meta(self):
         return {part: getattr(self, part) for part in self.META} | {
-            "texts": {name: path.texts for name, path in self.paths.items()}}
+            "texts": {name: path.texts for name, path in self.trajectories.items()}}
 
     @classmethod
     def of(cls, arrays, meta):
@@ -126,9 +126,9 @@ class Surface:
         if not all(shape) or any(np.shape(arrays.get(f"loss.{task}")) != shape for task in tasks):
             raise ValueError("its grid has no loss for each point")
         for model in meta["texts"]:
-            parts = [arrays.get(f"paths.{model}.{part}") for part in ("steps", "residual", *(
+            parts = [arrays.get(f"trajectories.{model}.{part}") for part in ("steps", "residual", *(
                 f"{kind}.{task}" for kind in ("loss", "shown") for task in tasks))]
-            ab = arrays.get(f"paths.{model}.ab")
+            ab = arrays.get(f"trajectories.{model}.ab")
             if any(part is None or part.shape != parts[0].shape for part in parts) or np.shape(ab) != (*parts[0].shape, 2) or (
                     parts[0].ndim != 1 or not parts[0].size):
                 raise ValueError(f"the way of {model[:60]} is not whole")
@@ -137,10 +137,13 @@ class Surface:
                     losses.keys() != set(tasks) for losses in meta[part].values()):
                 raise ValueError(f"{part} are not those of its models")
 
-        paths = {model: Path(*(arrays[f"paths.{model}.{part}"] for part in ("steps", "ab", "residual")),
-                             below(f"paths.{model}.loss."), below(f"paths.{model}.shown."), texts)
-                 for model, texts in meta["texts"].items()}
-        return cls(arrays["a"], arrays["b"], below("loss."), paths=paths,
+        def trajectory(model):
+            steps, ab, residual = (arrays[f"trajectories.{model}.{part}"] for part in ("steps", "ab", "residual"))
+            loss, shown = (below(f"trajectories.{model}.{kind}.") for kind in ("loss", "shown"))
+            return ProjectedTrajectory(steps, ab, residual, loss, shown, meta["texts"][model])
+
+        trajectories = {model: trajectory(model) for model in meta["texts"]}
+        return cls(arrays["a"], arrays["b"], below("loss."), trajectories=trajectories,
                    **json.loads(json.dumps({part: meta[part] for part in cls.META})))
 
 

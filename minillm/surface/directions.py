@@ -50,7 +50,7 @@ def random_plane(space, centre, rng, normalise=True):
         length = np.linalg.norm(np.asarray(centre, np.float64))
         (u, v), dead = (d * (length / np.linalg.norm(d)) for d in draws), 0
     plane = Plane(centre, u, v, ("random direction 1", "random direction 2"),
-                  f"two random ones, {'each filter' if normalise else 'all together'} as long as in the weights")
+                  f"two random ones, {'each filter' if normalise else 'all pooled_flawless'} as long as in the weights")
     cosine = plane.gram[0, 1] / np.sqrt(plane.gram[0, 0] * plane.gram[1, 1])
     plane.notes += [f"cosine of the two random directions: {cosine:.4f}",
                     f"dead filters, of length 0, along which nothing moves: {dead}"]
@@ -59,7 +59,7 @@ def random_plane(space, centre, rng, normalise=True):
 
 # The directions of most movement.
 
-def pca_plane(ways, steps, centre):
+def pca_plane(trajectories, steps, centre):
     """The plane that shows the most of recorded ways: principal components 1 and 2 (Lorch 2016; Li et al. 2018, 7.1).
 
     ways        list of lists of vectors, one list for each run; steps: their step counts
@@ -71,10 +71,10 @@ def pca_plane(ways, steps, centre):
     The share of a component is s_k^2 / sum s^2. Ways of pure chance have large ones too, so those are given beside it
     (`random_walk_shares`). ValueError for fewer than three different points.
     """
-    if centre == "end" and len(ways) > 1:
+    if centre == "end" and len(trajectories) > 1:
         raise ValueError("several ways have several ends; centre them on their common start")
-    points = [theta for way in ways for theta in way]
-    origin = np.asarray(ways[0][-1 if centre == "end" else 0], np.float64)
+    points = [theta for way in trajectories for theta in way]
+    origin = np.asarray(trajectories[0][-1 if centre == "end" else 0], np.float64)
     must_fit(8 * origin.size * (len(points) + 6), f"finding principal components of {len(points)} times {origin.size:,d} weights",
              "name fewer fine-tunings")
     M = np.stack([np.subtract(theta, origin, dtype=np.float64) for theta in points])

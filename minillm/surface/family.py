@@ -21,7 +21,7 @@ from ..ground.arrays import read_meta
 from ..ground.files import CheckpointError
 from ..runs.load import Loaded, load
 from ..train.checkpoint import fingerprint
-from ..train.recorder import read_trajectory, trajectory_of
+from ..train.recorder import read_trajectory, trajectory_path
 from .space import Space
 
 ORIGIN = "pretrained"
@@ -72,7 +72,7 @@ class Family:
         """The weights of a model by name, a vector."""
         return self.start if name == self.origin else self.space.vector(self.runs[name].end)
 
-    def ways(self, names):
+    def trajectories(self, names):
         return {name: (self.runs[name].steps, self.runs[name].snapshots) for name in names if name != self.origin}
 
 
@@ -100,7 +100,7 @@ def files_of(folder, names):
         base = folder / base_of(read_meta(folder / f"{names[0]}.npz"), folder / f"{names[0]}.npz")["path"]
     if not base.exists():
         raise CheckpointError(f"the base of {names[0]} is not at {base}")
-    return base, [path for name in names for path in (folder / f"{name}.npz", trajectory_of(folder / f"{name}.npz"))]
+    return base, [path for name in names for path in (folder / f"{name}.npz", trajectory_path(folder / f"{name}.npz"))]
 
 
 def read_family(folder, names):
@@ -117,7 +117,7 @@ def read_family(folder, names):
         loaded = load(path, base_path)
         if loaded.meta.get("base", {}).get("fingerprint") != base_fingerprint:
             raise CheckpointError(f"{path} was trained on another base than {base_path}")
-        read[name] = loaded, *read_trajectory(trajectory_of(path))
+        read[name] = loaded, *read_trajectory(trajectory_path(path))
     joint, origin = common_model(base.model, read)
     space = Space(joint)
     body = set(base.model.parameters())
@@ -127,7 +127,7 @@ def read_family(folder, names):
         info["history"] = meta.get("history") or {"loss": []}
         like = {own: (p.shape, p.data.dtype) for own, p in loaded.model.parameters().items()}
         if any(like.get(own) != (array.shape, array.dtype) for own, array in snapshots[0].items()):
-            raise CheckpointError(f"{trajectory_of(Path(folder) / f'{name}.npz')} is the way of another model than "
+            raise CheckpointError(f"{trajectory_path(Path(folder) / f'{name}.npz')} is the way of another model than "
                                   f"{Path(folder) / f'{name}.npz'}")
         points = [embed(loaded.model, arrays, space) for arrays in [loaded.model.state(), *snapshots]]
         runs[name] = Run(points[0], steps, points[1:], info, loaded.path)
@@ -139,7 +139,7 @@ def common_model(base, read):
 
     read: {name: (Loaded, steps, snapshots, meta)}
     """
-    lost = [name for name, (loaded, *_) in read.items() if not begins_as_base(loaded.model)]
+    lost = [name for name, (loaded, *_) in read.items() if not starts_as_base(loaded.model)]
     if lost:
         recipes = [loaded.meta["recipe"] for loaded, *_ in read.values()]
         if any(recipe != recipes[0] for recipe in recipes):
@@ -157,19 +157,19 @@ def common_model(base, read):
     return model, ORIGIN
 
 
-def begins_as_base(model):
+def starts_as_base(model):
     """Is there a setting of what was inserted that changes nothing?"""
     return not any(slot.module.label == "prompt" or slot.module.label == "prefix" and slot.module.prefix.gate is None
                    for slot in inserted(model))
 
 
-def mergeable(model):
+def is_mergeable(model):
     return bool(inserted(model)) and all(hasattr(slot.module, "merged") for slot in inserted(model))
 
 
 def graft(model, specialist, first, name):
     """Insert into a model, at the values `first` {parameter: array}, what a specialist has inserted and cannot be merged."""
-    if mergeable(specialist):
+    if is_mergeable(specialist):
         return
     there = model.parameters().keys()
     for slot in reversed(inserted(specialist)):
@@ -193,13 +193,13 @@ def make(module):
     """What an inserted module is, whatever its weights: its form, and the sizes and settings of what it has of its own."""
     body = module.inner.parameters()
     sizes = {name: p.shape for name, p in module.parameters().items() if name not in body}
-    return type(module), sizes, [vars(part).get("scale") for _, part in module.own()]
+    return type(module), sizes, [vars(part).get("scale") for _, part in module.added()]
 
 
 def embed(model, arrays, space):
     """{parameter: array}, of a specialist with these weights, in a space: merged where that can be, and a head set that follows
     the table of words where the specialist has none of its own."""
-    if mergeable(model):
+    if is_mergeable(model):
         for name, array in arrays.items():
             model.parameters()[name].data[...] = array
         merged = merge(model)

@@ -8,7 +8,7 @@ from ..ground.arrays import read_arrays, write_arrays
 from ..ground.files import CheckpointError
 from ..ground.processes import parallel_map
 from ..ground.progress import progress
-from .data import IN_PLANE, Path, Surface, lost
+from .data import IN_PLANE, ProjectedTrajectory, Surface, lost
 from .plane import cosine
 
 SAVE_EVERY = 5.0     # seconds
@@ -73,7 +73,7 @@ def grid_axis(ends, points, margin=0.3):
     return np.linspace(low - room, high + room, points)
 
 
-def measure_surface(space, plane, models, ways, probe, points=21, workers=None, extent=None, within=(), info=None,
+def measure_surface(space, plane, models, trajectories, probe, points=21, workers=None, extent=None, within=(), info=None,
                     keep=None):
     """The surface on a plane, with models and the recorded ways of their weights on it.
 
@@ -96,17 +96,17 @@ def measure_surface(space, plane, models, ways, probe, points=21, workers=None, 
 
     still = {("model", name): ([0], [lambda theta=theta: theta]) for name, theta in models.items()}
     moving = {("way", name): (steps, [lambda arrays=arrays: space.vector(arrays) for arrays in snapshots])
-              for name, (steps, snapshots) in ways.items()}
-    projected = project_ways(space, plane, still | moving, probe, workers)
-    at, paths = ({name: projected[kind, name] for name in names} for kind, names in (("model", models), ("way", ways)))
+              for name, (steps, snapshots) in trajectories.items()}
+    projected = project_trajectories(space, plane, still | moving, probe, workers)
+    at, on_plane = ({name: projected[kind, name] for name in names} for kind, names in (("model", models), ("way", trajectories)))
     gaps = np.concatenate([abs(path.loss[task] - path.shown[task])[path.residual < IN_PLANE]
                            for path in projected.values() for task in probe.tasks])
     in_plane = [name for name, point in at.items() if point.residual[0] < IN_PLANE]
-    away = [name for name, path in paths.items() if lost(path.loss[probe.tasks[0]])]
+    away = [name for name, path in on_plane.items() if lost(path.loss[probe.tasks[0]])]
 
     if extent is None:
         fit = [at[name].ab for name in at if name not in away or name in in_plane]
-        fit += [paths[name].ab for name in paths if name not in away]
+        fit += [on_plane[name].ab for name in on_plane if name not in away]
         a, b = (grid_axis(ends, points) for ends in np.concatenate([*fit, np.reshape(within, (-1, 2))]).T)
     else:
         a, b = (np.linspace(*ends, points) for ends in extent)
@@ -114,7 +114,8 @@ def measure_surface(space, plane, models, ways, probe, points=21, workers=None, 
     return Surface(
         a=a, b=b, loss=losses, points={name: tuple(point.ab[0].tolist()) for name, point in at.items()},
         residuals={name: float(point.residual[0]) for name, point in at.items()},
-        point_loss={name: {task: float(point.loss[task][0]) for task in probe.tasks} for name, point in at.items()}, paths=paths,
+        point_loss={name: {task: float(point.loss[task][0]) for task in probe.tasks} for name, point in at.items()},
+        trajectories=on_plane,
         distances={name: distances[name] for name in moved},
         cosines={f"{x},{y}": cosine(delta[x], delta[y]) for i, x in enumerate(moved) for y in moved[i + 1:]},
         info={"norm": float(np.linalg.norm(origin)), "chance": chance, "tokens": probe.count, "origin": origin_name,
@@ -124,21 +125,21 @@ def measure_surface(space, plane, models, ways, probe, points=21, workers=None, 
                "not_numbers": int(sum((~np.isfinite(S)).sum() for S in losses.values()))} | (info or {}))
 
 
-def project_ways(space, plane, ways, probe, workers=None):
+def project_trajectories(space, plane, trajectories, probe, workers=None):
     """{name: Path} of recorded ways: where they are in the plane, how far beside it, and their true loss beside the plane's.
 
     ways        {name: (steps, [functions that make a vector])}; all are measured together, which keeps the workers busy
     """
-    where = {name: [plane.project(theta()) for theta in thetas] for name, (_, thetas) in ways.items()}
-    true = [theta for _, thetas in ways.values() for theta in thetas]
+    where = {name: [plane.project(theta()) for theta in thetas] for name, (_, thetas) in trajectories.items()}
+    true = [theta for _, thetas in trajectories.values() for theta in thetas]
     flat = [lambda ab=ab: plane.at(*ab) for places in where.values() for ab, _ in places]
     losses = np.array([[loss[task] for task in probe.tasks] for loss in each_point(space, true + flat, probe, workers)])
     measured = losses.reshape(2, -1, len(probe.tasks)).transpose(2, 0, 1)              # (task, true or shown, point)
-    paths, start = {}, 0
-    for name, (steps, _) in ways.items():
+    on_plane, start = {}, 0
+    for name, (steps, _) in trajectories.items():
         own = slice(start, start + len(steps))
         loss, shown = ({task: both[k, own] for task, both in zip(probe.tasks, measured)} for k in range(2))
-        paths[name] = Path(np.array(steps), np.array([ab for ab, _ in where[name]]), np.array([rho for _, rho in where[name]]),
-                           loss, shown)
+        ab, residual = (np.array(part) for part in zip(*where[name]))
+        on_plane[name] = ProjectedTrajectory(np.array(steps), ab, residual, loss, shown)
         start += len(steps)
-    return paths
+    return on_plane

@@ -70,7 +70,7 @@ class Plane:
         return (float(a), float(b)), float(np.linalg.norm(delta) / length)
 
 
-def through(origin, first, second, names=("the origin", "the first model", "the second model"), **labels):
+def plane_through(origin, first, second, names=("the origin", "the first model", "the second model"), **labels):
     """The plane through three models (Garipov et al. 2018), a and b being distances between weights.
 
     u points from the origin to the first model; v is what is left of the way to the second when its part along u is taken away

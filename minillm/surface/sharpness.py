@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..ground.processes import default_workers
-from ..train.costs import memory, must_fit
+from ..train.costs import must_fit, total_memory
 from ..train.flat import FlatParameters
 from ..train.workers import Workers
 
@@ -90,7 +90,7 @@ def extremes(product, n, rng, top=1, bottom=1, tolerance=0.003, most=120, progre
     """
     least = min(n, 4 * (top + bottom))
     must_fit(2 * 8 * n * least, f"to find eigenvalues of a matrix of {n:,d} rows", "choose a smaller model, or only what trains")
-    most = min(most, n, max(least, memory() // (2 * 8 * n)))
+    most = min(most, n, max(least, total_memory() // (2 * 8 * n)))
     V, alpha, beta = np.empty((most, n)), [], []
     v = rng.standard_normal(n)
     v /= np.linalg.norm(v)

@@ -27,7 +27,7 @@ from .directions import curvature_plane, pca_plane, random_plane
 from .family import ORIGIN, files_of, read_family, runs_in
 from .line import interpolation_points, profile, straight
 from .measure import measure_surface
-from .plane import Plane, through
+from .plane import Plane, plane_through
 from .sharpness import Curvature, extremes
 from .space import Probe
 
@@ -44,7 +44,7 @@ class Layout(NamedTuple):
 
     plane: Plane
     models: dict
-    ways: list = ()
+    trajectories: list = ()
     extent: tuple | None = None
     within: list = ()
     info: dict = {}
@@ -77,11 +77,12 @@ def measured(family, view, names, points, workers, seed, key, keep):
     lay, _ = VIEWS[view]
     names, probe = family.called(names), probe_of(family, trained=view == "hessian")
     layout = lay(family, names, probe, np.random.default_rng([seed, 5]), workers)
-    found = measure_surface(family.space, layout.plane, layout.models, family.ways(layout.ways), probe, points, workers,
+    trajectories = family.trajectories(layout.trajectories)
+    found = measure_surface(family.space, layout.plane, layout.models, trajectories, probe, points, workers,
                             layout.extent, layout.within, {"view": view, "seed": seed} | layout.info,
                             keep.with_suffix(".part.npz"))
-    for name, texts in texts_on_the_way(family, found.paths, workers).items():
-        found.paths[name].texts = texts
+    for name, texts in texts_on_the_way(family, found.trajectories, workers).items():
+        found.trajectories[name].texts = texts
     write_arrays(keep, found.arrays(), {"kind": "surface", "key": key, "checks": found.checks()} | found.meta())
     return found
 
@@ -113,7 +114,7 @@ def line(folder, names=None, curve=False, points=41, workers=None, seed=1):
 
 # The views.
 
-def three(family, names, probe, rng, workers):
+def plane_through_models(family, names, probe, rng, workers):
     """The plane through the base and two fine-tunings; further ones are projected onto it."""
     models = {family.origin: family.start} | {name: family.end(name) for name in names}
     first, second = names[:2]
@@ -121,7 +122,7 @@ def three(family, names, probe, rng, workers):
     inserted = [name for name in (first, second) if not family.runs[name].end.keys() <= family.body]
     if len(inserted) == 1 and max(family.runs[name].end.keys() <= family.body for name in (first, second)):
         labels = tuple("what was inserted moves" if name in inserted else "the body moves" for name in (first, second))
-    plane = through(family.start, *(models[name] for name in (first, second)), (family.origin, first, second), labels=labels,
+    plane = plane_through(family.start, models[first], models[second], (family.origin, first, second), labels=labels,
                     directions=f"the plane through {family.origin}, {first} and {second}")
     return Layout(plane, models, names)
 
@@ -180,7 +181,7 @@ def curve(family, names, probe, rng, workers):
     """The plane of a trained curve between two models, around what may stand between them."""
     x, y = (family.end(name) for name in names[:2])
     m = bend(family, names, rng, workers)
-    plane = through(x, y, m, (*names[:2], "the middle of the curve"),
+    plane = plane_through(x, y, m, (*names[:2], "the middle of the curve"),
                     labels=(f"from {names[0]} to {names[1]}", "the curve bends"),
                     directions=f"the plane of a quadratic Bezier curve from {names[0]} to {names[1]}")
     ts = np.linspace(0, 1, 51)
@@ -188,7 +189,7 @@ def curve(family, names, probe, rng, workers):
     return Layout(plane, {names[0]: x, names[1]: y}, within=along, info={"curve": along, "t": ts.tolist()})
 
 
-VIEWS = {"three": (three, 2), "pca": (pca, 1), "random": (random, 1), "hessian": (hessian, 1), "curve": (curve, 2)}
+VIEWS = {"three": (plane_through_models, 2), "pca": (pca, 1), "random": (random, 1), "hessian": (hessian, 1), "curve": (curve, 2)}
 
 
 def bend(family, names, rng, workers):

@@ -67,17 +67,17 @@ def flawless(model, world, domain, n=100, temperature=1.0, seed=0, workers=None)
     return flawless_world(model, world, {domain: n}, (temperature,), seed, workers)[domain][temperature]
 
 
-def flawless_world(model, world, numbers, temperatures=TEMPERATURES, seed=0, workers=None):
-    """{domain: {temperature: Flawless}}, of as many texts as `numbers` says for each domain; nothing where that is 0."""
+def flawless_world(model, world, sample_counts, temperatures=TEMPERATURES, seed=0, workers=None):
+    """{domain: {temperature: Flawless}}, of as many texts as `sample_counts` says for each domain; nothing where that is 0."""
     def work(job):
         temperature, texts = job
         rngs = [np.random.default_rng([seed, i]) for _, i in texts]
-        return write_and_read(model, world, [domain for domain, _ in texts], rngs, temperature)
+        return write_and_judge(model, world, [domain for domain, _ in texts], rngs, temperature)
 
-    texts = [(domain, i) for domain, number in numbers.items() for i in range(number)]
+    texts = [(domain, i) for domain, number in sample_counts.items() for i in range(number)]
     jobs = [(temperature, texts[i:i + BATCH]) for temperature in temperatures for i in range(0, len(texts), BATCH)]
     found = {domain: {temperature: Flawless(number, []) for temperature in temperatures}
-             for domain, number in numbers.items() if number}
+             for domain, number in sample_counts.items() if number}
     for (temperature, texts), written in zip(jobs, list(parallel_map(work, jobs, workers))):
         for (domain, _), (text, sentence) in zip(texts, written):
             if sentence:
@@ -85,7 +85,7 @@ def flawless_world(model, world, numbers, temperatures=TEMPERATURES, seed=0, wor
     return found
 
 
-def write_and_read(model, world, domains, rngs, temperature=0.7):
+def write_and_judge(model, world, domains, rngs, temperature=0.7):
     """[(text, its first mistake in a sentence, or None)]: a text of each of some domains, each with its own random numbers."""
     beginnings = [world.beginning(domain) for domain in domains]
     given = len(beginnings[0])
@@ -105,7 +105,7 @@ def read(world, domain, ids):
     return world.tokenizer.join(words), mistake(world.grammars[domain], words, ended)
 
 
-def numbers(world, names, taught, n):
+def sample_counts(world, names, taught, n):
     """{name: how many texts to judge}: n of what was taught, fewer of the rest, none of what has no grammar.
 
     That is of pairs of question and answer: how many of these are right, their accuracy tells.
@@ -113,12 +113,12 @@ def numbers(world, names, taught, n):
     return {name: n if name in taught else math.ceil(n / RARELY) for name in names if name in world.grammars}
 
 
-def together(found, domains, temperature):
+def pooled_flawless(found, domains, temperature):
     """Flawless of the texts of several domains."""
     parts = [found[name][temperature] for name in domains]
     return Flawless(sum(part.n for part in parts), [mistake for part in parts for mistake in part.mistakes])
 
 
-def flawless_to_json(found):
+def flawless_json(found):
     """{domain: {"1": {...}, "0.7": {...}}}, for JSON."""
     return {name: {f"{temperature:g}": one.to_json() for temperature, one in of.items()} for name, of in found.items()}

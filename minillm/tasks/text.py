@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..ground.files import CheckpointError, digest, read_bytes
-from ..ground.runtime import memory
+from ..ground.runtime import total_memory
 from ..ground.schema import record
 from ..text.batches import StreamBatches, Text
 from ..text.tokenizer import CharTokenizer
@@ -79,7 +79,7 @@ class TextTask(Task):
 def read_text(path):
     """A text file as a string. ValueError for what is none, in a sentence that says what it looks like instead."""
     path = Path(path)
-    most = memory() // 40                                       # a text takes up to 16 bytes a character while it is read
+    most = total_memory() // 40                                       # a text takes up to 16 bytes a character while it is read
     try:
         content = read_bytes(path, most, "text file")
     except CheckpointError as error:

@@ -101,7 +101,7 @@ class StreamBatches:
         return windows[:, :-1], windows[:, 1:]
 
 
-class Mixed:
+class MixedBatches:
     """Of two sources a batch each, in one: first the rows of the one, then those of the other."""
 
     def __init__(self, first, second):

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..ground.processes import default_workers
-from ..ground.runtime import memory
+from ..ground.runtime import total_memory
 from ..nn import GPT
 from .blueprint import n_parameters
 from .workers import even_pieces
@@ -14,8 +14,8 @@ from .workers import even_pieces
 
 def must_fit(needed, what, instead):
     """ValueError if `what` takes more bytes than this machine has: said beforehand, which is better than to be killed."""
-    if needed > memory():
-        raise ValueError(f"{what} takes about {gigabytes(needed)} of memory, and this machine has {gigabytes(memory())}; "
+    if needed > total_memory():
+        raise ValueError(f"{what} takes about {gigabytes(needed)} of memory, and this machine has {gigabytes(total_memory())}; "
                          f"{instead}")
 
 

@@ -57,7 +57,7 @@ class Recorder:
         self.steps, self.thetas = state["steps"].tolist(), list(state["thetas"])
 
 
-def trajectory_of(out):
+def trajectory_path(out):
     """Where the way to the model in a file is kept: beside it."""
     return Path(out).with_suffix(".trajectory.npz")
 

@@ -18,7 +18,7 @@ from minillm.finetune.methods import BottleneckAdapter
 from minillm.ground.processes import default_workers
 from minillm.nn import GPT
 from minillm.surface.measure import measure_surface
-from minillm.surface.plane import through
+from minillm.surface.plane import plane_through
 from minillm.surface.space import Probe, Space
 from minillm.tasks.world import CONTEXT
 
@@ -45,7 +45,7 @@ def measure(rounds=3, points=51):
     model = demo_model(rng)
     space = Space(model)
     ends = {name: space.vector(moved(model, rng)) for name in ("full", "adapter")}
-    plane = through(space.start, *ends.values())
+    plane = plane_through(space.start, *ends.values())
     probe = Probe({name: rng.integers(0, 199, (DOCUMENTS, DOCUMENT)).tolist() for name in ("new", "old")})
     seconds = []
     for _ in range(rounds):

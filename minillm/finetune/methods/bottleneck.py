@@ -65,10 +65,10 @@ class AdapterWrapper(Wrapper):
         super().__init__(inner)
         self.adapter = adapter
 
-    def own(self):
+    def added(self):
         yield "adapter", self.adapter
 
-    def stays(self):
+    def kept_fixed(self):
         """Back to k times what the adapter adds: the way up goes, and it began as zero."""
         return self.adapter.down.parameters().values()
 

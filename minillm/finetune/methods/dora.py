@@ -48,15 +48,15 @@ class DoRALinear(LoRALinear):
         y, inner_cache = self.inner.forward(x, needs_dx)
         rows, caches = x.reshape(-1, x.shape[-1]), []
         for name, part in self.parts.items():
-            own, norm = y[..., self.columns[name]], self.norms(name)
+            y_part, norm = y[..., self.columns[name]], self.norms(name)
             c = part.m.data / norm
             change, cache = part.forward(rows, needs_dx)
-            xW = own.reshape(change.shape) - self.inner.bias.data[self.columns[name]]
+            xW = y_part.reshape(change.shape) - self.inner.bias.data[self.columns[name]]
             u = xW + change
             change *= c
             xW *= c - 1
-            own += xW.reshape(own.shape)
-            own += change.reshape(own.shape)
+            y_part += xW.reshape(y_part.shape)
+            y_part += change.reshape(y_part.shape)
             caches.append((cache, u if part.m.trainable and needs_dx is not NO_BACKWARD else None, c, norm))
         return y, DoRACache(inner_cache, caches)
 
@@ -95,7 +95,7 @@ class DoRALinear(LoRALinear):
         return W, self.inner.bias.data
 
 
-    def go_back(self, start, keep):
+    def interpolate_added(self, start, keep):
         """Want B and m such that W'(B, m) = W + k (W' - W), column by column; W is the body's, and A stays.
 
         Derivation. With c_j = m_j / |V_j|, so that W'_j = c_j (W_j + s A B_j):

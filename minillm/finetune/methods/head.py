@@ -32,7 +32,7 @@ class Untied(Wrapper):
     def weight(self):
         return self.inner.weight
 
-    def own(self):
+    def added(self):
         yield "head", self.head
 
     def forward(self, index):

@@ -51,7 +51,7 @@ class ScaledOutputs(Wrapper):
         super().__init__(inner)
         self.parts, self.columns = parts, columns
 
-    def own(self):
+    def added(self):
         for name, part in self.parts.items():
             yield f"ia3.{name}", part
 
@@ -95,7 +95,7 @@ class ScaledInputs(Wrapper):
         super().__init__(inner)
         self.scale = scale
 
-    def own(self):
+    def added(self):
         yield "ia3", self.scale
 
     def forward(self, x, needs_dx=True):

@@ -79,7 +79,7 @@ class LoRALinear(Wrapper):
         super().__init__(inner)
         self.parts, self.columns = parts, columns
 
-    def own(self):
+    def added(self):
         for name, part in self.parts.items():
             yield f"{self.label}.{name}".rstrip("."), part
 
@@ -88,8 +88,8 @@ class LoRALinear(Wrapper):
         rows, caches = x.reshape(-1, x.shape[-1]), []
         for name, part in self.parts.items():
             change, cache = part.forward(rows, needs_dx)
-            own = y[..., self.columns[name]]                                # a view: what is added to it lands in y
-            own += change.reshape(own.shape)
+            y_part = y[..., self.columns[name]]                                # a view: what is added to it lands in y
+            y_part += change.reshape(y_part.shape)
             caches.append(cache)
         return y, LoRACache(inner_cache, caches)
 
@@ -112,7 +112,7 @@ class LoRALinear(Wrapper):
                 dx += dx_part.reshape(dx.shape)
         return dx
 
-    def stays(self):
+    def kept_fixed(self):
         """Back to k s A B with any A: B goes, and it began as zero."""
         return [part.A for part in self.parts.values()]
 

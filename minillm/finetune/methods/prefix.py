@@ -102,10 +102,10 @@ class PrefixedHeads(Wrapper):
         super().__init__(inner)
         self.prefix = prefix
 
-    def own(self):
+    def added(self):
         yield "prefix", self.prefix
 
-    def stays(self):
+    def kept_fixed(self):
         """Back to k times what the prefix adds: the gate goes, and it began at zero. Without one, keys and values do."""
         return [] if self.prefix.gate is None else [self.prefix.keys, self.prefix.values]
 

@@ -62,7 +62,7 @@ class Prompted(Wrapper):
         super().__init__(inner)
         self.prompt, self.first, self.last = prompt, first, last
 
-    def own(self):
+    def added(self):
         if self.first:                      # of all that share the prompt, one has its parameters
             yield "prompt", self.prompt
 
