@@ -1,11 +1,11 @@
 """Not all layers at the same speed: lower ones slower, or later (ULMFiT, Howard & Ruder 2018)."""
 
-from ..nn.gpt import block_of
+from ..train.parts import block_of, parameter_kinds
 
 
 def depths(model):
     """{parameter: how far from the input}: 0 for the tables, 1 .. n_layer for the blocks; the final norm is with the last."""
-    kinds, last = model.parameter_kinds(), len(model.blocks)
+    kinds, last = parameter_kinds(model), len(model.blocks)
     outside = {name: 0 if kind == "embedding" else last for name, kind in kinds.items()}
     return {name: outside[name] if block_of(name) is None else block_of(name) + 1 for name in kinds}
 

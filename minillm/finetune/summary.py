@@ -1,7 +1,7 @@
 """What will train? Asked before training, answered in numbers."""
 
-from ..nn.gpt import block_of
 from ..train.costs import activations_of, buffers, training_state_bytes
+from ..train.parts import block_of
 
 
 def parameter_counts(model):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..nn.gpt import block_of
+from ..train.parts import block_of, parameter_kinds
 
 KINDS = {"embedding": "words, positions", "attention": "attention", "MLP": "MLP", "norm": "norms"}    # in this order
 INSERTED = "inserted"
@@ -18,7 +18,7 @@ def part_of(name, kind, inserted):
 def movement(space, start, end, body):
     """{(layer, kind): (|end - start|, |start|)} of each part of a model, in the order in which a text goes through it."""
     before, after = space.arrays(start), space.arrays(end)
-    squares, model_kinds = {}, space.model.parameter_kinds()
+    squares, model_kinds = {}, parameter_kinds(space.model)
     for name in before:
         part = part_of(name, model_kinds[name], name not in body)
         moved, size = squares.setdefault(part, [0.0, 0.0])

@@ -6,10 +6,11 @@ from ..ground.arrays import Arrays, write_arrays
 from ..ground.files import CheckpointError, checked
 from ..ground.schema import anything, many, maybe, number, one_of, record, table, text, whole
 from ..nn import GPT, Config
-from ..nn.gpt import PARTS, block_of
+from ..nn.gpt import PARTS
 from ..text.tokenizer import tokenizer_form, tokenizer_from_json
 from .blueprint import NoNumbers, n_parameters
 from .costs import must_fit
+from .parts import block_of
 
 SIZE = whole(1, 10_000_000)
 CONFIG = record({"vocab_size": SIZE, "context": SIZE, "n_layer": whole(1, 100_000), "n_head": SIZE, "n_embd": SIZE}

@@ -6,8 +6,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from ...ground.pieces import column_sum
 from ...nn import Parameter
-from ...nn.linear import sum_of
 from ...nn.module import NO_BACKWARD
 from ..wrapper import inserted
 from .lora import LoRA, LoRALinear
@@ -83,7 +83,7 @@ class DoRALinear(LoRALinear):
             du[:, columns] *= c
         dx = self.inner.backward(du.reshape(dout.shape), cache.inner)
         if self.inner.bias.trainable:
-            self.inner.bias.grad += sum_of(G - du)
+            self.inner.bias.grad += column_sum(G - du)
         return self.parts_backward(dx, du, [part_cache for part_cache, *_ in cache.parts])
 
     def merged(self):

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 from typing import ClassVar
 
-from ...nn.gpt import block_of
+from ...train.parts import block_of, parameter_kinds
 from ..recipe import Recipe
 
 # Names for what people freeze all but. The output layer is tied to the table of words and stays with it (but see head.py).
@@ -55,7 +55,7 @@ class Frozen(Recipe):
 
 def members(part, model):
     """Names of the parameters of a part, or of those that match a pattern; none if it is neither."""
-    kinds, n = model.parameter_kinds(), len(model.blocks)
+    kinds, n = parameter_kinds(model), len(model.blocks)
     if counted := re.fullmatch(r"(last|first|middle|block)-?(\d+)?", part):
         word, k = counted[1], int(counted[2] or 1)
         start = {"last": n - k, "first": 0, "middle": (n - k + 1) // 2, "block": int(counted[2] or n)}[word]
