@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from .nn import GPT, Block, CausalSelfAttention, Config, CrossEntropy, Embedding, Linear, Softmax
+from .nn.block import ACTIVATIONS, MLPS, NORMS
+
 TOLERANCE = 1e-7
 STEP = 1e-3      # with the stencil below: truncation ~ STEP^4, rounding ~ 1e-16 / STEP, both about 1e-12
 
@@ -16,7 +19,7 @@ def relative_error(a, n):
     return float(np.max(np.abs(a - n) / np.maximum(np.abs(a) + np.abs(n), floor), initial=0.0))
 
 
-def numerical_gradient(loss, x, entries):
+def numerical_gradient(loss, x, entries, step=STEP):
     """d loss() / d x at some entries of the array x, by central differences of fourth order.
 
     (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h. The plain (f(+h) - f(-h)) / 2h is right to about 1e-9 at best, which for a
@@ -28,20 +31,21 @@ def numerical_gradient(loss, x, entries):
         kept = x[entry]
         f = {}
         for k in (2, 1, -1, -2):
-            x[entry] = kept + k * STEP
+            x[entry] = kept + k * step
             f[k] = loss()
         x[entry] = kept
-        gradient[i] = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * STEP)
+        gradient[i] = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * step)
     return gradient
 
 
-def gradcheck(forward, backward, arrays, rng, entries=40):
+def gradcheck(forward, backward, arrays, rng, entries=40, step=STEP):
     """Compare the analytic gradients of a function with numerical ones.
 
     forward()           -> (out, cache), reading the current values of `arrays`
     backward(dout, cache) -> gradients, a dict with the keys of `arrays`
     arrays              dict of float64 arrays: inputs and parameters
     entries             how many entries to try of each array, drawn at random
+    step                how far to move each; smaller where the function has kinks, as with ReLU, which no step may cross
 
     The loss is sum(out * dout) with a *random* dout. With a dout of ones the gradients of softmax and LayerNorm vanish,
     and a wrong backward would pass.
@@ -61,11 +65,11 @@ def gradcheck(forward, backward, arrays, rng, entries=40):
     errors = {}
     for name, array in arrays.items():
         tried = rng.permutation(array.size)[:entries]
-        errors[name] = relative_error(analytic[name].reshape(-1)[tried], numerical_gradient(loss, array, tried))
+        errors[name] = relative_error(analytic[name].reshape(-1)[tried], numerical_gradient(loss, array, tried, step))
     return errors
 
 
-def check_layer(layer, x, rng, entries=40):
+def check_layer(layer, x, rng, entries=40, step=STEP):
     """Gradient check of a layer with the usual contract: {"x": error, and each parameter's name: error}."""
     parameters = layer.parameters()
 
@@ -75,10 +79,10 @@ def check_layer(layer, x, rng, entries=40):
         return {"x": dx} | {name: p.grad for name, p in parameters.items()}
 
     arrays = {"x": x} | {name: p.data for name, p in parameters.items()}
-    return gradcheck(lambda: layer.forward(x), backward, arrays, rng, entries)
+    return gradcheck(lambda: layer.forward(x), backward, arrays, rng, entries, step)
 
 
-def check_model(model, tokens, rng, entries=10):
+def check_model(model, tokens, rng, entries=10, step=STEP):
     """Gradient check of a whole GPT, logits to embeddings: {parameter name: error}."""
     parameters = model.parameters()
 
@@ -88,7 +92,7 @@ def check_model(model, tokens, rng, entries=10):
         return {name: p.grad for name, p in parameters.items()}
 
     arrays = {name: p.data for name, p in parameters.items()}
-    return gradcheck(lambda: model.forward(tokens), backward, arrays, rng, entries)
+    return gradcheck(lambda: model.forward(tokens), backward, arrays, rng, entries, step)
 
 
 def perturb(module, rng, scale=0.3):
@@ -99,42 +103,40 @@ def perturb(module, rng, scale=0.3):
 
 def check_everything(rng):
     """Every layer and a whole GPT in float64, sizes all different: {"LayerNorm.x": relative error, ...}."""
-    from . import GPT, Config
-    from .nn.attention import CausalSelfAttention
-    from .nn.block import Block
-    from .nn.cross_entropy import CrossEntropy
-    from .nn.embedding import Embedding
-    from .nn.gelu import GELU
-    from .nn.layernorm import LayerNorm
-    from .nn.linear import Linear
-    from .nn.mlp import MLP
-    from .nn.softmax import Softmax
-
     B, T, H, D, V = 2, 5, 3, 4, 11
     C = H * D
     double = {"rng": rng, "dtype": np.float64}
-    layers = {"Linear": Linear(C, 7, **double), "LayerNorm": LayerNorm(C, np.float64), "GELU": GELU(), "Softmax": Softmax(),
-              "CausalSelfAttention": CausalSelfAttention(C, H, **double), "MLP": MLP(C, **double), "Block": Block(C, H, **double)}
+    layers = [Linear(C, 7, **double), Softmax(), *(norm(C, np.float64) for norm in NORMS.values()),
+              *(activation() for activation in ACTIVATIONS.values()), CausalSelfAttention(C, H, **double),
+              *(mlp(C, **double) for mlp in MLPS.values()), Block(C, H, **double)]
     errors = {}
-    for name, layer in layers.items():
+    for layer in layers:
         perturb(layer, rng)
-        errors |= {f"{name}.{part}": error for part, error in check_layer(layer, rng.normal(size=(B, T, C)), rng).items()}
-
+        x = rng.normal(size=(B, T, C))
+        x += 0.1 * np.sign(x)                                               # away from the kink of ReLU
+        errors |= {f"{type(layer).__name__}.{part}": error for part, error in check_layer(layer, x, rng).items()}
     table, index = Embedding(V, C, **double), rng.integers(0, V, (B, T))
+    errors |= {f"Embedding.{part}": error for part, error in check_embedding(table, index, rng).items()}
+    logits, targets = rng.normal(size=(B, T, V)), rng.integers(-1, V, (B, T))
+    errors |= {f"CrossEntropy.{part}": error for part, error in check_loss(CrossEntropy(), logits, targets, rng).items()}
+    model = GPT(Config(V, T + 1, 2, H, C), rng, np.float64)
+    perturb(model, rng)
+    return errors | {f"GPT.{name}": error for name, error in check_model(model, index, rng).items()}
 
-    def table_backward(dout, cache):
+
+def check_embedding(table, index, rng):
+    """Gradient check of a table read at some indices, which have no gradient: {"weight": error}."""
+    def backward(dout, cache):
         table.zero_grad()
         table.backward(dout, cache)
         return {"weight": table.weight.grad}
 
-    found = gradcheck(lambda: table.forward(index), table_backward, {"weight": table.weight.data}, rng)
-    errors |= {f"Embedding.{part}": error for part, error in found.items()}
+    return gradcheck(lambda: table.forward(index), backward, {"weight": table.weight.data}, rng)
 
-    logits, targets, loss = rng.normal(size=(B, T, V)), rng.integers(-1, V, (B, T)), CrossEntropy()
-    found = gradcheck(lambda: loss.forward(logits, targets), lambda dout, cache: {"logits": loss.backward(dout, cache)},
-                      {"logits": logits}, rng)
-    errors |= {f"CrossEntropy.{part}": error for part, error in found.items()}
 
-    model = GPT(Config(V, T + 1, 2, H, C), rng, np.float64)
-    perturb(model, rng)
-    return errors | {f"GPT.{name}": error for name, error in check_model(model, index, rng).items()}
+def check_loss(loss, logits, targets, rng):
+    """Gradient check of a loss: {"logits": error}."""
+    def backward(dout, cache):
+        return {"logits": loss.backward(dout, cache)}
+
+    return gradcheck(lambda: loss.forward(logits, targets), backward, {"logits": logits}, rng)

@@ -16,7 +16,7 @@ from .ground.files import CheckpointError, read_json, write_text
 from .ground.ownership import not_others
 from .ground.progress import progress
 from .inference.generate import generate_text
-from .runs.load import load
+from .runs.saved import load
 from .surface.family import ORIGIN, files_of, runs_in
 from .surface.views import line, surface
 from .tasks.samples import TEMPERATURES, flawless_world, pooled_flawless, sample_counts, write_and_judge

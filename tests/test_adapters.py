@@ -14,7 +14,7 @@ from minillm.ground.files import CheckpointError
 from minillm.inference.decoder import is_plain
 from minillm.inference.generate import generate
 from minillm.nn import GPT, Config, Parameter
-from minillm.runs.load import load
+from minillm.runs.saved import load
 from minillm.text.tokenizer import CharTokenizer
 from minillm.train.checkpoint import fingerprint, save_model
 from minillm.train.optimizers import AdamW

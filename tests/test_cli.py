@@ -18,7 +18,7 @@ from minillm.finetune.methods.lora import LowRank
 from minillm.finetune.remedies import REMEDIES
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.nn import GELU
-from minillm.runs.load import load
+from minillm.runs.saved import load
 from minillm.tasks.evaluate import evaluate_text
 from minillm.tasks.samples import flawless
 from minillm.text.world import World

@@ -17,8 +17,8 @@ from minillm.finetune.methods import METHODS
 from minillm.finetune.methods.full import Full
 from minillm.finetune.table import LEVEL, T_95, Comparison, Row, mean_and_interval
 from minillm.runs.finetuning import finetune
-from minillm.runs.load import Loaded
 from minillm.runs.pretraining import pretrain
+from minillm.runs.saved import Loaded
 from minillm.tasks import evaluate
 from minillm.tasks.samples import flawless
 from minillm.tasks.special import SpecialTask

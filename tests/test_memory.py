@@ -16,8 +16,8 @@ from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.ground.files import CheckpointError
 from minillm.nn import GPT, IGNORE, Config
 from minillm.runs.finetuning import finetune
-from minillm.runs.load import load
 from minillm.runs.pretraining import pretrain
+from minillm.runs.saved import load
 from minillm.surface.curve import train_curve
 from minillm.surface.directions import pca_plane
 from minillm.surface.sharpness import Curvature, extremes

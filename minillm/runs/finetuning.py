@@ -16,8 +16,8 @@ from ..train.checkpoint import fingerprint
 from ..train.costs import check_memory
 from ..train.fit import fit
 from ..train.recorder import Recorder, trajectory_path
-from .load import Loaded
 from .resuming import n_workers, settings, unfinished
+from .saved import Loaded
 
 SNAPSHOTS = 20      # recorded on the way of each fine-tuning
 

@@ -16,8 +16,8 @@ from ..train.costs import check_memory
 from ..train.fit import fit
 from ..train.schedule import warmup_linear
 from ..train.trainer import Trainer
-from .load import Loaded
 from .resuming import n_workers, settings, unfinished
+from .saved import Loaded
 
 
 def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None, accumulate=1, save_every=100, metadata=None,

@@ -8,7 +8,7 @@ from ..ground.schema import anything, many, maybe, number, one_of, record, table
 from ..nn import GPT, Config
 from ..nn.gpt import PARTS
 from ..text.tokenizer import tokenizer_form, tokenizer_from_json
-from .blueprint import NoNumbers, n_parameters
+from .blueprint import NoNumbers, blueprint, n_parameters
 from .costs import must_fit
 from .parts import block_of
 
@@ -53,23 +53,26 @@ def read_model(file):
     Nothing is built before the sizes that the file claims are known to be those of the weights in it.
     """
     meta = checked(file.meta, MODEL, file.path, "model")
-    sizes = meta["config"]
-    wte, wpe = (file.headers.get(f"{table}.weight") for table in ("wte", "wpe"))
-    blocks = {block_of(name) for name in file.headers} - {None}
-    if (not wte or not wpe or wte.dtype.kind != "f" or wte.shape != (sizes["vocab_size"], sizes["n_embd"])
-            or wpe.shape != (sizes["context"], sizes["n_embd"]) or len(blocks) != sizes["n_layer"]):
-        file.refuse("does not describe the model that it holds: the sizes in its meta.json are not those of the weights")
-    tokenizer = tokenizer_from_json(meta["tokenizer"])
-    if len(tokenizer) != sizes["vocab_size"] or len(tokenizer.ids) < len(tokenizer):
-        file.refuse("does not describe the model that it holds: its vocabulary has "
-                    f"{len(tokenizer.ids)} different tokens, and the model {sizes['vocab_size']}")
     try:
-        config = Config(**sizes)
-        n = n_parameters(config)
-        must_fit(4 * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
-        model = GPT(config, NoNumbers(), wte.dtype)
+        config = Config(**meta["config"])
     except ValueError as error:
         file.refuse(f"does not describe a model of minillm ({error})")
+    like = blueprint(config).state()                        # of block 0 and all that is in no block
+    blocks = {block_of(name) for name in file.headers} - {None}
+    dtypes = {file.headers[name].dtype for name in like if name in file.headers}
+    if (any(name not in file.headers or file.headers[name].shape != array.shape for name, array in like.items())
+            or len(dtypes) != 1 or min(dtypes).kind != "f" or len(blocks) != config.n_layer):
+        file.refuse("does not describe the model that it holds: the sizes in its meta.json are not those of the weights")
+    tokenizer = tokenizer_from_json(meta["tokenizer"])
+    if len(tokenizer) != config.vocab_size or len(tokenizer.ids) < len(tokenizer):
+        file.refuse("does not describe the model that it holds: its vocabulary has "
+                    f"{len(tokenizer.ids)} different tokens, and the model {config.vocab_size}")
+    n = n_parameters(config)
+    try:
+        must_fit(4 * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
+    except ValueError as error:
+        file.refuse(f"does not describe a model of minillm ({error})")
+    model = GPT(config, NoNumbers(), min(dtypes))
     file.expect(model.state())
     for name, p in model.parameters().items():
         p.data = file.read(name)
