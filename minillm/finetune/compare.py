@@ -65,7 +65,7 @@ def compare(base, task_json, methods, remedies=("none",), *, seeds=3, rates=5, s
     lab = Lab(base, task_json, steps, batch, test_documents, Path(folder), workers, samples)
     for method in methods:                                  # errors shall come now, not after an hour
         model, config = prepare(base.model, recipe_of(method)), base.model.config
-        check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), kept=n_parameters(config),
+        check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), others=n_parameters(config),
                      trains=parameter_counts(model)["trainable_parameters"])
     names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
