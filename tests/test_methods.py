@@ -232,7 +232,7 @@ def test_gradients_of_lora_and_dora_beside_chosen_columns(kind, chosen, rng):
     layer = stacked(kind, chosen, rng)
     perturb(layer, rng, 0.1)
     if kind is DoRALinear:
-        layer.held = {name: layer.norms(name) for name in layer.parts}
+        layer.held_norms = {name: layer.norms(name) for name in layer.parts}
     parts = ("A", "B", "m") if kind is DoRALinear else ("A", "B")
     errors = check_layer(layer, rng.normal(size=(B, T, 7)), rng)
     assert_right(errors, {"x", "weight", "bias", *(f"{kind.label}.{name}.{part}" for name in chosen for part in parts)})

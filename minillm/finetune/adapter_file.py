@@ -13,7 +13,7 @@ from ..train.old_names import current_name
 from .methods import to_json
 
 ADAPTER = record(METADATA | {"recipe": table(anything), "base": record({"path": text(4096), "fingerprint": text(100)}),
-                          "shapes?": table(many(whole(), most=16))})
+                             "shapes?": table(many(whole(), most=16))})
 
 
 def save_specialist(path, model, tokenizer, recipe, base_path, base_fingerprint, **metadata):

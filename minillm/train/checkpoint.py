@@ -19,8 +19,8 @@ HISTORY = record({"steps?": whole(), "loss": many(number(finite=False)), "valida
     "excess?": table(number(finite=False))}))})
 # The metadata that any file of a model may have.
 METADATA = {"task?": table(anything), "seed?": whole(), "seconds?": number(0), "trainable_parameters?": whole(),
-         "total_parameters?": whole(), "recipe?": table(anything), "history?": maybe(HISTORY),
-         "base?": record({"path": text(4096), "fingerprint": text(100)})}
+            "total_parameters?": whole(), "recipe?": table(anything), "history?": maybe(HISTORY),
+            "base?": record({"path": text(4096), "fingerprint": text(100)})}
 MODEL = record({"config": CONFIG, "tokenizer": tokenizer_form} | METADATA)
 TRAINING = record({"steps_done": whole(), "history?": HISTORY, "inputs?": table(anything), "options?": table(anything)})
 
@@ -108,7 +108,7 @@ def load_training(path, trainer, recorder=None, steps=None, inputs=None):
         wanted |= {f"optimizer/{name}": array for name, array in trainer.optimizer.state().items()}
         recorded = file.headers.get("recorder/steps")
         if recorder and recorded and len(recorded.shape) == 1:
-            wanted |= {f"recorder/{name}": like for name, like in recorder.like(recorded.shape[0], trainer).items()}
+            wanted |= {f"recorder/{name}": like for name, like in recorder.expected_state(recorded.shape[0], trainer).items()}
         try:
             file.expect(wanted)
         except CheckpointError as error:

@@ -49,7 +49,7 @@ class Recorder:
         """What was recorded, as arrays, for the file of a run in progress: so a resumed run has its whole trajectory."""
         return {"steps": np.array(self.steps), "thetas": np.stack(self.thetas)}
 
-    def like(self, n, trainer):
+    def expected_state(self, n, trainer):
         """Arrays of the shapes and types of `state` after n recordings, to check a file before it is read."""
         theta = trainer.flat.data
         return {"steps": np.empty(n, np.int64), "thetas": np.broadcast_to(theta, (n, theta.size))}

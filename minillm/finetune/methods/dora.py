@@ -34,14 +34,14 @@ class DoRALinear(LoRALinear):
 
     def __init__(self, inner, parts, columns):
         super().__init__(inner, parts, columns)
-        self.held = None
+        self.held_norms = None
         for name, part in parts.items():
             part.m = Parameter(self.norms(name))
 
     def norms(self, name):
         """|V_j| of a part (out,). Backward takes it as a constant, so a gradient check holds it fixed (`norms_held`)."""
-        if self.held:
-            return self.held[name]
+        if self.held_norms:
+            return self.held_norms[name]
         return column_norms(self.inner.weight.data[:, self.columns[name]] + self.parts[name].product())
 
     def forward(self, x, needs_dx=True):
@@ -122,12 +122,12 @@ def norms_held(model):
     """A `with` in which |V| stays as it is now while the weights move: so finite differences see what backward sees."""
     layers = [slot.module for slot in inserted(model) if isinstance(slot.module, DoRALinear)]
     for layer in layers:
-        layer.held = {name: layer.norms(name) for name in layer.parts}
+        layer.held_norms = {name: layer.norms(name) for name in layer.parts}
     try:
         yield
     finally:
         for layer in layers:
-            layer.held = None
+            layer.held_norms = None
 
 
 @dataclass(frozen=True)

@@ -88,15 +88,15 @@ class Prompted(Wrapper):
 
     def forward_cached(self, x, kv_cache):
         """As elsewhere, but with arrays of keys and values long enough for the prompt too, which are in kv_cache.more."""
-        n, more, begins = self.prompt.n, kv_cache.more, kv_cache.length == 0
-        if begins:
+        n, more, at_start = self.prompt.n, kv_cache.more, kv_cache.length == 0
+        if at_start:
             B, H, T, D = kv_cache.keys.shape
             more["keys"], more["values"] = np.empty((2, B, H, n + T, D), kv_cache.keys.dtype)
             if self.first:
                 x, _ = self.prompt.forward(x)
-        length = 0 if begins else n + kv_cache.length
+        length = 0 if at_start else n + kv_cache.length
         out = self.inner.forward_cached(x, LayerKVCache(more["keys"], more["values"], length, more))
-        return out[:, n:] if begins and self.last else out
+        return out[:, n:] if at_start and self.last else out
 
 
 @dataclass(frozen=True)
