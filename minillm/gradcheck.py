@@ -1,4 +1,4 @@
-"""Is a hand-written gradient right? Ask the definition: move one number a little and see how the loss moves."""
+"""Gradient checks: hand-written gradients against the definition, which is to move one number a little and see the loss move."""
 
 import numpy as np
 
@@ -10,30 +10,32 @@ STEP = 1e-3      # with the stencil below: truncation ~ STEP^4, rounding ~ 1e-16
 
 
 def relative_error(a, n):
-    """Largest |a - n| / (|a| + |n|) over all entries; 0 is perfect, 1e-7 is right, 1 is wrong.
+    """The largest |a - n| / (|a| + |n|) over all entries of an analytic and a numerical gradient: 1e-7 is right, 1 is wrong.
 
-    Below a thousandth of the largest entry, the error is taken relative to that. Some gradients are exactly zero (a bias on
-    the keys moves all scores of a row alike, which softmax does not see), and rounding over zero says nothing.
+    The denominator is at least a thousandth of the largest entry. Some gradients are exactly zero (a bias on the keys adds the
+    same to all scores of a row, which does not change their softmax), and a rounding error divided by zero would say nothing.
     """
-    floor = 1e-3 * max(np.max(np.abs(a), initial=0.0), np.max(np.abs(n), initial=0.0)) + 1e-8
-    return float(np.max(np.abs(a - n) / np.maximum(np.abs(a) + np.abs(n), floor), initial=0.0))
+    smallest = 1e-3 * max(np.max(np.abs(a), initial=0.0), np.max(np.abs(n), initial=0.0)) + 1e-8
+    return float(np.max(np.abs(a - n) / np.maximum(np.abs(a) + np.abs(n), smallest), initial=0.0))
 
 
 def numerical_gradient(loss, x, entries, step=STEP):
-    """d loss() / d x at some entries of the array x, by central differences of fourth order.
+    """dloss()/dx at the given entries of the array x, by central differences of fourth order:
 
-    (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h. The plain (f(+h) - f(-h)) / 2h is right to about 1e-9 at best, which for a
-    gradient entry of 1e-3 is a relative error of 1e-6: too coarse to tell a small mistake from rounding.
+        (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h
+
+    The plain (f(+h) - f(-h)) / 2h has an error of about 1e-9 at best. For a gradient entry of 1e-3 that is a relative error of
+    1e-6, too much to tell a small mistake from rounding.
     """
     gradient = np.empty(len(entries))
     for i, entry in enumerate(entries):
         entry = np.unravel_index(entry, x.shape)
-        kept = x[entry]
+        value = x[entry]
         f = {}
         for k in (2, 1, -1, -2):
-            x[entry] = kept + k * step
+            x[entry] = value + k * step
             f[k] = loss()
-        x[entry] = kept
+        x[entry] = value
         gradient[i] = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * step)
     return gradient
 
@@ -44,10 +46,10 @@ def gradcheck(forward, backward, arrays, rng, entries=40, step=STEP):
     forward()           -> (out, cache), reading the current values of `arrays`
     backward(dout, cache) -> gradients, a dict with the keys of `arrays`
     arrays              dict of float64 arrays: inputs and parameters
-    entries             how many entries to try of each array, drawn at random
-    step                how far to move each; smaller where the function has kinks, as with ReLU, which no step may cross
+    entries             how many random entries of each array are checked
+    step                how far each is moved; smaller where the function has kinks (ReLU), which no step may cross
 
-    The loss is sum(out * dout) with a *random* dout. With a dout of ones the gradients of softmax and LayerNorm vanish,
+    The loss is sum(out * dout) with a *random* dout. With a dout of ones, the gradients of softmax and LayerNorm would be zero,
     and a wrong backward would pass.
 
     Returns {name: relative error}. TypeError for arrays that are not float64: finite differences would be noise.
@@ -64,13 +66,13 @@ def gradcheck(forward, backward, arrays, rng, entries=40, step=STEP):
 
     errors = {}
     for name, array in arrays.items():
-        tried = rng.permutation(array.size)[:entries]
-        errors[name] = relative_error(analytic[name].reshape(-1)[tried], numerical_gradient(loss, array, tried, step))
+        chosen = rng.permutation(array.size)[:entries]
+        errors[name] = relative_error(analytic[name].reshape(-1)[chosen], numerical_gradient(loss, array, chosen, step))
     return errors
 
 
 def check_layer(layer, x, rng, entries=40, step=STEP):
-    """Gradient check of a layer with the usual contract: {"x": error, and each parameter's name: error}."""
+    """Gradient check of a layer with the contract of nn/module.py: {"x": error} and {name: error} of each parameter."""
     parameters = layer.parameters()
 
     def backward(dout, cache):
@@ -83,7 +85,7 @@ def check_layer(layer, x, rng, entries=40, step=STEP):
 
 
 def check_model(model, tokens, rng, entries=10, step=STEP):
-    """Gradient check of a whole GPT, logits to embeddings: {parameter name: error}."""
+    """Gradient check of a whole GPT, from the logits to the embeddings: {parameter name: error}."""
     parameters = model.parameters()
 
     def backward(dlogits, cache):
@@ -96,7 +98,7 @@ def check_model(model, tokens, rng, entries=10, step=STEP):
 
 
 def perturb(module, rng, scale=0.3):
-    """Move every parameter off its starting value. A LayerNorm gain of exactly 1 would hide a missing factor."""
+    """Change every parameter at random: with starting values, such as a LayerNorm gain of 1, a missing factor would not show."""
     for p in module.parameters().values():
         p.data += scale * rng.normal(size=p.shape)
 
