@@ -9,7 +9,7 @@ from ..train.checkpoint import fingerprint
 from .adapter_file import base_of, unpack
 from .methods import from_json
 from .recipe import Recipe
-from .wrapper import inserted, slots
+from .wrapper import inserted, must_be_bare, slots
 
 
 @dataclass
@@ -41,8 +41,7 @@ class Adapters:
 
     def __init__(self, base):
         """ValueError if something has been inserted into the base."""
-        if inserted(base):
-            raise ValueError("this model is a base with an adapter on; take the base itself, or merge the adapter into it first")
+        must_be_bare(base)
         self.model = base
         self.body = base.parameters()
         self.fingerprint = fingerprint(base)

@@ -8,7 +8,7 @@ from ..nn import GPT
 from ..train.schedule import warmup_linear
 from ..train.trainer import Trainer
 from .remedies import Remedy
-from .wrapper import inserted
+from .wrapper import must_be_bare
 
 
 def prepare(base, recipe, seed=0, scratch=False):
@@ -16,8 +16,7 @@ def prepare(base, recipe, seed=0, scratch=False):
 
     scratch     draw its weights anew: the baseline with the same documents and steps, but no pretraining
     """
-    if inserted(base):
-        raise ValueError("this model is a base with an adapter on; fine-tune the base itself, or merge the adapter into it first")
+    must_be_bare(base)
     rng = np.random.default_rng([seed, 1])
     model = GPT(base.config, rng)
     if not scratch:

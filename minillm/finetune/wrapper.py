@@ -114,3 +114,9 @@ def slot_of(model, module):
 def inserted(model):
     """The slots of everything that was inserted, the outer before the inner."""
     return [slot for slot in slots(model) if isinstance(slot.module, Wrapper)]
+
+
+def must_be_bare(model):
+    """ValueError if something has been inserted into a model that is to be a base."""
+    if inserted(model):
+        raise ValueError("this model is a base with an adapter on; use the base itself, or merge the adapter into it first")
