@@ -1,11 +1,10 @@
 """Gradient checks of every fine-tuning method, against finite differences."""
 
-import re
-
 import numpy as np
 
 from ..gradcheck import check_model, perturb
 from ..nn import GPT, Config
+from ..train.parts import renumbered
 from .methods import METHODS, recipe_of
 from .methods.dora import norms_held
 
@@ -32,6 +31,6 @@ def check_methods(rng):
         with norms_held(model):
             model_errors = check_model(model, rng.integers(0, 11, (2, 5)), rng, entries=6)
         for name, error in model_errors.items():
-            kind = "all the rest of the model" if name in body else re.sub(r"^blocks\.\d+", "blocks.*", name)
+            kind = "all the rest of the model" if name in body else renumbered(name, "*")
             errors[f"{text}: {kind}"] = max(error, errors.get(f"{text}: {kind}", 0.0))
     return errors

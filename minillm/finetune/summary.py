@@ -1,7 +1,7 @@
 """What will train, in numbers: how many parameters, and how much memory that takes."""
 
 from ..train.costs import activations_of, buffers, training_state_bytes
-from ..train.parts import block_of
+from ..train.parts import block_of, renumbered
 
 
 def parameter_counts(model):
@@ -25,13 +25,11 @@ def table(title, parameters, model):
     """The lines of a table of parameters. Those that differ only in the number of their block share a line."""
     kinds = {}
     for name, p in parameters.items():
-        block = block_of(name)
-        kinds.setdefault((name.replace(f"blocks.{block}.", "blocks.", 1), p.shape), []).append((block, p.size))
+        kinds.setdefault((renumbered(name, "*"), p.shape), []).append((block_of(name), p.size))
     lines = [f"{title:42s}{'shape':>14s}{'parameters':>12s}"]
     for (name, shape), members in kinds.items():
-        if members[0][0] is not None:
-            name = name.replace("blocks.", f"blocks.{','.join(str(block) for block, _ in members)}.", 1)
-        lines.append(f"{name:42s}{' x '.join(map(str, shape)):>14s}{sum(size for _, size in members):12,d}")
+        label = name.replace("*", ",".join(str(block) for block, _ in members))
+        lines.append(f"{label:42s}{' x '.join(map(str, shape)):>14s}{sum(size for _, size in members):12,d}")
     count, total = sum(p.size for p in parameters.values()), parameter_counts(model)["total_parameters"]
     return [*lines, f"{'in all':42s}{'':>14s}{count:12,d}   {100 * count / total:.1f} % of {total:,d}"]
 

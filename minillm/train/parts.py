@@ -9,6 +9,17 @@ def block_of(name):
     return int(match[1]) if match else None
 
 
+def renumbered(name, number):
+    """The name with something else for the number of its block: blocks.2.ln_1.bias -> blocks.*.ln_1.bias"""
+    return re.sub(r"^blocks\.-?\d+(?=\.|$)", f"blocks.{number}", name)
+
+
+def from_the_end(pattern, n):
+    """A pattern of names whose block is counted from the end: blocks.-1.* -> blocks.3.* in a model of four blocks"""
+    match = re.match(r"blocks\.-(\d+)(?=\.|$)", pattern)
+    return renumbered(pattern, n - int(match[1])) if match else pattern
+
+
 def parameter_kinds(model):
     """{name of each parameter: the kind of the innermost module around it that has one (nn/module.py)}"""
     kinds = dict.fromkeys(model.parameters())

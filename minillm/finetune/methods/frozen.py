@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 from typing import ClassVar
 
-from ...train.parts import block_of, parameter_kinds
+from ...train.parts import block_of, from_the_end, parameter_kinds
 from ..recipe import Recipe
 
 # Names of the parts that are usually trained alone. The output layer is not among them, since it is the table of words (tied);
@@ -69,11 +69,6 @@ def members(part, model):
         return {name for name, kind in kinds.items() if kind == KINDS[part]}
     pattern = "*.bias" if part == "biases" else from_the_end(part, n)
     return {name for name in kinds if fnmatch(name, pattern)}
-
-
-def from_the_end(pattern, n):
-    """blocks.-1.* -> blocks.3.* in a model of four blocks"""
-    return re.sub(r"^blocks\.-(\d+)(?=\.|$)", lambda match: f"blocks.{n - int(match[1])}", pattern)
 
 
 def closest(wrong, parameters):
