@@ -279,8 +279,8 @@ with lesson.picture("limit.png", 13.2, 5.6) as fig:
     left.set(title="The steep direction sets the limit ...", xlabel="learning rate", ylabel="a step multiplies the distance by",
              ylim=(0, 1.7), xlim=(0, 0.65))
     for name, trajectory, model in (("rate 0.52", descend(0.52, 60), "full"), ("rate 0.05", descend(0.05, 60), "pretrained"),
-                             ("rate 0.25", descend(0.25, 60), "lora"), ("rate 0.48", descend(0.48, 60), "frozen"),
-                             ("momentum 0.7, rate 0.3", roll(0.3, 60), "adapter")):
+                                    ("rate 0.25", descend(0.25, 60), "lora"), ("rate 0.48", descend(0.48, 60), "frozen"),
+                                    ("momentum 0.7, rate 0.3", roll(0.3, 60), "adapter")):
         right.plot([excess(w) for w in trajectory], color=LIGHT.models[model], lw=3.2, label=name)
     right.set(title="... and the flat one sets the time", xlabel="step", ylabel="loss above its lowest value", yscale="log",
               ylim=(1e-6, 1e3), xlim=(0, 60))
