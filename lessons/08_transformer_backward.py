@@ -23,7 +23,6 @@ from minillm.nn import (
     GPT,
     AttentionHeads,
     Block,
-    CausalSelfAttention,
     Config,
     Embedding,
     LayerNorm,
@@ -148,7 +147,7 @@ lesson.expect("... and its error for a random dout", relative_error(dx / r, dx),
 y = 100 * np.arange(3)[:, None, None] + 10 * np.arange(H)[:, None] + np.arange(D)          # hundreds: q, k, v; tens: head
 y = np.tile(y.reshape(3 * C), (1, 1, 1))                                                    # (B, T, 3 C) with B = T = 1
 print("a row of y:", y[0, 0])
-q, k, v = CausalSelfAttention(C, H, lesson.rng(2)).split(y)
+q, k, v = AttentionHeads(H).split(y)
 print("k, head by head:", k[0, :, 0].tolist())
 
 # %% [markdown]

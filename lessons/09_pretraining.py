@@ -157,7 +157,7 @@ for name in world.general:
 
 # %%
 space = Space(model)
-at_steps, snapshots = recorder.way()
+at_steps, snapshots = recorder.trajectory()
 way = [space.vector(arrays) for arrays in snapshots]
 plane = pca_plane([way], [at_steps], "end")
 task = "all six kinds"

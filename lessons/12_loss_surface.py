@@ -63,7 +63,7 @@ for name, (recipe, lr) in WAYS.items():
     trainer = Trainer(models[name], AdamW(lr), warmup_linear(STEPS), total=batches.total, on_step=recorder)
     recorder(trainer)                                               # the start
     fit(trainer, batches, STEPS, title=name)
-    ways[name] = recorder.way()
+    ways[name] = recorder.trajectory()
 
 # %% [markdown]
 # ## One space for all
