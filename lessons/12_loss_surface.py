@@ -209,7 +209,7 @@ lesson.expect("its loss, and that of its place on the map", gaps["frozen"], "0.1
 
 # %%
 surface = measure_surface(space, plane, {"pretrained": P, "full": F, "adapter": A, "frozen": Z}, trajectories, probe, GRID,
-                        info={"view": "three", "seed": lesson.seed})
+                          info={"view": "three", "seed": lesson.seed})
 draw.surface(surface, lesson.path("surface.png"))
 lesson.shown(lesson.path("surface.png"))
 draw.animate(surface, lesson.path("weights_moving.gif"), frames=FRAMES)
