@@ -147,7 +147,7 @@ def curves(ax, seen, unit):
     ax.plot(steps, seen["validation"], color=LIGHT.models["full"], label="validation")
     ax.axvline(best * LOOK, color=LIGHT.faint, ls="--", lw=1.5)
     ax.plot(best * LOOK, seen["validation"][best], "o", ms=12, mfc="white", mew=2.5, color=LIGHT.models["full"])
-    ax.annotate("from here on\nby heart", (best * LOOK, 1), (8, -4), xycoords=("data", "axes fraction"),
+    ax.annotate("from here on\nmemorised", (best * LOOK, 1), (8, -4), xycoords=("data", "axes fraction"),
                 textcoords="offset points", va="top")
     ax.set(xlabel="step", ylabel=unit, ylim=(0, None))
     ax.grid(axis="y")

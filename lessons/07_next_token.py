@@ -154,7 +154,7 @@ def changes(t):
 
 up_to_t, at_the_word = zip(*(changes(t) for t in range(len(inputs) - 1)))
 lesson.expect("largest change of a score before the new word", max(up_to_t), "0 ± 0")
-print(f"at the place of the new word itself, the scores change by at least {min(at_the_word):.2f}")
+print(f"at the position of the new word itself, the scores change by at least {min(at_the_word):.2f}")
 
 # %% [markdown]
 # Before the new word the change is 0 ± 0.

@@ -247,7 +247,7 @@ class ReadOnly(Embedding):
 
 model.wte.__class__ = ReadOnly
 forgotten = check_model(model, tokens, lesson.rng(7))
-lesson.expect("one way of the table forgotten: its error", forgotten["wte.weight"], "0.65 ± 0.4")
+lesson.expect("one path to the table forgotten: its error", forgotten["wte.weight"], "0.65 ± 0.4")
 lesson.expect("... and of all other arrays", max(e for name, e in forgotten.items() if name != "wte.weight"), "0 ± 1e-7")
 
 # %% [markdown]
@@ -293,7 +293,7 @@ class SlopeOfOutput(GELU):
         return y, super().forward(y)[1]
 
 
-class NoWayAround(Block):
+class NoPathAround(Block):
     """Forgets that x1 also goes around the MLP."""
 
     def backward(self, dout, cache):
@@ -302,7 +302,7 @@ class NoWayAround(Block):
 
 
 MISTAKES = {"none": {}, "GELU: slope\nof its output": {"mlp__act": SlopeOfOutput}, "norm 2:\nno mean": {"ln_2": NoMean},
-            "no way around\nthe MLP": {"block": NoWayAround}, "softmax:\nno sum": {"attn__heads": NoSum},
+            "no path around\nthe MLP": {"block": NoPathAround}, "softmax:\nno sum": {"attn__heads": NoSum},
             "attention:\nno root": {"attn__heads": NoRoot}, "norm 1:\nno mean": {"ln_1": NoMean}}
 ORDER = ["mlp.proj.bias", "mlp.proj.weight", "mlp.fc.bias", "mlp.fc.weight", "ln_2.bias", "ln_2.weight", "attn.proj.bias",
          "attn.proj.weight", "attn.qkv.bias", "attn.qkv.weight", "ln_1.bias", "ln_1.weight", "x"]

@@ -195,7 +195,7 @@ lesson.expect("% of it for a random walk of as many steps", null[:2].sum(), "90.
 lesson.expect("at the start: true loss", path.loss[task][0], "5.3 ± 0.1")
 lesson.expect("at the start: loss on the map under it", path.shown[task][0], "2.0 ± 0.4")
 lesson.expect("at the start: projection error", path.residual[0], "0.24 ± 0.06")
-lesson.expect("largest projection error on the way", np.nanmax(path.residual), "0.99 ± 0.02")
+lesson.expect("largest projection error of the trajectory", np.nanmax(path.residual), "0.99 ± 0.02")
 
 # %% [markdown]
 # The plane shows 88 ± 4 % of all movement. That is impressive, until you ask what such a plane would show of *pure chance*:
@@ -258,7 +258,7 @@ lesson.expect("... normalised as a whole", gaps[False], "0.12 ± 0.11")
 
 flat = random_plane(space, original, lesson.rng(7))
 error = flat.project(trajectory[0])[1]
-lesson.expect("millionths of the way from the start that a random plane shows", 1e6 * (1 - error ** 2), "15 ± 14")
+lesson.expect("millionths of the movement that a random plane shows", 1e6 * (1 - error ** 2), "15 ± 14")
 
 # %% [markdown]
 # Filter by filter, the largest difference over three directions is 0 ± 0.0005; as a whole it is 0.12 ± 0.11, for the very

@@ -251,7 +251,7 @@ lesson.expect("novels: gentle full minus adapter", gentle.new - adapted.new, "0.
 lesson.expect("old kinds: gentle full", gentle.old, "0.09 ± 0.03")
 lesson.expect("old kinds: adapter minus gentle full", adapted.old - gentle.old, "0.24 ± 0.18")
 rising = [np.all(np.diff([result.old for result in runs[name].values()]) > 0) for name in ("full", "frozen", "adapter")]
-lesson.expect("ways that forget more with each larger rate", sum(rising), "3 ± 0")
+lesson.expect("methods that forget more with each larger rate", sum(rising), "3 ± 0")
 with lesson.picture("rates.png", 10.6, 6.2) as fig:
     ax = fig.add_axes([0.09, 0.13, 0.87, 0.76])
     ax.set(xscale="log", yscale="log")

@@ -199,7 +199,7 @@ lesson.expect("and largest gap of their losses", max(gaps[name] for name in ("pr
 
 # %%
 lesson.expect("error of the frozen model", errors["frozen"], "0.89 ± 0.04")
-lesson.expect("its loss, and that of its place on the map", gaps["frozen"], "0.19 ± 0.12")
+lesson.expect("its loss against that of the map below it", gaps["frozen"], "0.19 ± 0.12")
 
 # %% [markdown]
 # ## The maps
@@ -244,7 +244,7 @@ for i in [0, 1, 2, 3, *range(4, len(full_run.steps), 4)]:
 # %%
 lesson.expect("error after five steps", full_run.residual[1], "0.85 ± 0.06")
 lesson.expect("on the map minus true loss there", full_run.shown["novel"][1] - full_run.loss["novel"][1], "0.41 ± 0.20")
-lesson.expect("error at a fifth of the way", full_run.residual[len(full_run.steps) // 5], "0.54 ± 0.08")
+lesson.expect("error at a fifth of the steps", full_run.residual[len(full_run.steps) // 5], "0.54 ± 0.08")
 
 # %% [markdown]
 # ## What the picture hides: all other directions

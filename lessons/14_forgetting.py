@@ -119,7 +119,7 @@ for name, of in (("P", at_P), ("F", at_F)):
 lesson.expect("at P: old gradient's length, the new one's being 1",
               np.linalg.norm(at_P["old"]) / np.linalg.norm(at_P["new"]), "0.03 ± 0.02")
 lesson.expect("at P: cosine of the two", cosine(at_P["old"], at_P["new"]), "0.00 ± 0.10")
-lesson.expect("at F: cosine of the old gradient and the way from P", cosine(at_F["old"], P_to_F), "0.12 ± 0.06")
+lesson.expect("at F: cosine of the old gradient and F - P", cosine(at_F["old"], P_to_F), "0.12 ± 0.06")
 
 # %% [markdown]
 # At P the old gradient has 0.03 ± 0.02 of the length of the new one, and the cosine between them is 0.00 ± 0.10: they are at

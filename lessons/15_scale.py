@@ -176,7 +176,7 @@ best, end, trained = (MEASURES[name] for name in ("validation, best", "validatio
 texts = [document for name in world.general for document in world.documents(name, FEW // 6, "train")]
 by_heart = (len(texts) * np.log(FEW // 6) + sum(document.log_p[1:].sum() for document in texts)) / sum(
     len(document.log_p) - 1 for document in texts)
-lesson.expect("who knows all texts by heart would be at", by_heart, "-0.49 ± 0.02")
+lesson.expect("a model that knows all texts by heart would be at", by_heart, "-0.49 ± 0.02")
 lesson.expect("smallest model, training texts, end", mean_of(8, FEW, trained), "0.36 ± 0.10")
 lesson.expect("largest model, training texts, end", mean_of(128, FEW, trained), "-0.47 ± 0.05")
 lesson.expect("smallest model, new texts, end", mean_of(8, FEW, end), "0.92 ± 0.15")

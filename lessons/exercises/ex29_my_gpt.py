@@ -8,10 +8,10 @@ The project's layers are classes. Their contract:
     out, cache = layer.forward(x, needs_dx)
     dx         = layer.backward(dout, cache)        and for each of their parameters:   p.grad += ...
 
-`p.data` is the array of a parameter, `p.grad` its gradient, with the same shape. Gradients are ADDED, since a parameter may be used
-in two places (the table of words is). `self.parameters()` is a dictionary {name: p}. For a block its keys are those of exercise
-19; for a LayerNorm they are "weight" (the gain) and "bias"; for an embedding there is `self.weight`. All parameters train here,
-so `needs_dx` can be ignored.
+`p.data` is the array of a parameter, `p.grad` its gradient, with the same shape. Gradients are ADDED, since a parameter may be
+used in two places (the table of words is). `self.parameters()` is a dictionary {name: p}. For a block its keys are those of
+exercise 19; for a LayerNorm they are "weight" (the gain) and "bias"; for an embedding there is `self.weight`. All parameters
+train here, so you can ignore `needs_dx`.
 
 Fill in the methods; each takes two to five lines, since your functions do the work. `plug` is already written.
 

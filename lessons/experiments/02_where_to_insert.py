@@ -14,7 +14,7 @@ from minillm.draw.styles import LIGHT, figure, save, style
 
 args = options("Experiment 2: where should an adapter go?")
 lab = laboratory("02_where_to_insert", args, kind=NewOnly)
-FORMS = {"sequential": "behind (sequential)", "parallel": "beside (parallel)"}
+FORMS = {"sequential": "sequential", "parallel": "parallel"}
 PLACES = {"attn": "attention", "mlp": "MLP"}
 BUDGETS = [2] if args.quick else [32, 2]
 
@@ -49,8 +49,8 @@ def gained(worse, better):
 
 
 print_table(["what is gained (less excess)", *(f"width {width}" for width in BUDGETS)],
-            [*([f"beside instead of behind, {name}", *(gained((width, "sequential", place), (width, "parallel", place))
-                                                       for width in BUDGETS)] for place, name in PLACES.items()),
+            [*([f"parallel instead of sequential, {name}", *(gained((width, "sequential", place), (width, "parallel", place))
+                                                          for width in BUDGETS)] for place, name in PLACES.items()),
              *([f"MLP instead of attention, {name}", *(gained((width, form, "attn"), (width, form, "mlp")) for width in BUDGETS)]
                for form, name in FORMS.items())])
 
