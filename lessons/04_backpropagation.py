@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 4: backpropagation
 #
-# **Question.** A network of many layers has made an error. Which of its weights are to blame, and how much is each?
+# **Question.** A network of many layers has made an error. Which of its weights are to blame, and how much?
 #
 # **Time.** 3 seconds to run, 40 minutes to read and try.
 #

@@ -167,8 +167,8 @@ print(f"at the position of the new word itself, the scores change by at least {m
 #
 # - *chance*: all V words equally likely, log V;
 # - *frequencies*: each word as likely as it is frequent, whatever came before;
-# - *pairs*: as likely as it follows the previous word. (Both are counted on 4,000 training texts. A tenth is added to each
-#   count, so that none is 0.)
+# - *pairs*: each word as likely as it is after the previous one. (Both are counted on 4,000 training texts. A tenth is added
+#   to each count, so that none is 0.)
 # - the model before any training, and after it;
 # - the *floor*: the true probabilities. Nobody can do better.
 

@@ -166,8 +166,8 @@ print("k, head by head:", k[0, :, 0].tolist())
 #
 # (A, B and t have these meanings only in this section.)
 #
-# One number goes in, one comes out. Use the product rule, then the chain rule, with the slope 1 - t² of tanh and du/dx = A (1
-# + 3 B x²):
+# One number goes in, one comes out. Use the product rule, then the chain rule. The slope of tanh is 1 - t², and du/dx = A (1 +
+# 3 B x²):
 #
 # $$ \frac{dy}{dx} = \frac{1 + t}{2} + \frac x2\,(1 - t^2)\,A\,(1 + 3 B x^2) $$
 #

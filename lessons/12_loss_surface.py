@@ -117,8 +117,8 @@ lesson.expect("cosine of F - P and Z - P", cosine(F - P, Z - P), "0.45 ± 0.08")
 #
 # ## Where on the plane is a point?
 #
-# Weights recorded during training do not lie in the plane. Which point of the plane is nearest to theta? With delta = theta
-# - P we look for the a and b that minimise the square of the distance:
+# Weights recorded during training do not lie in the plane. Which point of the plane is nearest to theta? Write delta for
+# theta - P. We look for the a and b that minimise the square of the distance:
 #
 # $$ E(a, b) = |\delta - a\,u - b\,v|^2 = \sum_i (\delta_i - a\,u_i - b\,v_i)^2 $$
 #
@@ -302,8 +302,8 @@ with lesson.picture("line.png", 12.8, 5.2) as fig:
 
 # %% [markdown]
 # There is no barrier in between: neither curve rises above the straight chord between its ends, 0 ± 0.005 nats. Halfway
-# gives 86 ± 6 % of the gain on novels for 18 ± 7 % of the loss on the old kinds, three quarters 98 ± 2 % for 46 ± 12 %. The
-# two curves show why. At P the old loss is flat, since pretraining has brought it near a minimum, and it rises slowly at
+# gives 86 ± 6 % of the gain on novels for 18 ± 7 % of what is lost on the old kinds, three quarters 98 ± 2 % for 46 ± 12 %.
+# The two curves show why. At P the old loss is flat, since pretraining has brought it near a minimum, and it rises slowly at
 # first. The new one falls steeply at P and is flat at F. So the first steps back from F cost the new task almost nothing,
 # and help the old ones. (Wortsman et al. 2022 build on this. Lesson 14 asks how far back to go.)
 

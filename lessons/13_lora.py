@@ -95,9 +95,9 @@ def changes(model):
 #
 # $$ \Delta W_{ki} = \sum_j \sigma_j\; u_{kj}\, v_{ij} \qquad\qquad |\Delta W|^2 = \sum_j \sigma_j^2 $$
 #
-# where the u have length 1 and are at right angles to each other, and so do the v. The numbers sigma, sorted from the
-# largest, are the **singular values**: how much there is of each direction. The number of nonzero ones is the **rank** of
-# the matrix. NumPy computes all of this with `np.linalg.svd`.
+# where the u have length 1 and are at right angles to each other, and the same holds for the v. The numbers sigma, sorted
+# from the largest, are the **singular values**: how much there is of each direction. The number of nonzero ones is the
+# **rank** of the matrix. NumPy computes all of this with `np.linalg.svd`.
 #
 # To know whether a value is large we need a **null model**: what would chance give? A matrix (n, m) of independent random
 # numbers of standard deviation s has unequal singular values too. The largest is close to s (sqrt n + sqrt m), the **edge**
