@@ -101,7 +101,7 @@ def descend(rate, steps):
 #
 # Our two thermometers: along (1, 1) only the sum x1 + x2 = 2 c matters, along (1, -1) only the difference, 2 d. That gives
 # lambda = 4 (mean of c²) = 4 and lambda = 4 (mean of d²) = 0.09. (NumPy finds the eigenvalues of any H: `np.linalg.eigvalsh`
-# returns them in rising order.) At distance 1 from w* along u, the gradient must be lambda u:
+# returns them in ascending order.) At distance 1 from w* along u, the gradient must be lambda u:
 
 # %%
 STEEP, FLAT = np.array([1, 1]) / np.sqrt(2), np.array([1, -1]) / np.sqrt(2)

@@ -127,9 +127,9 @@ print(f"{sum(p.size for p in network.parameters().values()):,d} weights, 30 poin
 
 # %% [markdown]
 # Step 6, and the result. (We test two networks, to see the difference. But we choose neither by its test loss.) At the end
-# the training loss is 0.02 ± 0.03, far below the floor: that can only be memorised, since nobody can *predict* noise. On the
-# test data the network of the best look has a loss of 0.17 ± 0.07, and the one at the end 0.31 ± 0.17, which is 1.7 ± 0.6
-# times as much.
+# the training loss is 0.02 ± 0.03, far below the floor: that can only come from memorising, since nobody can *predict*
+# noise. On the test data the network of the best look has a loss of 0.17 ± 0.07, and the one at the end 0.31 ± 0.17, which
+# is 1.7 ± 0.6 times as much.
 
 # %%
 lesson.expect("training loss at the end", seen["training"][-1], "0.02 ± 0.03")

@@ -81,7 +81,7 @@ for name, (recipe, lr) in METHODS.items():
 # opposite directions (-1).
 
 # %%
-origin = start(METHODS["adapter"][0])                                  # the generalist, with adapters that do nothing yet
+origin = start(METHODS["adapter"][0])                               # the generalist, with adapters that do nothing yet
 space = Space(origin)
 P = space.start
 F, A, Z = (space.vector(models[name].state()) for name in ("full", "adapter", "frozen"))
