@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Lesson 1: one neuron
 #
-# **Question.** Somebody has drawn a straight line, and shows you only a few points near it. How can a program find the line
-# again, without being told how lines are found?
+# **Question.** Someone has drawn a straight line, and shows you only a few points near it. How can a program recover the line,
+# without being told how to find lines?
 #
 # **Time.** 2 seconds to run, 20 minutes to read and try. `--seed N` draws other points.
 #
-# **Read.** A few lines of Python and NumPy are assumed, and school maths: the slope of a curve.
+# **Read.** You need a little Python and NumPy, and school maths: the slope of a curve.
 #
 # **Exercises.** 1 `squared_error` (`minillm lesson 1 --start`).
 
@@ -26,9 +26,9 @@ rng = lesson.rng()
 #
 # $$ p = w\,x + b $$
 #
-# All that it knows is in w and b. To *learn* is to change them so that the predictions come nearer to what is true.
+# Everything it knows is in w and b. *Learning* means changing them so that the predictions come closer to the truth.
 #
-# Here are forty points. They come from the line y = 2 x - 1, with a little noise. The neuron does not know that; it sees only
+# Here are forty points. They come from the line y = 2 x - 1, with a little noise. The neuron does not know this; it sees only
 # the points.
 
 # %%
@@ -46,45 +46,46 @@ print(f"{N} points, the first three: " + ", ".join(f"({a:.2f}, {b:.2f})" for a, 
 # $$ L(w, b) = \frac1N \sum_n (p_n - y_n)^2 = \frac1N \sum_n (w\,x_n + b - y_n)^2 $$
 #
 # The points are fixed. So the loss depends on w and b alone: it is a height above each point (w, b) of a map, a **loss
-# surface**. Learning is walking downhill on it.
+# surface**. Learning means walking downhill on it.
 #
-# Which way is downhill? Ask how the loss changes when w grows a little, and when b does. Chain rule: the derivative of a
-# square is twice what is squared, times the derivative of what is inside, which is x_n for w, and 1 for b:
+# Which way is downhill? Ask how the loss changes when w grows a little, and when b does. By the chain rule, the derivative of
+# a square is twice what is squared, times the derivative of what is inside, which is x_n for w and 1 for b:
 #
-# (With several variables a derivative is written with a round d: the others are held still. In code we call the two dw and db.)
+# (With several variables a derivative is written with a round d: the other variables are held constant. In code we call the
+# two dw and db.)
 #
 # $$ \frac{\partial L}{\partial w} = \frac2N \sum_n (p_n - y_n)\,x_n \qquad
 #    \frac{\partial L}{\partial b} = \frac2N \sum_n (p_n - y_n) $$
 #
-# Both together are the **gradient**. It points uphill, so we step the other way. How far, says the **learning rate**:
+# Together they are the **gradient**. It points uphill, so we step the other way. The **learning rate** says how far:
 #
 # $$ w \leftarrow w - \text{rate}\;\frac{\partial L}{\partial w} \qquad
 #    b \leftarrow b - \text{rate}\;\frac{\partial L}{\partial b} $$
 #
 # ## The code
 #
-# The three equations, line by line. Beside dw and db we keep where we have been.
+# The three equations, line by line. We also record every point (w, b) that we visit: the trajectory.
 
 # %%
 w, b, rate = -1.5, 2.5, 0.1
-way = [(w, b)]
+trajectory = [(w, b)]
 for step in range(80):
     p = w * x + b                             # predictions (N,)
     e = p - y                                 # errors (N,)
     loss = np.mean(e ** 2)
     dw, db = 2 * np.mean(e * x), 2 * np.mean(e)
     w, b = w - rate * dw, b - rate * db
-    way.append((w, b))
+    trajectory.append((w, b))
     if step in (0, 1, 2, 5, 10, 20, 79):
         print(f"step {step:2d}   loss {loss:7.3f}   slope dw {dw:7.3f} db {db:7.3f}   ->   w {w:6.3f}   b {b:6.3f}")
 
 # %% [markdown]
 # ## Run, and see
 #
-# The line was y = 2 x - 1, and the noise had a standard deviation of 0.4. So the neuron should end at w = 2.0 ± 0.2 and
-# b = -1.0 ± 0.3, and its loss can hardly be less than the square of the noise: 0.16 ± 0.10 is left. What cannot be predicted
-# sets a **floor** below which no learner comes. (With only forty points the floor itself hangs on chance; other seeds have other
-# noise. The thought comes back in lesson 9, and then stays with us.)
+# The line was y = 2 x - 1, and the noise had a standard deviation of 0.4. So the neuron should end at w = 2.0 ± 0.2 and b =
+# -1.0 ± 0.3, and its loss can hardly be less than the square of the noise: 0.16 ± 0.10 is left. What cannot be predicted sets
+# a **floor** that no learner can go below. (With only forty points the floor itself depends on chance; other seeds have other
+# noise. This idea comes back in lesson 9, and then stays with us.)
 
 # %%
 lesson.expect("weight w", w, "2.0 ± 0.2")
@@ -92,17 +93,17 @@ lesson.expect("bias b", b, "-1.0 ± 0.3")
 lesson.expect("loss", np.mean((w * x + b - y) ** 2), "0.16 ± 0.10")
 
 # %% [markdown]
-# For a straight line one can also solve for the lowest point directly (least squares). Walking downhill must come to the same
-# place; after eighty steps the two differ by 0.00 ± 0.05. For a network of several layers there is no such solution, and
-# walking is the only way.
+# For a straight line you can also solve for the lowest point directly (least squares). Walking downhill must end at the same
+# point; after eighty steps the two differ by 0.00 ± 0.05. For a network of several layers there is no such solution, and all
+# we can do is walk.
 
 # %%
 exact = np.polyfit(x, y, 1)
 lesson.expect("largest difference from least squares", max(abs(exact - (w, b))), "0.00 ± 0.05")
 
 # %% [markdown]
-# Is the gradient right? Move w by a tiny amount h, and see how the loss moves. This check (**finite differences**) knows
-# nothing of the chain rule, so if it agrees, both are right. It will check every gradient in this project. The difference
+# Is the gradient right? Move w by a tiny amount h, and see how the loss changes. This check (**finite differences**) does not
+# use the chain rule, so if the two agree, both are right. It will check every gradient in this project. The difference
 # relative to the gradient is 0 ± 1e-6.
 
 # %%
@@ -116,25 +117,25 @@ analytic = 2 * np.mean((W * x + B - y) * x)
 lesson.expect("finite differences against the chain rule", abs(numeric / analytic - 1), "0 ± 1e-6")
 
 # %% [markdown]
-# Now the picture that the whole project leads up to: the loss surface, with the weights moving over it. A neuron has two
-# numbers, so its surface can be drawn without hiding anything. (A language model has a million; lesson 12 is about what a
-# picture then hides.)
+# Now the picture that the whole project leads up to: the loss surface, with the weights moving over it. This neuron has only
+# two parameters, so its surface can be drawn without hiding anything. (A language model has a million; lesson 12 is about what
+# a picture then hides.)
 
 # %%
 ws, bs = np.linspace(-2.5, 5, 101), np.linspace(-5, 4, 101)
 bowl = np.array([[loss_at(W, B) for W in ws] for B in bs])
-start, end = way[0], way[-1]
+start, end = trajectory[0], trajectory[-1]
 with lesson.picture("bowl.png", 12.8, 5.6) as fig:
     left = fig.add_axes([0.03, 0.03, 0.43, 0.87], projection="3d", computed_zorder=False)
     left.plot_surface(*np.meshgrid(ws, bs), np.where(bowl < 25, bowl, np.nan), cmap=LIGHT.ground, rcount=101, ccount=101)
-    left.plot(*zip(*way), [loss_at(*at) + 0.3 for at in way], "o-", ms=3, color=LIGHT.models["full"], zorder=9)
+    left.plot(*zip(*trajectory), [loss_at(*at) + 0.3 for at in trajectory], "o-", ms=3, color=LIGHT.models["full"], zorder=9)
     left.set(xlabel="weight w", ylabel="bias b", zlabel="loss", title="The loss is a bowl", zlim=(0, 25))
     left.view_init(48, -60)
     left.set_box_aspect(None, zoom=0.9)
 
     right = fig.add_axes([0.54, 0.12, 0.43, 0.77])
     right.contourf(ws, bs, bowl, bowl.min() + np.geomspace(0.1, bowl.max(), 14), cmap=LIGHT.ground, extend="both")
-    right.plot(*zip(*way), "o-", color=LIGHT.models["full"], ms=4)
+    right.plot(*zip(*trajectory), "o-", color=LIGHT.models["full"], ms=4)
     right.plot(*exact, "*", color=LIGHT.ink, ms=14)
     right.annotate("start", start, (8, 6), textcoords="offset points")
     right.annotate("lowest point", exact, (10, -16), textcoords="offset points")
@@ -144,24 +145,24 @@ with lesson.picture("bowl.png", 12.8, 5.6) as fig:
 # ## What to notice
 #
 # - The steps get shorter by themselves: the gradient is the slope, and near the bottom the ground is flat.
-# - The way is not straight to the goal. The bowl is longer in one direction than in the other, and steepest descent first
-#   goes down the steep side and then along the valley. This will be the trouble with learning rates in lesson 5.
-# - The loss does not go to 0, though the learner did everything right.
+# - The trajectory does not go straight to the goal. The bowl is longer in one direction than in the other, and steepest
+#   descent first goes down the steep side and then along the valley. This is what makes learning rates difficult in lesson 5.
+# - The loss does not go to 0, although the learner did everything right.
 #
 # ## Exercise
 #
-# Exercise 1 asks for a neuron with K inputs, hence K weights: `squared_error(x, y, w, b)`. With K = 1 it is what you saw
-# above. The only new thing is that w and x_n have K components now, so that w x becomes a sum over them. `x @ w` is this sum
-# for all examples at once: (N, K) times (K,) gives (N,), and the sum runs over K, the last axis of x. In the gradient each
-# weight gets its own component, and the sum runs over the examples:
+# Exercise 1 asks for a neuron with K inputs, and so K weights: `squared_error(x, y, w, b)`. With K = 1 it is what you saw
+# above. The only new thing is that w and x_n now have K components, so that w x becomes a sum over them. `x @ w` computes this
+# sum for all examples at once: (N, K) times (K,) gives (N,), and the sum runs over K, the last axis of x. In the gradient each
+# weight has its own component, and the sum runs over the examples:
 #
 # $$ \frac{\partial L}{\partial w_k} = \frac2N \sum_n (p_n - y_n)\,x_{nk} $$
 #
-# For a product `@` to sum over n, n must be the last axis of its first factor: `x.T` is x turned around, (K, N).
+# For a product `@` to sum over n, n must be the last axis of its first factor: `x.T` is x transposed, (K, N).
 #
-# In the text of an exercise, lines with >>> are an example: what is typed, and what it should answer. The check calls your
-# function with numbers of its own. It does so with Python's usual float64 numbers, and at the end once with float32, the type
-# in which networks are trained; a function should keep the type that it is given (so `np.zeros_like(x)` rather than
+# In the text of an exercise, lines with >>> are an example: what you type, and what Python should answer. The check calls your
+# function with its own numbers. It uses Python's usual float64 numbers, and at the end once float32, the type in which
+# networks are trained; a function should return the type that it is given (so use `np.zeros_like(x)` rather than
 # `np.zeros(shape)`).
 #
 # ```
@@ -176,12 +177,11 @@ with lesson.picture("bowl.png", 12.8, 5.6) as fig:
 # 2. Add one point far off the line, say x = 3, y = -20. How far does the line move, and why so far?
 # 3. Suppose all x are 0. What is dw? What can the neuron still learn?
 #
-# **Answers.** 1. At 0.5 every step lands farther up the other side than it was before: the loss grows without bound. At 0.35 it
-# may do either, depending on the points: lesson 5 finds the exact limit. 2. Far: squares make one large error count as much as
-# many small ones. 3. 0: an input of 0 takes no part in any error, so its weight is not blamed. The bias can still learn the
-# mean of y.
+# **Answers.** 1. At 0.5 every step lands higher up on the other side: the loss grows without bound. At 0.35 either can happen,
+# depending on the points: lesson 5 finds the exact limit. 2. Far: squares make one large error count as much as many small
+# ones. 3. 0: an input of 0 has no part in any error, so its weight gets no blame. The bias can still learn the mean of y.
 #
 # ## Read next
 #
 # Lesson 2, which gives a neuron what a straight line lacks. (The layers of the project are in `minillm/nn/`. From lesson 4 on
-# you will read them, one by one, after you have written your own.)
+# you will read them one by one, each after you have written your own.)

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Lesson 2: activations
 #
-# **Question.** A neuron draws straight lines. What does it need besides a straight line, so that many neurons together can
-# draw any curve, and say how sure they are?
+# **Question.** A neuron draws straight lines. What else does it need, so that many neurons together can draw any curve, and
+# say how sure they are?
 #
 # **Time.** 2 seconds to run, 25 minutes to read, 45 for the exercises.
 #
@@ -22,18 +22,18 @@ rng = lesson.rng()
 # %% [markdown]
 # ## A straight line is not enough
 #
-# Here are eighty points of a wave. One neuron, w x + b, can only lay a line through them. What if several neurons look at x,
-# and a last one adds up what they say, with a weight for each? But a line of a line
+# Here are eighty points of a wave. One neuron, w x + b, can only draw a line through them. What if several neurons look at
+# x, and a last one adds up their outputs, with a weight for each? But a line of a line
 #
 # $$ w_2\,(w_1 x + b_1) + b_2 = (w_2 w_1)\,x + (w_2 b_1 + b_2) $$
 #
-# is a line again. However many such neurons stand side by side or behind one another: they are no more than one neuron.
+# is a line again. However many such neurons you put side by side or in a row, together they can do no more than one.
 #
-# So each neuron must **bend** what it computes before it hands it on. The bend is called the **activation**. The plainest
-# one replaces negative numbers by 0. It is called ReLU, for rectified linear unit, and it makes a corner.
+# So each neuron must **bend** its result before passing it on. The bend is called the **activation**. The simplest one
+# replaces negative numbers by 0. It is called ReLU, for rectified linear unit, and it makes a corner.
 #
-# Below, eight neurons x - corner have their zeros at eight places. Only the weights of the last neuron are fitted, by least
-# squares as in lesson 1. (How corners find their places: lessons 4 and 5.)
+# Below, eight neurons x - corner have their zeros at eight different points. Only the weights of the last neuron are fitted,
+# by least squares as in lesson 1. (Lessons 4 and 5 show how the corners themselves are learned.)
 
 # %%
 x = rng.uniform(-3, 3, 80)
@@ -50,7 +50,7 @@ def rectified(z):
 
 
 def eight(x, activation):
-    """What the eight neurons say of x (N,), and a 1 for the bias of the last -> (N, 9)."""
+    """The outputs of the eight neurons for x (N,), and a 1 for the bias of the last -> (N, 9)."""
     return np.column_stack([activation(x[:, None] - corners), np.ones(len(x))])
 
 
@@ -65,8 +65,8 @@ _, straight_loss = fitted(eight(x, linear))
 bent, bent_loss = fitted(eight(x, rectified))
 
 # %% [markdown]
-# The mean squared error of one line is 0.43 ± 0.09. Eight straight neurons change this by 0 ± 1e-9. With a bend in each it
-# is 0.013 ± 0.006, not far from the noise, which has a variance of 0.01.
+# The mean squared error of one line is 0.43 ± 0.09. Eight straight neurons change this by 0 ± 1e-9. With a bend in each, the
+# error is 0.013 ± 0.006, not far from the variance of the noise, 0.01.
 
 # %%
 lesson.expect("loss of a line", line_loss, "0.43 ± 0.09")
@@ -87,34 +87,35 @@ with lesson.picture("bends.png", 9.6, 5.2) as fig:
 # %% [markdown]
 # ## Four activations, and their slopes
 #
-# An activation works on each number by itself. Learning will ask it for its slope, since by the chain rule
+# An activation works on each number separately. Learning needs its slope, since by the chain rule
 #
 # $$ \frac{\partial L}{\partial x} = \frac{\partial L}{\partial\,\text{out}} \cdot \frac{d\,\text{out}}{d x}
 #    \qquad\text{or, in the names of the code,}\qquad dx = dout \cdot \text{slope} $$
 #
-# In all lessons from here on, `dout` is dL/dout, how much the loss grows when the output does, and `dx` is dL/dx. The
-# **backward pass** of a function is given dout and returns dx.
+# In all lessons from here on, `dout` is dL/dout (how fast the loss grows when the output grows), and `dx` is dL/dx. The
+# **backward pass** of a function takes dout and returns dx.
 #
-# **Linear**, out = x: slope 1. This is no activation at all, and right for an output that may be any number.
+# **Linear**, out = x: slope 1. This means no activation at all, which is right for an output that may be any number.
 #
 # **Sigmoid** squeezes any number into 0 to 1, so it can be read as a probability p. Write e for exp(-x); the derivative of e
 # is -e:
 #
 # $$ p = \frac{1}{1 + e} \qquad \frac{dp}{dx} = \frac{e}{(1 + e)^2} = \frac{1}{1 + e} \cdot \frac{e}{1 + e} = p\,(1 - p) $$
 #
-# The last step uses 1 - p = e / (1 + e). Once p is there, its slope costs one product, and x is needed no more.
+# The last step uses 1 - p = e / (1 + e). Once p is computed, its slope costs one product, and x is no longer needed.
 #
 # **Tanh** squeezes into -1 to 1. Call its two halves a = exp(x) - exp(-x) and b = exp(x) + exp(-x). Each is the other's
 # derivative, so the quotient rule gives
 #
 # $$ t = \frac{a}{b} \qquad \frac{dt}{dx} = \frac{b \cdot b - a \cdot a}{b^2} = 1 - t^2 $$
 #
-# Sigmoid is tanh in other units, p = (1 + tanh(x / 2)) / 2, which the code below uses.
+# Sigmoid is a rescaled tanh, p = (1 + tanh(x / 2)) / 2, and the code below uses this form.
 #
-# **ReLU**, out = max(x, 0): slope 1 where x > 0, and 0 where x < 0. At the corner itself there is no slope; one takes 0.
+# **ReLU**, out = max(x, 0): slope 1 where x > 0, and 0 where x < 0. At the corner itself the slope is not defined; we take
+# 0.
 #
-# The code has the slopes as functions of x. Exercise 2 asks for the backward passes, with the slopes of sigmoid and tanh
-# expressed by the output.
+# The code writes the slopes as functions of x. Exercise 2 asks for the backward passes, with the slopes of sigmoid and tanh
+# in terms of the output.
 
 # %%
 curves = {
@@ -128,7 +129,7 @@ for name, (_, slope) in curves.items():
     print(f"{name:14s}" + "".join(f"{slope(at):10.3g}" for at in (0.0, 2.0, 5.0, 10.0)))
 
 # %% [markdown]
-# Are the slopes right? Finite differences again: for random x they agree to 0 ± 1e-8.
+# Are the slopes right? Finite differences again: for random x the difference is 0 ± 1e-8.
 
 # %%
 r, h = 3 * rng.normal(size=50), 1e-5
@@ -138,9 +139,9 @@ lesson.expect("slopes against finite differences", worst, "0 ± 1e-8")
 # %% [markdown]
 # ## Saturation
 #
-# Look at the columns of that table. Far from 0 sigmoid and tanh are flat: they are **saturated**. A neuron there hardly
-# learns, however wrong it is, because its slope is a factor in the derivative of every weight before it. Let a neuron with
-# nothing but a bias, p = sigmoid(b), learn that the answer is 0. It starts at b = 2, 5 or 10, and goes downhill on (p - 0)^2
+# Look at the columns of that table. Far from 0 sigmoid and tanh are flat: they are **saturated**. A saturated neuron hardly
+# learns, however wrong it is, because its slope is a factor in the derivative of every weight before it. Let a neuron that
+# has only a bias, p = sigmoid(b), learn that the answer is 0. It starts at b = 2, 5 or 10, and goes downhill on (p - 0)^2
 # with rate 1 until p is below 1/2. From b = 2 this takes 8 ± 1 steps, from 5 it takes 85 ± 1, and from 10, where it is most
 # wrong, 11,034 ± 10.
 
@@ -161,9 +162,10 @@ lesson.expect("from b = 5", steps_from(5.0), "85 ± 1")
 lesson.expect("from b = 10", steps_from(10.0), "11,034 ± 10")
 
 # %% [markdown]
-# In a deep network the slopes of all layers are multiplied. Sigmoid's is at most 1/4, so ten layers of it bring a factor of
-# less than a millionth. ReLU's slope is 1 wherever x is positive: one reason why deep networks became trainable with it. Its
-# price: a neuron whose x is negative for all examples has slope 0 for all, and learns no more.
+# In a deep network the slopes of all layers are multiplied. Sigmoid's slope is at most 1/4, so ten layers multiply the
+# gradient by less than a millionth. ReLU's slope is 1 wherever x is positive, which is one reason why deep networks became
+# trainable with it. The price: a neuron whose x is negative for all examples has slope 0 for all of them, and stops
+# learning.
 #
 # GPT-2 uses **GELU**, a ReLU with a smooth corner. You will write it in lesson 8.
 
@@ -195,10 +197,10 @@ with lesson.picture("curves.png", 12.8, 5.4) as fig:
 #
 # $$ \frac{\exp(s_i + c)}{\sum_j \exp(s_j + c)} = \frac{\exp(c)\,\exp(s_i)}{\exp(c)\,\sum_j \exp(s_j)} = p_i $$
 #
-# **Softmax is shift-invariant**: only differences of scores count. This is useful at once, because a computer's exp is not
-# the one of mathematics: exp(1000) is infinite, exp(-1000) is 0. A row of scores near 1000 has harmless differences, and
-# still the plain equation gives infinity / infinity. Shift each row first, by a c of its own, to where exp is harmless.
-# Exercise 3 asks you to choose c.
+# **Softmax is shift-invariant**: only differences of scores count. This is useful at once, because a computer's exp has
+# limits: exp(1000) is infinite, exp(-1000) is 0. A row of scores near 1000 has harmless differences, but the plain equation
+# gives infinity / infinity. So first shift each row, by its own c, to where exp is harmless. Exercise 3 asks you to choose
+# c.
 
 # %%
 def plain(s):
@@ -219,8 +221,8 @@ lesson.expect("softmax of s and of s + 998 differ by", np.max(np.abs(shifted - p
 #
 # ## The backward pass of softmax
 #
-# Unlike the four above, softmax does not work on each number by itself: z holds all scores, so each score moves all
-# probabilities. Let [i = j] be 1 where i = j, else 0. Step by step:
+# Unlike the four above, softmax does not work on each number separately: z contains all scores, so each score changes all
+# probabilities. Let [i = j] be 1 if i = j, else 0. Step by step:
 #
 # $$ \frac{\partial e_i}{\partial s_j} = e_i\,[i = j] \qquad \frac{\partial z}{\partial s_j} = e_j $$
 #
@@ -228,17 +230,17 @@ lesson.expect("softmax of s and of s + 998 differ by", np.max(np.abs(shifted - p
 #    = \frac{1}{z}\,\frac{\partial e_i}{\partial s_j} - \frac{e_i}{z^2}\,\frac{\partial z}{\partial s_j}
 #    = \frac{e_i}{z}\,[i = j] - \frac{e_i}{z}\,\frac{e_j}{z} = p_i\,([i = j] - p_j) $$
 #
-# This table of all derivatives is a **Jacobian**, here T by T for T scores. The loss hears of s_j through every p_i, so its
-# derivative is a sum over them. In the first part of it only i = j remains:
+# This table of all derivatives is a **Jacobian**, here T by T for T scores. s_j reaches the loss through every p_i, so its
+# derivative is a sum over them. In the first part of the sum only i = j remains:
 #
 # $$ ds_j = \sum_i dout_i\,\frac{\partial p_i}{\partial s_j} = \sum_i dout_i\,p_i\,[i = j] - p_j \sum_i dout_i\,p_i
 #    = p_j\,\Big(dout_j - \sum_i dout_i\,p_i\Big) $$
 #
-# The sum in the bracket is one number for a whole row: the average of dout, weighted by p. Exercise 4 asks you to write this
-# line.
+# The sum in the bracket is one number for the whole row: the average of dout, weighted by p. Exercise 4 asks you to write
+# this line.
 #
-# Below, the Jacobian for the scores 2, 1, 0, by finite differences. The diagonal is positive, all else negative, and each
-# row and column sums to 0: what one probability gains the others lose.
+# Below, the Jacobian for the scores 2, 1, 0, by finite differences. The diagonal is positive, everything else negative, and
+# each row and column sums to 0: what one probability gains, the others lose.
 
 # %%
 h = 1e-5
@@ -248,8 +250,8 @@ print("dp_i/ds_j, a row for each j:", *jacobian.round(4), sep="\n    ")
 
 # %% [markdown]
 # The layer of minillm is checked with a *random* dout, and its relative error is 0 ± 1e-7. Why not with a dout of ones? The
-# probabilities' sum is always 1, so asking all of them to grow alike asks for nothing: ds is 0 ± 1e-13, and a backward pass
-# that returned zeros would pass.
+# probabilities always sum to 1, so their sum cannot be changed: ds is 0 ± 1e-13, and a backward pass that returned zeros
+# would pass the check.
 
 # %%
 s = rng.normal(size=(4, 6))
@@ -272,11 +274,12 @@ with lesson.picture("softmax.png", 9.6, 5) as fig:
 # %% [markdown]
 # ## What to notice
 #
-# - Without a bend, depth is worth nothing. With one, a few neurons follow a wave.
-# - The slopes of sigmoid, tanh and softmax are written in terms of their own outputs. So that is what is kept for the
+# - Without a bend, depth is useless. With one, a few neurons can follow a wave.
+# - The slopes of sigmoid, tanh and softmax are written in terms of their own outputs. So the output is what is kept for the
 #   backward pass.
-# - Flat ends stop learning, where it would be needed most. (Lesson 6 has a loss for which this cancels.)
-# - Softmax knows only differences. In the picture the second and third class keep their ratio wherever the first one goes.
+# - Flat ends stop learning just where it is needed most. (Lesson 6 has a loss for which this cancels.)
+# - Softmax depends only on differences. In the picture the second and third class keep their ratio wherever the first one
+#   goes.
 #
 # ## Exercises
 #
@@ -287,21 +290,21 @@ with lesson.picture("softmax.png", 9.6, 5) as fig:
 # minillm check 4 --watch         its backward pass
 # ```
 #
-# A few things of NumPy that help: `a.sum(axis=-1, keepdims=True)` sums along the last axis and leaves it there with length
-# 1, so that (N, T) and (N, 1) can be divided row by row; `a.max` has the same options. `x > 0` is an array of True and
-# False, which count as 1 and 0 in a product.
+# Some NumPy that helps: `a.sum(axis=-1, keepdims=True)` sums along the last axis and keeps it with length 1, so that (N, T)
+# and (N, 1) can be divided row by row; `a.max` has the same options. `x > 0` is an array of True and False, which count as 1
+# and 0 in a product.
 #
 # ## Questions
 #
-# 1. Softmax of two scores a and b: which function of a - b is the first probability?
-# 2. Multiply all scores by 10. What becomes of the probabilities? And by 0.1?
-# 3. Can |x| be made of two ReLUs? And x itself?
+# 1. Softmax of two scores a and b: what function of a - b is the first probability?
+# 2. Multiply all scores by 10. What happens to the probabilities? And by 0.1?
+# 3. Can you make |x| from two ReLUs? And x itself?
 #
-# **Answers.** 1. Divide by exp(a): 1 / (1 + exp(-(a - b))), sigmoid of the difference. 2. The largest takes nearly all; they
-# become nearly equal. (With this factor, 1 / temperature, one makes a language model more or less daring: lesson 7.) 3. Yes,
-# relu(x) + relu(-x); and relu(x) - relu(-x).
+# **Answers.** 1. Divide by exp(a): 1 / (1 + exp(-(a - b))), sigmoid of the difference. 2. The largest gets nearly
+# everything; they become nearly equal. (This factor, 1 / temperature, makes a language model more or less adventurous:
+# lesson 7.) 3. Yes, relu(x) + relu(-x); and relu(x) - relu(-x).
 #
 # ## Read next
 #
-# After the exercises `minillm/nn/softmax.py`: its derivation is yours, and around it stands what makes it fast.
-# `minillm/nn/gelu.py` for a slope that is not pretty. Lesson 3 puts the bent neurons side by side and behind one another.
+# After the exercises, `minillm/nn/softmax.py`: its derivation is the one above, and the code around it makes it fast.
+# `minillm/nn/gelu.py` has a slope that is less pretty. Lesson 3 puts the bent neurons side by side and in layers.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 3: architecture and the forward pass
 #
-# **Question.** What can many neurons do that one cannot? And how are they put together, so that a computer is quick at it?
+# **Question.** What can many neurons do that one cannot? And how are they put together, so that a computer can do it fast?
 #
 # **Time.** 10 seconds to run, 25 minutes to read, 20 for the exercises.
 #
@@ -23,8 +23,8 @@ rng = lesson.rng()
 #
 # A hundred points lie in a disc, and a hundred in a ring around it. Given a point (x_1, x_2), say which it is: y = -1 for
 # the disc, y = 1 for the ring. One neuron with two inputs computes w_1 x_1 + w_2 x_2 + b. Where this is 0 there is a
-# straight line; on one side of it the neuron says ring, on the other disc. Turn and move the line as you like: of all lines,
-# the best is right for 0.70 ± 0.05 of the points.
+# straight line; on one side the neuron says ring, on the other disc. Turn and move the line as you like: the best of all
+# lines is right for 0.70 ± 0.05 of the points.
 
 # %%
 N = 200
@@ -35,12 +35,12 @@ x = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])           
 
 
 def accuracy(out):
-    """The share of points where the output has the sign of y."""
+    """The share of points for which the output has the sign of y."""
     return np.mean(np.sign(out) == y)
 
 
 def best_line():
-    """(accuracy, angle, distance) of the best of many lines, each with the ring beyond it."""
+    """(accuracy, angle, distance) of the best of many lines, each with the ring on its far side."""
     return max((accuracy(x @ [np.cos(a), np.sin(a)] - d), a, d)
                for a in np.linspace(0, 2 * np.pi, 180, endpoint=False) for d in np.linspace(-2.3, 2.3, 93))
 
@@ -52,22 +52,22 @@ lesson.expect("accuracy of the best line", share, "0.70 ± 0.05")
 # ## A layer of neurons
 #
 # Put several neurons side by side. All of them read the same inputs x_n1, x_n2, ..., and each has its own weights and bias.
-# Neuron i keeps its weights in column i of one matrix W, so that for example n
+# The weights of neuron i are column i of a matrix W, so that for example number n
 #
 # $$ y_{ni} = \sum_k x_{nk}\,W_{ki} + b_i $$
 #
-# The sum over k is a product of matrices, row n of x times column i of W. So the whole layer, all neurons for all examples,
-# is **one matrix product** and a bias for each column. Computers are better at matrix products than at anything else. Write
-# the shapes beside the arrays and follow them; most mistakes show there:
+# The sum over k is a matrix product: row n of x times column i of W. So the whole layer, all neurons for all examples, is
+# **one matrix product** and a bias for each column. Computers are better at matrix products than at anything else. Write
+# the shapes beside the arrays and follow them; most mistakes show up there:
 #
 # $$ x\;(N, I) \qquad W\;(I, O) \qquad b\;(O,) \qquad y\;(N, O) $$
 #
-# N examples, I inputs, O neurons. The layer has I O weights and O biases. N does not count: the same neurons serve all
-# examples. Nor does it matter how the examples are arranged. With B texts of T words, x is (B, T, I) and y is (B, T, O). All
-# axes but the last are **leading axes**, and go through a layer unchanged.
+# N examples, I inputs, O neurons. The layer has I O weights and O biases. N does not matter: the same neurons are used for
+# all examples. Nor does it matter how the examples are arranged. With B texts of T words, x is (B, T, I) and y is (B, T,
+# O). All axes but the last are **leading axes**, and pass through a layer unchanged.
 #
-# In minillm such a layer is `Linear(I, O, rng)`. Below, one output is worked out by hand, number by number, and differs from
-# the layer's by 0 ± 1e-12. (`forward` returns two things. The second, the cache, comes at the end of this lesson.)
+# In minillm such a layer is `Linear(I, O, rng)`. Below, one output is computed by hand, number by number, and differs from
+# the layer's by 0 ± 1e-12. (`forward` returns two things. The second, the cache, is explained at the end of this lesson.)
 
 # %%
 layer = Linear(2, 3, rng, std=1.0, dtype=np.float64)
@@ -82,24 +82,25 @@ lesson.expect("one neuron, one example, by hand and by the layer", abs(out[n, i]
 # %% [markdown]
 # ## Two layers
 #
-# Now a second layer reads what the first one says. Between them each number is bent, or both would be one layer (lesson 2):
+# Now a second layer reads the outputs of the first. Between them each number is bent, or the two would be no more than one
+# layer (lesson 2):
 #
 # $$ h_{nj} = \tanh\Big(\sum_k x_{nk}\,W^{(1)}_{kj} + b^{(1)}_j\Big) \qquad
 #    out_{ni} = \sum_j h_{nj}\,W^{(2)}_{ji} + b^{(2)}_i $$
 #
-# or shorter, h = tanh(x W1 + b1) and out = h W2 + b2. The first is called the **hidden layer**, since its values are neither
-# given nor asked for. Its neurons can be set by hand here. Let four of them stand around the disc, at right, left, above and
-# below, each at a distance of 1.1 from the centre. The one at the right asks: is x_1 > 1.1?
+# or shorter, h = tanh(x W1 + b1) and out = h W2 + b2. The first is called the **hidden layer**, since its values are
+# neither inputs nor outputs. Here we can set its neurons by hand. Put the lines of four neurons around the disc: right,
+# left, above and below, each at a distance of 1.1 from the centre. The one on the right asks: is x_1 > 1.1?
 #
 # $$ h_1 = \tanh(5\,(x_1 - 1.1)) $$
 #
-# which is near 1 for yes, near -1 for no. The 5 makes it decided. Inside the disc all four say no, and even at its rim the
-# sum of their answers is below -3.4. In the ring at least one says yes, or two are in doubt, and the sum is above -2.4. So
-# the output neuron has only to add, and compare with -3:
+# which is near 1 for yes and near -1 for no. The 5 makes the answer sharp. Inside the disc all four say no, and even at its
+# rim the sum of their answers is below -3.4. In the ring at least one says yes, or two are undecided, and the sum is above
+# -2.4. So the output neuron only has to add them up and compare the sum with -3:
 #
 # $$ out = h_1 + h_2 + h_3 + h_4 + 3 $$
 #
-# Here is the network as a chain of layers: `forward_chain` gives each layer what the one before it returned.
+# Here is the network as a chain of layers: `forward_chain` gives each layer the output of the one before it.
 
 # %%
 class Tanh(Module):
@@ -125,15 +126,15 @@ def arrays(layers):
 
 by_hand = network(4, rng)
 W1, b1, W2, b2 = arrays(by_hand)
-W1[:] = 5 * np.array([[1, -1, 0, 0],                 # right, left, above, below: what each does with x_1
-                      [0, 0, 1, -1]])                # and with x_2
+W1[:] = 5 * np.array([[1, -1, 0, 0],                 # right, left, above, below: the weights of x_1
+                      [0, 0, 1, -1]])                # and of x_2
 b1[:], W2[:], b2[:] = -5 * 1.1, 1, 3
 for point in ([0, 0], [2, 0], [1.3, -1.3]):
     h, _ = forward_chain(by_hand[:2], np.array(point, float))
     print(f"at {point!s:12s} hidden {h.round(2)}   out {output(by_hand, np.array(point, float)):6.2f}")
 
 # %% [markdown]
-# Five neurons, each of which draws nothing but a line, together are right for 1.000 ± 0.001 of the points.
+# Each of the five neurons only draws a line. Together they are right for 1.000 ± 0.001 of the points.
 
 # %%
 lesson.expect("accuracy of two layers, set by hand", accuracy(output(by_hand, x)), "1.000 ± 0.001")
@@ -150,14 +151,14 @@ def draw(ax, title, out=None, lines=()):
         ax.contour(side, side, out, [0], colors=[LIGHT.ink], linewidths=2.5)
     for line in lines:
         ax.contour(side, side, line, [0], colors=[LIGHT.ink], linewidths=1.3, linestyles="--")
-    for color, some in ((DISC, y < 0), (RING, y > 0)):
-        ax.plot(*x[some].T, "o", ms=3.5, color=color)
+    for color, mask in ((DISC, y < 0), (RING, y > 0)):
+        ax.plot(*x[mask].T, "o", ms=3.5, color=color)
     ax.set(title=title, xlabel="x1", xticks=[-2, 0, 2], yticks=[-2, 0, 2], aspect="equal")
     ax.set_ylabel("x2", labelpad=-7)
 
 
 def sums(layers):
-    """What goes into the hidden neurons' tanh, one map each."""
+    """The inputs of the hidden neurons' tanh, one map each."""
     return np.moveaxis(layers[0].forward(grid)[0], -1, 0)
 
 
@@ -170,25 +171,25 @@ with lesson.picture("by_hand.png", 13.2, 5) as fig:
 # %% [markdown]
 # ## Learned, not set
 #
-# Nobody sets the weights of a language model by hand. Let us begin with random ones and walk downhill, as in lesson 1, on
-# the mean of (out - y)^2. We have no derivatives for two layers yet, so we ask the definition: move one weight by a little,
-# run the network again, see how the loss moves. That is one forward pass for each weight, in each step. It is slow, and it
-# is all we have so far.
+# Nobody sets the weights of a language model by hand. Let us start from random ones and walk downhill, as in lesson 1, on
+# the mean of (out - y)^2. We have no derivatives for two layers yet, so we use the definition: change one weight a little,
+# run the network again, and see how the loss changes. This takes one forward pass for each weight, in each step. It is
+# slow, but it is all we have so far.
 #
-# How many hidden neurons does the ring take? Each width gets four random starts of 1,000 steps, and the one with the lowest
-# loss is kept: not all come equally far.
+# How many hidden neurons does the ring need? Each width gets four random starts of 1,000 steps, and the one with the lowest
+# loss is kept, since not all get equally far.
 
 # %%
 def slopes(loss, weights, h=1e-6):
     """d loss / d weight, by finite differences, in arrays like `weights`."""
-    now, found = loss(), [np.empty_like(w) for w in weights]
-    for w, slope in zip(weights, found):
+    now, gradients = loss(), [np.empty_like(w) for w in weights]
+    for w, slope in zip(weights, gradients):
         for at in np.ndindex(w.shape):
-            kept = w[at]
-            w[at] = kept + h
+            before = w[at]
+            w[at] = before + h
             slope[at] = (loss() - now) / h
-            w[at] = kept
-    return found
+            w[at] = before
+    return gradients
 
 
 def loss_of(layers):
@@ -210,10 +211,10 @@ for n_hidden in tqdm((1, 2, 3, 8), desc="learning", unit="width", disable=None):
     tqdm.write(f"{n_hidden} hidden: accuracy of the four " + " ".join(f"{accuracy(output(layers, x)):.3f}" for layers in tries))
 
 # %% [markdown]
-# One hidden neuron is right for 0.68 ± 0.05 of the points: it has a single line. Two reach 0.86 ± 0.06, with a strip between
-# two lines. Three reach 0.99 ± 0.02, since three lines can close a fence around the disc. Eight reach 0.995 ± 0.010; the
-# ring does not need them. In the picture the hidden neurons' lines are dashed, and the network's own border is drawn in
-# full.
+# One hidden neuron is right for 0.68 ± 0.05 of the points: it has a single line. Two reach 0.86 ± 0.06, with a strip
+# between two lines. Three reach 0.99 ± 0.02, since three lines can close a fence around the disc. Eight reach
+# 0.995 ± 0.010; the ring does not need them. In the picture the lines of the hidden neurons are dashed, and the border that
+# the network draws is solid.
 
 # %%
 lesson.expect("accuracy with 1 hidden neuron", accuracy(output(best[1], x)), "0.68 ± 0.05")
@@ -233,7 +234,7 @@ with lesson.picture("learned.png", 13.2, 4.2) as fig:
 #
 # $$ 2 H + H + H + 1 = 4 H + 1 $$
 #
-# numbers to learn. In each block of a GPT there is a network of two layers, too, called its MLP. Its activation is GELU, and
+# numbers to learn. Each block of a GPT also contains a network of two layers, called its MLP. Its activation is GELU, and
 # in minillm's demo it has I = O = 128 and H = 512. The code counts all three.
 
 # %%
@@ -245,43 +246,44 @@ print(f"by hand {count(2, 4, 1)},  8 hidden {count(2, 8, 1)} = {sum(w.size for w
       f"MLP of the demo {count(128, 512, 128):,}")
 
 # %% [markdown]
-# ## The cache: what forward hands to backward
+# ## The cache: what forward passes to backward
 #
-# Lesson 4 goes through the network a second time, from the output to the input, and asks each part for its slopes. Some
-# slopes depend on what the part has just computed. In lesson 2, tanh's was 1 - t^2: without its output t nothing can be
-# said. So each part keeps, on the way forward, what its backward pass will look at. This is its **cache**. What is it for
-# our two parts?
+# Lesson 4 goes through the network a second time, from the output to the input, and needs the slopes of each layer. Some
+# slopes depend on what the layer has just computed. In lesson 2, the slope of tanh was 1 - t^2, so it needs the output t.
+# So in the forward pass each layer keeps what its backward pass will need. This is its **cache**. What does it contain for
+# our two kinds of layer?
 #
-# - **tanh** looks at its output t.
+# - **tanh** needs its output t.
 # - **A linear layer**, y = x W + b: change the weight W_ki by a little, and y_ni changes in proportion to x_nk. Change
 #   x_nk, and y_ni changes in proportion to W_ki. So the slopes for W need x, and the slopes for x need W. Nothing needs b.
 #
 # In minillm every layer returns two things, `out, cache`, and gets the cache back in its backward pass. A layer of minillm
 # knows its own weights, so only x is in its cache. A plain function does not, so your `two_layers` in exercise 6 must put
-# them into its cache as well. Mind that the output of tanh and the input of the second layer are one and the same array.
+# the weights into its cache as well. Note that the output of tanh and the input of the second layer are the same array.
 
 # %%
 layers = best[8]
 out, caches = forward_chain(layers, x)
 for layer, cache in zip(layers, caches):
-    kept = cache if isinstance(cache, np.ndarray) else cache.x
-    print(f"{type(layer).__name__:8s} keeps {kept.shape}")
+    array = cache if isinstance(cache, np.ndarray) else cache.x
+    print(f"{type(layer).__name__:8s} keeps {array.shape}")
 print("the two of shape (200, 8) are the same array:", np.shares_memory(caches[1], caches[2].x))
 
 # %% [markdown]
-# A cache grows with the number of examples, the weights do not. This is why training a model takes more memory than using
-# it.
+# A cache grows with the number of examples; the weights do not. This is one reason why training a model takes more memory
+# than using it.
 #
 # ## What to notice
 #
-# - A layer is a matrix product and a bias. Examples never meet in it: each row goes through alone.
-# - Hidden neurons ask simple questions; the output weighs the answers. Nobody told the three learned neurons which
-#   questions to ask.
-# - One fence around a disc takes three lines. Two layers with enough hidden neurons can follow any continuous function on
-#   a bounded region as closely as you like (Cybenko 1989). That such weights exist does not mean that walking downhill
-#   finds them: look at the four starts of each width above.
-# - These accuracies are of the points that the network was trained on. Lesson 6 asks about others.
-# - For 33 weights each step took 34 forward passes. The demo's GPT has 833,152 weights. Lesson 4 gets all slopes at once.
+# - A layer is a matrix product and a bias. Examples do not interact: each row goes through on its own.
+# - Hidden neurons ask simple questions; the output weighs the answers. The three learned neurons found their questions by
+#   themselves.
+# - A fence around a disc takes three lines. Two layers with enough hidden neurons can follow any continuous function on a
+#   bounded region as closely as you like (Cybenko 1989). But just because such weights exist, walking downhill need not
+#   find them: look at the four starts of each width above.
+# - These accuracies are for the points that the network was trained on. Lesson 6 asks about new ones.
+# - With 33 weights each step took 34 forward passes. The demo's GPT has 833,152 weights. Lesson 4 computes all slopes at
+#   once.
 #
 # ## Exercises
 #
@@ -291,20 +293,19 @@ print("the two of shape (200, 8) are the same array:", np.shares_memory(caches[1
 # minillm check 6 --watch         two layers, and their cache
 # ```
 #
-# `x @ W` is the matrix product; it sums over the last axis of x and the first of W, and leaves all leading axes of x as they
-# are.
+# `x @ W` is the matrix product; it sums over the last axis of x and the first of W, and keeps all leading axes of x.
 #
 # ## Questions
 #
 # 1. A layer has W of shape (2, 3) and x of shape (7, 5, 2). What is the shape of the output, and of b?
-# 2. Could the network by hand do with ReLU in the place of tanh?
-# 3. Exchange two hidden neurons: their columns of W1, their entries of b1, and their rows of W2. What changes?
+# 2. Could the network set by hand use ReLU instead of tanh?
+# 3. Swap two hidden neurons: their columns of W1, their entries of b1, and their rows of W2. What changes?
 #
-# **Answers.** 1. (7, 5, 3), and (3,). 2. Yes. A ReLU neuron is 0 on this side of its line and grows beyond it. With the four
-# lines at 1.03 the sum is 0 all over the square between them, and positive in the ring; the output takes off 0.01. 3.
-# Nothing that the network says. So there are many best places on its loss surface: with 8 hidden neurons each is there 8! =
-# 40,320 times in this way alone. (The bowl of lesson 1 had one.)
+# **Answers.** 1. (7, 5, 3), and (3,). 2. Yes. A ReLU neuron is 0 on this side of its line and grows beyond it. With the
+# four lines at 1.03 the sum is 0 everywhere in the square between them, and positive in the ring; the output neuron
+# subtracts 0.01. 3. The output does not change. So there are many minima on the loss surface: with 8 hidden neurons,
+# swapping alone makes 8! = 40,320 copies of each. (The bowl of lesson 1 had only one minimum.)
 #
 # ## Read next
 #
-# `minillm/nn/mlp.py`, a network of two layers, and `forward_chain` in `minillm/nn/module.py`. Lesson 4 goes the way back.
+# `minillm/nn/mlp.py`, a network of two layers, and `forward_chain` in `minillm/nn/module.py`. Lesson 4 goes backwards.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 4: backpropagation
 #
-# **Question.** A network of many layers has made an error. Which of its weights are to blame, and each by how much?
+# **Question.** A network of many layers has made an error. Which of its weights are to blame, and how much?
 #
 # **Time.** 3 seconds to run, 40 minutes to read and try.
 #
@@ -24,19 +24,19 @@ DOUBLE = {"dtype": np.float64}
 # %% [markdown]
 # ## The idea
 #
-# Make everything as small as it can be: two layers of one neuron each, one example, no biases.
+# Make everything as small as possible: two layers of one neuron each, one example, no biases.
 #
 # $$ a = w_1 x \qquad h = \tanh a \qquad y = w_2 h \qquad L = (y - t)^2 $$
 #
-# The loss depends on w1 only through a, on a only through h, and so on: it is a chain. The **chain rule** says that along a
-# chain, derivatives multiply:
+# The loss depends on w1 only through a, on a only through h, and so on. The **chain rule** says that along such a chain,
+# derivatives multiply:
 #
 # $$ \frac{dL}{dw_1} = \frac{dL}{dy}\,\frac{dy}{dh}\,\frac{dh}{da}\,\frac{da}{dw_1}
 #    = 2(y - t)\;\cdot\; w_2 \;\cdot\; (1 - h^2) \;\cdot\; x $$
 #
-# Multiply from the left, which is from the loss backwards. Then what is found on the way is of use to everybody: dL/dy
-# serves both w2 and all that lies before it. Each quantity gets one number of its own, the derivative of the loss with
-# respect to it. We write it with a d in front: **dh is short for dL/dh**, and it always has the shape of h.
+# Multiply from the left, that is, from the loss backwards. Then the intermediate results can be reused: dL/dy is needed for w2
+# and for everything before it. Each quantity gets a partner, the derivative of the loss with respect to it. We write it with a
+# d in front: **dh is short for dL/dh**, and it always has the shape of h.
 
 # %%
 x, w1, w2, t = 0.5, 1.6, -1.2, 0.3
@@ -89,21 +89,21 @@ with lesson.picture("graph.png", 12.8, 4.7) as fig:
 # ## The equation: a whole layer
 #
 # Real layers have many inputs and outputs, and see many examples at once. Only one thing is new: a number may reach the loss
-# on **several ways**. Then the contributions of all ways **add**, since a small change travels on all of them at once.
+# along **several paths**. Then the contributions of all paths **add**, since a small change travels along all of them at once.
 # Write the layer of lesson 3 with its indices, example n, input k, output i:
 #
 # $$ y_{ni} = \sum_k x_{nk} W_{ki} + b_i $$
 #
-# Given is the **upstream gradient** dout, of the shape of y: dout_ni = dL/dy_ni. It comes from whatever follows the layer,
-# and the layer need not know what that is. Wanted are dW, db and dx. For each of them ask: which outputs does this number
+# We are given the **upstream gradient** dout, which has the shape of y: dout_ni = dL/dy_ni. It comes from whatever follows the
+# layer, and the layer need not know what that is. We want dW, db and dx. For each of them ask: which outputs does this number
 # reach, and by what is it multiplied there?
 #
-# **A weight** W_kj reaches output j of *every* example n, and there it is multiplied by x_nk. So
+# **A weight** W_kj reaches output j of *every* example n, where it is multiplied by x_nk. So
 #
 # $$ \frac{\partial y_{ni}}{\partial W_{kj}} = x_{nk}\,[i = j] \qquad\Rightarrow\qquad
 #    dW_{kj} = \sum_{n,i} dout_{ni}\, x_{nk}\,[i = j] = \sum_n x_{nk}\, dout_{nj} $$
 #
-# ([i = j] is 1 where i = j and 0 elsewhere.) **A bias** b_j reaches output j of every example, times 1:
+# ([i = j] is 1 if i = j, else 0.) **A bias** b_j reaches output j of every example, times 1:
 #
 # $$ db_j = \sum_n dout_{nj} $$
 #
@@ -111,8 +111,8 @@ with lesson.picture("graph.png", 12.8, 4.7) as fig:
 #
 # $$ dx_{nk} = \sum_i dout_{ni}\, W_{ki} $$
 #
-# Now as products of arrays. In a product, the sum runs over the last axis of the first and the first axis of the second factor.
-# To sum over n in dW, x must be turned so that n comes last, x' (`x.T`); to sum over i in dx, W must be turned:
+# Now as matrix products. In a product, the sum runs over the last axis of the first factor and the first axis of the second.
+# To sum over n in dW, x must be transposed so that n comes last: x' (`x.T`). To sum over i in dx, W must be transposed:
 #
 # $$ dW = x'\,dout \qquad db = \text{sum of the rows of } dout \qquad dx = dout\,W' $$
 #
@@ -123,26 +123,26 @@ with lesson.picture("graph.png", 12.8, 4.7) as fig:
 # | dx | (N, I) | dout (N, O) times W' (O, I) |
 #
 # The shapes leave no other choice, which is a good check while you write. And a rule to remember: **what is copied in the
-# forward pass is summed in the backward pass.** The one b is added to all N rows, so db sums over N rows.
+# forward pass is summed in the backward pass.** The same b is added to all N rows, so db sums over N rows.
 #
 # Language models have two leading axes, B texts of T words: y_bti. The sum over n becomes a sum over b and t, because each
-# word of each text uses the same W. To the layer it makes no difference which word belongs to which text, so both axes are
-# made one: with `I, O = W.shape`, `x.reshape(-1, I)` turns (B, T, I) into (B T, I); the -1 stands for "whatever is left". (On
-# an array with three axes `.T` would turn all three.) Likewise dout, with O. For dx nothing is summed over b and t, and it
-# keeps the shape of x.
+# word of each text uses the same W. For the layer it makes no difference which word belongs to which text, so the two axes are
+# merged into one: with `I, O = W.shape`, `x.reshape(-1, I)` turns (B, T, I) into (B T, I); the -1 stands for "whatever is
+# left". (On an array with three axes `.T` would reverse all three.) Do the same to dout, with O. For dx nothing is summed over
+# b and t, and it keeps the shape of x.
 #
 # ## The code: a contract
 #
-# Every layer in this project is written so that layers can be put in any order:
+# Every layer in this project follows the same contract, so that layers can be combined in any order:
 #
 # ```
 # out, cache = layer.forward(x)
 # dx         = layer.backward(dout, cache)       and the gradients of its own weights, into p.grad
 # ```
 #
-# What backward needs of the forward pass (for dW it is x) travels in the **cache**. It is not kept inside the layer: the
-# same layer may be used twice, on other inputs, before its first backward pass comes. `Linear` you find in `minillm/nn`.
-# Here is tanh. It has no weights, and each output depends on one input, so no sums: dx = dout times the slope.
+# What backward needs from the forward pass (for dW it is x) travels in the **cache**. It is not kept inside the layer, because
+# the same layer may be used twice, on different inputs, before its first backward pass. `Linear` is in `minillm/nn`. Here is
+# tanh. It has no weights, and each output depends on one input, so there are no sums: dx = dout times the slope.
 
 # %%
 class Activation(Module):
@@ -158,7 +158,7 @@ class Activation(Module):
         return dout * self.slope(cache)
 
 
-TANH = Activation(np.tanh, lambda x: 1 / np.cosh(x) ** 2)            # = 1 - tanh(x)², which exercise 2 had from the output
+TANH = Activation(np.tanh, lambda x: 1 / np.cosh(x) ** 2)            # = 1 - tanh(x)², which exercise 2 computed from the output
 
 
 class Network(Module):
@@ -178,7 +178,7 @@ N, I, H, O = 6, 3, 8, 8
 
 
 def build(second=Linear, activation=TANH):
-    """The network of lesson 3 and an input; each time with the same numbers."""
+    """The network of lesson 3 and an input, with the same numbers each time."""
     rng = lesson.rng(1)
     network = Network(Linear(I, H, rng, 0.7, **DOUBLE), activation, second(H, O, rng, 0.7, **DOUBLE))
     perturb(network, rng)                                              # biases start at 0: move everything a little
@@ -193,22 +193,22 @@ print(f"x {x.shape} -> out {out.shape};   dout {out.shape} -> dx {dx.shape}, and
 print(",  ".join(f"d({name}) {p.grad.shape}" for name, p in network.parameters().items()))
 
 # %% [markdown]
-# `backward_chain` is a loop over the layers, last first. For the network of lesson 3 (this one) it comes to
+# `backward_chain` is a loop over the layers, last first. For this network, the one of lesson 3, it computes
 #
 # $$ dout \;\to\; \text{layer 2} \;\to\; dh = dout\,W_2' \;\to\; \tanh \;\to\; da = dh\,(1 - h^2) \;\to\; \text{layer 1}
 #    \;\to\; dx = da\,W_1' $$
 #
-# and each layer makes its own dW and db from *its* input and *its* upstream gradient: layer 2 from h and dout, layer 1 from x
-# and da. Exercise 8 is that chain, and needs no derivative that you have not written before.
+# and each layer computes its own dW and db from *its* input and *its* upstream gradient: layer 2 from h and dout, layer 1 from
+# x and da. Exercise 8 is this chain, and needs only derivatives that you have already written.
 #
 # ## Run, and see: is it right?
 #
-# Finite differences know nothing of the chain rule: move one number, and see how the loss moves. A layer has no loss, so it
-# is given one: L = sum of dout times out, with a dout drawn at random. Then dL/dout is dout. The relative error of a right
-# gradient is 0 ± 1e-8. Beside it three mistakes, each of which runs without a complaint:
+# Finite differences do not use the chain rule: move one number, and see how the loss changes. A layer has no loss, so we give
+# it one: L = sum of dout times out, with a random dout. Then dL/dout is dout. The relative error of a correct gradient is
+# 0 ± 1e-8. We compare it with three mistakes, each of which runs without any complaint:
 #
-# - **a forgotten sum:** layer 2 overwrites db with each example, instead of adding, so that the last one remains;
-# - **a transposed product:** layer 2 returns dout W2 in the place of dout W2' (W2 is square here, so it fits);
+# - **a forgotten sum:** layer 2 overwrites db with each example instead of adding, so that only the last one remains;
+# - **a transposed product:** layer 2 returns dout W2 instead of dout W2' (W2 is square here, so the shapes fit);
 # - **a forgotten link:** the slope of tanh is left out.
 
 # %%
@@ -239,18 +239,18 @@ lesson.expect("error of dx, with a transposed product", ERRORS["transposed"]["x"
 lesson.expect("error of dx, with a forgotten link", ERRORS["forgotten link"]["x"], "1.00 ± 0.15")
 
 # %% [markdown]
-# (The relative error of an entry is |a - n| / (|a| + |n|), a being ours and n that of finite differences; the table has the
-# largest.) An error of 1 means that even the sign is wrong somewhere, or that one of the two is 0. The forgotten sum gives
-# 0.9 ± 0.2, the transposed product 1.0 ± 0.1 and the forgotten link 1.00 ± 0.15: far from right, so nobody need be in doubt.
-# And see *which* rows are wrong. The gradient comes from the loss, at the top of the table. A wrong db2 spoils nothing else,
-# but a wrong product or a missing factor on the way spoils all that lies farther from the loss. To find a mistake, look at
-# the first row that is wrong.
+# (The relative error of an entry is |a - n| / (|a| + |n|), where a is ours and n comes from finite differences; the table has
+# the largest.) An error of 1 means that even the sign is wrong somewhere, or that one of the two is 0. The forgotten sum gives
+# 0.9 ± 0.2, the transposed product 1.0 ± 0.1 and the forgotten link 1.00 ± 0.15: nobody can take these for correct. And look
+# at *which* rows are wrong. The gradient comes from the loss, at the top of the table. A wrong db2 spoils nothing else, but a
+# wrong product or a missing factor spoils everything farther from the loss. To find a mistake, look at the first row that is
+# wrong.
 #
 # ## Why a random upstream gradient
 #
-# Why not take L = the plain sum of all outputs, a dout of ones? Because some mistakes vanish for it. The outputs of softmax
-# (lesson 2) add up to 1, whatever comes in. So the gradient of their sum is zero, and a backward pass with a missing factor
-# is zero as well:
+# Why not take L = the plain sum of all outputs, a dout of ones? Because it hides some mistakes. The outputs of softmax (lesson
+# 2) add up to 1, whatever the input. So the gradient of their sum is zero, and a backward pass with a missing factor is zero
+# as well:
 
 # %%
 softmax, rng = Softmax(), lesson.rng(3)
@@ -268,19 +268,19 @@ lesson.expect("wrong softmax backward, largest entry of ones", np.abs(of_ones).m
 lesson.expect("wrong softmax backward, error of a random dout", errors["s"], "0.92 ± 0.15")
 
 # %% [markdown]
-# Of ones the wrong backward pass gives 0 ± 1e-12, exactly as the right one does. A random dout finds it out at once: its
-# error is 0.92 ± 0.15. LayerNorm (lesson 8) has the same blind spot.
+# For ones, the wrong backward pass gives 0 ± 1e-12, just as the right one does. A random dout reveals it at once: the error is
+# 0.92 ± 0.15. LayerNorm (lesson 8) has the same blind spot.
 #
 # ## Through many layers
 #
-# Going back through a layer multiplies the gradient by W' and by the slope of the activation. Through thirty layers there
-# are thirty such factors: if they are a little below 1, nothing arrives at the first layer, and it does not learn. Four
-# networks of thirty layers, each 64 wide and 32 examples, with weights drawn at random: sigmoid, tanh, ReLU, and tanh with a
-# **residual way** around each layer:
+# Going back through a layer multiplies the gradient by W' and by the slope of the activation. Through thirty layers there are
+# thirty such factors: if they are a little below 1, nothing arrives at the first layer, and it does not learn. Here are four
+# networks of thirty layers, 64 wide, with 32 examples and random weights: sigmoid, tanh, ReLU, and tanh with a **residual
+# connection** around each layer:
 #
 # $$ out = x + f(x) \qquad\Rightarrow\qquad dx = dout + (\text{backward of } f)(dout) $$
 #
-# x is used twice, so two gradients add. One of them is dout itself: it arrives however small the other has become.
+# x is used twice, so two gradients add. One of them is dout itself: it arrives no matter how small the other has become.
 
 # %%
 DEPTH, C = 30, 64
@@ -298,7 +298,7 @@ class Residual(Network):
 
 
 def gradient_sizes(kind, activation, gain):
-    """The length of the gradient before layer 1, 2, ..., and behind the last, relative to that behind the last."""
+    """The length of the gradient at the input of layer 1, 2, ..., and at the output of the last, relative to the latter."""
     rng = lesson.rng(4)
     layers = [kind(Linear(C, C, rng, gain / np.sqrt(C), **DOUBLE), activation) for _ in range(DEPTH)]
     out, caches = forward_chain(layers, rng.normal(size=(32, C)))
@@ -349,23 +349,24 @@ lesson.expect("tanh, residual, half the weights: times as much", gradient_sizes(
 # %% [markdown]
 # ## What to notice
 #
-# - **Sigmoid stops the gradient.** Its slope is at most 1/4, and 1/4 to the power 30 is about 10 to the power -18. What reaches
-#   layer 1 is 10 to the power -18.9 ± 0.6 of what left the end. That is one reason why deep networks once would not learn.
+# - **Sigmoid stops the gradient.** Its slope is at most 1/4, and 1/4 to the power 30 is about 10 to the power -18. What
+#   reaches layer 1 is 10 to the power -18.9 ± 0.6 of the gradient at the end. That is one reason why deep networks once failed
+#   to learn.
 # - Tanh has slope 1 in the middle, ReLU slope 1 or 0. With weights of the right size 0.15 ± 0.08 and 1.2 ± 1.1 of the gradient
 #   arrive.
-# - *Of the right size*: with all weights halved, 10 to the power -9.2 ± 0.6 is left of it in the tanh network. On the right
-#   you see how narrow that is: tanh and ReLU come up to the line of 1 steeply, and ReLU goes on to explode.
-# - **With residual ways it matters far less.** Layer 1 receives 15 ± 5 times as much as left the end, and with weights of half
-#   the size 5 ± 2 times. The transformer has such a way around every part of it (lesson 7).
-# - The cost: a backward pass through a linear layer has two products of the size of its one forward product. So all gradients
-#   together cost about two forward passes, however many weights there are. Finite differences need two forward passes *for
-#   each weight*. That is why everybody uses the chain rule, and finite differences only to check it.
+# - *Of the right size*: with all weights halved, only 10 to the power -9.2 ± 0.6 of it is left in the tanh network. The right
+#   panel shows how narrow the range is: the curves of tanh and ReLU rise steeply to 1, and that of ReLU goes on to explode.
+# - **With residual connections it matters far less.** Layer 1 receives 15 ± 5 times the gradient at the end, and with weights
+#   of half the size 5 ± 2 times. The transformer has such a connection around every sublayer (lesson 7).
+# - The cost: the backward pass of a linear layer has two products of the same size as its one forward product. So all
+#   gradients together cost about two forward passes, however many weights there are. Finite differences need two forward
+#   passes *for each weight*. That is why everybody uses the chain rule, and finite differences only to check it.
 #
 # ## Exercises
 #
-# Exercise 7 is the three equations of the layer, with any number of leading axes: dW and db on arrays that were made
-# two-dimensional, dx in the shape of x. Exercise 8 is the chain: your layer, your tanh and your layer again, in reverse
-# order. You decide what `two_layers` (exercise 6) puts into its cache: all that is needed, nothing else.
+# Exercise 7 is the three equations of the layer, with any number of leading axes: dW and db from arrays reshaped to two
+# dimensions, dx in the shape of x. Exercise 8 is the chain: your layer, your tanh and your layer again, in reverse order. You
+# decide what `two_layers` (exercise 6) puts into its cache: everything the backward pass needs, and nothing else.
 #
 # ```
 # minillm lesson 4 --start
@@ -375,20 +376,21 @@ lesson.expect("tanh, residual, half the weights: times as much", gradient_sizes(
 #
 # ## Questions
 #
-# 1. In the first example, dw2 < 0. In which direction should w2 be moved, and does y then come nearer to t?
-# 2. Why is db a sum over the examples, and not their mean? Lesson 1 had the mean.
+# 1. In the first example, dw2 < 0. In which direction should w2 move, and does y then come closer to t?
+# 2. Why is db a sum over the examples, and not the mean? Lesson 1 had the mean.
 # 3. What are dW, db and dx if dout is zero for all examples but one?
-# 4. Suppose W1 shall not be changed any more. Which of the products in the backward pass can be left out? And if W2 shall not?
+# 4. Suppose W1 should not change any more. Which products in the backward pass can be left out? And what if W2 should not
+#    change?
 # 5. Set all weights and biases of this network to 0. What is the gradient of W1, of W2, and of b2?
 #
 # **Answers.** 1. Upwards, against the gradient; y = w2 h with h > 0 rises, from below t towards it. 2. The mean belongs to the
-# loss: its 1/N is in dout already. The layer adds up what it is given. 3. Those of that one example alone. 4. dW1 = x' da; dx is
-# not needed either, if nothing before it learns. Without dW2, one product less as well; but dh = dout W2' is needed, or W1
-# would learn nothing. Frozen means no dW, never no dx (lesson 10). 5. h = 0, so dW2 = h' dout = 0; dh = dout W2' = 0, so dW1 = 0.
-# Only b2 has one. That is why weights start at random.
+# loss: its 1/N is already in dout. The layer adds up what it is given. 3. Those of that one example alone. 4. dW1 = x' da; dx
+# is not needed either, if nothing before it learns. If W2 is frozen, dW2 can be left out; but dh = dout W2' is needed, or W1
+# would learn nothing. Frozen means no dW; it does not mean no dx (lesson 10). 5. h = 0, so dW2 = h' dout = 0; dh = dout W2' =
+# 0, so dW1 = 0. Only b2 has a nonzero gradient. That is why weights start at random values.
 #
 # ## Read next
 #
-# `minillm/nn/linear.py` can now be understood in full, with the same derivation. `minillm/nn/module.py` has `Parameter`,
+# You can now understand all of `minillm/nn/linear.py`, which has the same derivation. `minillm/nn/module.py` has `Parameter`,
 # `forward_chain` and `backward_chain`; `minillm/gradcheck.py` the check. `minillm gradcheck` runs it on every layer of the
 # project.

@@ -6,7 +6,8 @@
 # **Time.** 5 seconds to run, and 20 more if the model that lessons 7 to 14 share, the *generalist*, is not trained yet; 40
 # minutes to read and try.
 #
-# **Read.** Lessons 2 (softmax), 3 (layers as products), 4 (the linear layer backwards, residual ways) and 6 (cross-entropy).
+# **Read.** Lessons 2 (softmax), 3 (layers as products), 4 (the backward pass of the linear layer, residual connections) and
+# 6 (cross-entropy).
 #
 # **Exercises.** 13 `embedding`, 14 `causal_attention` (`minillm lesson 7 --start`).
 
@@ -33,11 +34,11 @@ TEST = 8 if lesson.quick else 60
 # ## The idea: one question, again and again
 #
 # A language model answers a single question: **given the words so far, what comes next?** Its answer is not a word but a
-# probability for each word that it knows. To write, it draws a word from these probabilities, puts it behind the others, and
+# probability for each word that it knows. To write, it draws a word from these probabilities, appends it to the text, and
 # asks itself again.
 #
-# A **token** is what a model takes as one unit: a word here, a piece of a word or a character elsewhere. Inside, it is a
-# number. Here is a text of our toy world, in which everything is known that can be known (lesson 9):
+# A **token** is what a model treats as one unit: a word here, a piece of a word or a character elsewhere. Inside the model
+# it is a number. Here is a text from our toy world, in which every probability is known (lesson 9):
 
 # %%
 document = world.documents("report", 1, "test")[0]
@@ -46,8 +47,8 @@ print(textwrap.fill(world.tokenizer.decode(document.ids), 100))
 print("as numbers:", *ids[:12], "...")
 
 # %% [markdown]
-# That is lesson 6's classification: the input is what stands before, the class is the next word. And one text gives many
-# examples. Of a text of T + 1 tokens the first T are the inputs; the **targets** are the same text, one place further:
+# This is the classification of lesson 6: the input is the text so far, the class is the next word. And one text gives many
+# examples. In a text of T + 1 tokens the first T are the inputs; the **targets** are the same text, shifted by one position:
 
 # %%
 inputs, targets = ids[:-1], ids[1:]
@@ -57,19 +58,19 @@ for t in range(2, 8):
 # %% [markdown]
 # ## The equation, part 1: words as vectors
 #
-# A word is a number without meaning: 17 is not more than 16. So each of the V words gets a vector of C numbers, a row of a table
-# W (V, C). To **embed** a text is to read the rows of its words:
+# The number of a word has no meaning: 17 is not more than 16. So each of the V words gets a vector of C numbers, a row of a
+# table W (V, C). To **embed** a text means to look up the rows of its words:
 #
 # $$ out_{nc} = W_{index(n),\,c} $$
 #
-# What is the gradient? Write the reading as a product. Let O (N, V) have a 1 where word v stands at place n, else 0 (a
-# "one-hot" row for each place): out = O W. From lesson 4 we know dW = O' dout, which is
+# What is the gradient? Write the lookup as a product. Let O (N, V) be 1 where word v is at position n, else 0 (a "one-hot"
+# row for each position): out = O W. From lesson 4 we know dW = O' dout, which is
 #
 # $$ dW_{vc} = \sum_n O_{nv}\,dout_{nc} = \sum_{n:\;index(n) = v} dout_{nc} $$
 #
-# Each row of dout goes to the row of W from which it was read. A word that occurs twice collects twice, one that does not
-# occur gets nothing. **Exercise 13** is this. There is a trap in NumPy: indexed `+=` writes each row once, however often it
-# occurs in the index. Below, row 2 should have 2. For adding up repeats NumPy has `np.add.at`.
+# Each row of dout is added to the row of W that was looked up there. A word that occurs twice collects twice, and one that
+# does not occur gets nothing. **Exercise 13** is this. There is a trap in NumPy: indexed `+=` writes each row once, however
+# often it occurs in the index. Below, row 2 should have 2. To add up repeats, NumPy has `np.add.at`.
 
 # %%
 counts = np.zeros(4)
@@ -77,26 +78,27 @@ counts[[2, 0, 2]] += 1
 print("rows 2, 0 and 2, each to get 1 more:", counts)
 
 # %% [markdown]
-# A second table, of places, has a row for each position: it tells where in the text a word stands. Both vectors are added.
+# A second table has a row for each position: it tells the model where in the text a word is. The two vectors are added.
 #
 # ## Part 2: attention
 #
-# All layers so far look at one place alone. But what follows "so says" in a report? The name with which it began. The model must
-# look back and fetch it. That is **attention**. From its vector every position makes three others, by three linear layers:
+# All layers so far look at one position at a time. But what follows "so says" in a report? The name that it began with. The
+# model must look back and fetch it. That is what **attention** does. Three linear layers turn the vector at each position
+# into three others:
 #
 # - a **query** q: what am I looking for?
 # - a **key** k: what can I be found by?
 # - a **value** v: what will I hand over?
 #
-# Position t compares its query with the key of each position s. The dot product is large where both point the same way;
-# softmax turns these scores into weights P that sum to 1; and what it gathers is the mean of the values, weighted by P:
+# Position t compares its query with the key of each position s. The dot product is large where the two point the same way;
+# softmax turns these scores into weights P that sum to 1; and the output is the mean of the values, weighted by P:
 #
 # $$ S_{ts} = \frac{1}{\sqrt D}\sum_c q_{tc}\,k_{sc} \qquad P_{ts} = \frac{\exp S_{ts}}{\sum_r \exp S_{tr}} \qquad
 #    o_{tc} = \sum_s P_{ts}\,v_{sc} $$
 #
-# **Why the root?** Take independent random numbers with mean 0 and variance 1. A product of two has variance 1, a sum of D of
-# them variance D, and so a standard deviation of sqrt(D). Without the root the scores would grow with it, and softmax would
-# saturate (lesson 2). With it they keep the size 1:
+# **Why the root?** Take independent random numbers with mean 0 and variance 1. A product of two has variance 1, and a sum of
+# D of them has variance D, hence a standard deviation of sqrt(D). Without the root the scores would grow with D, and softmax
+# would saturate (lesson 2). With it their standard deviation stays 1:
 
 # %%
 rng = lesson.rng(1)
@@ -107,73 +109,72 @@ for D in (4, 64, 1024):
 lesson.expect("standard deviation of scores, D = 1024, with the root", (S / np.sqrt(D)).std(), "1.00 ± 0.02")
 
 # %% [markdown]
-# For D = 1024 it is 1.00 ± 0.02, and for smaller D as well, a little less exactly.
+# For D = 1024 it is 1.00 ± 0.02, and for smaller D about the same, a little less exactly.
 #
 # **The mask.** All positions of a text are computed at once. But position t must predict word t + 1, so it must not see it.
-# Scores of the future are set to minus infinity before softmax, which makes their weights exactly 0:
+# The scores of later positions are set to minus infinity before softmax, which makes their weights exactly 0:
 #
 # $$ S_{ts} = -\infty \quad\text{for } s > t $$
 #
-# Here it is for four positions with equal scores: a position sees itself and what came before.
+# Here are the weights for four positions with equal scores: a position sees itself and what came before.
 
 # %%
 S = np.where(np.tri(4, dtype=bool), 0.0, -np.inf)
 print(Softmax().forward(S)[0].round(2))
 
 # %% [markdown]
-# **Exercise 14** is these equations. A model has several such **heads** side by side, each with queries, keys and values of
-# its own: one can fetch a name while another counts. What they gather is put side by side again, and a last linear layer
-# mixes it.
+# **Exercise 14** is these equations. A model has several such **heads** side by side, each with its own queries, keys and
+# values: one can fetch a name while another counts. Their outputs are concatenated, and a last linear layer mixes them.
 #
 # ## The whole GPT
 #
 # | | | shape |
 # |---|---|---|
-# | 1 | words and places become vectors, added | (B, T, C) |
-# | 2 | in each **block**: norm (each row to mean 0, variance 1: lesson 8), then attention, added to what was there | (B, T, C) |
-# | 3 | then norm, then an MLP of two layers at each position, added | (B, T, C) |
+# | 1 | words and positions become vectors, which are added | (B, T, C) |
+# | 2 | in each **block**: norm (each row to mean 0, variance 1: lesson 8), then attention, added to the input | (B, T, C) |
+# | 3 | then norm, then an MLP of two layers at each position, added again | (B, T, C) |
 # | 4 | after the last block, a norm | (B, T, C) |
 # | 5 | the score of each word: the product with its row of the table of words | (B, T, V) |
 #
-# "Added to what was there" are the residual ways of lesson 4. Lesson 8 goes through all of it backwards. In code it is
+# "Added" means the residual connections of lesson 4. Lesson 8 goes through all of this backwards. The code is
 # `minillm/nn/gpt.py`, and its forward pass has fewer than ten lines.
 #
-# No position sees its future. So if word t + 1 is replaced by another, the scores up to t must stay as they are, not only
-# nearly. We try it with each word of the text but the first, one at a time:
+# No position sees its future. So if we replace word t + 1 by another, the scores up to t must stay exactly the same, not
+# just nearly. We try it with each word of the text but the first, one at a time:
 
 # %%
 def changes(t):
-    """Replace word t + 1: the largest change of a score at places 0 to t, and at place t + 1."""
+    """Replace word t + 1: the largest change of a score at positions 0 to t, and at position t + 1."""
     changed = inputs.copy()
     changed[t + 1] = (changed[t + 1] + 1) % len(words)
     before, after = (trained.logits(tokens[None])[0] for tokens in (inputs, changed))       # (T, V)
-    by_place = np.abs(after - before).max(axis=1)
-    return by_place[:t + 1].max(), by_place[t + 1]
+    by_position = np.abs(after - before).max(axis=1)
+    return by_position[:t + 1].max(), by_position[t + 1]
 
 
-up_to_t, behind = zip(*(changes(t) for t in range(len(inputs) - 1)))
+up_to_t, at_the_word = zip(*(changes(t) for t in range(len(inputs) - 1)))
 lesson.expect("largest change of a score before the new word", max(up_to_t), "0 ± 0")
-print(f"at the place of the new word itself, the scores change by at least {min(behind):.2f}")
+print(f"at the position of the new word itself, the scores change by at least {min(at_the_word):.2f}")
 
 # %% [markdown]
 # Before the new word the change is 0 ± 0.
 #
 # ## How good is it?
 #
-# The loss is lesson 6's: the mean surprise, -log p of the word that came. With the natural logarithm it is in **nats**;
-# divided by log 2 it is in **bits**, the number of yes-or-no questions that are left. Its exponential, the **perplexity**, is
-# the number of words among which the model is, on average, undecided. Some to compare with:
+# The loss is that of lesson 6: the mean surprise, -log p of the word that came. With the natural logarithm it is in
+# **nats**; divided by log 2 it is in **bits**, the number of yes-or-no questions that are left. Its exponential, the
+# **perplexity**, is the number of words among which the model is, on average, undecided. We compare:
 #
-# - *chance*: all V words alike, log V;
-# - *frequencies*: each word as often as it occurs, whatever stands before;
-# - *pairs*: as often as it follows the one word before. (Both are counted on 4,000 training texts. So that no count is 0, a
-#   tenth is added to each.)
+# - *chance*: all V words equally likely, log V;
+# - *frequencies*: each word as likely as it is frequent, whatever came before;
+# - *pairs*: each word as likely as it is after the previous one. (Both are counted on 4,000 training texts. A tenth is added
+#   to each count, so that none is 0.)
 # - the model before any training, and after it;
 # - the *floor*: the true probabilities. Nobody can do better.
 
 # %%
 texts = world.mixed_ids(200 if lesson.quick else 4000, 1, 0)
-tests = [found for name in world.general for found in world.documents(name, TEST, "test")]
+tests = [document for name in world.general for document in world.documents(name, TEST, "test")]
 counts = np.zeros((len(words), len(words)))                          # of word v after word u: [u, v]
 for text in texts:
     np.add.at(counts, (text[:-1], text[1:]), 1)
@@ -183,7 +184,7 @@ single, pairs = single / single.sum(), pairs / pairs.sum(axis=1, keepdims=True)
 
 def surprise(p_next):
     """Mean of -log p over all test texts; the first two tokens, which say what kind of text it is, are given."""
-    return -np.mean(np.concatenate([np.log(p_next(np.array(found.ids))) for found in tests]))
+    return -np.mean(np.concatenate([np.log(p_next(np.array(text.ids))) for text in tests]))
 
 
 start, scores = (evaluate_world(model, world, "test", TEST, domains=world.general) for model in (untrained, trained))
@@ -200,14 +201,14 @@ lesson.expect("trained", losses["trained"] / np.log(2), "0.90 ± 0.08")
 lesson.expect("floor", losses["floor"] / np.log(2), "0.80 ± 0.05")
 
 # %% [markdown]
-# Chance is 7.6 ± 0.1 bits per token, and the untrained model is no better: 7.6 ± 0.2. Frequencies bring 6.1 ± 0.1, the one
-# word before 2.9 ± 0.1. The trained model, which sees all words before, has 0.90 ± 0.08, near the floor of 0.80 ± 0.05.
+# Chance is 7.6 ± 0.1 bits per token, and the untrained model is no better: 7.6 ± 0.2. Frequencies give 6.1 ± 0.1, the
+# previous word 2.9 ± 0.1. The trained model, which sees all previous words, has 0.90 ± 0.08, near the floor of 0.80 ± 0.05.
 #
 # ## It writes
 #
-# Temperature divides the scores before softmax (at 0 nothing is drawn: the likeliest word is taken): below 1 the likely
-# becomes likelier, above 1 all becomes more alike. The program that writes reports can also read them, and names the first
-# word that it could not have written.
+# The temperature divides the scores before softmax. Below 1, likely words become likelier; above 1, all words become more
+# alike; at 0 nothing is drawn, and the likeliest word is taken. The program that writes reports can also read them, and
+# names the first word that it could not have written.
 
 # %%
 prompt = world.documents("report", 1)[0].ids[:2]
@@ -221,19 +222,19 @@ for temperature in (0.0, 0.8, 2.0):
 # ## See: where does it look?
 #
 # Near its end a report has "so says", and then the name from its beginning. After "says" the model must look back. Which of
-# the heads does it? The rule: on 40 validation texts, take the head that from "says" puts most weight on the name that comes
-# next. Then look at other texts.
+# the heads does this? On 40 validation texts, we choose the head that puts most weight on that name when it is at "says".
+# Then we look at other texts.
 
 # %%
 def attention_maps(model, tokens):
     """P (T, T) of every head: {(block, head): P}."""
-    found = {}
+    maps = {}
     x, _, _ = model.embed(np.array([tokens]))
     for i, block in enumerate(model.blocks):
         _, cache = block.attn.forward(block.ln_1.forward(x)[0])
-        found |= {(i, h): P for h, P in enumerate(cache.heads.P[0][0])}           # of its only tile, of the only text
+        maps |= {(i, h): P for h, P in enumerate(cache.heads.P[0][0])}           # of its only tile, of the only text
         x, _ = block.forward(x)
-    return found
+    return maps
 
 
 def weight_on_the_name(model, split, n):
@@ -244,7 +245,7 @@ def weight_on_the_name(model, split, n):
         name = text.ids.index(text.ids[says + 1])
         for head, P in attention_maps(model, text.ids[:-1]).items():
             weights.setdefault(head, []).append(P[says, name])
-    return {head: float(np.mean(found)) for head, found in weights.items()}
+    return {head: float(np.mean(values)) for head, values in weights.items()}
 
 
 by_head = weight_on_the_name(trained, "validation", 40)
@@ -263,7 +264,7 @@ panels = {'Before training, "says" looks everywhere': attention_maps(untrained, 
 
 
 def written(ax, title, weights):
-    """The text up to "says", each word on a ground that is the darker the more weight it has."""
+    """The text up to "says"; the more weight a word has, the darker its background."""
     ax.set(xlim=(0, 44), ylim=(5, -0.3))
     ax.axis("off")
     ax.set_title(title)
@@ -292,17 +293,17 @@ with lesson.picture("attention.png", 14, 7) as fig:
         written(fig.add_axes([0.53, bottom, 0.46, 0.36]), title, P[says])
 
 # %% [markdown]
-# Left, each row is a word, and shows where it looks: the darker, the more weight. The row of "says" is framed. Right, the same
-# row as a text, before and after training: the more orange a word, the more weight it has.
+# Left, each row is a word, and shows where it looks: the darker, the more weight. The row of "says" is framed. Right, the
+# same row as text, before and after training: the more orange a word, the more weight it has.
 #
 # ## What to notice
 #
-# - Nobody told the model to look for names. The head has learned it, because it lowers the loss: on new reports it puts 0.78
-#   ± 0.28 of its weight on the one word that comes next. Before training it was 0.03 ± 0.02, about what falls to each word
-#   alike.
+# - Nobody told the model to look for names. The head learned it because it lowers the loss: on new reports it puts
+#   0.78 ± 0.28 of its weight on the word that comes next. Before training it was 0.03 ± 0.02, about the same as for any
+#   other word.
 # - The upper right half of the map is empty: the mask.
-# - The row of "says" and the rows around it show different things. A head may have another use at another word.
-# - There was no other teacher than the next word. What is learned is learned because it helps to predict it.
+# - The row of "says" and the rows around it look different. A head may do something else at another word.
+# - The only teacher was the next word. Whatever the model learned, it learned because it helps to predict the next word.
 #
 # ## Exercises
 #
@@ -312,21 +313,21 @@ with lesson.picture("attention.png", 14, 7) as fig:
 # minillm check 14 --watch         attention that does not look ahead
 # ```
 #
-# For exercise 14: `x.swapaxes(-1, -2)` transposes the last two axes and leaves all others, so that the same lines work for
+# For exercise 14: `x.swapaxes(-1, -2)` transposes the last two axes and keeps all others, so that the same lines work for
 # one head (T, D) and for many (B, H, T, D). `np.tri(T)` has ones on and below the diagonal.
 #
 # ## Questions
 #
 # 1. How many examples does a text of 40 tokens give? How many of them have the same input?
-# 2. Take the mask away and train. What will the loss be, and what will it write?
-# 3. A head with all scores equal: what does it gather?
+# 2. Remove the mask and train. What will the loss be, and what will the model write?
+# 3. If all scores of a head are equal, what is its output?
 # 4. At temperature 0 the model writes the same text each time. Why is that not the most probable text?
 #
-# **Answers.** 1. 39; none. 2. It becomes very small: each position but the last sees its answer, one place further on. When
-# writing there is no answer to see, and it writes nonsense. 3. The mean of all values up to itself. 4. It takes the most
-# probable word at each step; a less probable one may lead to better ones later.
+# **Answers.** 1. 39; none. 2. It becomes very small: each position but the last sees its answer, one position further on.
+# When writing there is no answer to see, and it writes nonsense. 3. The mean of the values at all positions up to its own.
+# 4. It takes the most probable word at each step; a less probable one may lead to better ones later.
 #
 # ## Read next
 #
-# `minillm/nn/embedding.py`, `minillm/nn/attention.py` (the forward pass) and `minillm/nn/gpt.py`; `minillm/inference/generate.py`
-# for how it writes. Lesson 8 is the way back.
+# `minillm/nn/embedding.py`, `minillm/nn/attention.py` (the forward pass) and `minillm/nn/gpt.py`;
+# `minillm/inference/generate.py` for how it writes. Lesson 8 is the backward pass.

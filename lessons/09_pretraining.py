@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Lesson 9: pretraining, and what a surface can show
 #
-# **Question.** A model has a loss of 0.6 nats. Is that good? And where do its weights go while it learns: can one *see* that?
+# **Question.** A model has a loss of 0.6 nats. Is that good? And where do its weights go while it learns: can we *see* that?
 #
 # **Time.** 25 seconds to run on two cores, 40 minutes to read and try.
 #
-# **Read.** Lesson 7 (what a language model does). Beside this one: `minillm/text/domains.py` (what the world says),
-# `minillm/text/grammar.py` (how it knows its own probabilities), `minillm/train/trainer.py` (one step).
+# **Read.** Lesson 7 (what a language model does). Along with this one: `minillm/text/domains.py` (the texts of the world),
+# `minillm/text/grammar.py` (how their probabilities are known), `minillm/train/trainer.py` (one step).
 #
 # **Exercises.** 21 `filter_normalisation` (`minillm lesson 9 --start`).
 
@@ -35,9 +35,9 @@ TEST, GRID = (10, 7) if lesson.quick else (100, 21)
 # %% [markdown]
 # ## The world, and the floor
 #
-# Six kinds of text, each a small program. Each trains a skill: to copy (report), to recall a list in order (recipe), to know
-# which verb suits which thing (chat), to find a step that is nowhere said (count) or a mood (words), and a little of
-# everything (story).
+# There are six kinds of text, each written by a small program. Each trains a skill: copying (report), recalling a list in
+# order (recipe), knowing which verb fits which thing (chat), finding a step that is never stated (count) or a mood (words),
+# and a little of everything (story).
 
 # %%
 for name in world.general:
@@ -49,13 +49,13 @@ for name in world.general:
 #
 # $$ \text{loss} = -\frac1n \sum_t \log p_\text{model}(w_t \mid w_1 \dots w_{t-1}) \quad \text{nats per token.} $$
 #
-# The programs know the *true* probabilities. A name is one of twelve, so it surprises everyone, by log 12 = 2.5 nats. Its
-# second mention is certain, for who has learned to copy. The mean true surprise is the entropy of the text: no model can, on
-# average, go below it. It is the **floor**, and what lies above it,
+# The programs know the *true* probabilities. A name is one of twelve, so its surprise is log 12 = 2.5 nats for every model.
+# Its second mention is certain, for a model that has learned to copy. The mean true surprise is the entropy of the text: no
+# model can, on average, go below it. It is the **floor**, and the distance from it,
 #
 # $$ \text{excess} = \text{loss} - \text{floor}, $$
 #
-# is what is still to be learned. 0 is perfect. By itself a loss of 0.6 says nothing: it may be perfect (the text is that
+# is what is still left to learn. 0 is perfect. A loss of 0.6 alone says nothing: it may be perfect (if the text is that
 # random) or poor.
 
 # %%
@@ -68,15 +68,15 @@ print(f"floor of this document: {-document.log_p[1:].mean():.3f} nats a token, o
 # %% [markdown]
 # ## The code
 #
-# `trainer.step` does four of lesson 5's five steps: forward, loss, backward, and the step itself, by a better rule than
-# gradient descent (Muon, `minillm/train/optimizers/muon.py`). The cores share the batch. Every document is new. The model
-# never reads a text twice, so it cannot learn by heart.
+# `trainer.step` does four of the five steps of lesson 5: forward, loss, backward, and the step itself, by a better rule than
+# plain gradient descent (Muon, `minillm/train/optimizers/muon.py`). The cores share the batch. Every document is new: the
+# model never reads a text twice, so it cannot memorise any.
 #
-# Now and then we look at texts of the validation split. A **recorder** copies all weights on the way, for later.
+# From time to time we look at texts of the validation split. A **recorder** copies all weights during training, for later.
 
 # %%
 def look(model):
-    """The state of learning: loss, floor, and the excess of each kind of text."""
+    """What has been learned so far: loss, floor, and the excess of each kind of text."""
     scores = evaluate_world(model, world, "validation", 24, domains=world.general)
     return {"loss": pooled(scores), "floor": pooled(scores, "floor"), "excess": {name: s.excess for name, s in scores.items()}}
 
@@ -99,10 +99,10 @@ save_generalist(model, world, lesson)
 print(f"kept for all lessons: {generalist_file(lesson)}")
 
 # %% [markdown]
-# Read the columns downwards. The first fall is over before the first row: the model knows the *frame* of each text (which
-# kind of word stands where), and guesses what it should recall. Recipe shows best what comes then: it stays on a plateau
-# until attention finds the place to look at (lesson 7), and drops. Each kind of text has its own time. (An excess a little
-# below 0 is the noise of few texts.)
+# Read the columns downwards. The first fall is over before the first row: the model already knows the *frame* of each text
+# (which kind of word comes where), and guesses what it should recall. What happens next is clearest for recipe: it stays on
+# a plateau until attention finds the position to look at (lesson 7), and then drops. Each kind of text does so at its own
+# time. (An excess slightly below 0 is noise from a small number of texts.)
 
 # %%
 draw.pretraining(history, lesson.path("pretraining.png"))
@@ -120,12 +120,13 @@ lesson.expect("loss on words", scores["words"].loss, "1.57 ± 0.06")
 lesson.expect("excess on novels, hardly ever read", scores["novel"].excess, "1.7 ± 0.4")
 
 # %% [markdown]
-# From 4.6 ± 0.2 nats above the floor to 0.08 ± 0.04. *words* has by far the highest loss, 1.57 ± 0.06, and hardly anything is
-# left to learn in it: 0.04 ± 0.03. The loss alone does not say that. Novels, of which it has read a handful, are at 1.7 ±
-# 0.4: they are for lessons 10 to 14.
+# The excess falls from 4.6 ± 0.2 nats to 0.08 ± 0.04. *words* has by far the highest loss, 1.57 ± 0.06, but there is hardly
+# anything left to learn in it: 0.04 ± 0.03. The loss alone does not show that. Novels, of which the model has read only a
+# few, are at 1.7 ± 0.4: they are for lessons 10 to 14.
 #
-# What it knows of the report above, word by word. Where the truth is 1 (the copied name and place, the number + 3) the model
-# should be near 1; where it is 1/12, *no better than that*: to be surer than the truth is as wrong as to be less sure.
+# Here is what it knows about the report above, word by word. Where the true probability is 1 (the copied name and place, the
+# number + 3) the model should be near 1; where it is 1/12, *not above that*: being surer than the truth is as wrong as being
+# less sure.
 
 # %%
 [(log_p, _)] = token_log_p(model, [document.ids])                   # of one document: (log p, was it the likeliest?)
@@ -141,28 +142,29 @@ for name in world.general:
 # %% [markdown]
 # ## What a surface can show
 #
-# A neuron's loss surface could be drawn (lesson 1): it has two weights. This model has a quarter of a million. A picture
-# shows the loss on a *plane* in that space: a point and two directions,
+# We could draw the whole loss surface of a neuron with one weight and one bias (lesson 1). This model has a quarter of a
+# million parameters. A picture shows the loss on a *plane* in that space, given by a point and two directions,
 #
 # $$ \theta(a, b) = \theta_0 + a\,u + b\,v $$
 #
-# and everything depends on which. Choose first the plane that shows **the most of the way** that was recorded. With the
-# recorded weights minus the last ones as rows of a matrix M, these are its two **principal components**: the directions along
-# which the rows vary most. The way is projected onto the plane, and what the plane does not show of a point,
+# and everything depends on the choice. First choose the plane that shows **as much as possible of the recorded trajectory**.
+# Put the recorded weights minus the last ones into the rows of a matrix M; its two **principal components**, the directions
+# along which the rows vary most, span this plane. The trajectory is projected onto the plane, and the part of a point that
+# the plane does not show,
 #
 # $$ \text{projection error} = \frac{|\delta - a\,u - b\,v|}{|\delta|} \qquad \delta = \theta - \theta_0, $$
 #
-# is told beside it: 0, the point lies in the plane; 1, the plane shows nothing of the way to it. (Shares of the movement are
-# of squared lengths: a point with error e has the share 1 - e² in the plane.)
+# is always reported: 0 means that the point lies in the plane, 1 that the plane shows nothing of the movement to it. (Shares
+# of the movement refer to squared lengths: a point with error e has the share 1 - e² in the plane.)
 
 # %%
 space = Space(model)
-at_steps, snapshots = recorder.way()
-way = [space.vector(arrays) for arrays in snapshots]
-plane = pca_plane([way], [at_steps], "end")
+at_steps, snapshots = recorder.trajectory()
+trajectory = [space.vector(arrays) for arrays in snapshots]
+plane = pca_plane([trajectory], [at_steps], "end")
 task = "all six kinds"
-probe = Probe({task: [found.ids for name in world.general for found in world.documents(name, 2)]})
-surface = measure_surface(space, plane, {"pretrained": way[-1]}, {"pretraining": (at_steps, snapshots)}, probe, GRID,
+probe = Probe({task: [document.ids for name in world.general for document in world.documents(name, 2)]})
+surface = measure_surface(space, plane, {"pretrained": trajectory[-1]}, {"pretraining": (at_steps, snapshots)}, probe, GRID,
                           info={"view": "pca", "seed": lesson.seed})
 path = surface.trajectories["pretraining"]
 with lesson.picture("surface.png", 12.8, 6) as fig:
@@ -173,11 +175,11 @@ with lesson.picture("surface.png", 12.8, 6) as fig:
     mark(ax, surface, color)
     ax.annotate("start", path.ab[0], (-8, 0), textcoords="offset points", ha="right", va="center", color=color["pretraining"],
                 weight="bold", path_effects=LIGHT.halo)
-    ax.set_title("The plane that shows most of the way")
+    ax.set_title("The plane that shows most of the trajectory")
     loss, error = fig.add_axes([0.66, 0.55, 0.32, 0.32]), fig.add_axes([0.66, 0.13, 0.32, 0.27])
     loss.plot(path.steps, path.loss[task], color=color["pretraining"], label="true")
     loss.plot(path.steps, path.shown[task], color=color["pretraining"], ls=(0, (3, 2)), label="on the map")
-    loss.set(title="Loss on the way", ylabel="nats per token", ylim=(0, None))
+    loss.set(title="Loss along the trajectory", ylabel="nats per token", ylim=(0, None))
     loss.legend()
     error.plot(path.steps[:-1], path.residual[:-1], color=LIGHT.models["full"])
     error.set(title="Projection error", xlabel="step", ylim=(0, 1.05))
@@ -186,38 +188,41 @@ with lesson.picture("surface.png", 12.8, 6) as fig:
 for line in surface.checks():
     print(" ", line)
 
-shares = np.linalg.svd(np.array(way) - way[-1], compute_uv=False) ** 2
+shares = np.linalg.svd(np.array(trajectory) - trajectory[-1], compute_uv=False) ** 2
 shares, null = 100 * shares / shares.sum(), 100 * random_walk_shares([at_steps], "end")
 lesson.expect("% of the movement that the two components show", shares[:2].sum(), "88 ± 4")
 lesson.expect("% of it for a random walk of as many steps", null[:2].sum(), "90.2 ± 0.1")
 lesson.expect("at the start: true loss", path.loss[task][0], "5.3 ± 0.1")
 lesson.expect("at the start: loss on the map under it", path.shown[task][0], "2.0 ± 0.4")
 lesson.expect("at the start: projection error", path.residual[0], "0.24 ± 0.06")
-lesson.expect("largest projection error on the way", np.nanmax(path.residual), "0.99 ± 0.02")
+lesson.expect("largest projection error of the trajectory", np.nanmax(path.residual), "0.99 ± 0.02")
 
 # %% [markdown]
-# The plane shows 88 ± 4 % of all movement. Impressive, until one asks what it would show of a way that is *pure chance*: of a
-# random walk with steps of equal length, recorded at the same steps, it is 90.2 ± 0.1 %. (A walk's early points are far from
-# its end, and lie spread along a curve that two components catch well.) So the share alone proves nothing. This is the **null
-# model** of such a picture, which should never be shown without it.
+# The plane shows 88 ± 4 % of all movement. That is impressive, until you ask what such a plane would show of *pure chance*:
+# for a random walk with steps of equal length, recorded at the same steps, it is 90.2 ± 0.1 %. (The early points of a walk
+# are far from its end, and lie along a curve that two components capture well.) So the share alone proves nothing. The
+# random walk is the **null model** of such a picture, which should never be shown without it.
 #
-# And the loss on the map is not the loss on the way. At the start the true loss is 5.3 ± 0.1, chance; the point of the map
-# under it has 2.0 ± 0.4, though the projection error is only 0.24 ± 0.06 there. Near the end nearly all is missing, 0.99 ±
-# 0.02: the last small steps go in directions of their own, and the plane shows them as standing still.
+# And the loss on the map is not the loss along the trajectory. At the start the true loss is 5.3 ± 0.1, that of chance; the
+# point of the map below it has 2.0 ± 0.4, although the projection error there is only 0.24 ± 0.06. Near the end the map
+# misses nearly everything, 0.99 ± 0.02: the last small steps go in other directions, and on the plane they seem to stand
+# still.
 #
 # ## Directions at random
 #
-# Many papers draw the loss along two *random* directions instead. Then how long is a step? One of length 1 means something
-# else in each model: a network with ReLU, or with nothing, between two layers may double the one and halve the next, and be
-# the same function. So Li et al. (2018) measure a random direction d by the weights themselves, **filter by filter**. A
-# filter is what makes one output number: in y = x W, with W stored (in, out), column i of W:
+# Many papers draw the loss along two *random* directions instead. Then how long should a step be? A step of length 1 means
+# something different in each model: if there is a ReLU, or nothing, between two layers, you can double the first and halve
+# the second without changing the function. So Li et al. (2018) scale a random direction d by the weights themselves,
+# **filter by filter**. A filter is the set of weights that computes one output number: in y = x W, with W stored as (in,
+# out), column i of W:
 #
-# $$ d'_{ki} = d_{ki}\,\frac{|W_{\cdot i}|}{|d_{\cdot i}|} \qquad |W_{\cdot i}| = \sqrt{\sum_k W_{ki}^2} $$
+# $$ \tilde d_{ki} = d_{ki}\,\frac{|W_{\cdot i}|}{|d_{\cdot i}|} \qquad |W_{\cdot i}| = \sqrt{\sum_k W_{ki}^2} $$
 #
-# Then every column of d' is as long as that of W. (Gains and biases have no filters, and do not move. In a table of words a
-# filter is a row.) If the column is doubled, so is the direction. Let us see. In every block, the second norm's gain and bias
-# are multiplied by 4 and the matrix behind it is divided by 4. Not one output changes. Both networks walk three tenths of the
-# normalised direction, and then the same on a direction that is normalised only as a whole.
+# Then every column of the new direction is as long as that column of W. (Gains and biases have no filters, and do not move.
+# In a table of words a filter is a row.) If a column of W is doubled, so is the direction. Let us check. In every block we
+# multiply the gain and bias of the second norm by 4 and divide the matrix after it by 4. No output changes. Both networks
+# move by three tenths of the normalised direction, and then by three tenths of a direction that is normalised only as a
+# whole.
 
 # %%
 def rescaled(theta):
@@ -231,40 +236,41 @@ def rescaled(theta):
     return space.vector(arrays)
 
 
-here = way[-1].astype(np.float64)
-there = rescaled(here)
+original = trajectory[-1].astype(np.float64)
+twin = rescaled(original)
 REACH = 0.3
 draws = lesson.rng(6).standard_normal((3, space.size))
 
 
 def along(theta, d, normalise):
-    """The loss after a step along a direction, minus that before."""
+    """The loss after a step along a direction, minus the loss before it."""
     step = filter_normalised(d, theta, space)[0] if normalise else d * (np.linalg.norm(theta) / np.linalg.norm(d))
     return space.losses(theta + REACH * step, probe)[task] - space.losses(theta, probe)[task]
 
 
 gaps = {}
 for normalise in (True, False):
-    rises = np.array([[along(theta, d, normalise) for theta in (here, there)] for d in draws])
+    rises = np.array([[along(theta, d, normalise) for theta in (original, twin)] for d in draws])
     print("filter by filter" if normalise else "as a whole      ", *(f"{a:.4f} | {b:.4f}    " for a, b in rises))
     gaps[normalise] = np.abs(rises[:, 0] - rises[:, 1]).max()
 lesson.expect("same function, other weights: difference, filters", gaps[True], "0 ± 0.0005")
 lesson.expect("... normalised as a whole", gaps[False], "0.12 ± 0.11")
 
-flat = random_plane(space, here, lesson.rng(7))
-error = flat.project(way[0])[1]
-lesson.expect("millionths of the way from the start that a random plane shows", 1e6 * (1 - error ** 2), "15 ± 14")
+flat = random_plane(space, original, lesson.rng(7))
+error = flat.project(trajectory[0])[1]
+lesson.expect("millionths of the movement that a random plane shows", 1e6 * (1 - error ** 2), "15 ± 14")
 
 # %% [markdown]
-# Filter by filter the largest difference of three directions is 0 ± 0.0005; as a whole it is 0.12 ± 0.11, for one and the
-# same function. But of the way from the start to the end a random plane shows 15 ± 14 millionths (of the squared length). It
-# may tell how steep the ground is around a model. It shows nothing of how the model got there.
+# Filter by filter, the largest difference over three directions is 0 ± 0.0005; as a whole it is 0.12 ± 0.11, for the very
+# same function. But a random plane shows only 15 ± 14 millionths (of the squared length) of the movement from start to end.
+# It may show how steep the ground is around a model. It shows nothing of how the model got there.
 #
 # ## What to notice
 #
-# - A loss is to be read against its floor. A picture of a surface is to be read against its null model and its projection error.
-# - Only the point P, the end of training, is sure to be true. The way is a shadow.
-# - Lesson 12 lays the plane through three models that we care for. Then at least those three are where they are drawn.
+# - Compare a loss with its floor. Compare a picture of a surface with its null model, and read its projection error.
+# - Only the point P, the end of training, is certain to be shown correctly. The rest of the trajectory is a shadow.
+# - Lesson 12 puts the plane through three models that we care about. Then at least these three really are where they are
+#   drawn.
 #
 # ## Exercise
 #
@@ -275,17 +281,16 @@ lesson.expect("millionths of the way from the start that a random plane shows", 
 #
 # ## Questions
 #
-# 1. Could the excess of one *document* be negative? Of one word? Of a kind of text, on very many documents?
-# 2. Say the model gives 0.10 where the truth is 0.083, and 0.95 where it is 1. Which costs it more?
-# 3. Now and then the training loss jumps for one step (the thin line in the picture). Why? Look at `minillm/text/batches.py`.
+# 1. Can the excess of one *document* be negative? Of one word? Of a kind of text, over very many documents?
+# 2. Suppose the model says 0.10 where the true probability is 0.083, and 0.95 where it is 1. Which costs it more?
+# 3. Sometimes the training loss jumps for one step (the thin line in the picture). Why? Look at `minillm/text/batches.py`.
 # 4. Set `n_head` to 1 in `settings` of `lessons/common.py` and run again. Which kinds of text suffer?
 #
-# **Answers.** 1. A word and a document: yes, whenever the model happens to bet on what comes. A kind of text: no. Over many
+# **Answers.** 1. A word and a document: yes, if the model happens to bet on what comes. A kind of text: no. Over many
 # documents the excess is the mean of log(p true / p model) under the truth, called the KL divergence, and is never negative.
-# 2. The second: log(1 / 0.95) = 0.05 nats each time. The first even wins when that word comes and loses elsewhere, since the
-# other words together get less than their due; on average the loss is of second order in the error. 3. One batch in many
-# holds a novel, and the model has hardly seen any.
-# 4. Measure it, compare with the table above, and put it back to 4.
+# 2. The second: log(1 / 0.95) = 0.05 nats each time. The first even gains when that word comes and loses elsewhere, since
+# the other words together get too little; on average the cost is of second order in the error. 3. Once in many batches there
+# is a novel, and the model has hardly seen any. 4. Measure it, compare with the table above, and put it back to 4.
 #
 # ## Read next
 #

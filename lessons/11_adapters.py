@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Lesson 11: adapters
 #
-# **Question.** In lesson 10 old weights moved. Can a model learn something new while its old weights stay as they are, bit
-# for bit, and only a little new structure between them is trained? And does that protect what it knew before?
+# **Question.** In lesson 10 old weights moved. Can a model learn something new while its old weights stay the same, bit for
+# bit, and only a few new layers between them are trained? And does that protect what it knew before?
 #
 # **Time.** 30 seconds to run on two cores, and 20 more if no lesson has made the generalist yet (`--quick`: 5 in all);
 # 60 minutes to read and try.
@@ -53,25 +53,26 @@ novels = [document.ids for document in world.documents("novel", 64, "train")]
 # %% [markdown]
 # ## The idea
 #
-# An **adapter** is a small network of two layers that stands behind a part of the model (Houlsby et al. 2019). It reads the
-# vectors h that come out of this part, C numbers for each position, and adds a correction to them. In between it is narrow,
-# with m numbers where C is several times larger: hence **bottleneck**.
+# An **adapter** is a small network of two layers, inserted after a sublayer of the model (Houlsby et al. 2019). It reads the
+# output vectors h of this sublayer, C numbers for each position, and adds a correction to them. In between it is narrow,
+# with m numbers, several times fewer than C: hence **bottleneck**.
 #
 # $$ \text{out} = h + \mathrm{gelu}(h\,D + b_1)\,U + b_2 \qquad D\ (C, m) \quad b_1\ (m) \quad U\ (m, C) \quad b_2\ (C) $$
 #
-# D leads down to the bottleneck, U up again. Only these four train; whatever made h is frozen.
+# D projects down to the bottleneck, U up again. Only these four train; whatever computed h is frozen.
 #
 # ## How it must start
 #
 # The model works well as it is. So the new layer should change nothing at first, and then only as much as training asks for.
-# With U = 0 and b2 = 0 the correction is 0 whatever D is, so out = h, not nearly but exactly.
+# With U = 0 and b2 = 0 the correction is 0 whatever D is, so out = h, not approximately but exactly.
 #
 # Then why not set D = 0 as well? Look at what each of them is multiplied by. With D = 0 and b1 = 0 the bottleneck holds
-# gelu(0) = 0, so no error is ever blamed on U; and since U = 0, none is ever blamed on D. Both would wait for each other for
-# ever; b2 alone could move, a constant that is added everywhere. So D starts random, with a standard deviation of
-# 1 / sqrt(C), which makes h D about as large as h.
+# gelu(0) = 0, so U gets no gradient; and since U = 0, D gets none either. They would wait for each other for ever; only b2
+# could move, a constant that is added everywhere. So D starts random, with a standard deviation of 1 / sqrt(C), which makes
+# h D about as large as h.
 #
-# Here is one adapter of each kind, asked to move h towards some targets. See which gradients are 0 in the first three steps.
+# Here is one adapter of each kind, trained to move h towards some targets. See which gradients are 0 in the first three
+# steps.
 
 # %%
 rng = lesson.rng(2)
@@ -91,8 +92,8 @@ for kind in ("D random", "D = 0"):
             p.data -= 0.02 * p.grad
 
 # %% [markdown]
-# In the first step only U and b2 move (dD = 0, as it comes back through U = 0). From the second on U is not 0 any more, and D
-# moves too. With D = 0 nothing but b2 ever does.
+# In the first step only U and b2 move (dD = 0, since it comes back through U = 0). After that U is no longer 0, and D moves
+# too. With D = 0 only b2 ever moves.
 #
 # ## The backward pass
 #
@@ -101,8 +102,8 @@ for kind in ("D random", "D = 0"):
 # $$ z_{nj} = \sum_c h_{nc} D_{cj} + b_{1,j} \qquad a_{nj} = \mathrm{gelu}(z_{nj}) \qquad
 #    \text{out}_{nc} = h_{nc} + \sum_j a_{nj} U_{jc} + b_{2,c} $$
 #
-# Given is G = dout. For each number ask which outputs it reaches, and with what factor (lesson 4), from the last line
-# upwards:
+# We are given G = dout. For each number ask which outputs it reaches, and with what factor (lesson 4), starting from the
+# output:
 #
 # - b2_c reaches out_nc of every n, with factor 1. U_jc reaches out_nc of every n, with factor a_nj:
 #
@@ -110,20 +111,20 @@ for kind in ("D random", "D = 0"):
 #
 # - a_nj reaches all C outputs of its own n, with factors U_jc. Then back through gelu, number by number:
 #
-# $$ da_{nj} = \sum_c G_{nc}\, U_{jc} \qquad dz_{nj} = da_{nj}\; \mathrm{gelu}'(z_{nj}) $$
+# $$ da_{nj} = \sum_c G_{nc}\, U_{jc} \qquad dz_{nj} = da_{nj}\; \frac{\partial a_{nj}}{\partial z_{nj}} $$
 #
 # - D_cj and b1_j reach z_nj of every n:
 #
 # $$ dD_{cj} = \sum_n h_{nc}\, dz_{nj} \qquad db_{1,j} = \sum_n dz_{nj} $$
 #
-# - h_nc reaches the output in two ways: past the adapter, with factor 1, and through it, by way of every z_nj with factor
-#   D_cj. Where ways meet, gradients add:
+# - h_nc reaches the output along two paths: past the adapter, with factor 1, and through it, via every z_nj with factor
+#   D_cj. The gradients of the two paths add:
 #
 # $$ dh_{nc} = G_{nc} + \sum_j dz_{nj}\, D_{cj} $$
 #
-# With U = 0 this says dh = G: at its start an adapter does not bend the gradient of the layers below either.
+# With U = 0 this gives dh = G: at first, an adapter does not change the gradient of the layers below either.
 #
-# Is it right? As always, finite differences are asked, here of a linear layer with an adapter behind it (`SequentialAdapter` in
+# Is it right? As always, we ask finite differences, here for a linear layer followed by an adapter (`SequentialAdapter` in
 # `minillm/finetune/methods/bottleneck.py`), in float64. Relative to the gradient, the largest error is 0 ± 1e-7.
 
 # %%
@@ -132,16 +133,16 @@ perturb(layer, rng)                                                           # 
 lesson.expect("finite differences against the backward pass", max(check_layer(layer, h, rng).values()), "0 ± 1e-7")
 
 # %% [markdown]
-# ## Where it stands
+# ## Where it is inserted
 #
-# In each block behind attention and behind the MLP, before their results join the stream:
+# In each block, after attention and after the MLP, before their outputs are added to the residual stream:
 #
 #     x ──┬── norm ── attention ── adapter ── (+) ──┬── norm ── MLP ── adapter ── (+) ── x of the next block
 #         └────────────────────────────────────┘    └──────────────────────────────┘
 #
-# The four LayerNorms of the two blocks, and the last one, are trained as well, as Houlsby did: few numbers, near the adapters.
-# All matrices of the body are frozen. The model's own code knows nothing of this: each sublayer is wrapped from outside
-# (`minillm/finetune/wrapper.py`).
+# The four LayerNorms of the two blocks and the last one are trained as well, as in Houlsby's paper: they are few numbers,
+# close to the adapters. All matrices of the body are frozen. The model's own code knows nothing about this: each sublayer is
+# wrapped from outside (`minillm/finetune/wrapper.py`).
 
 # %%
 def start(name):
@@ -156,7 +157,7 @@ print(*trainable_table(start("adapter")), sep="\n")
 
 # %% [markdown]
 # The first promise: before the first step the adapted model *is* the generalist. The largest difference of any logit is
-# 0 ± 0. That is no rounding luck: h + 0 is h.
+# 0 ± 0. This is not luck with rounding: h + 0 is h.
 
 # %%
 tokens = np.array([novels[0][:-1]])
@@ -166,17 +167,17 @@ lesson.expect("identity gap, the largest difference of any logit",
 # %% [markdown]
 # ## A fair comparison
 #
-# The generalist is to learn novels from 64 of them, in four ways:
+# The generalist learns to write novels from 64 of them. We compare four methods:
 #
 # - **full**: every weight moves.
 # - **frozen**: the last block and the last norm move (lesson 10).
-# - **adapter**: the body is frozen, but for its norms.
-# - **scratch**: every weight moves, and none was pretrained. What do 64 novels give alone?
+# - **adapter**: the body is frozen, except for its norms.
+# - **scratch**: every weight moves, and none was pretrained. How much can be learned from the 64 novels alone?
 #
 # All get the same documents, batches and steps. But not the same learning rate: weights that start at 0 need larger steps
-# than weights that are good already. So each way tries three rates, a factor of about three apart, and is judged on 100
-# **validation** novels, which neither train nor test it. Of the rates that come within 0.07 nats of the best, the gentlest is
-# taken.
+# than weights that are already good. So for each method we try three rates, a factor of about three apart, and compare them
+# on 100 **validation** novels, which are used neither for training nor for the test. Of the rates that come within 0.07 nats
+# of the best, we take the smallest.
 
 # %%
 RATES = {"full": (3e-4, 1e-3, 3e-3), "frozen": (1.5e-3, 5e-3, 1.5e-2), "adapter": (3e-3, 1e-2, 3e-2), "scratch": (3e-3,)}
@@ -195,8 +196,8 @@ def run(name, lr):
 runs = {name: {lr: run(name, lr) for lr in rates} for name, rates in RATES.items()}
 best = {}
 for name, tried in runs.items():
-    least = min(found.validation for found in tried.values())
-    best[name] = min(lr for lr, found in tried.items() if found.validation <= least + 0.07)
+    least = min(result.validation for result in tried.values())
+    best[name] = min(lr for lr, result in tried.items() if result.validation <= least + 0.07)
 
 # %%
 scores = evaluate_world(base, world, "test", TEST)
@@ -204,16 +205,16 @@ untouched = SimpleNamespace(new=scores["novel"].excess, old=mean_excess(scores, 
 print(f"{'':11s}{'rate':>8s}{'trained':>10s}{'share':>8s}{'seconds':>9s}{'excess on novels':>19s}{'on the old kinds':>19s}")
 print(f"{'generalist':46s}{untouched.new:19.3f}{untouched.old:19.3f}")
 for name, lr in best.items():
-    found, sizes = runs[name][lr], parameter_counts(runs[name][lr].model)
+    result, sizes = runs[name][lr], parameter_counts(runs[name][lr].model)
     trained = sizes["trainable_parameters"]
-    print(f"{name:11s}{lr:8g}{trained:10,d}{trained / sizes['total_parameters']:8.1%}{found.seconds:9.1f}"
-          f"{found.new:19.3f}{found.old:19.3f}")
+    print(f"{name:11s}{lr:8g}{trained:10,d}{trained / sizes['total_parameters']:8.1%}{result.seconds:9.1f}"
+          f"{result.new:19.3f}{result.old:19.3f}")
 
 # %% [markdown]
-# The generalist stands at 1.7 ± 0.2 on novels. Full fine-tuning brings it to 0.13 ± 0.08, the adapter to 0.24 ± 0.12 with a
-# twentieth of the weights. Frozen has almost half of them, and is 0.07 ± 0.07 behind the adapter: *where* the weights stand
-# counts too, not only how many they are. (Frozen has none in the first block.) The same novels without pretraining give
-# 0.52 ± 0.05.
+# The generalist has 1.7 ± 0.2 on novels. Full fine-tuning brings it to 0.13 ± 0.08, the adapter to 0.24 ± 0.12 with a
+# twentieth of the weights. Frozen trains almost half of the weights, but is 0.07 ± 0.07 worse than the adapter: it also
+# matters *where* the weights are, not only how many there are. (Frozen trains none in the first block.) The same novels
+# without pretraining give 0.52 ± 0.05.
 
 # %%
 full, frozen, adapted, scratch = (runs[name][best[name]] for name in runs)
@@ -237,11 +238,11 @@ for name in ("full", "frozen", "adapter"):
           f"{len(now) - len(before):2d} arrays are new")
 
 # %% [markdown]
-# So the old *weights* are safe. The old *skills* are not. Compare two runs that have learned about as much: full fine-tuning
-# at its gentlest rate, and the adapter at its best (on novels it is ahead by 0.05 ± 0.09). On the old kinds of text the
-# generalist had an excess of 0.07 ± 0.03. After the gentle full fine-tuning it is 0.09 ± 0.03; after the adapter, 0.24 ± 0.18
-# more than that, though nine tenths and more of all weights have not moved at all. And in all three ways (3 ± 0) each larger
-# rate forgets more.
+# So the old *weights* are safe. The old *skills* are not. Compare two runs that have learned about equally much: full
+# fine-tuning at its smallest rate, and the adapter at its best (which is ahead by 0.05 ± 0.09 on novels). On the old kinds
+# of text the generalist had an excess of 0.07 ± 0.03. After the gentle full fine-tuning it is 0.09 ± 0.03; after the adapter
+# it is 0.24 ± 0.18 higher than that, although more than nine tenths of all weights have not moved at all. And for all three
+# methods (3 ± 0), each larger rate forgets more.
 
 # %%
 gentle = runs["full"][min(RATES["full"])]
@@ -249,15 +250,15 @@ lesson.expect("generalist, on the old kinds of text", untouched.old, "0.07 ± 0.
 lesson.expect("novels: gentle full minus adapter", gentle.new - adapted.new, "0.05 ± 0.09")
 lesson.expect("old kinds: gentle full", gentle.old, "0.09 ± 0.03")
 lesson.expect("old kinds: adapter minus gentle full", adapted.old - gentle.old, "0.24 ± 0.18")
-rising = [np.all(np.diff([found.old for found in runs[name].values()]) > 0) for name in ("full", "frozen", "adapter")]
-lesson.expect("ways that forget more with each larger rate", sum(rising), "3 ± 0")
+rising = [np.all(np.diff([result.old for result in runs[name].values()]) > 0) for name in ("full", "frozen", "adapter")]
+lesson.expect("methods that forget more with each larger rate", sum(rising), "3 ± 0")
 with lesson.picture("rates.png", 10.6, 6.2) as fig:
     ax = fig.add_axes([0.09, 0.13, 0.87, 0.76])
     ax.set(xscale="log", yscale="log")
     labels, lines = [((untouched.new, untouched.old), "generalist", LIGHT.ink)], []
     ax.plot(untouched.new, untouched.old, "o", ms=11, color=LIGHT.ink)
     for name in ("full", "frozen", "adapter"):
-        at = np.array([(found.new, found.old) for found in runs[name].values()])
+        at = np.array([(result.new, result.old) for result in runs[name].values()])
         ax.plot(*at.T, "-", color=LIGHT.models[name])
         for (x, y), lr in zip(at, runs[name]):
             ax.plot(x, y, "o", ms=13 if lr == best[name] else 7, color=LIGHT.models[name])
@@ -272,28 +273,28 @@ with lesson.picture("rates.png", 10.6, 6.2) as fig:
     place(ax, labels, lines, size=12)
 
 # %% [markdown]
-# Each line is one way at three learning rates; the large dots are those in the table, and lower left is better. On every line
-# larger steps cost more of the old. Few moving weights are no shield: an adapter stands in the path of *every* text, old or
-# new, and what it has learned to add for novels it adds to recipes too. What counts is how far the function moves, not how
-# many weights do. (This is one small model and one task. Others measured other sizes and methods, and not all found the same:
-# `lessons/experiments/05_learns_less_forgets_less.py`.)
+# Each line is one method at three learning rates; the large dots are those in the table, and lower left is better. On every
+# line larger steps cost more of the old skills. Training few weights does not protect them: *every* text, old or new, passes
+# through the adapter, and what it has learned to add for novels it also adds for recipes. What counts is how far the
+# function moves, not how many weights do. (This is one small model and one task. Others studied other sizes and methods, and
+# not all found the same: `lessons/experiments/05_learns_less_forgets_less.py`.)
 #
 # ## How far each part moved
 #
-# For each part of the model, the length of its change, ||after - before||, in per cent of its length before. (The length of
-# an array is that of all its numbers as one vector: the root of the sum of their squares.)
+# For each part of the model, this is the length of its change, ||after - before||, in per cent of its length before. (The
+# length of an array is that of all its numbers as one vector: the root of the sum of their squares.)
 
 # %%
 space = Space(start("adapter"))
-moves = {name: movement(space, space.start, space.vector(found.model.state()), set(before))
-         for name, found in (("full", full), ("frozen", frozen), ("adapter", adapted))}
+moves = {name: movement(space, space.start, space.vector(result.model.state()), set(before))
+         for name, result in (("full", full), ("frozen", frozen), ("adapter", adapted))}
 draw.movement(moves, lesson.path("movement.png"))
 lesson.shown(lesson.path("movement.png"))
 
 
 def share(name, *part):
-    way, length = moves[name][part]
-    return 100 * way / length
+    distance, length = moves[name][part]
+    return 100 * distance / length
 
 
 lesson.expect("tables of words and positions, full, in %", share("full", "start", "words, positions"), "12 ± 3")
@@ -302,29 +303,31 @@ lesson.expect("MLP of block 1, frozen, in %", share("frozen", "1", "MLP"), "26 �
 lesson.expect("inserted in block 1, adapter, in %", share("adapter", "1", "inserted"), "137 ± 35")
 
 # %% [markdown]
-# Full fine-tuning moves every part: the tables of words and places by 12 ± 3 %, the MLP of block 1 by 6 ± 2 %. Where this
-# block must do all of the work, frozen, its MLP goes as far as 26 ± 7 %, at five times the learning rate. With adapters
-# nothing of the body moves but its norms. What was inserted ends 137 ± 35 % of its own length away from where it began: it
-# had no good place to stay near to.
+# Full fine-tuning moves every part: the tables of words and positions by 12 ± 3 %, the MLP of block 1 by 6 ± 2 %. In the
+# frozen run this block must do all the work, and its MLP moves by 26 ± 7 %, at five times the learning rate. With adapters
+# only the norms of the body move. The inserted modules end 137 ± 35 % of their own length away from where they began: they
+# had no good starting point to stay close to.
 #
-# ## Off again
+# ## Removing it again
 #
-# Why then use adapters? Because they come off. Take the wrapper away, put the norms' old values back, and the generalist is
-# there, bit for bit, with nothing forgotten. A specialist is a file of 13,696 numbers beside one base, and many can share it
-# (`minillm/finetune/adapters.py`).
+# Then why use adapters? Because they can be removed. Take the wrapper away, restore the old values of the norms, and you
+# have the generalist back, bit for bit, with nothing forgotten. A specialist is a file of 13,696 numbers in addition to the
+# base, and many specialists can share one base (`minillm/finetune/adapters.py`).
 #
 # ## What to notice
 #
-# - One zero is enough to start as nothing, and two would be too many: U = 0 and D random.
+# - One zero is enough to start without any effect, and two would be too many: U = 0 and D random.
 # - Frozen weights still pass the gradient on. An adapter in the first block needs the whole backward pass above it.
-# - "Frozen" is a promise about weights, not about what the model still knows. Measure the old skills, too.
-# - A comparison of ways is one of ways *and* learning rates. Give each its own, chosen on texts that are not the test.
+# - "Frozen" is a promise about weights, not about what the model still knows. Measure the old skills too.
+# - A comparison of methods is a comparison of methods *and* learning rates. Give each its own rate, chosen on texts that are
+#   not in the test.
 #
 # ## Exercise
 #
-# Exercise 23 asks for the layer: `adapter_start`, how its four arrays begin; `adapter`, the forward equation at the top of
-# this lesson; and `adapter_backward`, the five gradients derived above. h may have several leading axes, (N, C) or (B, T, C);
-# the sums over n then run over all of them. You have gelu from exercise 18 and the linear layer from exercises 5 and 7.
+# Exercise 23 asks for the layer: `adapter_start`, the initial values of its four arrays; `adapter`, the forward equation at
+# the top of this lesson; and `adapter_backward`, the five gradients derived above. h may have several leading axes, (N, C)
+# or (B, T, C); the sums over n then run over all of them. You have gelu from exercise 18 and the linear layer from exercises
+# 5 and 7.
 #
 # ```
 # minillm lesson 11 --start
@@ -336,22 +339,22 @@ lesson.expect("inserted in block 1, adapter, in %", share("adapter", "1", "inser
 #
 # 1. Compare the seconds in the table. The adapter trains a twentieth of the weights. Why is it not many times faster than
 #    full?
-# 2. How many numbers has an adapter of width m? What share of a block's 12 C^2 weights are two of them, at C = 96 and m = 16,
-#    and at C = 768 with the same m?
-# 3. Put `Frozen(("blocks.0.*",))`, the first block alone, in the place of `Frozen()`. What does it learn, what does it
+# 2. How many parameters does an adapter of width m have? What share of a block's 12 C^2 weights do two of them make, at C =
+#    96 and m = 16, and at C = 768 with the same m?
+# 3. Put `Frozen(("blocks.0.*",))`, the first block alone, in place of `Frozen()`. What does it learn, and what does it
 #    forget?
-# 4. Put `BottleneckAdapter(bottleneck=16, norms=False)` in the place of the adapter. How many of the 28 arrays are the same
+# 4. Put `BottleneckAdapter(bottleneck=16, norms=False)` in place of the adapter. How many of the 28 arrays stay the same
 #    now?
-# 5. With 16 novels instead of 64, or with 256: which way gains most?
+# 5. With 16 novels instead of 64, or with 256: which method gains most?
 #
-# **Answers.** 1. Its lowest layers stand in the first block, so the backward pass must go all the way down. What is saved is
-# dW of the body, one of three products for each of its matrices (forward, dx, dW). Frozen saves dx as well in all that lies
-# below its block. 2. 2 C m + m + C. 2 (2 * 96 * 16 + 16 + 96) / (12 * 96^2) = 5.8 %; at C = 768, 0.7 %. The share falls as
-# 1 / C: that is why papers on large models speak of one per cent and less. 3. Measure it, and compare it with frozen: both
-# train one block. 4. All 28. Compare what it learns with the table. 5. Measure it.
+# **Answers.** 1. Its lowest layers are in the first block, so the backward pass must go all the way down. It only saves dW
+# of the body, one of three products for each matrix (forward, dx, dW). Frozen also saves dx everywhere below its block. 2. 2
+# C m + m + C. 2 (2 * 96 * 16 + 16 + 96) / (12 * 96^2) = 5.8 %; at C = 768, 0.7 %. The share falls as 1 / C: that is why
+# papers on large models report one per cent or less. 3. Measure it, and compare it with frozen: both train one block. 4. All
+# 28. Compare what it learns with the table. 5. Measure it.
 #
 # ## Read next
 #
 # `minillm/finetune/methods/bottleneck.py` (the layer, `SequentialAdapter`, and `ParallelAdapter` for a parallel adapter),
-# `minillm/finetune/wrapper.py` (how a wrapper takes the place of a sublayer). Lesson 12 sees the same ways as paths over one
+# `minillm/finetune/wrapper.py` (how a wrapper replaces a sublayer). Lesson 12 shows the same runs as trajectories on one
 # loss surface.

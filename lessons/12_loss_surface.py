@@ -1,14 +1,14 @@
 # %% [markdown]
-# # Lesson 12: three ways on one loss surface
+# # Lesson 12: three fine-tunings on one loss surface
 #
-# **Question.** Full fine-tuning, a thawed block and an adapter all started at the same generalist and moved downhill. Where
-# did they go? A model is a point in a space of a quarter of a million dimensions; can a flat picture show its way, and what
-# does it hide?
+# **Question.** Full fine-tuning, training only the last block, and training an adapter all started at the same generalist
+# and went downhill. Where did they go? A model is a point in a space of a quarter of a million dimensions. Can a flat
+# picture show its trajectory, and what does it hide?
 #
 # **Time.** 25 seconds to run on two cores, and 20 more if no lesson has made the generalist yet (`--quick`: 6 in all);
 # 60 minutes to read and try.
 #
-# **Read.** Lessons 9 (what a surface can show) and 11 (the three ways); of school maths, the dot product.
+# **Read.** Lessons 9 (what a surface can show) and 11 (the three methods); from school maths, the dot product.
 #
 # **Exercises.** 24 `plane` (`minillm lesson 12 --start`).
 
@@ -37,16 +37,16 @@ from minillm.tasks.evaluate import mean_excess
 from minillm.train.fit import fit
 from minillm.train.recorder import Recorder
 
-lesson = Lesson(12, "three ways on one loss surface")
+lesson = Lesson(12, "three fine-tunings on one loss surface")
 STEPS, GRID, FRAMES, TEST = (10, 7, 5, 4) if lesson.quick else (100, 21, 30, 40)
-WAYS = {"full": (Full(), 1e-3), "adapter": (BottleneckAdapter(bottleneck=16), 1e-2), "frozen": (Frozen(), 5e-3)}
+METHODS = {"full": (Full(), 1e-3), "adapter": (BottleneckAdapter(bottleneck=16), 1e-2), "frozen": (Frozen(), 5e-3)}
 world, base = World(lesson.seed), generalist(lesson)
 
 # %% [markdown]
-# ## Record the ways
+# ## Record the trajectories
 #
-# The three specialists of lesson 11 are trained once more, with one thing added: a recorder copies the weights that train
-# every few steps. The copies are a **way** through weight space.
+# We train the three specialists of lesson 11 once more, with one addition: every few steps a recorder copies the weights
+# that train. The copies form a **trajectory** through weight space.
 
 # %%
 def start(recipe):
@@ -56,40 +56,40 @@ def start(recipe):
 
 
 novels = [document.ids for document in world.documents("novel", 64, "train")]
-models, ways = {}, {}
-for name, (recipe, lr) in WAYS.items():
+models, trajectories = {}, {}
+for name, (recipe, lr) in METHODS.items():
     models[name], recorder = start(recipe), Recorder(every=max(1, STEPS // 20))
     batches = DocumentBatches(novels, 16, lesson.seed)
     trainer = Trainer(models[name], AdamW(lr), warmup_linear(STEPS), total=batches.total, on_step=recorder)
     recorder(trainer)                                               # the start
     fit(trainer, batches, STEPS, title=name)
-    ways[name] = recorder.way()
+    trajectories[name] = recorder.trajectory()
 
 # %% [markdown]
 # ## One space for all
 #
 # To draw models on one map they must be points of one space, but the adapter's model has weights that the others lack. So
-# take the space of the *adapted* model. A point of it is (theta, phi), the body and what was inserted. With phi_0, where
-# adapters begin, these do nothing (lesson 11). So
+# take the space of the *adapted* model. A point of it is (theta, phi): the body and the inserted modules. At phi_0, where
+# adapters start, they do nothing (lesson 11). So
 #
 # - the generalist is P = (theta, phi_0),
-# - full fine-tuning is F = (theta', phi_0), the thawed block Z = (theta'', phi_0),
-# - the adapter is A = (theta, phi'), but for the norms, which it trains too,
+# - full fine-tuning is F = (theta_F, phi_0), the frozen model with its trained last block is Z = (theta_Z, phi_0),
+# - the adapter is A = (theta, phi_A), except that it trains the norms too,
 #
-# and every point between them is a model that works. Subtracting points gives ways: F - P is a vector, and has a length |F -
-# P| and a direction. The **cosine** of two ways tells whether they go in the same direction (1), at right angles (0) or apart
-# (-1).
+# and every point between them is a working model. The difference of two points is a vector: F - P has a length |F - P| and a
+# direction. The **cosine** of two vectors says whether they point in the same direction (1), at right angles (0) or in
+# opposite directions (-1).
 
 # %%
-origin = start(WAYS["adapter"][0])                                  # the generalist, with adapters that do nothing yet
+origin = start(METHODS["adapter"][0])                               # the generalist, with adapters that do nothing yet
 space = Space(origin)
 P = space.start
 F, A, Z = (space.vector(models[name].state()) for name in ("full", "adapter", "frozen"))
 print(f"{len(P):,d} dimensions, |P| = {np.linalg.norm(P):.1f}")
 
 # %% [markdown]
-# F is 7.1 ± 0.8 away from P, A 11 ± 2, and the thawed block goes farthest, 21 ± 3. The ways to F and A have the cosine
-# 0.015 ± 0.010: they share the norms and nothing else, and are almost at right angles. Those to F and Z have 0.45 ± 0.08.
+# F is 7.1 ± 0.8 away from P, A is 11 ± 2 away, and Z goes farthest, 21 ± 3. The cosine of F - P and A - P is 0.015 ± 0.010:
+# the two share only the norms, and are almost at right angles. That of F - P and Z - P is 0.45 ± 0.08.
 
 # %%
 lesson.expect("|F - P|", np.linalg.norm(F - P), "7.1 ± 0.8")
@@ -101,42 +101,43 @@ lesson.expect("cosine of F - P and Z - P", cosine(F - P, Z - P), "0.45 ± 0.08")
 # %% [markdown]
 # ## Three points make a plane
 #
-# Through three points that are not on one line there is exactly one plane (Garipov et al. 2018). To draw on it we want two
+# Through three points that are not on one line there is exactly one plane (Garipov et al. 2018). To draw on it we need two
 # directions u and v of length 1 at right angles, so that its points are
 #
 # $$ \theta(a, b) = P + a\,u + b\,v $$
 #
-# u is the way to F, divided by its length. v must lie in the plane too, so we begin with the way w = A - P. It is not at
-# right angles to u. Some part of it, c u, points along u; what is left, w - c u, shall not. Its dot product with u must be 0:
+# u is F - P, divided by its length. v must lie in the plane too, so we start from w = A - P. It is not at right angles to u.
+# Some part of it, c u, points along u; the rest, w - c u, should not. So its dot product with u must be 0:
 #
 # $$ 0 = (w - c\,u)\cdot u = w\cdot u - c\,(u\cdot u) = w\cdot u - c \qquad\Rightarrow\qquad c = w\cdot u $$
 #
-# (u . u is the square of its length, 1.) So, in two steps that are called **Gram-Schmidt**:
+# (u . u is the square of its length, 1.) So, in two steps called **Gram-Schmidt**:
 #
 # $$ u = \frac{F-P}{|F-P|} \qquad\qquad v = \frac{w - (w\cdot u)\,u}{|w - (w\cdot u)\,u|}, \quad w = A - P $$
 #
 # ## Where on the plane is a point?
 #
-# Weights recorded on the way do not lie in the plane. Which point of it is nearest to theta? With delta = theta - P we look
-# for the a and b that make the square of the distance least:
+# Weights recorded during training do not lie in the plane. Which point of the plane is nearest to theta? Write delta for
+# theta - P. We look for the a and b that minimise the square of the distance:
 #
 # $$ E(a, b) = |\delta - a\,u - b\,v|^2 = \sum_i (\delta_i - a\,u_i - b\,v_i)^2 $$
 #
-# At the least, both slopes are 0:
+# At the minimum, both slopes are 0:
 #
 # $$ 0 = \frac{\partial E}{\partial a} = -2\sum_i (\delta_i - a\,u_i - b\,v_i)\,u_i
 #      = -2\,(\delta\cdot u - a\;u\cdot u - b\;v\cdot u) = -2\,(\delta\cdot u - a) $$
 #
-# because u . u = 1 and v . u = 0. The same with v, and so each coordinate is one dot product:
+# because u . u = 1 and v . u = 0. The same holds for v, so each coordinate is one dot product:
 #
 # $$ a = \delta\cdot u \qquad b = \delta\cdot v $$
 #
-# (Of delta, not of theta: the plane goes through P, not through 0.) What they leave over is what the map cannot show. As a
-# part of the whole way from P it is the **projection error**,
+# (Of delta, not of theta: the plane goes through P, not through 0.) The rest is what the map cannot show. As a fraction of
+# the distance from P it is the **projection error**,
 #
 # $$ \text{error} = \frac{|\delta - a\,u - b\,v|}{|\delta|} $$
 #
-# 0: the point lies in the plane. 1: the plane shows nothing of its way. In three dimensions all of it can be seen:
+# 0 means that the point lies in the plane, 1 that the plane shows nothing of the movement from P to it. In three dimensions
+# we can see all of this:
 
 # %%
 toy = plane_through([0, 0, 0], [3.2, 0, 0], [1.0, 2.0, 0])
@@ -148,8 +149,8 @@ with lesson.picture("projection.png", 8.6, 5.2) as fig:
     blue, sheet = LIGHT.models["frozen"], np.array([[toy.at(s, t) for s in (-0.5, 3.7)] for t in (-0.5, 2.4)])
     ax.plot_surface(*sheet.transpose(2, 0, 1), color="#CAD2DA", alpha=0.6, shade=False)
     ax.plot(*zip(toy.origin, toy.at(a, 0), foot, toy.at(0, b), toy.origin), "--", color=LIGHT.faint, lw=1.8)
-    for way, name, beside in ((toy.u, "u", (0.4, -0.36, 0)), (toy.v, "v", (-0.33, 0.55, 0))):
-        ax.quiver(*toy.origin, *way, color=LIGHT.ink, lw=3, arrow_length_ratio=0.14)
+    for direction, name, beside in ((toy.u, "u", (0.4, -0.36, 0)), (toy.v, "v", (-0.33, 0.55, 0))):
+        ax.quiver(*toy.origin, *direction, color=LIGHT.ink, lw=3, arrow_length_ratio=0.14)
         ax.text(*(toy.origin + beside), name, size=16, weight="bold", ha="center")
     for point, name, model, to in (((0, 0, 0), "P", "pretrained", -0.22), ((3.2, 0, 0), "F", "full", -0.22),
                                    ((1, 2, 0), "A", "adapter", 0.25)):
@@ -172,7 +173,8 @@ with lesson.picture("projection.png", 8.6, 5.2) as fig:
 # %% [markdown]
 # ## The plane of our three models
 #
-# P, F and A must lie in it: error 0 ± 1e-9, and the loss that the plane has there differs from their own by 0 ± 1e-4.
+# P, F and A must lie in it: their error is 0 ± 1e-9, and the loss of the plane at these points differs from their own by
+# 0 ± 1e-4.
 
 # %%
 plane = plane_through(P, F, A, labels=("the body moves", "the adapters move"),
@@ -191,65 +193,65 @@ lesson.expect("largest error of P, F and A", max(errors[name] for name in ("pret
 lesson.expect("and largest gap of their losses", max(gaps[name] for name in ("pretrained", "full", "adapter")), "0 ± 1e-4")
 
 # %% [markdown]
-# The frozen model is *not* in this plane: its error is 0.89 ± 0.04. Its place on the map is another model, whose losses are
-# off by up to 0.19 ± 0.12 nats, on some seeds to the better and on others to the worse. A dot on a map proves nothing by
+# The frozen model is *not* in this plane: its error is 0.89 ± 0.04. The point below it on the map is another model, whose
+# losses differ by up to 0.19 ± 0.12 nats, lower for some seeds and higher for others. A dot on a map proves nothing by
 # itself.
 
 # %%
 lesson.expect("error of the frozen model", errors["frozen"], "0.89 ± 0.04")
-lesson.expect("its loss, and that of its place on the map", gaps["frozen"], "0.19 ± 0.12")
+lesson.expect("its loss against that of the map below it", gaps["frozen"], "0.19 ± 0.12")
 
 # %% [markdown]
 # ## The maps
 #
-# At each point of a grid: the loss of the model with those weights, always on the same few texts. Left the new task, right
-# the old ones. (The longer of the two axes is drawn across.)
+# At each point of a grid we measure the loss of the model with those weights, always on the same few texts. Left is the new
+# task, right are the old ones. (The longer of the two axes is horizontal.)
 
 # %%
-found = measure_surface(space, plane, {"pretrained": P, "full": F, "adapter": A, "frozen": Z}, ways, probe, GRID,
-                        info={"view": "three", "seed": lesson.seed})
-draw.surface(found, lesson.path("surface.png"))
+surface = measure_surface(space, plane, {"pretrained": P, "full": F, "adapter": A, "frozen": Z}, trajectories, probe, GRID,
+                          info={"view": "three", "seed": lesson.seed})
+draw.surface(surface, lesson.path("surface.png"))
 lesson.shown(lesson.path("surface.png"))
-draw.animate(found, lesson.path("weights_moving.gif"), frames=FRAMES)
+draw.animate(surface, lesson.path("weights_moving.gif"), frames=FRAMES)
 lesson.shown(lesson.path("weights_moving.gif"))
-print("Is the picture right?", *found.checks(), sep="\n  ")
+print("Is the picture right?", *surface.checks(), sep="\n  ")
 
 # %% [markdown]
-# Left, P stands on a slope, and both ways lead down into one valley. Right, at the same weights, P stands in a wide hollow,
-# and both lead up: by 0.08 ± 0.06 nats to F, by 0.26 ± 0.14 to A. That is forgetting, seen.
+# Left, P lies on a slope, and both trajectories lead down into the same valley. Right, at the same weights, P lies in a wide
+# hollow, and both lead up: by 0.08 ± 0.06 nats to F, by 0.26 ± 0.14 to A. This is what forgetting looks like.
 
 # %%
 lesson.expect("old kinds: from P up to F", true["full"]["general"] - true["pretrained"]["general"], "0.08 ± 0.06")
 lesson.expect("old kinds: from P up to A", true["adapter"]["general"] - true["pretrained"]["general"], "0.26 ± 0.14")
 
 # %% [markdown]
-# ## What the picture hides: the way itself
+# ## What the picture hides: the trajectory itself
 #
-# The ways look straight because the axes were laid through their ends. The weights between were elsewhere. Here is the way of
-# full fine-tuning: its error, its true loss, and the loss that the map has under it.
+# The trajectories look straight because the axes go through their ends. In between, the weights were elsewhere. Here is the
+# trajectory of full fine-tuning: its error, its true loss, and the loss of the map below it.
 
 # %%
-way = found.trajectories["full"]
+full_run = surface.trajectories["full"]
 print(f"{'step':>5s}{'error':>8s}{'true loss':>11s}{'on the map':>12s}   (novels)")
-for i in [0, 1, 2, 3, *range(4, len(way.steps), 4)]:
-    print(f"{way.steps[i]:5d}{way.residual[i]:8.2f}{way.loss['novel'][i]:11.3f}{way.shown['novel'][i]:12.3f}")
+for i in [0, 1, 2, 3, *range(4, len(full_run.steps), 4)]:
+    print(f"{full_run.steps[i]:5d}{full_run.residual[i]:8.2f}{full_run.loss['novel'][i]:11.3f}{full_run.shown['novel'][i]:12.3f}")
 
 # %% [markdown]
-# After five steps the plane misses 0.85 ± 0.06 of the way, and the map stands 0.41 ± 0.20 nats too high: much of
-# what made the model better by then lies in directions that the map does not have. At step 20 the error is still 0.54 ± 0.08.
-# By the end it is 0, but only because we put the plane there. The dashed lines under the maps tell this for all ways.
+# After five steps the plane misses 0.85 ± 0.06 of the movement, and the map is 0.41 ± 0.20 nats too high: much of what had
+# improved the model by then lies in directions that the map does not show. At step 20 the error is still 0.54 ± 0.08. At the
+# end it is 0, but only because we put the plane there. The dashed lines under the maps show this for all trajectories.
 
 # %%
-lesson.expect("error after five steps", way.residual[1], "0.85 ± 0.06")
-lesson.expect("on the map minus true loss there", way.shown["novel"][1] - way.loss["novel"][1], "0.41 ± 0.20")
-lesson.expect("error at a fifth of the way", way.residual[len(way.steps) // 5], "0.54 ± 0.08")
+lesson.expect("error after five steps", full_run.residual[1], "0.85 ± 0.06")
+lesson.expect("on the map minus true loss there", full_run.shown["novel"][1] - full_run.loss["novel"][1], "0.41 ± 0.20")
+lesson.expect("error at a fifth of the steps", full_run.residual[len(full_run.steps) // 5], "0.54 ± 0.08")
 
 # %% [markdown]
 # ## What the picture hides: all other directions
 #
-# F is a step of length |F - P| from P, and lowers the loss on novels by 1.57 ± 0.25 nats. Take five steps just as long in
-# random directions. The one that changes it most does so by 0.08 ± 0.05. All around, the ground is nearly flat; the slope on
-# the map is there because the plane was laid where training went.
+# F is a step of length |F - P| from P, and lowers the loss on novels by 1.57 ± 0.25 nats. Take five steps of the same length
+# in random directions. The largest change is 0.08 ± 0.05. In nearly all directions the ground is almost flat; the map has a
+# slope because we put the plane where training went.
 
 # %%
 rng, changes = lesson.rng(5), []
@@ -264,8 +266,8 @@ lesson.expect("the largest change of five random steps", max(map(abs, changes)),
 # %% [markdown]
 # ## The straight line from P to F
 #
-# One direction needs no projection. (1 - t) P + t F mixes generalist and specialist, weight by weight, and costs no training.
-# Here with the excess over the floor (lesson 9), on more texts.
+# A line needs no projection. (1 - t) P + t F mixes generalist and specialist, weight by weight, without any training. Here
+# we measure the excess over the floor (lesson 9), on more texts.
 
 # %%
 mixed, ts = copy_of(base), np.linspace(0, 1.5, 13)
@@ -279,7 +281,7 @@ for t in ts:
 
 
 def part(values, t=ts):
-    """Of all that changes between t = 0 and 1: how many per cent have changed at t?"""
+    """The change from t = 0 to t, in per cent of the change from t = 0 to 1."""
     return 100 * (np.interp(t, ts, values) - values[0]) / (np.interp(1, ts, values) - values[0])
 
 
@@ -299,12 +301,11 @@ with lesson.picture("line.png", 12.8, 5.2) as fig:
         ax.legend(loc="upper right" if ax is left else "upper left")
 
 # %% [markdown]
-# No barrier stands between: nowhere does a curve rise above the chord from its one end to the other, 0 ± 0.005 nats. Half of
-# the way brings 86 ± 6 % of what is gained on novels for 18 ± 7 % of what is lost on the old kinds, three quarters 98 ± 2 %
-# for 46 ± 12 %. The reason is in the two curves. At P the old loss is flat, since pretraining has brought it near a minimum,
-# and rises slowly at first. The new one falls steeply at P and is flat at F. So the first steps back from F
-# are nearly free for the new task, and they pay off for the old. (Wortsman et al. 2022 build on it. Lesson 14 asks how far
-# back one should go.)
+# There is no barrier in between: neither curve rises above the straight chord between its ends, 0 ± 0.005 nats. Halfway
+# gives 86 ± 6 % of the gain on novels for 18 ± 7 % of what is lost on the old kinds, three quarters 98 ± 2 % for 46 ± 12 %.
+# The two curves show why. At P the old loss is flat, since pretraining has brought it near a minimum, and it rises slowly at
+# first. The new one falls steeply at P and is flat at F. So the first steps back from F cost the new task almost nothing,
+# and help the old ones. (Wortsman et al. 2022 build on this. Lesson 14 asks how far back to go.)
 
 # %%
 lesson.expect("barrier on the line, in nats", max(barrier(ts, values) for values in (new, old)), "0 ± 0.005")
@@ -316,14 +317,14 @@ lesson.expect("lost on the old kinds at t = 0.75, in %", part(old, 0.75), "46 ±
 # %% [markdown]
 # ## What to notice
 #
-# - A surface is a choice: of two directions, of a few texts, of a centre. Ask for all three before you believe one.
+# - A surface depends on a choice of two directions, a few texts, and a centre. Ask for all three before you believe one.
 # - The same plane looks different for every task. Draw at least two.
-# - Report the projection error with every dot, and the true loss beside that of the map.
+# - Report the projection error with every dot, and the true loss beside the loss of the map.
 #
 # ## Exercise
 #
 # Exercise 24 asks for the geometry: `directions(P, F, A)`, the two unit vectors, and `coordinates(theta, P, u, v)`, a, b and
-# the error. At theta = P there is no way that a plane could miss, so its error is 0.
+# the error. At theta = P there is no movement that the plane could miss, so the error is 0.
 #
 # ```
 # minillm lesson 12 --start
@@ -333,16 +334,17 @@ lesson.expect("lost on the old kinds at t = 0.75, in %", part(old, 0.75), "46 ±
 #
 # ## Questions
 #
-# 1. Why may the map show a *lower* loss under a recorded point than the weights there really had?
-# 2. A plane through P, F and the frozen model has all of those in it. What is then hidden?
-# 3. These maps are of 6 novels and 12 old texts. What would others change: the shape of the valley, or its place?
-# 4. Set the learning rate of full fine-tuning (in `WAYS`) to 8e-3. Before you look: on which side of the valley will F be?
-#    Which point of the line from P to F will be best for novels?
+# 1. Why can the map show a *lower* loss below a recorded point than the recorded weights really had?
+# 2. A plane through P, F and the frozen model contains all three. What is hidden then?
+# 3. These maps were measured on 6 novels and 12 old texts. What would change with other texts: the shape of the valley, or
+#    its position?
+# 4. Set the learning rate of full fine-tuning (in `METHODS`) to 8e-3. Before you look: on which side of the valley will F
+#    be? Which point on the line from P to F will be best for novels?
 #
-# **Answers.** 1. Training jitters across the valley, and a projection drops what lies across: what is left can be the better
-# part. 2. The adapter. Every such picture hides all dimensions but two; know which two are shown. 3. Measure it, with other
-# numbers in `world.documents`. 4. If the lowest point of the line lies before t = 1, then F is beyond the valley: the direction
-# was good, and the step too long.
+# **Answers.** 1. Training jitters across the valley, and a projection removes the part that lies across: what is left can be
+# better. 2. The adapter. Every such picture hides all dimensions but two, so know which two are shown. 3. Measure it, with
+# other numbers in `world.documents`. 4. If the lowest point of the line lies before t = 1, then F is beyond the valley: the
+# direction was good, but the step was too long.
 #
 # ## Read next
 #

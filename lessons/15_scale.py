@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Lesson 15: scale
 #
-# **Question.** A model with more parameters can fit more. It can also learn its few texts by heart and fail on all others. So
-# do bigger models overfit? And what helps more: more parameters, or more texts?
+# **Question.** A model with more parameters can fit more. It can also memorise its few texts and fail on all others. So do
+# bigger models overfit? And what helps more: more parameters, or more texts?
 #
 # **Time.** 40 seconds to run on two cores, 25 minutes to read and try.
 #
@@ -27,29 +27,29 @@ world = World(lesson.seed)
 # %% [markdown]
 # ## The idea
 #
-# Training shows a model some texts; we want it to know the law behind them. A small model cannot even hold the law. A large
-# one can hold the law, and also every accident of every text it was shown. Both lower the training loss, and nothing in the
-# training loss tells which of the two it was.
+# Training shows a model some texts; we want it to learn the law behind them. A small model cannot even store the law. A
+# large one can store the law, and also every random detail of every text it was shown. Both lower the training loss, and the
+# training loss does not tell you which of the two it was.
 #
-# In this world something else can tell. The programs that write the texts know the exact probability of each word, so the
-# best possible loss, the floor, is known for each text (lesson 9). Nobody who knows only the law can have a loss below it, on
-# any large set of texts. So
+# In our toy world we can tell. The programs that write the texts know the exact probability of each word, so the best
+# possible loss, the floor, is known for each text (lesson 9). A model that knows only the law cannot have a loss below it on
+# a large set of texts. So
 #
 # $$ \text{excess} = \text{loss} - \text{floor} < 0 \text{ on the training texts} $$
 #
-# is a proof: the model knows by heart what nobody could have foretold. How far below zero it is, is the least that it has
-# memorised, in nats per token; what it does not know of the law hides a part of it. On texts it has not seen the excess
-# cannot be negative (but for noise).
+# is a proof: the model has memorised what nobody could have predicted. The amount below zero, in nats per token, is the
+# least that it has memorised; it may have memorised more, since imperfect knowledge of the law hides a part. On texts it has
+# not seen the excess cannot be negative (except for noise).
 #
 # ## The equation
 #
-# How many numbers does a GPT have? A linear layer n -> m has n m weights and m biases, a LayerNorm 2 C. In one block
-# attention has the layers C -> 3 C and C -> C, the MLP C -> 4 C and 4 C -> C, and there are two norms:
+# How many numbers does a GPT have? A linear layer n -> m has n m weights and m biases, a LayerNorm has 2 C parameters. In
+# one block, attention has the layers C -> 3 C and C -> C, the MLP has C -> 4 C and 4 C -> C, and there are two norms:
 #
 # $$ 4C^2 + 4C \;+\; 8C^2 + 5C \;+\; 4C \;=\; 12\,C^2 + 13\,C $$
 #
-# L times that, and once each: the table of V words, which is the output layer too, the table of T places, and the last norm,
-# 2 C. The blocks grow with the square of the width, the tables with the width itself.
+# The model has L of these, and once each: the table of V words, which is also the output layer, the table of T positions,
+# and the last norm, 2 C. The blocks grow with the square of the width, the tables with the width itself.
 
 # %%
 WIDTHS = (8, 16, 32, 64, 128)
@@ -63,11 +63,11 @@ for C, model in MODELS.items():
 # %% [markdown]
 # ## The experiment
 #
-# Few texts, again and again: 120 documents, twenty of each kind, for 400 steps of 16, so that each is read some fifty times.
-# Models from 4 thousand to 437 thousand parameters; on average a document has forty tokens, so the largest has some ninety
-# parameters for every token that it sees. Beside them one model of width 64 with twice and four times as many texts. Rates a
-# factor of two apart were tried for each width, and the one with the lowest validation loss, at its best moment, was kept.
-# Twice each, with other texts and weights.
+# A few texts, read again and again: 120 documents, twenty of each kind, for 400 steps of 16, so that each is read about
+# fifty times. The models have from 4 thousand to 437 thousand parameters. On average a document has forty tokens, so the
+# largest model has about ninety parameters for every token that it sees. We also train a model of width 64 with twice and
+# four times as many texts. For each width we tried learning rates a factor of two apart, and kept the one with the lowest
+# validation loss at its best step. Each model is trained twice, with different texts and weights.
 
 # %%
 RATES = {8: 2e-2, 16: 1e-2, 32: 1e-2, 64: 5e-3, 128: 5e-3}
@@ -98,15 +98,15 @@ def train(job):
     return seen, new
 
 
-found = {}
+curves_of = {}
 with tqdm(total=len(JOBS), desc="models", disable=None) as bar:
     for job, curves in zip(JOBS, parallel_map(train, JOBS, each=lambda _: bar.update())):
-        found.setdefault(job[:2], []).append(curves)
+        curves_of.setdefault(job[:2], []).append(curves)
 
 
-def mean_of(C, n, what):
-    """Over both draws: the mean of what(seen, new)."""
-    return float(np.mean([what(np.array(seen), np.array(new)) for seen, new in found[C, n]]))
+def mean_of(C, n, measure):
+    """The mean over both draws of measure(seen, new)."""
+    return float(np.mean([measure(np.array(seen), np.array(new)) for seen, new in curves_of[C, n]]))
 
 
 MEASURES = {"train, end": lambda seen, new: seen[-1], "validation, best": lambda seen, new: new.min(),
@@ -114,13 +114,13 @@ MEASURES = {"train, end": lambda seen, new: seen[-1], "validation, best": lambda
 print("excess over the floor, nats per token\n")
 print(f"{'width':>8s}{'parameters':>12s}{'texts':>8s}" + "".join(f"{name:>18s}" for name in MEASURES))
 for C, n in [(C, FEW) for C in WIDTHS] + [(64, 2 * FEW), (64, 4 * FEW)]:
-    print(f"{C:8d}{PARAMETERS[C]:12,d}{n:8d}" + "".join(f"{mean_of(C, n, what):18.3f}" for what in MEASURES.values()))
+    print(f"{C:8d}{PARAMETERS[C]:12,d}{n:8d}" + "".join(f"{mean_of(C, n, measure):18.3f}" for measure in MEASURES.values()))
 
 # %% [markdown]
 # ## See
 #
-# Left, each model over time: solid on texts that it has not seen, dashed on those that it was trained on. Right, the same
-# against size: where it ended, and where it was best.
+# Left, each model over time: solid lines for unseen texts, dashed lines for its training texts. Right, the same against
+# model size: at the end, and at its best step.
 
 # %%
 color = shades(WIDTHS)
@@ -129,7 +129,7 @@ with lesson.picture("scale.png", 13.2, 5.6) as fig:
     fig.subplots_adjust(left=0.065, right=0.985, bottom=0.13, top=0.9, wspace=0.3)
     steps = STEPS // LOOKS * np.arange(1, LOOKS + 1)
     for C in WIDTHS:
-        seen, new = (np.mean([curves[k] for curves in found[C, FEW]], axis=0) for k in (0, 1))
+        seen, new = (np.mean([curves[k] for curves in curves_of[C, FEW]], axis=0) for k in (0, 1))
         left.plot(steps, new, color=color[C])
         left.plot(steps, seen, color=color[C], ls=(0, (3, 2)), lw=1.8)
     left.axhline(0, color=LIGHT.ink, lw=1.2)
@@ -137,11 +137,11 @@ with lesson.picture("scale.png", 13.2, 5.6) as fig:
     left.set(title="New texts (solid), training texts (dashed)", xlabel="step", ylabel="nats per token above the floor",
              xlim=(0, None), ylim=(-0.8, 2.6))
     left.grid(axis="y")
-    line_ends(left, {f"width {C}": (steps[-1], np.mean([new[-1] for _, new in found[C, FEW]]), color[C]) for C in WIDTHS})
+    line_ends(left, {f"width {C}": (steps[-1], np.mean([new[-1] for _, new in curves_of[C, FEW]]), color[C]) for C in WIDTHS})
 
     x = [PARAMETERS[C] for C in WIDTHS]
-    for (name, what), model, marker in zip(MEASURES.items(), ("frozen", "adapter", "full"), "os^"):
-        right.plot(x, [mean_of(C, FEW, what) for C in WIDTHS], marker + ("--" if model == "frozen" else "-"),
+    for (name, measure), model, marker in zip(MEASURES.items(), ("frozen", "adapter", "full"), "os^"):
+        right.plot(x, [mean_of(C, FEW, measure) for C in WIDTHS], marker + ("--" if model == "frozen" else "-"),
                    color=LIGHT.models[model], ms=9, mec="white", label=name)
     for n, mark, side in ((2 * FEW, "twice the texts", -1), (4 * FEW, "four times", 1)):
         at = PARAMETERS[64], mean_of(64, n, MEASURES["validation, best"])
@@ -159,24 +159,24 @@ with lesson.picture("scale.png", 13.2, 5.6) as fig:
 # %% [markdown]
 # ## What to notice
 #
-# - **Bigger models memorise more.** The smallest ends its training 0.36 ± 0.10 above the floor. The largest ends -0.47 ±
-#   0.05: it has gone below the floor, so it knows the accidents of its 120 texts by heart.
-# - **At the end they are worse on new texts:** 0.92 ± 0.15 for the smallest, 1.8 ± 0.3 for the largest. Yes, bigger models
-#   overfit, if one trains them on and on with few texts.
+# - **Bigger models memorise more.** On its training texts the smallest ends 0.36 ± 0.10 above the floor. The largest ends at
+#   -0.47 ± 0.05, below the floor: it has memorised the random details of its 120 texts.
+# - **At the end they are worse on new texts:** 0.92 ± 0.15 for the smallest, 1.8 ± 0.3 for the largest. So yes, bigger
+#   models overfit, if you keep training them on few texts.
 # - **At their best moment they are not:** the best validation excess is 0.82 ± 0.08 for the smallest and 0.72 ± 0.07 for the
-#   largest. The larger one reaches its best moment sooner. With early stopping (lesson 6), a hundred times as many parameters
-#   do no harm here; they gain little, too.
-# - **More texts help more than more parameters.** At width 64, four times as many texts bring the best validation excess from
-#   0.71 ± 0.07 to 0.49 ± 0.06. That is why large models are trained on so very many texts, each read about once (Hoffmann et
-#   al. 2022 measured how model and text should grow together), and why a small task is better learned by fine-tuning a model
-#   that has read much than by a new one (lesson 10).
+#   largest. The larger one reaches its best step sooner. With early stopping (lesson 6), a hundred times as many parameters
+#   do no harm here, but they also gain little.
+# - **More texts help more than more parameters.** At width 64, four times as many texts reduce the best validation excess
+#   from 0.71 ± 0.07 to 0.49 ± 0.06. That is why large models are trained on very many texts, each read about once (Hoffmann
+#   et al. 2022 measured how model and text should grow together), and why it is better to learn a small task by fine-tuning
+#   a model that has read a lot than by training a new one (lesson 10).
 
 # %%
 best, end, trained = (MEASURES[name] for name in ("validation, best", "validation, end", "train, end"))
 texts = [document for name in world.general for document in world.documents(name, FEW // 6, "train")]
 by_heart = (len(texts) * np.log(FEW // 6) + sum(document.log_p[1:].sum() for document in texts)) / sum(
     len(document.log_p) - 1 for document in texts)
-lesson.expect("who knows all texts by heart would be at", by_heart, "-0.49 ± 0.02")
+lesson.expect("a model that knows all texts by heart would be at", by_heart, "-0.49 ± 0.02")
 lesson.expect("smallest model, training texts, end", mean_of(8, FEW, trained), "0.36 ± 0.10")
 lesson.expect("largest model, training texts, end", mean_of(128, FEW, trained), "-0.47 ± 0.05")
 lesson.expect("smallest model, new texts, end", mean_of(8, FEW, end), "0.92 ± 0.15")
@@ -187,19 +187,19 @@ lesson.expect("width 64, new texts, at its best", mean_of(64, FEW, best), "0.71 
 lesson.expect("width 64, four times the texts, at its best", mean_of(64, 4 * FEW, best), "0.49 ± 0.06")
 
 # %% [markdown]
-# What this does not show: weight decay was off, and there is no dropout here; both would slow the memorising. These are five
-# sizes, one small world, two draws. The best moment, and the rates, are chosen by the same validation texts that are told
-# here, so they look a little better than they are (lesson 6). And the rates were chosen for the best moment; at lower rates a
-# large model memorises later.
+# The limits of this lesson: weight decay was off, and there is no dropout here; both would slow down memorisation. These are
+# five sizes, one small world, two draws. The best step and the rates were chosen on the same validation texts that are
+# reported here, so the results look a little better than they are (lesson 6). And the rates were chosen for the best step;
+# at lower rates a large model memorises later.
 #
 # ## Exercises
 #
 # Exercise 28 is the count above, as a function.
 #
-# **Exercise 29 is the goal of all lessons.** The functions that you wrote, from the linear layer to the block, take the
-# places of the project's own layers, and the real GPT is trained on them. It imports your earlier exercises (11, 13, 15, 19
-# and 20, which build on those before), so they must lie in the same folder. The stub tells the contract: a layer is a class
-# with `forward` and `backward`, parameters have `.data` and `.grad`, and gradients are added.
+# **Exercise 29 is the goal of all lessons.** The functions that you wrote, from the linear layer to the block, replace the
+# project's own layers, and the real GPT trains with them. The exercise imports your earlier ones (11, 13, 15, 19 and 20,
+# which build on others), so they must be in the same folder. The stub explains the contract: a layer is a class with
+# `forward` and `backward`, parameters have `.data` and `.grad`, and gradients are added.
 #
 # ```
 # minillm lesson 15 --start
@@ -209,18 +209,18 @@ lesson.expect("width 64, four times the texts, at its best", mean_of(64, 4 * FEW
 #
 # ## Questions
 #
-# 1. Why is the excess on training texts limited from below? At which value would it end?
-# 2. The count does not contain the number of heads. Why not?
-# 3. Each document is read some fifty times here, and in lesson 9 once. Can a model that reads every text once overfit?
-# 4. Turn weight decay on (`weight_decay=0.1`). What changes: the best moment, or the end?
+# 1. Why can the excess on training texts not fall without limit? At what value would it end?
+# 2. The count does not depend on the number of heads. Why not?
+# 3. Each document is read about fifty times here, and once in lesson 9. Can a model that reads every text only once overfit?
+# 4. Turn weight decay on (`weight_decay=0.1`). What changes: the best step, or the end?
 #
-# **Answers.** 1. The loss cannot be less than 0. But who knows all texts by heart must still guess which of the twenty of its
-# kind has come, log 20 nats a document. That leaves -0.49 ± 0.02, and the largest model is there. 2. Heads only share out the
-# C columns of q, k and v among them. 3. Not by memorising: at the time it reads a text, the text is new. Its training loss is
-# a validation loss. 4. Measure it.
+# **Answers.** 1. The loss cannot be less than 0. But a model that has memorised all texts must still guess which of the
+# twenty of its kind this one is: log 20 nats per document. That leaves -0.49 ± 0.02, and the largest model is there. 2. The
+# heads only divide the C columns of q, k and v among themselves. 3. Not by memorising: whenever it reads a text, the text is
+# new. Its training loss is a validation loss. 4. Measure it.
 #
 # ## Read next
 #
-# You have read, and written, all of it. `minillm/README.md` is the map; `lessons/experiments/` puts eight results of the
-# literature to the test with what you know now; `minillm/finetune/methods/` has nine ways of fine-tuning, a file each. Write
+# You have now read, and written, all of it. `minillm/README.md` is the map; `lessons/experiments/` tests eight results of
+# the literature with what you know now; `minillm/finetune/methods/` has nine methods of fine-tuning, one file each. Write
 # the tenth.

@@ -1,6 +1,6 @@
-"""What the lessons share: options, pictures, figures with what to expect of them, and the generalist of lessons 7 to 14."""
+"""What the lessons share: options, pictures, figures with their expected values, and the generalist of lessons 7 to 14."""
 
-import ctrl_c  # noqa: F401, I001  (first: whatever comes then may take long, and be interrupted)
+import ctrl_c  # noqa: F401, I001  (first, since the imports after it may take long and be interrupted)
 import argparse
 import os
 import re
@@ -39,7 +39,7 @@ class Lesson:
                                          epilog="Pictures go to plots/. The lesson is a notebook, too: see lessons/README.md.")
         parser.add_argument("--seed", type=int, default=1, help="of every random choice (default: 1)")
         parser.add_argument("--quick", action="store_true",
-                            help="in a few seconds: shows that all runs, but with other figures than the text names")
+                            help="a few seconds: only shows that everything runs, with other figures than in the text")
         parser.add_argument("--show", action="store_true", help="open each picture in a window as well")
         args = parser.parse_args(shlex.split(os.environ.get("LESSON_OPTIONS", "")) if NOTEBOOK else None)
         if args.seed < 0:
@@ -51,7 +51,7 @@ class Lesson:
         return np.random.default_rng([self.seed, *key])
 
     def expect(self, name, value, expected):
-        """Print a figure beside what other seeds have shown, such as "0.31 ± 0.05", and say so if it lies outside."""
+        """Print a figure beside the range seen with other seeds, such as "0.31 ± 0.05", and say so if it lies outside."""
         centre, spread = (float(part.replace(",", "")) for part in EXPECTED.search(expected).groups())
         tail = EXPECTED.search(expected)[2]
         digits = len(tail.partition(".")[2]) + 1 if "e" not in tail else None       # one more than the tolerance has
@@ -68,7 +68,7 @@ class Lesson:
 
     @contextmanager
     def picture(self, name, width=8, height=5):
-        """An empty figure in the style of all others; saved at the end, and shown.   with lesson.picture("bowl.png") as fig:"""
+        """An empty figure in the common style; saved at the end, and shown.   with lesson.picture("bowl.png") as fig:"""
         with style():
             fig = figure(width, height)
             yield fig
@@ -76,7 +76,7 @@ class Lesson:
         self.shown(self.path(name))
 
     def shown(self, path):
-        """Say where a picture is; in a notebook show it below the cell, with --show in a window."""
+        """Print where a picture is; in a notebook show it below the cell, with --show in a window."""
         print(f"picture: {path}", flush=True)
         if NOTEBOOK:
             from IPython.display import Image, display
@@ -85,10 +85,10 @@ class Lesson:
             webbrowser.open(path.as_uri())
 
 
-# The generalist that lessons 7 to 14 share: made by the first that needs it, in some 20 seconds, and kept.
+# The generalist that lessons 7 to 14 share: trained by the first that needs it, in about 20 seconds, and saved.
 
 def settings(lesson):
-    """How it is made. Two blocks are enough for it; the embeddings like large steps."""
+    """Its size and training. Two blocks are enough for it; the embeddings work best with large steps."""
     if lesson.quick:
         return SimpleNamespace(n_layer=2, n_head=4, n_embd=64, batch=12, steps=150, lr=0.04, adamw_lr=0.02, seed=lesson.seed)
     return SimpleNamespace(n_layer=2, n_head=4, n_embd=96, batch=24, steps=700, lr=0.04, adamw_lr=0.01, seed=lesson.seed)
@@ -98,8 +98,8 @@ def generalist_file(lesson):
     return RUNS / f"generalist-seed{lesson.seed}{'-quick' if lesson.quick else ''}.npz"
 
 
-def facts(world, lesson):
-    """What a kept generalist must agree with: its settings, and some texts of its world."""
+def made_from(world, lesson):
+    """Its settings and some texts of its world: a saved generalist is used only if these are the same."""
     return vars(settings(lesson)) | {"texts": world.mixed_ids(8, 0)}
 
 
@@ -113,20 +113,20 @@ def new_generalist(world, lesson):
 
 
 def save_generalist(model, world, lesson):
-    save_model(generalist_file(lesson), model, world.tokenizer, made=facts(world, lesson))
+    save_model(generalist_file(lesson), model, world.tokenizer, made=made_from(world, lesson))
 
 
 def generalist(lesson):
-    """From its file if it is there, else trained now and kept."""
+    """The generalist, from its file if that is there, else trained now and saved."""
     path, world = generalist_file(lesson), World(lesson.seed)
     try:
         loaded = load(path)
-        if loaded.meta["made"] == facts(world, lesson):
+        if loaded.meta["made"] == made_from(world, lesson):
             return loaded.model
     except (CheckpointError, KeyError):
         pass                                            # not made yet, or by an older version
     model, trainer, batches = new_generalist(world, lesson)
-    print("The generalist is pretrained first, once for all lessons (some 20 seconds).", flush=True)
+    print("The generalist is pretrained first, once for all lessons (about 20 seconds).", flush=True)
     fit(trainer, batches, settings(lesson).steps, title="pretraining")
     save_generalist(model, world, lesson)
     return model

@@ -1,19 +1,19 @@
-"""Ctrl-C ends a lesson in one line. `common` imports this before anything that takes long to import."""
+"""Ctrl-C ends a lesson with a single line. `common` imports this before anything that takes long to import."""
 
 import signal
 import sys
 
-SAID = ("KeyboardInterrupt", "Interrupted")      # the second comes of a training (minillm/train/fit.py)
+SAID = ("KeyboardInterrupt", "Interrupted")      # the second is raised in training (minillm/train/fit.py)
 
 
 def once(signum, frame):
-    """Interrupt; pressed again, nothing more: the lesson is ending already."""
+    """Interrupt. Pressed again, Ctrl-C does nothing: the lesson is already ending."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def in_one_line(kind, error, trace):
-    """In place of a traceback."""
+    """Print one line instead of a traceback."""
     if kind.__name__ not in SAID:
         sys.__excepthook__(kind, error, trace)
         return

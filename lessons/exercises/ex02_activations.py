@@ -1,14 +1,14 @@
 """Exercise 2: three activations and their backward passes.
 
-An activation bends each number by itself, so whatever the shape of x, its output has the same shape:
+An activation bends each number separately, so its output has the same shape as x:
 
     sigmoid   p = 1 / (1 + exp(-x))
-    tanh      t = np.tanh(x), which NumPy has already
+    tanh      t = np.tanh(x), which is part of NumPy
     ReLU      y = x where x > 0, and 0 elsewhere
 
-The backward pass of an activation is given dout = dL/dout, what the loss wants of each output, and returns dx = dL/dx, of
-the shape of x. Lesson 2 has the derivatives. Those of sigmoid and tanh are to be expressed by the *output*, p and t, which is
-why these two functions are given the output and not x. The derivative of ReLU at its corner, x = 0, shall be 0.
+The backward pass of an activation takes dout = dL/dout, the gradient of the loss with respect to the output, and returns
+dx = dL/dx, which has the shape of x. Lesson 2 has the derivatives. Express those of sigmoid and tanh by the *output*, p or t:
+these two functions get the output, not x. Take 0 for the derivative of ReLU at its corner, x = 0.
 
 `sigmoid` must work for any x, 1000 and -1000 included: the result there is a number, 1 or 0 up to rounding.
 

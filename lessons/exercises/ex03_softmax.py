@@ -4,13 +4,13 @@ Softmax turns a row of T scores into T probabilities:
 
     p_i = exp(s_i) / sum_j exp(s_j)            i, j = 1 .. T
 
-The scores come with any number of leading axes: (T,), or (N, T), or (B, N, T). Each row along the last axis is a case of its
-own, and its probabilities sum to 1.
+The scores may have any number of leading axes: (T,), or (N, T), or (B, N, T). Each row along the last axis is treated
+separately, and its probabilities sum to 1.
 
-exp(1000) is too large for a computer's numbers, and exp(-1000) too small: written as it stands, the equation would give
-"not a number" for the rows in the second example. Lesson 2 shows what may be done to the scores of a row without changing its
-probabilities. Choose it so that no exponential can overflow, and no row's sum can be 0. A score of minus infinity gets the
-probability 0, if another in its row is finite; attention will need that.
+exp(1000) is too large for a computer's numbers, and exp(-1000) too small: the equation as written would give "not a number"
+for the rows in the second example. Lesson 2 shows how the scores of a row can be changed without changing its probabilities.
+Do this so that no exponential can overflow, and no row's sum can be 0. A score of minus infinity gets the probability 0, if
+another score in its row is finite; attention will need that.
 
     >>> print(softmax(np.array([2.0, 1.0, 0.0])).round(4).tolist())
     [0.6652, 0.2447, 0.09]
@@ -22,5 +22,5 @@ import numpy as np
 
 
 def softmax(s):
-    """s (..., T) -> p (..., T), each row of which sums to 1."""
+    """s (..., T) -> p (..., T), in which each row sums to 1."""
     raise NotImplementedError

@@ -1,6 +1,6 @@
 """Exercise 5: a layer of neurons.
 
-A layer has O neurons, and each of them reads the same I inputs. Neuron i has the weights W_1i .. W_Ii, which are column i of
+A layer has O neurons, and all of them read the same I inputs. Neuron i has the weights W_1i .. W_Ii, which are column i of
 W, and the bias b_i. For example n:
 
     y_ni = sum_k x_nk W_ki + b_i

@@ -1,14 +1,14 @@
 """Exercise 6: a network of two layers.
 
-    h   = tanh(x W1 + b1)            hidden layer: H neurons that bend
-    out = h W2 + b2                  output layer: O neurons that do not
+    h   = tanh(x W1 + b1)            hidden layer: H neurons with an activation
+    out = h W2 + b2                  output layer: O neurons without
 
-Return the output, and with it a cache: one thing (a tuple is fine) that holds all the arrays which the backward pass will need.
-It is your own choice what is in it, since your own `two_layers_backward`, exercise 8, will unpack it. Lesson 3 says what the
-backward pass of each part looks at. You can still change it then.
+Return the output, and with it a cache: one object (a tuple is fine) with all the arrays that the backward pass will need. You
+choose what is in it, since your own `two_layers_backward`, exercise 8, will unpack it. Lesson 3 says what the backward pass of
+each layer needs. You can still change the cache later.
 
-Nothing may be remembered anywhere else. The network may be called a second time before the first call's backward pass, and
-the first cache must still hold what it held.
+Do not store anything elsewhere. The network may be called a second time before the backward pass of the first call, and the
+first cache must not change.
 
     >>> W1, b1 = np.array([[0.5, -0.5]]), np.array([0.0, 1.0])
     >>> W2, b2 = np.array([[1.0], [1.0]]), np.array([2.0])

@@ -6,14 +6,14 @@ The network of exercise 6:
     h = tanh(a)              (..., H)
     out = h W2 + b2          (..., O)
 
-Given dout = dL/dout and the cache that your `two_layers` has returned, write what the loss wants of the input and of all
-four parameters, in this order:
+Given dout = dL/dout and the cache that your `two_layers` returned, write the gradients of the input and of all four
+parameters, in this order:
 
     dx (..., I),   dW1 (I, H),   db1 (H,),   dW2 (H, O),   db2 (O,)
 
-No new derivative is needed: call what you have, in the reverse order of the forward pass. What the cache must hold is for you
-to find out. If yours lacks something, add it in ex06_two_layers.py; if it holds something that you do not need, leave it out
-there. It must hold all that this function needs: keep nothing in global variables, as there may be a second forward pass
+You need no new derivative: call the functions that you have, in the reverse order of the forward pass. Find out what the cache
+must hold. If yours lacks something, add it in ex06_two_layers.py; if it holds something that you do not need, remove it there.
+It must hold everything that this function needs: keep nothing in global variables, since there may be a second forward pass
 before the backward pass of the first.
 
     >>> x, W1, b1 = np.array([[1.0], [2.0]]), np.array([[1.0, -1.0]]), np.array([-1.0, 1.0])

@@ -5,10 +5,10 @@ The weights theta and their velocity v are arrays of the same shape. Given the g
     v      <-  mu v + g
     theta  <-  theta - rate v
 
-The velocity comes first, and the step is made with the new one. Write one such step. It returns the new theta and the new v,
-as new arrays: theta, v and g must stay as they were, for the caller may want to record the way.
+The velocity is updated first, and the step uses the new one. Write one such step. It returns the new theta and the new v, as
+new arrays: theta, v and g must not change, because the caller may want to record the trajectory.
 
-Two steps in a row, both with the same gradient, 1. The second is longer:
+Two steps in a row with the same gradient, 1. The second is longer:
 
     >>> theta, v, g = np.array([10.0]), np.array([0.0]), np.array([1.0])
     >>> theta, v = momentum(theta, v, g, 0.5, 0.9)

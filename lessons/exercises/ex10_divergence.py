@@ -6,12 +6,12 @@ of the squared errors:
     L = (1 / N) sum_n (p_n - y_n)^2
 
 Gradient descent, w <- w - rate dL/dw, converges from any start if the rate is small enough, and diverges if it is too large.
-Write the rate that lies between the two. It depends on x alone, neither on y nor on the start.
+Write the rate at the border between the two. It depends only on x, not on y or the start.
 
 It follows from the eigenvalues of the Hessian, the matrix (K, K) of the loss's second derivatives (lesson 5 derives both).
-`np.linalg.eigvalsh(H)` returns the eigenvalues of a symmetric matrix H in rising order.
+`np.linalg.eigvalsh(H)` returns the eigenvalues of a symmetric matrix H in ascending order.
 
-The check tries your rate: at 0.9 times of it, gradient descent must converge, and at 1.1 times of it diverge.
+The check tries your rate: at 0.9 times this rate gradient descent must converge, and at 1.1 times it must diverge.
 
     >>> print(round(largest_rate(np.array([[3.0]])), 6))
     0.111111
@@ -23,5 +23,5 @@ import numpy as np
 
 
 def largest_rate(x):
-    """x (N, K) -> a number: above it gradient descent diverges, below it it converges."""
+    """x (N, K) -> a number: above it gradient descent diverges, below it gradient descent converges."""
     raise NotImplementedError

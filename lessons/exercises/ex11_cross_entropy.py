@@ -1,16 +1,16 @@
 """Exercise 11: cross-entropy and its gradient.
 
-A classifier gives each of N examples a row of V scores, the logits; softmax makes probabilities p of them (exercise 3). The
-targets are whole numbers: example n belongs to class y_n. The loss is the mean surprise of the right class,
+A classifier gives each of N examples a row of V scores, the logits; softmax turns them into probabilities p (exercise 3). The
+targets are whole numbers: example n belongs to class y_n. The loss is the mean surprise at the right class,
 
     L = (1 / N) sum_n -log p_n[y_n]
 
 and its gradient with respect to the logits s, softmax and logarithm taken together, is
 
-    dL/ds_nj = (p_nj - [j = y_n]) / N              [j = y] is 1 where j = y, else 0
+    dL/ds_nj = (p_nj - [j = y_n]) / N              [j = y] is 1 if j = y, else 0
 
-Write both. Large scores must do no harm: with scores of 0 and 1000 the loss is 1000 or 0, not infinite and not NaN. So the
-logarithm of a probability is better written without making the probability first: with m the largest score of the row,
+Write both. Large scores must do no harm: with scores of 0 and 1000 the loss is 1000 or 0, not infinite and not NaN. So compute
+the logarithm of a probability without computing the probability first: with m the largest score of the row,
 
     log p_j = (s_j - m) - log sum_i exp(s_i - m)
 

@@ -1,10 +1,10 @@
 """Exercise 12: when to stop.
 
-While a model trains, one looks now and then at its loss on validation texts: losses[0], losses[1], ... Training ends when
-`patience` looks in a row have brought no new lowest loss. A loss that only equals the lowest is no new lowest.
+While a model trains, we look from time to time at its loss on validation texts: losses[0], losses[1], ... Training ends when
+`patience` looks in a row have brought no new lowest loss. A loss that only equals the lowest is not a new lowest.
 
-Return two whole numbers: `best`, the look with the lowest loss up to then, whose weights one goes back to; and `stop`, the
-look at which training ends. If it never has to end, `stop` is the last look.
+Return two whole numbers: `best`, the look with the lowest loss up to then, to whose weights we go back; and `stop`, the look at
+which training ends. If it never has to end early, `stop` is the last look.
 
     >>> print(early_stopping([5.0, 3.0, 4.0, 2.0, 2.5, 2.2, 1.0], patience=2))
     (3, 5)

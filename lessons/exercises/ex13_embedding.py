@@ -1,15 +1,15 @@
-"""Exercise 13: the table of words, read and corrected.
+"""Exercise 13: the table of words, forward and backward.
 
-A word is a number; what the model knows of it is a row of a table W (V, C). To embed words is to read their rows:
+A word is a number; what the model knows about it is a row of a table W (V, C). To embed words means to look up their rows:
 
     out_nc = W_{index(n), c}
 
-Each row of dout = dL/dout goes to the row of W from which it was read. A row that was read twice gets the sum of both, a row
-that was not read gets zero:
+Each row of dout = dL/dout is added to the row of W that was looked up there. A row that was read twice gets the sum of both,
+and a row that was not read gets zero:
 
     dW_vc = sum over all n with index(n) = v of dout_nc
 
-The index may have any shape, such as (B, T); out then has that shape and C behind it. There is no gradient for the index.
+The index may have any shape, such as (B, T); then out has this shape followed by C. There is no gradient for the index.
 
     >>> W = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
     >>> print(embedding(np.array([2, 0, 2]), W).tolist())

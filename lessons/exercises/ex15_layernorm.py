@@ -1,19 +1,19 @@
 """Exercise 15: LayerNorm and its backward pass.
 
-Forward, for each row of C numbers by itself:
+Forward, for each row of C numbers separately:
 
     mu = mean of x_c                    r = 1 / sqrt(mean of (x_c - mu)^2 + eps)           eps = 1e-5
     x_hat_c = (x_c - mu) r              y_c = g_c x_hat_c + b_c
 
-The variance is the mean of the squares, divided by C and not by C - 1. The gain g (C,) and the bias b (C,) are the same for
-all rows, of which there may be several leading axes.
+The variance is the mean of the squares: the sum is divided by C, not by C - 1. The gain g (C,) and the bias b (C,) are the
+same for all rows. There may be several leading axes.
 
 Backward, with h_c = dout_c g_c, which is dL/dx_hat_c:
 
     dg_c = sum over all rows of dout_c x_hat_c              db_c = sum over all rows of dout_c
     dx_c = r (h_c - mean of h - x_hat_c times the mean of h x_hat)              the means are over the C numbers of the row
 
-The cache is yours to choose: what does the backward pass need?
+You choose what the cache holds: what does the backward pass need?
 
     >>> y, cache = layernorm(np.array([[1.0, 3.0, 5.0]]), np.array([1.0, 1.0, 2.0]), np.array([0.0, 0.0, 1.0]))
     >>> print(y.round(3).tolist())

@@ -3,13 +3,13 @@
 The layer of the transformer, around exercises 14 and 16:
 
     y = x W + b                  (B, T, 3 C): for each position its queries, then its keys, then its values, C numbers each
-    q, k, v (B, H, T, D)         each C cut into H heads of D = C / H numbers: head 0 has the first D, head 1 the next, ...
+    q, k, v (B, H, T, D)         each C split into H heads of D = C / H numbers: head 0 has the first D, head 1 the next, ...
     o = attention, head by head  (B, H, T, D)
     m                            (B, T, C): the heads side by side again, in the same order
     out = m W_o + b_o            (B, T, C)
 
-`split_heads` and `merge_heads` only rearrange; reshape and transpose do all of it. Which axis is which, after
-y.reshape(B, T, 3, H, D)? Their backward passes rearrange back: each is nearly the other's forward.
+`split_heads` and `merge_heads` only rearrange numbers, with reshape and transpose. Which axis is which after
+y.reshape(B, T, 3, H, D)? Their backward passes rearrange the gradients back: each is nearly the other's forward pass.
 
     >>> q, k, v = split_heads(np.arange(12.0).reshape(1, 1, 12), 2)
     >>> print(q.tolist(), v.tolist())

@@ -10,9 +10,9 @@ The MLP widens, bends, and narrows again:
 
     a = x W1 + b1   (..., 4 C)            h = gelu(a)            out = h W2 + b2   (..., C)
 
-It is the network of exercises 6 and 8 with GELU in the place of tanh, but GELU's slope is a function of its input, not of its
-output. What does the cache need, then? (Constants from `math`, not from NumPy: np.sqrt(2) is a float64, and turns float32 into
-float64.)
+It is the network of exercises 6 and 8 with GELU instead of tanh, but the slope of GELU is a function of its input, not of its
+output. So what does the cache need? (Take constants from `math`, not from NumPy: np.sqrt(2) is a float64, and turns float32
+into float64.)
 
     >>> print(gelu(np.array([-1.0, 0.0, 2.0])).round(4).tolist())
     [-0.1588, 0.0, 1.9546]

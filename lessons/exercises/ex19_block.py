@@ -3,7 +3,7 @@
     x1  = x  + attention(norm_1(x))
     out = x1 + mlp(norm_2(x1))
 
-The parameters come in a dictionary p, with the names that they have in the project:
+The parameters come in a dictionary p, under their names in the project:
 
     ln_1.weight, ln_1.bias                      gain and bias of norm_1 (C,)
     attn.qkv.weight, attn.qkv.bias              W (C, 3 C), b (3 C,)
@@ -14,12 +14,12 @@ The parameters come in a dictionary p, with the names that they have in the proj
 
 so that p["attn.qkv.weight"] is W. Return the gradients in a dictionary dp with the same names.
 
-No new derivative is needed. A sum hands its gradient to both of its terms; so where the forward pass adds x to what a sublayer
-has made of it, the backward pass adds dout to what comes back through the sublayer:
+You need no new derivative. A sum passes its gradient to both of its terms; so where the forward pass adds x to the output of a
+sublayer, the backward pass adds dout to the gradient that comes back through the sublayer:
 
     dx1 = dout + (back through mlp and norm_2)(dout)            dx = dx1 + (back through attention and norm_1)(dx1)
 
-A block whose parameters are all 0 hands x on unchanged, and dout too:
+A block whose parameters are all 0 passes on x unchanged, and dout too:
 
     >>> from minillm.nn import Block
     >>> p = {name: 0 * own.data for name, own in Block(4, 2, np.random.default_rng(0)).parameters().items()}

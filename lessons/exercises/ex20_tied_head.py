@@ -1,6 +1,6 @@
 """Exercise 20: the tied head, and a table that is used twice.
 
-GPT reads the table of words W (V, C) on the way in, out = W[index] (exercise 13), and uses it once more as output layer: the
+GPT reads the table of words W (V, C) at the input, out = W[index] (exercise 13), and uses it again as its output layer: the
 score of word v is the product of x with the row of v,
 
     logits_nv = sum_c x_nc W_vc            logits = x W'
@@ -9,8 +9,8 @@ There may be several leading axes, (B, T, C). Given dout = dL/dlogits:
 
     dx_nc = sum_v dout_nv W_vc            dW_vc = sum_n dout_nv x_nc
 
-The loss depends on W along both ways. So its whole gradient is the sum of both: `tied_gradient` is given dlogits and x at the
-output, and demb = dL/dout of the embedding with its index at the input.
+The loss depends on W along both paths. So its whole gradient is the sum of both: `tied_gradient` gets dlogits and x from the
+output, and from the input demb = dL/dout of the embedding, with its index.
 
     >>> W = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])
     >>> print(tied_head(np.array([[3.0, 4.0]]), W).tolist())
@@ -38,5 +38,5 @@ def tied_head_backward(dout, x, W):
 
 
 def tied_gradient(dlogits, x, demb, index, W):
-    """dlogits (..., V), x (..., C), demb (*index.shape, C), index of whole numbers, W (V, C) -> dW (V, C), of both ways."""
+    """dlogits (..., V), x (..., C), demb (*index.shape, C), index of whole numbers, W (V, C) -> dW (V, C), over both paths."""
     raise NotImplementedError

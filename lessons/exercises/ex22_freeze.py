@@ -1,16 +1,16 @@
 """Exercise 22: some weights move, all others stay.
 
-Weights and gradients come as dictionaries, {name: array}, with the names of the project: "blocks.0.attn.qkv.weight". The
-patterns say which train, as in a shell: "blocks.1.*" is all of block 1, "*.bias" every bias. fnmatch(name, pattern) from Python's
-standard library tells whether a name fits.
+Weights and gradients come as dictionaries, {name: array}, with the names of the project: "blocks.0.attn.qkv.weight". Patterns
+say which weights train, as in a shell: "blocks.1.*" is all of block 1, "*.bias" is every bias. fnmatch(name, pattern) from
+Python's standard library says whether a name matches.
 
 Return the weights after one step of gradient descent with weight decay, a new dictionary:
 
-    W <- W - rate (dW + decay W)               if the name of W fits one of the patterns, or several
-    W <- W                                     if not: the very same numbers, to the last bit
+    W <- W - rate (dW + decay W)               if the name of W matches one or more of the patterns
+    W <- W                                     if not: exactly the same numbers, to the last bit
 
-`grads` may lack frozen weights, or have gradients for them, which are to be ignored. A pattern that fits no name is a slip of the
-pen, and would leave frozen what its writer wanted to train: raise a ValueError whose message has the pattern in it.
+`grads` may lack frozen weights, or have gradients for them, which you must ignore. A pattern that matches no name is a typo, and
+would silently freeze what should train: raise a ValueError whose message contains the pattern.
 
     >>> weights = {"a.weight": np.array([1.0, 2.0]), "a.bias": np.array([3.0])}
     >>> after = step(weights, {"a.bias": np.array([1.0])}, ["*.bias"], rate=0.5, decay=0.1)

@@ -1,6 +1,6 @@
 """Exercise 23: an adapter.
 
-A bottleneck of m numbers that stands behind a part of a model, reads the vectors h that come out of it, and adds a correction:
+A bottleneck of m numbers, inserted after a part of a model, reads the output vectors h of this part and adds a correction:
 
     z   = h D + b1                  (..., m)
     a   = gelu(z)                   (..., m)
@@ -8,17 +8,17 @@ A bottleneck of m numbers that stands behind a part of a model, reads the vector
 
 Write three functions.
 
-adapter_start: the four arrays before the first step. The correction must be exactly 0, whatever h is, and yet the adapter must
-be able to learn. D is drawn from `rng`, a np.random.Generator, with mean 0 and standard deviation 1 / sqrt(C), where C = n_embd;
-lesson 11 says what the others are.
+adapter_start: the four arrays before the first step. The correction must be exactly 0, whatever h is, but the adapter must be
+able to learn. D is drawn from `rng`, a np.random.Generator, with mean 0 and standard deviation 1 / sqrt(C), where C = n_embd;
+lesson 11 says how the others start.
 
-adapter: out, and a cache of your own choice with all that the backward pass needs.
+adapter: out, and a cache of your own choice with everything that the backward pass needs.
 
 adapter_backward: given dout = dL/dout and that cache, the gradients
 
     dh (..., C),   dD (C, m),   db1 (m,),   dU (m, C),   db2 (C,)
 
-h may have several leading axes; D, b1, U and b2 are the same for all of them. gelu is that of exercise 18.
+h may have several leading axes; D, b1, U and b2 are the same for all positions. gelu is the function of exercise 18.
 
     >>> D, b1, U, b2 = adapter_start(6, 2, np.random.default_rng(1))
     >>> h = np.array([[1.0, -2.0, 0.5, 0.0, 3.0, -1.0]])

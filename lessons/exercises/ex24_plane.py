@@ -1,22 +1,23 @@
 """Exercise 24: a plane through three models.
 
-Three models are three points of weight space, vectors (n,): P, where two fine-tunings began, and F and A, where they ended. A
-plane through them has the points
+Three models are three points in weight space, vectors (n,): P, where two fine-tunings began, and F and A, where they ended. A
+plane through them consists of the points
 
     theta(a, b) = P + a u + b v
 
 with two directions u and v of length 1, at right angles to each other:
 
     u   points from P towards F
-    v   points along what is left of A - P when its part along u is taken away
+    v   points along what is left of A - P when its part along u is removed
 
-Write the directions, and the place of any other weights theta on such a plane. With delta = theta - P, the point of the plane
-nearest to theta has the coordinates a and b, and what the plane does not show of the way from P to theta is
+Write the directions, and the coordinates of any other weights theta on such a plane. With delta = theta - P, the point of the
+plane nearest to theta has the coordinates a and b, and the part of the movement from P to theta that the plane does not show is
 
     error = |delta - a u - b v| / |delta|
 
-a number from 0 (theta lies in the plane) to 1 (the plane shows nothing of its way). At theta = P there is no way, and the error
-is 0. u and v are such as `directions` returns; lesson 12 derives a and b. P, F and A must lie in the plane: their error is 0.
+a number from 0 (theta lies in the plane) to 1 (the plane shows nothing of the movement). At theta = P there is no movement, and
+the error is 0. u and v are as returned by `directions`; lesson 12 derives a and b. P, F and A must lie in the plane: their error
+is 0.
 
     >>> P, F, A = np.array([1.0, 1.0, 1.0]), np.array([1.0, 1.0, 4.0]), np.array([3.0, 1.0, 3.0])
     >>> u, v = directions(P, F, A)

@@ -1,16 +1,16 @@
 """Exercise 25: LoRA, a layer that learns a change of low rank.
 
-Beside a frozen linear layer stands a product of two thin matrices, which learns. Forward, for any number of leading axes (here
+A product of two thin matrices, which learns, is added to a frozen linear layer. Forward, for any number of leading axes (here
 one, n = 1 .. N), with a number s, the scale:
 
     y = x W + b + s (x A) B            x (N, I), W (I, O), b (O,), A (I, r), B (r, O)
 
-Given dout = dL/dy, of the shape of y, write what the loss wants of x, A and B:
+Given dout = dL/dy, which has the shape of y, write the gradients of x, A and B:
 
     dx = dL/dx (N, I),    dA = dL/dA (I, r),    dB = dL/dB (r, O)
 
-W and b are frozen: nobody asks for their gradients. x may have several leading axes, (B, T, I), and all of them add to dA and dB.
-What the cache holds is up to you. Nothing may be written into the arrays that are given.
+W and b are frozen: their gradients are not needed. x may have several leading axes, (B, T, I), and all of them add to dA and dB.
+What the cache holds is up to you. Do not write into the arrays that are given.
 
     >>> x, W, b = np.array([[1.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0.0, 1.0])
     >>> A, B = np.array([[1.0], [1.0]]), np.array([[2.0, 0.0]])

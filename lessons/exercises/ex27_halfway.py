@@ -1,14 +1,14 @@
 """Exercise 27: part of the way back.
 
 A model's weights are a dictionary {name: array}, as `model.state()` gives them: `before` fine-tuning and `after` it, with the
-same names and shapes. Between them runs a straight line: for each of the arrays
+same names and shapes. The straight line between them is, for each of the arrays,
 
     theta(t) = before + t (after - before)            t = 0: before,  t = 1: after
 
 Write `interpolate`. It returns a new dictionary of new arrays.
 
-`excess_new(weights)` is a function that gives the excess of any such weights on the new task, a number e. So much of what was
-learned is kept at t:
+`excess_new(weights)` is a function that returns the excess of any such weights on the new task, a number e. The share of what was
+learned that is kept at t is
 
     learned(t) = (e(0) - e(t)) / (e(0) - e(1))        0 at t = 0,  1 at t = 1
 
@@ -27,7 +27,7 @@ import numpy as np
 
 
 def interpolate(before, after, t):
-    """before, after {name: array}, t a number -> {name: array} at t on the way from before to after."""
+    """before, after {name: array}, t a number -> {name: array} at t on the line from before to after."""
     raise NotImplementedError
 
 

@@ -1,15 +1,15 @@
-"""Exercise 28: how many numbers is a model made of?
+"""Exercise 28: how many parameters does a model have?
 
-A GPT with V words, a context of T places, L blocks and width C has
+A GPT with V words, a context of T positions, L blocks and width C has
 
-    a table of words (V, C), which is also its output layer, and a table of places (T, C);
+    a table of words (V, C), which is also its output layer, and a table of positions (T, C);
     in each block two LayerNorms, each with a gain and a bias (C,);
-        attention:  a linear layer C -> 3 C for q, k, v together, and one C -> C behind it;
+        attention:  a linear layer C -> 3 C for q, k, v together, and one C -> C after it;
         an MLP:     linear layers C -> 4 C and 4 C -> C;
     a last LayerNorm.
 
-Every linear layer has a bias; the table has none, as output layer either. Return the number of all its parameters. (The
-number of heads plays no part: why?)
+Every linear layer has a bias; the table has none, not even as the output layer. Return the total number of parameters. (The
+number of heads does not matter: why?)
 
     >>> count_parameters(vocab=211, context=112, n_layer=4, n_embd=128)
     834688

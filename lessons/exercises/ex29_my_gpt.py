@@ -1,23 +1,23 @@
 """Exercise 29: your own layers in the real GPT.
 
-All that a transformer needs you have written: the embedding, the block with its norms, its attention and its MLP, the tied head,
-the cross-entropy; forward and backward. Here they take the places of the project's own layers, and the real GPT trains on them.
+You have written everything that a transformer needs: the embedding, the block with its norms, its attention and its MLP, the
+tied head, the cross-entropy; forward and backward. Here they replace the project's own, and the real GPT trains with them.
 
 The project's layers are classes. Their contract:
 
     out, cache = layer.forward(x, needs_dx)
     dx         = layer.backward(dout, cache)        and for each of their parameters:   p.grad += ...
 
-`p.data` is the array of a parameter, `p.grad` its gradient, of the same shape. Gradients are ADDED, since a parameter may be used
-in two places (the table of words is). `self.parameters()` is a dictionary {name: p}. For a block its keys are those of exercise
-19; for a LayerNorm they are "weight" (the gain) and "bias"; for an embedding there is `self.weight`. All parameters train here,
-so `needs_dx` can be ignored.
+`p.data` is the array of a parameter, `p.grad` its gradient, with the same shape. Gradients are ADDED, since a parameter may be
+used in two places (the table of words is). `self.parameters()` is a dictionary {name: p}. For a block its keys are those of
+exercise 19; for a LayerNorm they are "weight" (the gain) and "bias"; for an embedding there is `self.weight`. All parameters
+train here, so you can ignore `needs_dx`.
 
-Fill in the methods; each takes two to five lines, since your functions do the work. `plug` is written already.
+Fill in the methods; each takes two to five lines, since your functions do the work. `plug` is already written.
 
 The check first compares the gradients of a whole model with those of the project, then trains the model of the demo for some
-steps, once with your layers and once with its own, from the same weights and texts. (It takes a minute; that your layers are
-slower is no matter.) To run the demo's whole pretraining with your layers, which takes some minutes:
+steps, once with your layers and once with its own, from the same weights and texts. (It takes a minute; it does not matter
+that your layers are slower.) To run the demo's whole pretraining with your layers, which takes some minutes:
 
     python workbook/ex29_my_gpt.py
 """
@@ -74,7 +74,7 @@ class MyCrossEntropy(nn.CrossEntropy):
     def forward(self, logits, targets, total):
         """logits (B, T, V), targets (B, T) -> loss, a plain number, and a cache.
 
-        A target of -1 does not count: that place is padding behind the end of a text. The losses of all that count are added up
+        A target of -1 does not count: that position is padding after the end of a text. The losses of all that count are added up
         and divided by `total`. (Your cross_entropy takes rows (N, V) and (N,), all of which count, and divides by N.)
         """
         raise NotImplementedError
@@ -85,7 +85,7 @@ class MyCrossEntropy(nn.CrossEntropy):
 
 
 def plug(model):
-    """Your layers take the places of the project's. The weights stay where they are; only the methods are yours from now on."""
+    """Replace the project's layers by yours. The weights stay where they are; only the methods are yours from now on."""
     model.wte.__class__ = model.wpe.__class__ = MyEmbedding
     model.ln_f.__class__ = MyLayerNorm
     for own in model.blocks:

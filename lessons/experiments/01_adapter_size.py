@@ -3,8 +3,8 @@
 #
 # **Claim** (Houlsby et al. 2019): adapters with 3.6 % of the parameters come within 0.4 % of full fine-tuning.
 #
-# **Test.** Adapters of several widths, each at its own best learning rate, on 64 novels; and full fine-tuning. How much of the
-# gap between the untouched generalist and the floor does each close?
+# **Test.** Adapters of several widths, each at its own best learning rate, on 64 novels; and full fine-tuning. How much of
+# the gap between the untouched generalist and the floor does each close?
 
 # %%
 from common import PLOTS, NewOnly, laboratory, mean, options, print_table, shown, trained_share, tuned
@@ -23,11 +23,12 @@ def closed(cell):
 
 
 # %% [markdown]
-# The norms train with the adapters, as Houlsby has it. So adapters without them are measured too, and the norms without adapters.
+# The norms train with the adapters, as in Houlsby's paper. So we also measure adapters without norms, and norms without
+# adapters.
 
 # %%
 KINDS = {"adapters and norms": "adapter:bottleneck={}", "adapters alone": "adapter:norms=no,bottleneck={}"}
-# Where the search for a learning rate begins. The wider an adapter, the more of it moves in one step: it wants a lower rate.
+# Where the search for a learning rate starts. The wider an adapter, the more of it moves in one step, and the lower its rate.
 middle = {"full": 4e-4, "norms": 8e-2}
 middle |= {kind.format(width): min(4e-2, 0.16 / width) for kind in KINDS.values() for width in widths}
 results = {method: tuned(lab, method, args, lr) for method, lr in middle.items()}
@@ -47,7 +48,7 @@ with style():
                  weight="bold", size=15)
     for (name, kind), color, marker in zip(KINDS.items(), (LIGHT.models["adapter"], LIGHT.others[7]), "os"):
         cells = [results[kind.format(width)][1] for width in widths]
-        x, y = [trained_share(found[0]) for found in cells], [list(map(closed, found)) for found in cells]
+        x, y = [trained_share(group[0]) for group in cells], [list(map(closed, group)) for group in cells]
         for share, values in zip(x, y):
             ax.plot([share] * len(values), values, marker, color=color, ms=5, alpha=0.5)
         ax.plot(x, list(map(mean, y)), f"{marker}-", color=color, ms=9, mec="white", label=name)
@@ -66,16 +67,16 @@ with style():
 print(f"picture: {picture}")
 
 # %% [markdown]
-# ## What was found
+# ## Results
 #
-# Three seeds; the mean, and the least to the largest, of the gap between the untouched generalist (1.150) and the floor.
+# Three seeds: the mean and the range of the gap closed between the untouched generalist (1.150) and the floor.
 #
-# **Small is enough: yes, far smaller than that.** Full fine-tuning closes 95.9 % (95.5-96.2). Adapters of width 4, 1.4 % of the
-# parameters, close 95.0 % (94.7-95.4), and those of width 64 no more: 94.7 %. Within 0.9 points, then, and not 0.4.
+# **Small is enough: yes, even far smaller.** Full fine-tuning closes 95.9 % (95.5-96.2). Adapters of width 4, 1.4 % of the
+# parameters, close 95.0 % (94.7-95.4), and those of width 64 no more: 94.7 %. So they come within 0.9 points, not 0.4.
 #
-# **But it is not the adapters that do it.** Houlsby's recipe trains the LayerNorms too. The norms alone, 2,304 numbers or 0.28 %,
-# close 93.5 % (93.3-93.8). Without the norms, adapters need width: 79.8 % at width 1, 91.6 at 4, 93.2 at 16, 93.5 at 64. So who
-# says "adapters" should say what else moves.
+# **But it is not the adapters that do the work.** Houlsby's recipe also trains the LayerNorms. The norms alone, 2,304
+# numbers or 0.28 %, close 93.5 % (93.3-93.8). Without the norms, adapters need width: 79.8 % at width 1, 91.6 at 4, 93.2 at
+# 16, 93.5 at 64. So anyone who reports on "adapters" should say what else moves.
 #
-# **What limits this.** One base, one task that is mostly style, 64 documents, 100 steps. At width 128 even small adapters are
-# a large part of the model. The rates are a factor of two apart, chosen with seed 1.
+# **What limits this.** One base, one task that is mostly style, 64 documents, 100 steps. At width 128 even small adapters
+# are a large part of the model. The rates are a factor of two apart, chosen with seed 1.

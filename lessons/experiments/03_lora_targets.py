@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Experiment 3: which matrices should LoRA adapt?
 #
-# **Claim** (Hu et al. 2021, section 7.1): with a fixed number of parameters, better adapt many matrices with a low rank than few
-# with a high one.
+# **Claim** (Hu et al. 2021, section 7.1): with a fixed number of parameters, it is better to adapt many matrices with a low
+# rank than few with a high one.
 #
-# **Test.** Six choices of matrices. The rank of each is such that all train about as many parameters, and alpha is twice the
-# rank, so that the change is scaled by 2 everywhere. Each at its own best learning rate, on 64 novels.
+# **Test.** Six choices of matrices. The ranks are chosen so that all train about the same number of parameters, and alpha is
+# twice the rank, so that the change is scaled by 2 everywhere. Each runs at its own best learning rate, on 64 novels.
 
 # %%
 from common import PLOTS, NewOnly, count_trained, laboratory, mean, options, print_table, shown, trained_share, tuned
@@ -15,7 +15,7 @@ from minillm.draw.styles import LIGHT, figure, save, style
 args = options("Experiment 3: which matrices should LoRA adapt?")
 lab = laboratory("03_lora_targets", args, kind=NewOnly)
 CHOICES = ["q", "v", "q+v", "q+k+v+o", "fc+proj", "q+k+v+o+fc+proj"]
-RANK_OF_ALL = 4                 # if all six kinds of matrices are adapted; it sets the budget
+RANK_OF_ALL = 4                 # if all six kinds of matrices are adapted; this sets the budget
 
 
 def excess(cell):
@@ -55,13 +55,13 @@ with style():
 print(f"picture: {picture}")
 
 # %% [markdown]
-# ## What was found
+# ## Results
 #
-# Three seeds, all with 4.1 to 4.2 % of the parameters; excess on novels, the mean, and the least to the largest.
+# Three seeds, all with 4.1 to 4.2 % of the parameters; excess on novels, the mean and the range.
 #
 # **More matrices of lower rank win: yes, all the way.** q alone, rank 36: .171 (.169-.176); v alone: .099 (.095-.105); q and v,
 # rank 18: .078 (.072-.084); all of attention, rank 9: .065 (.062-.066); all six, rank 4: .055 (.051-.058). Each step is larger
 # than the spread between seeds. The MLP alone, rank 7, has .082 (.081-.083).
 #
 # **What limits this.** One budget, one base of width 128, alpha = 2 r throughout, rates a factor of two apart. Which matrix
-# counts most hangs on the task: here v counts far more than q.
+# matters most depends on the task: here v matters far more than q.

@@ -1,13 +1,14 @@
 # %% [markdown]
 # # Experiment 6: are a few directions enough?
 #
-# **Claim** (Aghajanyan et al. 2020): fine-tuning needs few directions. In a random subspace of some hundred of them a language
-# model learns 90 % of what it learns with all of its weights; and the larger the model, the fewer it needs.
+# **Claim** (Aghajanyan et al. 2020): fine-tuning needs few directions. In a random subspace with a few hundred of them a
+# language model learns 90 % of what it learns with all of its weights; and the larger the model, the fewer it needs.
 #
-# **Test.** theta = theta_0 + P z, where only the d numbers in z train. Each weight i belongs to one random direction h(i), with a
-# random sign s_i. Directions share no weight, so the columns of P are at right angles; scaled to length 1 they are orthonormal,
-# and P costs little to store and to apply (a "count sketch"). By the chain rule the gradient of z is P' g: a signed sum of g over
-# the weights of each direction. At which d is 90 % of what full fine-tuning closes of the gap closed? For bases of three widths.
+# **Test.** theta = theta_0 + P z, where only the d numbers in z train. Each weight i belongs to one random direction h(i),
+# with a random sign s_i. Directions share no weights, so the columns of P are at right angles; scaled to length 1 they are
+# orthonormal, and P is cheap to store and to apply (a "count sketch"). By the chain rule the gradient of z is P' g: a signed
+# sum of g over the weights of each direction. At which d does the model close 90 % of the gap that full fine-tuning closes?
+# We test bases of three widths.
 
 # %%
 import numpy as np
@@ -16,7 +17,7 @@ from common import (
     NewOnly,
     at_best_rate,
     base_path,
-    kept,
+    computed_once,
     laboratory,
     mean,
     options,
@@ -40,7 +41,7 @@ BRIGHT = 0.9
 
 
 class InSubspace(Optimizer):
-    """Adam on z, with theta = theta_0 + P z. The first worker does it all; it is little beside the gradient."""
+    """Adam on z, with theta = theta_0 + P z. The first worker does all of it: it is little work beside the gradient."""
 
     def __init__(self, lr, directions, seed):
         super().__init__(lr)
@@ -49,7 +50,7 @@ class InSubspace(Optimizer):
     def start(self, flat):
         super().start(flat)
         D = flat.data.size
-        self.direction = self.rng.permutation(np.arange(D) % self.d)                 # h: each gets as many weights as the others
+        self.direction = self.rng.permutation(np.arange(D) % self.d)                 # h: all directions get equally many weights
         counts = np.bincount(self.direction, minlength=self.d)
         self.sign = (self.rng.choice([-1.0, 1.0], D) / np.sqrt(counts[self.direction])).astype(np.float32)
         self.origin = flat.data.copy()
@@ -71,21 +72,21 @@ class InSubspace(Optimizer):
 
 
 def run(lab, directions, lr, seed):
-    """Train in a subspace, or with all weights if there are no `directions`."""
+    """Train in a subspace of so many directions, or with all weights if `directions` is None."""
     cell = Cell("full", lr, seed)
 
-    def make():
+    def compute():
         try:
             model, _ = trained(lab, cell, optimizer=InSubspace(lr, directions, seed) if directions else None)
         except Diverged:
             return {"status": "diverged"}
         test = lab.judge(model, lab.task(seed))[lab.new]["excess"]
         return {"status": "done", "validation": validation_excess(lab, model), "test": test}
-    return kept(lab, lab.inputs_of(cell) | {"directions": directions}, make)
+    return computed_once(lab, lab.inputs_of(cell) | {"directions": directions}, compute)
 
 
 def d_90(shares):
-    """Where the line through (log d, share) first reaches 90 %; nan if it does not."""
+    """The d at which the line through (log d, share) first reaches 90 %; nan if it does not."""
     for (d, share), (next_d, next_share) in zip(shares, shares[1:]):
         if share < BRIGHT <= next_share:
             return float(np.exp(np.interp(BRIGHT, [share, next_share], np.log([d, next_d]))))
@@ -103,8 +104,8 @@ for width in WIDTHS:
     full = [untouched - run(lab, None, lr, seed)["test"] for seed in seeds]
     rows, curves[width] = [["all", f"{lr:.2g}", shown(full), "100"]], {}
     for d in DIRECTIONS:
-        # A step of Adam has about the length lr sqrt(d). In random directions, which lead to the goal only by and by, it must be
-        # some 25 times as long as with all weights, as it turned out; there the search begins.
+        # A step of Adam has a length of about lr sqrt(d). In random directions, few of which lead towards the goal, it turned out
+        # that it must be about 25 times as long as with all weights; the search starts there.
         lr, _ = at_best_rate(lambda lr: run(lab, d, lr, 1), 25 * usual_rate("full") * (D / d) ** 0.5, RATES)
         closed = [untouched - run(lab, d, lr, seed)["test"] for seed in seeds]
         curves[width][d] = [share / most for share, most in zip(closed, full)]
@@ -137,15 +138,16 @@ with style():
 print(f"picture: {picture}")
 
 # %% [markdown]
-# ## What was found
+# ## Results
 #
-# Two seeds. Share of what full fine-tuning closes of the gap, in a random subspace of d directions.
+# Two seeds. Training in a random subspace of d directions closes the following share of what full fine-tuning closes.
 #
-# **A few hundred: nearly.** 300 directions give 66 to 70 % at each of the three widths, 1,000 give 91 to 95 %, 3,000 all but
-# one or two. 90 % are reached at d = 948 (919-978) with width 64, 779 (766-792) with 96, 858 (857-859) with 128.
+# **A few hundred: nearly.** 300 directions give 66 to 70 % at each of the three widths, 1,000 give 91 to 95 %, and 3,000 all
+# but one or two per cent. 90 % is reached at d = 948 (919-978) with width 64, 779 (766-792) with 96, 858 (857-859) with 128.
 #
-# **Fewer for larger models: as a share, yes.** That is .43 %, .16 % and .10 % of the weights. The number itself hardly falls:
-# 0.22 million weights need about as many directions as 0.83 million.
+# **Fewer for larger models: as a share, yes.** These are .43 %, .16 % and .10 % of the weights. The number itself hardly
+# falls: 0.22 million weights need about as many directions as 0.83 million.
 #
-# **What limits this.** Four values of d, a line between them. The larger bases also know more beforehand (1.72, 1.20 and 1.15
-# above the floor), so they are not asked to learn the same. The best rate differs a lot from one d to the next.
+# **What limits this.** Only four values of d, with straight lines between them. The larger bases also know more at the start
+# (1.72, 1.20 and 1.15 above the floor), so they do not have to learn the same amount. The best rate differs a lot from one d
+# to the next.

@@ -1,16 +1,16 @@
 # %% [markdown]
 # # Experiment 7: halfway back
 #
-# **Claim** (WiSE-FT, Wortsman et al. 2022): the weights on the straight line between the pretrained and the fine-tuned model keep
-# most of both: nearly all that was learned, and nearly all that was known.
+# **Claim** (WiSE-FT, Wortsman et al. 2022): the weights on the straight line between the pretrained and the fine-tuned model
+# keep most of both: nearly everything that was learned, and nearly everything that was known.
 #
-# **Test.** Full fine-tuning, LoRA and the adapter, each at its own best learning rate. When all is trained, the change is scaled
-# by a = 0, 0.1, ..., 1 (of LoRA: the change of the matrix). What is the excess on novels, and on the old domains? And is that
-# better than not to have gone so far, with a lower learning rate?
+# **Test.** Full fine-tuning, LoRA and the adapter, each at its own best learning rate. After training, the change is scaled
+# by a = 0, 0.1, ..., 1 (for LoRA: the change of the matrix). What is the excess on novels, and on the old domains? And is
+# that better than not going so far in the first place, with a lower learning rate?
 
 # %%
 import numpy as np
-from common import PLOTS, at_best_rate, kept, laboratory, mean, options, print_table, shown, trained
+from common import PLOTS, at_best_rate, computed_once, laboratory, mean, options, print_table, shown, trained
 
 from minillm.draw.styles import LIGHT, figure, save, style
 from minillm.finetune.compare import Cell, usual_rate
@@ -28,22 +28,22 @@ ways = np.linspace(0, 1, 3 if args.quick else 11)
 
 
 def curve(method, lr, seed):
-    """[what `Lab.judge` says of the model] for each a."""
+    """[the result of `Lab.judge`] for each a."""
     cell = Cell(method, lr, seed)
 
-    def make():
+    def compute():
         model, run = trained(lab, cell)
-        end, found = {name: p.data.copy() for name, p in model.trainable_parameters().items()}, []
+        end, cells = {name: p.data.copy() for name, p in model.trainable_parameters().items()}, []
         for a in ways:
             for name, p in model.trainable_parameters().items():
                 p.data[...] = end[name]
-                if method == "adapter":                          # all weights on a straight line, as the claim has it
+                if method == "adapter":                          # all weights on a straight line, as in the claim
                     interpolate_parameter(p, run.start[name], a)
             if method != "adapter":
                 interpolate(model, run.start, a)
-            found.append({"status": "done", "test": lab.judge(model, lab.task(seed))})
-        return found
-    return kept(lab, lab.inputs_of(cell) | {"ways": ways.tolist()}, make)
+            cells.append({"status": "done", "test": lab.judge(model, lab.task(seed))})
+        return cells
+    return computed_once(lab, lab.inputs_of(cell) | {"ways": ways.tolist()}, compute)
 
 
 def figures(cells):
@@ -51,7 +51,7 @@ def figures(cells):
 
 
 def point(cells, keep):
-    """The least a that keeps so much of what was learned; the share of the forgetting that is left there; the excesses there."""
+    """The least a that keeps this share of what was learned, the share of the forgetting left at that a, and both excesses."""
     new, old = figures(cells)
     learned = (new[0] - new) / (new[0] - new[-1])
     i = int(np.argmax(learned >= keep))                          # the first; a = 1 is among them
@@ -67,13 +67,13 @@ for method in METHODS:
     curves[method] = [curve(method, lr, seed) for seed in range(1, args.seeds + 1)]
     points[method] = [point(cells, KEEP) for cells in curves[method]]
     nearly = [point(cells, NEARLY_ALL) for cells in curves[method]]
-    # Lower rates than the best one are the other way not to go so far. What have they forgotten where they have learned as much?
+    # Lower rates than the best one are another way of not going so far. What do they forget where they have learned as much?
     lower = Row(method, "none", lr, False, [], {rate: cell for rate, cell in sweep.items() if rate <= lr})
     slower = table.forgotten_at_level(lower, 1 - nearly[0]["new"] / table.learned(untouched))
     ends = [cells[-1] for cells in curves[method]]
     rows.append([METHODS[method], f"{lr:.2g}", shown(map(table.learned, ends)), shown(map(table.forgot, ends)),
-                 *(text for found in (points[method], nearly) for text in
-                   (shown((p["a"] for p in found), 2), shown((100 * p["left"] for p in found), 0))),
+                 *(text for group in (points[method], nearly) for text in
+                   (shown((p["a"] for p in group), 2), shown((100 * p["left"] for p in group), 0))),
                  f"{nearly[0]['old']:.3f}", "" if slower is None else f"{slower:.3f}"])
 print(f"untouched: {table.learned(untouched):.3f} on novels, {table.forgot(untouched):.3f} on the old")
 print_table(["method", "best lr", "novels, a = 1", "old, a = 1", f"a keeping {KEEP:.0%}", "forgetting left, %",
@@ -105,26 +105,27 @@ with style():
 print(f"picture: {picture}")
 
 # %% [markdown]
-# ## What was found
+# ## Results
 #
-# Three seeds; the mean, and the least to the largest.
+# Three seeds; the mean and the range.
 #
-# **The claim holds, for all three.** To keep 90 % of what was learned, less than half of the change is enough for full
-# fine-tuning (a = .46) and LoRA (.48), two thirds for the adapter (.66). Of what was forgotten 14 % (13-16), 5 % and 9 % (6-10)
-# are left then. To keep 97 %, a = .60, .64 and .79; 26 %, 15 % and 21 % of the forgetting are left.
+# **The claim holds for all three.** To keep 90 % of what was learned, less than half of the change is enough for full
+# fine-tuning (a = .46) and LoRA (.48), two thirds for the adapter (.66). Then 14 % (13-16), 5 % and 9 % (6-10) of the
+# forgetting are left. To keep 97 %, a = .60, .64 and .79; then 26 %, 15 % and 21 % of the forgetting are left.
 #
-# **Why.** Both curves are bent the right way. Near a = 1 the loss on novels is flat (full fine-tuning is even best at .9); near
-# a = 0 the loss on the old is flat. And the more a method forgets, the more there is to win: LoRA comes from .101 (.070-.142)
-# on the old domains down to .025 (.018-.032), for 3 % of the learning. Both matrices of the adapter are scaled, so half of both
-# is less than half of what they do together. It works all the same, with a larger a. (`--remedy wise` scales the way up alone.)
+# **Why.** Both curves bend the right way. Near a = 1 the loss on novels is flat (full fine-tuning is even best at .9); near
+# a = 0 the loss on the old domains is flat. And the more a method forgets, the more there is to gain: LoRA goes from .101
+# (.070-.142) on the old domains down to .025 (.018-.032), for 3 % of the learning. Both matrices of the adapter are scaled,
+# so half of both is less than half of their joint effect. It still works, with a larger a. (`--remedy wise` scales only the
+# up projection.)
 #
-# **But 90 % is not nearly all.** The gap is large here: with 90 % kept, the excess on novels is .16 and not .05.
+# **But 90 % is not nearly everything.** The gap is large here: with 90 % kept, the excess on novels is .16 instead of .05.
 #
-# **Is it better than a lower learning rate?** Of full fine-tuning, no: where 97 % are kept both have .019 on the old (seed 1).
-# Of LoRA and the adapter, yes: .032 instead of .047, .030 instead of .058. (Between two rates we drew a straight line. At a
-# rate itself it is the same: LoRA at .0025 comes to .084, .079, .073 on novels with seeds 1, 2, 3, and .051, .035, .029 on the
-# old; from its best rate back to the same on novels, to .036, .028, .020.) And going back costs no training: a can be chosen
-# afterwards.
+# **Is it better than a lower learning rate?** For full fine-tuning, no: where 97 % is kept both have .019 on the old domains
+# (seed 1). For LoRA and the adapter, yes: .032 instead of .047, .030 instead of .058. (Between two rates we interpolated
+# linearly. At an actual rate the result is the same: LoRA at .0025 reaches .084, .079, .073 on novels with seeds 1, 2, 3,
+# and .051, .035, .029 on the old domains; going back from its best rate to the same excess on novels gives .036, .028,
+# .020.) And going back costs no training: a can be chosen afterwards.
 #
-# **What limits this.** One base, one task, 64 novels; the lower rates with one seed. To choose a, one needs old texts to judge
-# by.
+# **What limits this.** One base, one task, 64 novels; the lower rates with one seed. And to choose a, you need old texts to
+# judge by.

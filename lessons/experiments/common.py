@@ -1,4 +1,4 @@
-"""What the experiments share: their options, the base, cells that are computed once, tables and pictures."""
+"""What the experiments share: options, the base, results that are computed only once, tables."""
 
 import argparse
 import hashlib
@@ -24,7 +24,7 @@ def options(goal, seeds=3):
     parser = argparse.ArgumentParser(description=goal)
     parser.add_argument("--seed", type=int, default=1, help="of the base and its world (default: 1)")
     parser.add_argument("--seeds", type=int, default=seeds, help=f"trainings of each kind (default: {seeds})")
-    parser.add_argument("--quick", action="store_true", help="a small base and a few steps: shows that all runs, and no more")
+    parser.add_argument("--quick", action="store_true", help="a small base and a few steps: only shows that everything runs")
     args = parser.parse_args()
     if args.quick:
         args.seeds = min(args.seeds, 2)
@@ -32,7 +32,7 @@ def options(goal, seeds=3):
 
 
 def base_path(args, **sizes):
-    """The file of the generalist that the demo trains; made now, in about a minute, if it is not there. sizes: like width=64"""
+    """The file of the demo's generalist, which is trained now, in about a minute, if it is missing. sizes: such as width=64"""
     plan = QUICK if args.quick else Plan()
     width, layers, heads = (sizes.get(name, getattr(plan, name)) for name in ("width", "layers", "heads"))
     steps = 60 if args.quick else plan.pretraining_steps
@@ -43,8 +43,8 @@ def base_path(args, **sizes):
         except CheckpointError:
             continue
         config = loaded.model.config
-        found = loaded.meta["seed"], config.n_embd, config.n_layer, loaded.meta["history"]["steps"]
-        if found == (args.seed, width, layers, steps):                  # not one of an earlier plan
+        made_with = loaded.meta["seed"], config.n_embd, config.n_layer, loaded.meta["history"]["steps"]
+        if made_with == (args.seed, width, layers, steps):              # and not by an earlier plan
             return path
     pretrain(WorldTask(args.seed), {"context": CONTEXT, "n_layer": layers, "n_head": heads, "n_embd": width}, own,
              optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=steps, batch=plan.batch, seed=args.seed)
@@ -52,7 +52,7 @@ def base_path(args, **sizes):
 
 
 class NewOnly(Lab):
-    """Judges on what is new alone, where nobody asks what is forgotten: a good part of a cell's time."""
+    """Judges only what is new, for experiments that ignore forgetting: this saves a good part of a cell's time."""
 
     def judged_on(self):
         return [self.new]
@@ -63,26 +63,26 @@ class NewOnly(Lab):
 
 
 def laboratory(name, args, task="novel", documents=64, steps=100, batch=16, test_documents=100, path=None, kind=Lab):
-    """A `Lab` (minillm/finetune/compare.py) whose cells are kept in runs/experiments/NAME: what was computed once is read."""
+    """A `Lab` (minillm/finetune/compare.py) that keeps its cells in runs/experiments/NAME, and reads those that are there."""
     if args.quick:
         steps, test_documents = 6, 10
-    facts = {"kind": task, "seed": args.seed, "documents": documents, "draw": 0}
-    return kind(load(path or base_path(args)), facts, steps, batch, test_documents, RUNS / name)
+    task_json = {"kind": task, "seed": args.seed, "documents": documents, "draw": 0}
+    return kind(load(path or base_path(args)), task_json, steps, batch, test_documents, RUNS / name)
 
 
 def at_best_rate(run, middle, rates=3):
-    """The learning rate with the least validation loss of a few around a middle one, and beyond if it is the last of them.
+    """The learning rate with the least validation loss, of a few around a middle one; more are tried if the best is the last.
 
-    run(lr) gives a cell's result. Returns the rate, and {rate: result}.
+    run(lr) returns a cell's result. Returns the rate, and {rate: result}.
     """
     sweep = search(run, middle, rates)
     return best_rate(sweep)[0], sweep
 
 
 def trained(lab, cell, task=None, optimizer=None, start_seed=None):
-    """The model of a cell, and its `Specialist`, which knows the weights before. (A `Lab` keeps figures only.)
+    """The model of a cell, and its `Specialist`, which has the weights from before. (A `Lab` keeps only figures.)
 
-    start_seed      of the weights that a model starts with, if the cell's own is to be that of the batches alone
+    start_seed      the seed of the initial weights, if it differs from the cell's seed, which is then only that of the batches
     """
     scratch = cell.method == SCRATCH
     recipe = Full() if scratch else recipe_of(cell.method)
@@ -95,21 +95,21 @@ def trained(lab, cell, task=None, optimizer=None, start_seed=None):
 
 
 def validation_excess(lab, model):
-    """On validation texts of what is new: by this learning rates are chosen."""
+    """The excess on validation texts of the new task, by which learning rates are chosen."""
     return evaluate_documents(model, lab.task(1).documents("validation", lab.test_documents)).excess
 
 
-def kept(lab, facts, make):
-    """make(), anything that JSON can say; from its file if it was made before with the same facts (of a cell: `Lab.info`)."""
-    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+def computed_once(lab, inputs, compute):
+    """compute(), a result for JSON; read from its file if it was computed before from the same inputs (see `Lab.inputs_of`)."""
+    name = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
     path = lab.cells.with_name("measured") / f"{name}.json"
     if not path.exists():
-        write_json(path, {"facts": facts, "result": make()})
+        write_json(path, {"facts": inputs, "result": compute()})
     return json.loads(path.read_text())["result"]
 
 
 def tuned(lab, method, args, middle=None):
-    """A method at its own best learning rate, found on the first seed: the rate, and its results over all seeds."""
+    """A method at its own best learning rate, chosen with the first seed: the rate, and the results over all seeds."""
     lr, sweep = at_best_rate(lambda lr: lab.run(Cell(method, lr, 1)), middle or usual_rate(method), 1 if args.quick else 3)
     edge = " (the last that was tried)" if best_rate(sweep)[1] else ""
     print(f"  {method}: of {len(sweep)} learning rates {lr:.2g} is best{edge}", flush=True)
@@ -122,7 +122,7 @@ def count_trained(lab, method):
 
 
 def trained_share(cell):
-    """In per cent."""
+    """Of all parameters, in per cent."""
     return 100 * cell["trainable_parameters"] / cell["total_parameters"]
 
 
@@ -132,13 +132,13 @@ def mean(values):
 
 
 def shown(values, digits=3):
-    """mean (least-largest)"""
+    """The text "mean (least-largest)"."""
     values = list(values)
     return f"{mean(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
 def print_table(headings, rows):
-    """Rows of texts; the first column to the left, all others to the right."""
+    """Print rows of texts, the first column aligned to the left, all others to the right."""
     widths = [max(len(str(cell)) for cell in column) for column in zip(headings, *rows)]
     for row in (headings, *rows):
         print("  ".join(str(cell).ljust(width) if i == 0 else str(cell).rjust(width)
