@@ -8,7 +8,7 @@ import numpy as np
 from .finetune.methods import from_json, recipe_of
 from .finetune.specialist import prepare, specialise
 from .inference.generate import generate_text
-from .surface.family import embed, read_family
+from .surface.family import read_family, weights_in_space
 from .surface.views import SAMPLE, SAMPLE_SEED, new_task, plane_through_models, probe_of
 from .train.optimizers import AdamW
 from .train.trainer import Diverged
@@ -110,7 +110,7 @@ class Live:
     def theta(self):
         """The weights as a point of the space, in which LoRA is merged into the body."""
         flat = self.run.trainer.flat
-        return self.family.space.vector(embed(self.model, flat.views(flat.data), self.family.space))
+        return self.family.space.vector(weights_in_space(self.model, flat.views(flat.data), self.family.space))
 
     def write(self):
         """What the model writes now, always with the same random numbers: so that a change is one of the weights."""

@@ -11,13 +11,13 @@ import numpy as np
 
 from . import __version__, draw
 from .demo import NOTE
-from .gallery import moved
 from .ground.files import CheckpointError, read_json, write_text
 from .ground.ownership import not_others
 from .ground.progress import progress
 from .inference.generate import generate_text
 from .runs.load import load
-from .surface.family import ORIGIN, files_of, runs_in
+from .surface.family import ORIGIN, files_of, read_family, runs_in
+from .surface.movement import movements
 from .surface.views import line, surface
 from .tasks.samples import TEMPERATURES, flawless_world, pooled_flawless, sample_counts, write_and_judge
 
@@ -62,6 +62,7 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
     shown = [name for name in names if name != "scratch"] or names
     plane = surface(folder, "three" if len(shown) > 1 else "pca", shown, grid, workers, seed)
     straight = line(folder, [ORIGIN, shown[0]], workers=workers, seed=seed)
+    moved = movements(read_family(folder, shown), shown)
     announce("drawing")
     history = models[ORIGIN].meta.get("history")
     world = task.world
@@ -75,7 +76,7 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
         section("The loss surface", picture(lambda path: draw.surface(plane, path, dark=dark)),
                 picture(lambda path: draw.relief(plane, path, dark=dark))),
         section("The straight line", picture(lambda path: draw.profile(straight, path, dark=dark)), listing(straight.checks())),
-        section("Where the weights moved", picture(lambda path: draw.movement(moved(folder, shown), path, dark=dark))),
+        section("Where the weights moved", picture(lambda path: draw.movement(moved, path, dark=dark))),
         section("How the base was trained", picture(lambda path: draw.pretraining(history, path, dark=dark))) if history else "",
         section("Settings", settings(folder, models)),
     ]

@@ -74,7 +74,7 @@ def test_it_tells_what_was_measured(page, story):
         assert name in text
     adapter = load(story / "adapter.npz").meta
     assert f"{adapter['trainable_parameters']:,d}" in text
-    assert "cosine of the ways of full and adapter" in text and "losses that are no numbers: 0" in text
+    assert "cosine of the angle between full and adapter" in text and "losses that are not numbers: 0" in text
     assert '"numpy"' in text and np.__version__ in text
 
 
@@ -155,7 +155,7 @@ def test_what_a_view_cannot_show_is_refused(story, tmp_path):
     refused(story, "surface", story, "--view", "three", "--models", "full", *plots, told=["takes 2", "finetune"])
     refused(story, "surface", story, "--models", "full", "full", *plots, told=["once"])
     refused(story, "surface", story, "--models", "full", "lora", *plots, told=["lora", "full"])
-    refused(story, "surface", story, "--models", "pretrained", "full", *plots, told=["where all ways begin"])
+    refused(story, "surface", story, "--models", "pretrained", "full", *plots, told=["where all trajectories begin"])
     refused(tmp_path, "surface", tmp_path / "nowhere", *plots, told=["nowhere"])
     refused(tmp_path, "surface", story, "--view", "above", *plots, told=["above"])
 

@@ -209,5 +209,5 @@ def test_measuring_leaves_the_model_as_it_was_and_needs_no_float64(exact, rng):
 
 def test_two_processes_say_the_same_as_one(exact, rng):
     v = rng.normal(size=len(exact.H))
-    alone, pooled_flawless = (Curvature(exact.model, exact.batches, True, workers).product(v) for workers in (1, 2))
-    np.testing.assert_allclose(pooled_flawless, alone, rtol=0, atol=1e-6 * abs(alone).max())
+    alone, together = (Curvature(exact.model, exact.batches, True, workers).product(v) for workers in (1, 2))
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6 * abs(alone).max())

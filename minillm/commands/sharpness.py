@@ -7,7 +7,7 @@ from ..ground.progress import progress
 from ..runs.load import load
 from ..surface.sharpness import Curvature, extremes
 from ..surface.space import Probe
-from ..surface.views import learned_from
+from ..surface.views import training_texts
 from .options import add_model, add_seed, add_workers, number
 from .output import print_json
 
@@ -26,7 +26,7 @@ def add_options(parser):
 def run(args):
     loaded = load(args.checkpoint, args.base)
     task = loaded.task()
-    probe = Probe({task.name: learned_from(task, loaded.model.config.context)})
+    probe = Probe({task.name: training_texts(task, loaded.model.config.context)})
     if args.trainable and "recipe" in loaded.meta and from_json(loaded.meta["recipe"]).stands_alone:
         loaded.model.trainable = True
     curvature = Curvature(loaded.model, probe.only(task.name), args.trainable, args.workers)

@@ -1,4 +1,4 @@
-"""Methods side by side: what each learned, what it forgot, and how both hang on its learning rate."""
+"""Methods side by side: what each learned, what it forgot, and how both depend on its learning rate."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ UNITS = {"excess": "nats per token above the floor", "loss": "nats per token"}
 
 
 def comparison(compared, path, dark=False):
-    """Left, learning against forgetting: each method's mean and intervals over seeds, on the line that its learning rates draw.
+    """Left, learning against forgetting: each method's mean and intervals over seeds, on the curve of its learning rates.
     Right, the methods from best to worst, with the share of the weights that each trains.
 
     compared    a `Comparison` (finetune/table.py)

@@ -39,8 +39,8 @@ def surface(surface, path, dark=False):
             left = COLUMN * k + LEFT
             ax = fig.add_axes([(left + (MAP - across) / 2) / width, maps / height, across / width, up / height])
             contours(ax, surface, task, k)
-            for name, way in surface.trajectories.items():
-                trail(ax, way, color[name], dot_every(surface))
+            for name, trajectory in surface.trajectories.items():
+                trail(ax, trajectory, color[name], dot_every(surface))
             mark(ax, surface, color)
             if surface.trajectories:
                 room = COLUMN - LEFT - 0.2 - BOLD * 12 / 72 * max(map(len, surface.trajectories))
@@ -74,7 +74,7 @@ def map_size(surface, across, up):
 
 # The ground.
 
-def met(surface, task):
+def finite_losses(surface, task):
     """The finite losses of all models and ways but those that were lost."""
     losses = [point[task] for point in surface.point_loss.values()]
     losses += [loss for name, trajectory in surface.trajectories.items() if name not in surface.info["away"]
@@ -85,7 +85,7 @@ def met(surface, task):
 def top_of(surface, task, room=1.3):
     """The loss up to which a map tells heights apart: above chance and all that was met; far above, all is equally lost."""
     S = np.ma.masked_invalid(surface.loss[task])
-    top = room * max([surface.info["chance"], *met(surface, task)])
+    top = room * max([surface.info["chance"], *finite_losses(surface, task)])
     return top if S.min() < top < S.max() else S.max()
 
 
@@ -146,10 +146,10 @@ def _name_level(ax, surface, line, text):
     """The name of a contour, as far as may be from models and ways; if there is no room for it, only the caption has it."""
     spots = np.concatenate([ax.transData.transform(path.vertices) for path in line.get_paths()])
     others = [*surface.points.values(), *(path.ab for path in surface.trajectories.values()), surface.info.get("curve", ())]
-    shy = np.concatenate([pixels_of(ax, np.reshape(curve, (-1, 2))) for curve in others])
+    avoided = np.concatenate([pixels_of(ax, np.reshape(curve, (-1, 2))) for curve in others])
     half = ax.figure.dpi / 72 * np.array([BOLD * 11 * len(text) / 2 + 4, 10])
     spots = spots[((spots > ax.bbox.min + half) & (spots < ax.bbox.max - half)).all(1)]
-    away = (np.abs(spots[:, None] - shy) / half).max(2).min(1)                # below 1 it would cover something
+    away = (np.abs(spots[:, None] - avoided) / half).max(2).min(1)                # below 1 it would cover something
     if away.max(initial=0) > 1:
         ax.annotate(text, ax.transData.inverted().transform(spots[away.argmax()]), ha="center", va="center", size=11,
                     path_effects=look().halo, zorder=6)
@@ -248,27 +248,27 @@ def symbol(name):
 
 
 def _caption(surface):
-    facts = surface.info
-    origin = symbol(facts["origin"])
-    ways = ", ".join(f"‖{symbol(name)} − {origin}‖ = {d:.3g} ({percent(d / facts['norm'])} of ‖{origin}‖)".replace(" ", "\u00a0")
+    info = surface.info
+    origin = symbol(info["origin"])
+    ways = ", ".join(f"‖{symbol(name)} − {origin}‖ = {d:.3g} ({percent(d / info['norm'])} of ‖{origin}‖)".replace(" ", "\u00a0")
                      for name, d in surface.distances.items() if d and np.isfinite(d))
-    unit = "units of weight distance" if facts["unit"] else "parts of the weights themselves, filter by filter"
-    parts = [f"Axes in {unit}{', not to the same scale' if extreme(surface) else ''}; directions: {facts['directions']}.",
+    unit = "units of weight distance" if info["unit"] else "parts of the weights themselves, filter by filter"
+    parts = [f"Axes in {unit}{', not to the same scale' if extreme(surface) else ''}; directions: {info['directions']}.",
              f"{ways}." if ways else "",
-             f"Loss on the same tokens everywhere ({tokens_of(facts)}), seed {facts['seed']}."]
-    if any(np.nanmin(S) < facts["chance"] < np.nanmax(S) for S in surface.loss.values()):
-        parts.append(f"Dashed: the loss of a blind guess, {facts['chance']:.1f} nats.")
-    parts += [f"{note[0].upper()}{note[1:]}." for note in facts["notes"][:NOTES]]
+             f"Loss on the same tokens everywhere ({tokens_of(info)}), seed {info['seed']}."]
+    if any(np.nanmin(S) < info["chance"] < np.nanmax(S) for S in surface.loss.values()):
+        parts.append(f"Dashed: the loss of a blind guess, {info['chance']:.1f} nats.")
+    parts += [f"{note[0].upper()}{note[1:]}." for note in info["notes"][:NOTES]]
     if surface.trajectories:
         errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.trajectories.items())
         parts.append(f"A dot every {dot_every(surface)} steps, hollow where the plane shows little of the way from {origin}; "
                      f"largest projection error: {errors}.")
-    if facts["away"]:
-        parts.append(f"Lost, and not fitted into the map: {', '.join(facts['away'])}.")
-    if facts["not_numbers"]:
-        parts.append(f"Hatched: {facts['not_numbers']} of {sum(S.size for S in surface.loss.values())} losses are no numbers.")
+    if info["away"]:
+        parts.append(f"Lost, and not fitted into the map: {', '.join(info['away'])}.")
+    if info["not_numbers"]:
+        parts.append(f"Hatched: {info['not_numbers']} of {sum(S.size for S in surface.loss.values())} losses are no numbers.")
     return " ".join(filter(None, parts))
 
 
-def tokens_of(facts):
-    return ", ".join(f"{n} of {task}" for task, n in facts["tokens"].items())
+def tokens_of(info):
+    return ", ".join(f"{n} of {task}" for task, n in info["tokens"].items())

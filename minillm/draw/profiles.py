@@ -68,13 +68,13 @@ def _along(ax, profile, task):
 
 
 def _caption(profile):
-    facts = profile.info
+    info = profile.info
     heights = [f"{height:.3f} nats on {task} along the {curve}" for curve, tasks in profile.barrier.items()
                for task, height in tasks.items()]
     missing = sum(int((~np.isfinite(loss)).sum()) for tasks in profile.loss.values() for loss in tasks.values())
     parts = [f"Barriers, how far the loss rises above the straight line between the two end losses: {', '.join(heights)}.",
-             f"{len(profile.t)} models on each curve, all on the same tokens ({tokens_of(facts)}), seed {facts['seed']}."]
-    parts += [f"{note[0].upper()}{note[1:]}." for note in facts["notes"]]
+             f"{len(profile.t)} models on each curve, all on the same tokens ({tokens_of(info)}), seed {info['seed']}."]
+    parts += [f"{note[0].upper()}{note[1:]}." for note in info["notes"]]
     if missing:
         parts.append(f"Gaps: {missing} losses are no numbers.")
     return " ".join(parts)

@@ -5,7 +5,7 @@ from matplotlib.colors import BoundaryNorm
 from matplotlib.ticker import MaxNLocator
 
 from .labels import LETTER, caption, foot, place, wrapped
-from .maps import LETTERS, landscape, levels, met, title, tokens_of, top_of
+from .maps import LETTERS, landscape, levels, finite_losses, title, tokens_of, top_of
 from .styles import WIDTH, colors, figure, look, save, style
 
 HIGH = 4.9                     # inches of a panel
@@ -34,7 +34,7 @@ def relief(surface, path, dark=False):
             _head(fig, surface, task, k, tops[task])
             _ground(ax, surface, task, tops[task])
             _name_axes(ax, surface.info["labels"])
-            _ways(ax, surface, task, tops[task], color)
+            _trajectories(ax, surface, task, tops[task], color)
             for artist in (*ax.collections, *ax.lines):          # the axes are a square, the landscape is wider
                 artist.set_clip_on(False)
         caption(fig, lines)
@@ -48,7 +48,7 @@ def height_of(surface, task):
     low, top = S.min(), top_of(surface, task)
     if not surface.trajectories or surface.info.get("curve"):
         return top
-    highest = max(met(surface, task), default=top)
+    highest = max(finite_losses(surface, task), default=top)
     return min(S.max(), max(highest + ROOM * (highest - low), low + LEAST * (top - low)))
 
 
@@ -69,9 +69,9 @@ def hidden(points, surface, Z, azimuth):
     """The share of points (n, 3) between which and the onlooker the landscape rises."""
     if not len(points):
         return 0.0
-    interpolate_parameter, up = np.radians(azimuth), np.radians(ELEVATION)
+    azimuth, up = np.radians(azimuth), np.radians(ELEVATION)
     size = np.array([np.ptp(surface.a), np.ptp(surface.b), max(np.nanmax(Z) - np.nanmin(Z), 1e-9)])
-    sight = size / BOX * [np.cos(up) * np.cos(interpolate_parameter), np.cos(up) * np.sin(interpolate_parameter), np.sin(up)]
+    sight = size / BOX * [np.cos(up) * np.cos(azimuth), np.cos(up) * np.sin(azimuth), np.sin(up)]
     ray = points[:, None] + np.linspace(0.05, 1.5, 40)[:, None] * sight                 # (n, 40, 3)
     i, j = (np.rint((ray[..., k] - axis[0]) / (axis[1] - axis[0])).astype(int) for k, axis in enumerate((surface.a, surface.b)))
     over = (i >= 0) & (i < len(surface.a)) & (j >= 0) & (j < len(surface.b))
@@ -90,14 +90,14 @@ def _head(fig, surface, task, k, top):
 def _ground(ax, surface, task, top):
     """The surface below its top, in the colours of the maps; losses that are no numbers leave holes."""
     S = surface.loss[task]
-    low = min([S[np.isfinite(S)].min(), *met(surface, task)])    # a path may run below all that the plane shows
+    low = min([S[np.isfinite(S)].min(), *finite_losses(surface, task)])    # a path may run below all that the plane shows
     Z = np.where(np.isfinite(S), np.minimum(S, top), np.nan)
     heights = levels(np.ma.masked_invalid(Z), top)
     cells = _cells(Z)
-    tint = look().ground(BoundaryNorm(heights, look().ground.N, extend="max")(np.nan_to_num(cells, nan=top)))
-    tint[..., 3] = np.where(np.isfinite(cells), 0.8, 0)          # of a cell that lacks a corner, mplot3d would draw the rest
+    shade = look().ground(BoundaryNorm(heights, look().ground.N, extend="max")(np.nan_to_num(cells, nan=top)))
+    shade[..., 3] = np.where(np.isfinite(cells), 0.8, 0)          # of a cell that lacks a corner, mplot3d would draw the rest
     A, B = np.meshgrid(surface.a, surface.b)
-    ax.plot_surface(A, B, Z, rcount=len(A), ccount=len(A[0]), facecolors=tint, shade=False, linewidth=0, antialiased=False,
+    ax.plot_surface(A, B, Z, rcount=len(A), ccount=len(A[0]), facecolors=shade, shade=False, linewidth=0, antialiased=False,
                     zorder=1)
     ax.plot_wireframe(A, B, Z, rcount=len(A), ccount=len(A[0]), color=look().ink, linewidth=0.4, alpha=0.45, zorder=2)
     room = 0.06 * (top - low)
@@ -117,8 +117,8 @@ def _ground(ax, surface, task, top):
 def _name_axes(ax, labels):
     """Beside the two near edges of the floor, beyond the numbers."""
     ends = [np.array(ax.get_xlim()), np.array(ax.get_ylim())]
-    low, interpolate_parameter = ax.get_zlim()[0], np.radians(ax.azim)
-    near = [ends[0][int(np.cos(interpolate_parameter) > 0)], ends[1][int(np.sin(interpolate_parameter) > 0)]]
+    low, azimuth = ax.get_zlim()[0], np.radians(ax.azim)
+    near = [ends[0][int(np.cos(azimuth) > 0)], ends[1][int(np.sin(azimuth) > 0)]]
     middle = ax.transData.transform(flat(ax, [ends[0].mean(), ends[1].mean(), low]))[0]
     edges = [[x, near[1], low] for x in ends[0]], [[near[0], y, low] for y in ends[1]]
     for axis, text, edge, width in zip((ax.xaxis, ax.yaxis), labels, edges, (1.6, 0.85)):
@@ -143,12 +143,12 @@ def _cells(Z):
     return (Z[1:, 1:] + Z[:-1, 1:] + Z[1:, :-1] + Z[:-1, :-1]) / 4
 
 
-def _ways(ax, surface, task, top, color):
+def _trajectories(ax, surface, task, top, color):
     """Paths at their true loss, a stem from each recorded point to the surface below or above it, and the names of the models."""
     labels, curves = [], []
-    for name, way in surface.trajectories.items():
-        points = np.column_stack([way.ab, way.loss[task]])
-        shown = np.minimum(way.shown[task], top)
+    for name, trajectory in surface.trajectories.items():
+        points = np.column_stack([trajectory.ab, trajectory.loss[task]])
+        shown = np.minimum(trajectory.shown[task], top)
         seen = visible(points, surface, top)
         for (a, b, loss), ground in zip(points[seen], shown[seen]):
             ax.plot([a, a], [b, b], [loss, ground], color=color[name], lw=1.3, alpha=0.8, zorder=3)
@@ -176,14 +176,14 @@ def visible(points, surface, top):
 
 
 def _caption(surface):
-    facts = surface.info
+    info = surface.info
     parts = []
     if surface.trajectories:
         errors = ", ".join(f"{name} {np.nanmax(path.residual):.2f}" for name, path in surface.trajectories.items())
         parts.append("Each path runs at the true loss of the recorded weights. A stem leads from there to the surface: it is "
                      f"what the plane does not tell of them. Largest projection error: {errors}.")
-    parts += [f"Directions: {facts['directions']}; each landscape is seen from where least of it is hidden.",
-              f"Loss on the same tokens everywhere ({tokens_of(facts)}), seed {facts['seed']}."]
-    if facts["not_numbers"]:
-        parts.append(f"Holes: {facts['not_numbers']} of {sum(S.size for S in surface.loss.values())} losses are no numbers.")
+    parts += [f"Directions: {info['directions']}; each landscape is seen from where least of it is hidden.",
+              f"Loss on the same tokens everywhere ({tokens_of(info)}), seed {info['seed']}."]
+    if info["not_numbers"]:
+        parts.append(f"Holes: {info['not_numbers']} of {sum(S.size for S in surface.loss.values())} losses are no numbers.")
     return " ".join(filter(None, parts))
