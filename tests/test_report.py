@@ -121,7 +121,7 @@ def test_models_of_a_persons_own_text(tmp_path):
              optimizer=AdamW(1e-3), steps=6, batch=4)
     text = report(tmp_path, documents=2, grid=3, announce=lambda line: None).read_text(encoding="utf-8")
     found = Page(text)
-    assert "a<b" in found.text and "Loss in nats a token." in found.text and "a<b" not in text
+    assert "a<b" in found.text and "Loss in nats per token." in found.text and "a<b" not in text
 
 
 def test_without_fine_tunings_it_is_refused(tmp_path, story):
@@ -173,7 +173,7 @@ def test_sharpness(story):
 
 @pytest.mark.parametrize("name, told", [
     ("novel", "On texts that no model has seen.<"), ("questions", "On texts that no model has seen.<"),
-    ("facts", "On texts that no model has seen; of facts, which can only be known by heart, on those that were taught.<")])
+    ("facts", "On texts that no model has seen; for facts, which can only be learned by heart, on those that were learned.<")])
 def test_it_says_by_which_texts_models_were_judged(name, told):
     """Held against the texts themselves: of what was taught, are any among those to judge by?"""
     task = SpecialTask(name, 2, n_documents=20)

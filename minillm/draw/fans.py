@@ -39,19 +39,19 @@ def fan(surface, rates, path, dark=False):
         save(fig, path)
 
 
-def _losses(ax, task, paths, color, away):
-    for name, path in paths.items():
-        ax.plot(path.steps, path.loss[task], color=color[name])
-    frame_losses(ax, {name: path.loss[task] for name, path in paths.items()}, away)
+def _losses(ax, task, trajectories, color, away):
+    for name, trajectory in trajectories.items():
+        ax.plot(trajectory.steps, trajectory.loss[task], color=color[name])
+    frame_losses(ax, {name: trajectory.loss[task] for name, trajectory in trajectories.items()}, away)
     ax.set_title("True loss, by learning rate")
-    name_lines(ax, {name: (path.steps, path.loss[task]) for name, path in paths.items()}, color)
+    name_lines(ax, {name: (trajectory.steps, trajectory.loss[task]) for name, trajectory in trajectories.items()}, color)
 
 
 def _caption(surface, task, runs):
     info = surface.info
     worst = max(float(np.nanmax(surface.trajectories[name].residual)) for name in runs)
-    gone = f" Lost, and not fitted into the map: {', '.join(info['away'])}." if info["away"] else ""
+    failed = f" Failed, and not fitted into the map: {', '.join(info['away'])}." if info["away"] else ""
     return (f"{len(runs)} runs from the same start on the same batches, named by their learning rates. "
-            f"Left: {info['directions']}; a dot every {dot_every(surface)} steps; largest projection error {worst:.2f}.{gone} "
+            f"Left: {info['directions']}; a dot every {dot_every(surface)} steps; largest projection error {worst:.2f}.{failed} "
             f"Right: the losses of the recorded weights themselves. Both on the same {info['tokens'][task]} tokens of {task}, "
             f"seed {info['seed']}.")
