@@ -11,7 +11,7 @@ from ..surface.views import training_texts
 from .options import add_model, add_seed, add_workers, number
 from .output import print_json
 
-SUMMARY = "How steep are the walls around a model? The largest and smallest eigenvalues of its Hessian."
+SUMMARY = "Measure how steep the loss is around a model: the largest and smallest eigenvalues of its Hessian."
 EXAMPLES = ("runs/demo/full.npz", "runs/demo/adapter.npz --trainable")
 
 
@@ -19,8 +19,8 @@ def add_options(parser):
     add_seed(parser)
     add_workers(parser)
     add_model(parser)
-    parser.add_argument("--trainable", action="store_true", help="only along the parameters that its method trains")
-    parser.add_argument("--top", type=number(int, 1, 20), default=2, help="how many of the largest")
+    parser.add_argument("--trainable", action="store_true", help="only for the parameters that its method trains")
+    parser.add_argument("--top", type=number(int, 1, 20), default=2, help="number of largest eigenvalues")
 
 
 def run(args):
