@@ -99,7 +99,7 @@ def story(out, plots, seed, plan, workers):
     loaded = {"pretrained": base} | specialists(out, base, novels, plan, seed, workers, seconds)
 
     say("3. All models are evaluated on texts that none of them has seen.")
-    scores, written = judged(loaded, world, plan, seed, workers, seconds)
+    scores, written = evaluate(loaded, world, plan, seed, workers, seconds)
 
     say("4. The loss surface in the plane through the pretrained, the full and the adapter model. Is the picture right?")
     with clock(seconds, "surface"):
@@ -142,7 +142,7 @@ def specialists(out, base, novels, plan, seed, workers, seconds):
     return loaded
 
 
-def judged(loaded, world_task, plan, seed, workers, seconds):
+def evaluate(loaded, world_task, plan, seed, workers, seconds):
     """Evaluate on test texts, and count the texts without a mistake that each model writes. Prints and returns both."""
     with clock(seconds, "evaluate"):
         scores = {name: world_task.score(loaded[name].model, "test", plan.test_documents) for name in MODELS}

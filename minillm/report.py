@@ -144,13 +144,13 @@ def table(models, scores, written, task):
                        for temperature in TEMPERATURES)])
     counted = (" Flawless: the share of texts without a mistake, of those that a model writes at two temperatures, and its "
                "95 % interval." if kinds else "")
-    seen = "On texts that no model has seen" + (
+    sources = "On texts that no model has seen" + (
         "." if task.unseen else f"; for {task.name}, which can only be learned by heart, on those that were learned.")
     unit = "Nats per token above the floor, the best possible loss: 0 is perfect." if floors else "Loss in nats per token."
     cells = [f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>",
              *(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)]
     return ('<div class="wide"><table>\n' + "\n".join(cells)
-            + f'\n</table></div>\n<p class="faint">{unit} {seen}{counted}</p>')
+            + f'\n</table></div>\n<p class="faint">{unit} {sources}{counted}</p>')
 
 
 def examples(models, task, seed):

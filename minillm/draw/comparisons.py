@@ -41,8 +41,9 @@ def _trade_off(ax, compared, rows, all_rows, color):
         ax.plot(*sweep.T, "-", color=color[name], lw=1.4, alpha=0.5, zorder=2)
         ax.plot(*sweep.T, "o", color=color[name], ms=4, alpha=0.6, mec="none", zorder=2)
     for row, entries in rows:
-        bars = {f"{axis}err": [[min(entries[f"{what}_interval"] or 0, at - RESOLVED / 2)], [entries[f"{what}_interval"] or 0]]
-                for axis, what, at in zip("xy", ("new", "old"), points[row.name])}
+        intervals = [entries[f"{domain}_interval"] or 0 for domain in ("new", "old")]
+        bars = {f"{axis}err": [[min(interval, at - RESOLVED / 2)], [interval]]
+                for axis, interval, at in zip("xy", intervals, points[row.name])}
         ax.errorbar(*points[row.name], **bars, fmt="o", ms=11, color=color[row.name], mec=look().paper, mew=1.3, elinewidth=2,
                     zorder=5)
     ax.plot(*start, "o", ms=11, color=look().ink, mec=look().paper, mew=1.3, zorder=5)

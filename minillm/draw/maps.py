@@ -231,9 +231,9 @@ def _true_and_shown(ax, surface, task, color):
 
 def frame_losses(ax, losses, away):
     """Set up axes for losses over steps, {run: losses}. Runs in `away` may leave at the top, so that the others can be seen."""
-    seen = np.concatenate([loss for name, loss in losses.items() if name not in away] or list(losses.values()))
-    seen = seen[np.isfinite(seen)]
-    low, high = seen.min(), seen.max()
+    values = np.concatenate([loss for name, loss in losses.items() if name not in away] or list(losses.values()))
+    values = values[np.isfinite(values)]
+    low, high = values.min(), values.max()
     room = 0.1 * max(high - low, 1e-3)
     ax.set(xlabel="step", ylabel="nats per token", xlim=(0, None), ylim=(low - room, high + room))
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -137,8 +137,8 @@ def _name_axes(ax, labels):
 def flat(ax, points):
     """Points (n, 3) as they appear in the axes' own two coordinates."""
     points = np.reshape(points, (-1, 3))
-    seen = np.column_stack([points, np.ones(len(points))]) @ ax.get_proj().T            # homogeneous coordinates
-    return seen[:, :2] / seen[:, 3:]
+    projected = np.column_stack([points, np.ones(len(points))]) @ ax.get_proj().T            # homogeneous coordinates
+    return projected[:, :2] / projected[:, 3:]
 
 
 def _cells(Z):
@@ -152,15 +152,15 @@ def _trajectories(ax, surface, task, top, color):
     for name, trajectory in surface.trajectories.items():
         points = np.column_stack([trajectory.ab, trajectory.loss[task]])
         shown = np.minimum(trajectory.shown[task], top)
-        seen = visible(points, surface, top)
-        for (a, b, loss), ground in zip(points[seen], shown[seen]):
+        on_map = visible(points, surface, top)
+        for (a, b, loss), ground in zip(points[on_map], shown[on_map]):
             ax.plot([a, a], [b, b], [loss, ground], color=color[name], lw=1.3, alpha=0.8, zorder=3)
-        line = np.where(seen[:, None], points, np.nan)
+        line = np.where(on_map[:, None], points, np.nan)
         ax.plot(*line.T, color=color[name], lw=2.6, path_effects=look().halo, zorder=5)
-        ax.plot(*points[seen].T, "o", color=color[name], ms=4, mec=look().paper, mew=0.7, zorder=6)
-        if seen.any():
-            curves.append(flat(ax, points[seen]))
-            if not seen[-1]:
+        ax.plot(*points[on_map].T, "o", color=color[name], ms=4, mec=look().paper, mew=0.7, zorder=6)
+        if on_map.any():
+            curves.append(flat(ax, points[on_map]))
+            if not on_map[-1]:
                 labels.append((curves[-1][-1], f"{name} ↑", color[name]))
     for name, ab in surface.points.items():
         point = np.array([*ab, surface.point_loss[name][task]])
