@@ -32,8 +32,8 @@ from .train.recorder import trajectory_path
 
 SHOWN = ["full", "adapter", "frozen"]      # on the surface; its plane is spanned by the first two
 MODELS = ("pretrained", "full", "frozen", "adapter", "scratch")
-OURS = {"made_by": "demo"}                 # stored in all files of a demo, so that others are never removed
-OWN = [*(f"{name}{ending}" for name in MODELS for ending in (".npz", ".trajectory.npz", ".training.npz")), "metrics.json"]
+MADE_BY = {"made_by": "demo"}              # stored in all files of a demo, so that others are never removed
+FILES = [*(f"{name}{ending}" for name in MODELS for ending in (".npz", ".trajectory.npz", ".training.npz")), "metrics.json"]
 NOTE = schema.record({"seed": schema.whole(), "plan": schema.table(schema.number()), "workers": schema.whole(1, 256)})
 PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "relief.png", "weights_moving.gif",
             "weights_moving.html")
@@ -124,7 +124,7 @@ def generalist(out, world, plan, seed, workers, seconds):
     with clock(seconds, "pretrain"):
         return load_of(None, path) if path.exists() else pretrain(
             world, config, path, optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=plan.pretraining_steps,
-            batch=plan.batch, seed=seed, workers=workers, about=OURS)
+            batch=plan.batch, seed=seed, workers=workers, about=MADE_BY)
 
 
 def specialists(out, base, novels, plan, seed, workers, seconds):
@@ -137,7 +137,7 @@ def specialists(out, base, novels, plan, seed, workers, seconds):
         with clock(seconds, f"finetune_{name}"):
             loaded[name] = load_of(base, path) if path.exists() else finetune(
                 base, out / "pretrained.npz", novels, recipe, path, optimizer=AdamW(lr), steps=plan.finetuning_steps,
-                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch", about=OURS,
+                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch", about=MADE_BY,
                 announce=lambda lines: print(*lines[-3:], sep="\n", flush=True))
     return loaded
 
@@ -171,7 +171,7 @@ def metrics_of(loaded, scores, written, plane, world, plan, seed):
                     "gap": plane.info["gap"]},
         "seed": seed,
         "config": asdict(plan),
-        **OURS,
+        **MADE_BY,
         "versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
 
@@ -195,7 +195,7 @@ def begin(out, settings, workers, resume):
     Only files that a demo has written are ever removed, with a message. ValueError if other files have the names of a demo's
     files, or if the demo in the folder had other settings.
     """
-    note, existing = out / "demo.json", [out / name for name in OWN if (out / name).exists()]
+    note, existing = out / "demo.json", [out / name for name in FILES if (out / name).exists()]
     saved = read_json(note, NOTE, "note of a demo") if note.exists() else None
     for path in existing:
         if not made_by_demo(path):
@@ -228,7 +228,7 @@ def made_by_demo(path):
         about = read_meta(path) if path.suffix == ".npz" else read_json(path, schema.table(schema.anything), "note of a demo")
     except CheckpointError:
         return False
-    return all(about.get(name) == value for name, value in OURS.items())
+    return all(about.get(name) == value for name, value in MADE_BY.items())
 
 
 def load_of(base, path):

@@ -19,7 +19,7 @@ from .train.optimizers import AdamW
 from .train.recorder import trajectory_path
 
 RATES = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 2.56)      # learning rates of the adapter, the last far too large
-OURS = {"made_by": "gallery"}
+MADE_BY = {"made_by": "gallery"}
 
 
 def gallery(folder, plots, grid=31, seed=None, workers=None, dark=False):
@@ -90,4 +90,4 @@ def train_missing(folder, recipes, plan, seed, workers, base_folder=None):
                                       "gallery makes its own")
         finetune(base, base_path, SpecialTask("novel", task.world.seed, plan.documents, workers=workers), recipe, out,
                  optimizer=AdamW(lr), steps=plan.finetuning_steps, batch=plan.finetuning_batch, seed=seed, workers=workers,
-                 about=OURS)
+                 about=MADE_BY)

@@ -9,7 +9,7 @@ import pytest
 from minillm.draw.actors import GAP, HIGHEST, LOWEST, LossCurves, MapTrajectory, WrittenTexts, stacked
 from minillm.draw.animation import HOLD, animate
 from minillm.draw.film import Film
-from minillm.draw.room import LINES, short
+from minillm.draw.film_layout import LINES, short
 from minillm.draw.styles import DARK, LIGHT, style
 from minillm.surface.data import ProjectedTrajectory, Surface
 

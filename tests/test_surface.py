@@ -198,9 +198,9 @@ def test_the_loss_is_that_of_training_without_what_is_given():
     assert probe.count == {"new": sum(len(ids) - 2 for ids in documents), "old": 2, "plain": 2}
     found = probe.losses(model)
     for task, n in probe.count.items():
-        total = sum(CrossEntropy().forward(model.logits(tokens), targets, n)[0] for tokens, targets in probe.only(task))
+        total = sum(CrossEntropy().forward(model.logits(tokens), targets, n)[0] for tokens, targets in probe.batches_of(task))
         assert found[task] == pytest.approx(total, rel=1e-12)
-        assert sum(int((targets != IGNORE).sum()) for _, targets in probe.only(task)) == n
+        assert sum(int((targets != IGNORE).sum()) for _, targets in probe.batches_of(task)) == n
 
 
 def test_texts_too_short_to_measure_on_are_refused():

@@ -29,7 +29,7 @@ def run(args):
     probe = Probe({task.name: training_texts(task, loaded.model.config.context)})
     if args.trainable and "recipe" in loaded.meta and from_json(loaded.meta["recipe"]).stands_alone:
         loaded.model.trainable = True
-    curvature = Curvature(loaded.model, probe.only(task.name), args.trainable, args.workers)
+    curvature = Curvature(loaded.model, probe.batches_of(task.name), args.trainable, args.workers)
     with progress(desc="curvature", unit="product") as bar:
         top, bottom = extremes(curvature.product, curvature.n, np.random.default_rng(args.seed), args.top,
                                progress=lambda m, value: bar.update())

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import RendererAgg
 
+from .film_layout import CURVE, LINES, NAME, SIDE, TEXT, short
 from .labels import spread
 from .maps import dotted, hollow, trail
-from .room import CURVE, LINES, NAME, SIDE, TEXT, short
 from .styles import look
 
 CHARACTER = 0.602                                 # width of a letter of DejaVu Sans Mono, relative to its size
@@ -88,15 +88,15 @@ class WrittenTexts:
     So many letters are slow to draw, and they seldom change. So they are drawn only when they change, and kept as pixels.
     """
 
-    def __init__(self, fig, room, trajectories):
-        left = SIDE + 0.2 + NAME * max(room.letters, len("adapter"))
-        columns = int((room.width - left - 0.3) * 72 / (CHARACTER * TEXT))
-        self.sheet = int(fig.bbox.width), int(room.texts * fig.dpi), fig.dpi
+    def __init__(self, fig, layout, trajectories):
+        left = SIDE + 0.2 + NAME * max(layout.letters, len("adapter"))
+        columns = int((layout.width - left - 0.3) * 72 / (CHARACTER * TEXT))
+        self.sheet = int(fig.bbox.width), int(layout.texts * fig.dpi), fig.dpi
         self.still = fig.add_artist(Still(np.zeros((1, 1, 4), np.uint8)))
         self.rows = []
         for k, trajectory in enumerate(trajectories.values()):
-            text = room.write(fig, left, room.row(k), "", va="top", size=TEXT, family="DejaVu Sans Mono", linespacing=1.15,
-                              animated=True)                     # left out when the figure is drawn
+            text = layout.write(fig, left, layout.row(k), "", va="top", size=TEXT, family="DejaVu Sans Mono", linespacing=1.15,
+                                animated=True)                     # left out when the figure is drawn
             texts = [lines(written, columns) for written in trajectory.texts] or [""] * len(trajectory.steps)
             self.rows.append((text, trajectory.steps, texts))
 

@@ -68,7 +68,7 @@ class Family:
     def start(self):
         return self.space.start
 
-    def called(self, names):
+    def names_in_space(self, names):
         """These names, with "pretrained" replaced by the name of the space's origin, which may not be the base."""
         return [self.origin if name == ORIGIN else name for name in names]
 

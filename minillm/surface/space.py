@@ -45,7 +45,7 @@ class Probe:
                 total += np.bincount(of, surprise, len(total))
         return {task: float(sum_ / self.count[task]) for task, sum_ in zip(self.tasks, total)}
 
-    def only(self, task):
+    def batches_of(self, task):
         """[(tokens, targets)] of one task, for a gradient (sharpness.py)."""
         k = self.tasks.index(task)
         return [(tokens[of == k], targets[of == k]) for tokens, targets, of in self.batches if (of == k).any()]

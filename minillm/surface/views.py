@@ -55,7 +55,7 @@ def surface(folder, view="three", names=None, points=21, workers=None, seed=1):
     CheckpointError or ValueError, in one sentence, if something is missing or does not span a plane.
     """
     _, needed = VIEWS[view]
-    names = chosen(folder, names, needed)
+    names = chosen_names(folder, names, needed)
     if ORIGIN in names and view in ("three", "pca"):
         raise ValueError(f"{ORIGIN} is where all trajectories begin, so this view always shows it; name only fine-tunings")
     key, path = cache_file(folder, view, names, points, seed)
@@ -72,7 +72,7 @@ def surface(folder, view="three", names=None, points=21, workers=None, seed=1):
 def measure_view(family, view, names, points, workers, seed, unfinished):
     """Measure the Surface of a view.   unfinished: the file for the rows of an interrupted grid"""
     lay_out, _ = VIEWS[view]
-    names, probe = family.called(names), probe_of(family, trained=view == "hessian")
+    names, probe = family.names_in_space(names), probe_of(family, trained=view == "hessian")
     layout = lay_out(family, names, probe, np.random.default_rng([seed, 5]), workers)
     measured = measure_surface(family.space, layout.plane, layout.models, family.trajectories(layout.trajectories), probe, points,
                                workers, layout.extent, layout.within, {"view": view, "seed": seed} | layout.info, unfinished)
@@ -88,14 +88,14 @@ def line(folder, names=None, curve=False, points=41, workers=None, seed=1):
                 with `curve`, the first two, as for the view `curve`
     """
     two = curve or names and len(names) > 1
-    names = chosen(folder, names, 2)[:2] if two else [ORIGIN, chosen(folder, names, 1)[0]]
+    names = chosen_names(folder, names, 2)[:2] if two else [ORIGIN, chosen_names(folder, names, 1)[0]]
     if names == [ORIGIN, ORIGIN]:
         raise ValueError(f"a line needs two models, and {ORIGIN} is one; name a fine-tuning")
     key, path = cache_file(folder, "curve-line" if curve else "line", names, points, seed)
     if path.exists():
         return read_cached(path, key, Profile.of)
     family = read_family(folder, [name for name in names if name != ORIGIN])
-    names, probe = family.called(names), probe_of(family)
+    names, probe = family.names_in_space(names), probe_of(family)
     ends = [family.end(name) for name in names]
     curves = {STRAIGHT: straight(*ends)}
     if curve:
@@ -122,7 +122,7 @@ def plane_through_models(family, names, probe, rng, workers):
     return Layout(plane, models, names)
 
 
-def pca(family, names, probe, rng, workers):
+def plane_of_most_movement(family, names, probe, rng, workers):
     """The plane that shows most of the trajectories, those of failed runs left out."""
     failed = [name for name in names if ended_worse(family.runs[name].info["history"]["loss"])]
     runs = [family.runs[name] for name in names if name not in failed or len(failed) == len(names)]
@@ -132,7 +132,7 @@ def pca(family, names, probe, rng, workers):
     return Layout(plane, {family.origin: family.start} | {name: family.end(name) for name in names}, names)
 
 
-def random(family, names, probe, rng, workers):
+def plane_of_random_directions(family, names, probe, rng, workers):
     """Two random directions around a model, scaled filter by filter to the lengths in the model."""
     centre = family.end(names[0])
     plane = random_plane(family.space, centre, rng)
@@ -143,11 +143,11 @@ def random(family, names, probe, rng, workers):
     return Layout(plane, {names[0]: centre}, extent=((-1, 1), (-1, 1)))
 
 
-def hessian(family, names, probe, rng, workers):
+def plane_of_most_curvature(family, names, probe, rng, workers):
     """The two directions of largest curvature around a model, on texts that it was trained on."""
     centre, task = family.end(names[0]), probe.tasks[0]
     with progress(desc="curvature", unit="product") as bar:
-        curvature = Curvature(family.space.put(centre), probe.only(task), workers=workers)
+        curvature = Curvature(family.space.put(centre), probe.batches_of(task), workers=workers)
         top, bottom = extremes(curvature.product, curvature.n, rng, top=2, progress=lambda m, value: bar.update())
     plane = curvature_plane(centre, top)
     plane.notes.append(f"the smallest eigenvalue is {bottom[0].value:.4g} (± {bottom[0].error:.1g})")
@@ -174,7 +174,7 @@ def reach_of_parabola(loss, theta, eigen):
     return float(reach)
 
 
-def curve(family, names, probe, rng, workers):
+def plane_of_trained_curve(family, names, probe, rng, workers):
     """The plane of a trained curve between two models, along which the loss stays low."""
     x, y = (family.end(name) for name in names[:2])
     m = curve_middle(family, names, rng, workers)
@@ -186,7 +186,8 @@ def curve(family, names, probe, rng, workers):
     return Layout(plane, {names[0]: x, names[1]: y}, within=along, info={"curve": along, "t": ts.tolist()})
 
 
-VIEWS = {"three": (plane_through_models, 2), "pca": (pca, 1), "random": (random, 1), "hessian": (hessian, 1), "curve": (curve, 2)}
+VIEWS = {"three": (plane_through_models, 2), "pca": (plane_of_most_movement, 1), "random": (plane_of_random_directions, 1),
+         "hessian": (plane_of_most_curvature, 1), "curve": (plane_of_trained_curve, 2)}
 
 
 def curve_middle(family, names, rng, workers):
@@ -210,7 +211,7 @@ def middle_of(arrays, size):
 
 # What they share.
 
-def chosen(folder, names, needed):
+def chosen_names(folder, names, needed):
     """The names given, or by default those in the folder. ValueError if they are too few or repeated."""
     recorded = runs_in(folder)
     names = list(names or [name for name in recorded if name != "scratch"] or recorded)

@@ -11,7 +11,7 @@ CURVE, TEXT, ROW = 1.45, 11.5, 0.19                              # height of los
 
 
 @dataclass
-class Room:
+class FilmLayout:
     """Maps side by side, below each the loss curves of its task, and at the bottom a row for each text.
 
     across, up  width and height of a map
@@ -27,7 +27,7 @@ class Room:
     columns: int
 
     @classmethod
-    def for_(cls, surface):
+    def of(cls, surface):
         across, up = map_size(surface, COLUMN - SIDE - BAR, 3.0)
         rows = len(surface.trajectories) if any(trajectory.texts for trajectory in surface.trajectories.values()) else 0
         return cls(across, up, rows, max(len(short(name)) for name in surface.trajectories), len(surface.loss))
