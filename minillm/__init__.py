@@ -35,36 +35,48 @@ if TYPE_CHECKING:      # for whoever reads; at run time each comes when it is fi
     from .finetune.adapters import Adapters
     from .finetune.merge import merge
     from .finetune.methods import IA3, BottleneckAdapter, DoRA, Frozen, Full, Head, LoRA, PrefixTuning, PromptTuning, recipe_of
+    from .finetune.recipe import Recipe
+    from .finetune.remedies import EWC, L2SP, Interpolation, Replay, remedy_of
     from .finetune.summary import trainable_table
+    from .ground.files import CheckpointError
     from .inference.generate import generate, generate_batch
-    from .nn import GPT, Config
-    from .runs.load import load
+    from .inference.kv_cache import KVCache
+    from .nn import GPT, Config, CrossEntropy, Module, Parameter
+    from .runs.saved import load
+    from .tasks import PairTask, SpecialTask, Task, TextTask, WorldTask
     from .tasks.evaluate import evaluate_documents, evaluate_text, evaluate_world
     from .tasks.samples import flawless
     from .text.batches import DocumentBatches, StreamBatches, WorldBatches
     from .text.tokenizer import CharTokenizer, WordTokenizer
     from .text.world import World
-    from .train.checkpoint import save_model
-    from .train.optimizers import SGD, AdamW
-    from .train.optimizers.muon import Muon
+    from .train.checkpoint import fingerprint, save_model
+    from .train.fit import Interrupted, fit
+    from .train.optimizers import SGD, AdamW, Muon
     from .train.schedule import warmup_cosine, warmup_linear
-    from .train.trainer import Trainer
+    from .train.trainer import Diverged, Trainer
 
 HOMES = {
     ".finetune.adapter_file": "save_specialist", ".finetune.adapters": "Adapters", ".finetune.merge": "merge",
     ".finetune.methods": "BottleneckAdapter DoRA Frozen Full Head IA3 LoRA PrefixTuning PromptTuning recipe_of",
-    ".finetune.summary": "trainable_table", ".inference.generate": "generate generate_batch", ".nn": "Config GPT",
-    ".runs.load": "load", ".tasks.evaluate": "evaluate_documents evaluate_text evaluate_world", ".tasks.samples": "flawless",
+    ".finetune.recipe": "Recipe", ".finetune.remedies": "EWC Interpolation L2SP Replay remedy_of",
+    ".finetune.summary": "trainable_table", ".ground.files": "CheckpointError",
+    ".inference.generate": "generate generate_batch", ".inference.kv_cache": "KVCache",
+    ".nn": "Config CrossEntropy GPT Module Parameter", ".runs.saved": "load",
+    ".tasks": "PairTask SpecialTask Task TextTask WorldTask",
+    ".tasks.evaluate": "evaluate_documents evaluate_text evaluate_world", ".tasks.samples": "flawless",
     ".text.batches": "DocumentBatches StreamBatches WorldBatches", ".text.tokenizer": "CharTokenizer WordTokenizer",
-    ".text.world": "World", ".train.checkpoint": "save_model", ".train.optimizers": "AdamW Muon SGD",
-    ".train.schedule": "warmup_cosine warmup_linear", ".train.trainer": "Trainer"}
+    ".text.world": "World", ".train.checkpoint": "fingerprint save_model", ".train.fit": "Interrupted fit",
+    ".train.optimizers": "AdamW Muon SGD", ".train.schedule": "warmup_cosine warmup_linear",
+    ".train.trainer": "Diverged Trainer"}
 HOME_OF = {name: home for home, names in HOMES.items() for name in names.split()}
 ROOMS = {"draw", "exercises", "finetune", "gradcheck", "ground", "inference", "nn", "runs", "surface", "tasks", "text", "train"}
 
-__all__ = ["AdamW", "Adapters", "BottleneckAdapter", "CharTokenizer", "Config", "DoRA", "DocumentBatches", "Frozen", "Full",
-           "GPT", "Head", "IA3", "LoRA", "Muon", "PrefixTuning", "PromptTuning", "SGD", "StreamBatches", "Trainer",
-           "WordTokenizer", "World", "WorldBatches", "__version__", "evaluate_documents", "evaluate_text", "evaluate_world",
-           "flawless", "generate", "generate_batch", "load", "merge", "recipe_of", "save_model", "save_specialist",
+__all__ = ["AdamW", "Adapters", "BottleneckAdapter", "CharTokenizer", "CheckpointError", "Config", "CrossEntropy", "Diverged",
+           "DoRA", "DocumentBatches", "EWC", "Frozen", "Full", "GPT", "Head", "IA3", "Interpolation", "Interrupted", "KVCache",
+           "L2SP", "LoRA", "Module", "Muon", "PairTask", "Parameter", "PrefixTuning", "PromptTuning", "Recipe", "Replay", "SGD",
+           "SpecialTask", "StreamBatches", "Task", "TextTask", "Trainer", "WordTokenizer", "World", "WorldBatches", "WorldTask",
+           "__version__", "evaluate_documents", "evaluate_text", "evaluate_world", "fingerprint", "fit", "flawless",
+           "generate", "generate_batch", "load", "merge", "recipe_of", "remedy_of", "save_model", "save_specialist",
            "trainable_table", "warmup_cosine", "warmup_linear"]
 
 

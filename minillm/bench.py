@@ -19,7 +19,6 @@ import numpy as np
 
 from . import __version__
 from .finetune.methods import BottleneckAdapter, Frozen, Full, LoRA
-from .finetune.wrapper import parts
 from .ground.processes import Team, default_workers
 from .ground.progress import progress
 from .ground.runtime import cores
@@ -71,7 +70,8 @@ class Size:
 SIZES = {size.name: size for size in (Size("lesson", 2, 64, 4, 32, 16), Size("nano", 4, 128, 4, 64, 12),      # nanoGPT's on a CPU
                                       Size("medium", 6, 256, 4, 128, 16), Size("large", 6, 384, 6, 256, 8))}
 
-TABLE = parts(blueprint(SIZES["lesson"].config), Embedding)[0][0]      # the name of the table of words, the first embedding
+# The name of the table of words, which is the first embedding of a model.
+TABLE = next(path for path, module in blueprint(SIZES["lesson"].config).modules() if isinstance(module, Embedding))
 
 METHODS = {"full": Full(), "last block and final norm": Frozen(), "adapters": BottleneckAdapter(),
            "LoRA": LoRA(), "biases": Frozen(("biases",)), "norms": Frozen(("norms",)),

@@ -18,8 +18,8 @@ from .ground.files import CheckpointError, read_json, writable, write_json
 from .ground.locks import alone
 from .ground.processes import default_workers, parallel_map
 from .runs.finetuning import finetune
-from .runs.load import load
 from .runs.pretraining import pretrain
+from .runs.saved import load
 from .surface.views import surface
 from .tasks.evaluate import mean_excess
 from .tasks.samples import TEMPERATURES, flawless_json, flawless_world, pooled_flawless, sample_counts, write_and_judge

@@ -9,7 +9,7 @@ from .ground.arrays import read_meta
 from .ground.files import CheckpointError, read_json, writable
 from .ground.processes import parallel_map
 from .runs.finetuning import finetune
-from .runs.load import load
+from .runs.saved import load
 from .surface.family import ORIGIN, read_family
 from .surface.movement import movements, spectra
 from .surface.views import line, surface

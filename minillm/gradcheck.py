@@ -1,49 +1,55 @@
-"""Is a hand-written gradient right? Ask the definition: move one number a little and see how the loss moves."""
+"""Gradient checks: hand-written gradients against the definition, which is to move one number a little and see the loss move."""
 
 import numpy as np
+
+from .nn import GPT, Block, CausalSelfAttention, Config, CrossEntropy, Embedding, Linear, Softmax
+from .nn.block import ACTIVATIONS, MLPS, NORMS
 
 TOLERANCE = 1e-7
 STEP = 1e-3      # with the stencil below: truncation ~ STEP^4, rounding ~ 1e-16 / STEP, both about 1e-12
 
 
 def relative_error(a, n):
-    """Largest |a - n| / (|a| + |n|) over all entries; 0 is perfect, 1e-7 is right, 1 is wrong.
+    """The largest |a - n| / (|a| + |n|) over all entries of an analytic and a numerical gradient: 1e-7 is right, 1 is wrong.
 
-    Below a thousandth of the largest entry, the error is taken relative to that. Some gradients are exactly zero (a bias on
-    the keys moves all scores of a row alike, which softmax does not see), and rounding over zero says nothing.
+    The denominator is at least a thousandth of the largest entry. Some gradients are exactly zero (a bias on the keys adds the
+    same to all scores of a row, which does not change their softmax), and a rounding error divided by zero would say nothing.
     """
-    floor = 1e-3 * max(np.max(np.abs(a), initial=0.0), np.max(np.abs(n), initial=0.0)) + 1e-8
-    return float(np.max(np.abs(a - n) / np.maximum(np.abs(a) + np.abs(n), floor), initial=0.0))
+    smallest = 1e-3 * max(np.max(np.abs(a), initial=0.0), np.max(np.abs(n), initial=0.0)) + 1e-8
+    return float(np.max(np.abs(a - n) / np.maximum(np.abs(a) + np.abs(n), smallest), initial=0.0))
 
 
-def numerical_gradient(loss, x, entries):
-    """d loss() / d x at some entries of the array x, by central differences of fourth order.
+def numerical_gradient(loss, x, entries, step=STEP):
+    """dloss()/dx at the given entries of the array x, by central differences of fourth order:
 
-    (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h. The plain (f(+h) - f(-h)) / 2h is right to about 1e-9 at best, which for a
-    gradient entry of 1e-3 is a relative error of 1e-6: too coarse to tell a small mistake from rounding.
+        (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h
+
+    The plain (f(+h) - f(-h)) / 2h has an error of about 1e-9 at best. For a gradient entry of 1e-3 that is a relative error of
+    1e-6, too much to tell a small mistake from rounding.
     """
     gradient = np.empty(len(entries))
     for i, entry in enumerate(entries):
         entry = np.unravel_index(entry, x.shape)
-        kept = x[entry]
+        value = x[entry]
         f = {}
         for k in (2, 1, -1, -2):
-            x[entry] = kept + k * STEP
+            x[entry] = value + k * step
             f[k] = loss()
-        x[entry] = kept
-        gradient[i] = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * STEP)
+        x[entry] = value
+        gradient[i] = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * step)
     return gradient
 
 
-def gradcheck(forward, backward, arrays, rng, entries=40):
+def gradcheck(forward, backward, arrays, rng, entries=40, step=STEP):
     """Compare the analytic gradients of a function with numerical ones.
 
     forward()           -> (out, cache), reading the current values of `arrays`
     backward(dout, cache) -> gradients, a dict with the keys of `arrays`
     arrays              dict of float64 arrays: inputs and parameters
-    entries             how many entries to try of each array, drawn at random
+    entries             how many random entries of each array are checked
+    step                how far each is moved; smaller where the function has kinks (ReLU), which no step may cross
 
-    The loss is sum(out * dout) with a *random* dout. With a dout of ones the gradients of softmax and LayerNorm vanish,
+    The loss is sum(out * dout) with a *random* dout. With a dout of ones, the gradients of softmax and LayerNorm would be zero,
     and a wrong backward would pass.
 
     Returns {name: relative error}. TypeError for arrays that are not float64: finite differences would be noise.
@@ -60,13 +66,13 @@ def gradcheck(forward, backward, arrays, rng, entries=40):
 
     errors = {}
     for name, array in arrays.items():
-        tried = rng.permutation(array.size)[:entries]
-        errors[name] = relative_error(analytic[name].reshape(-1)[tried], numerical_gradient(loss, array, tried))
+        chosen = rng.permutation(array.size)[:entries]
+        errors[name] = relative_error(analytic[name].reshape(-1)[chosen], numerical_gradient(loss, array, chosen, step))
     return errors
 
 
-def check_layer(layer, x, rng, entries=40):
-    """Gradient check of a layer with the usual contract: {"x": error, and each parameter's name: error}."""
+def check_layer(layer, x, rng, entries=40, step=STEP):
+    """Gradient check of a layer with the contract of nn/module.py: {"x": error} and {name: error} of each parameter."""
     parameters = layer.parameters()
 
     def backward(dout, cache):
@@ -75,11 +81,11 @@ def check_layer(layer, x, rng, entries=40):
         return {"x": dx} | {name: p.grad for name, p in parameters.items()}
 
     arrays = {"x": x} | {name: p.data for name, p in parameters.items()}
-    return gradcheck(lambda: layer.forward(x), backward, arrays, rng, entries)
+    return gradcheck(lambda: layer.forward(x), backward, arrays, rng, entries, step)
 
 
-def check_model(model, tokens, rng, entries=10):
-    """Gradient check of a whole GPT, logits to embeddings: {parameter name: error}."""
+def check_model(model, tokens, rng, entries=10, step=STEP):
+    """Gradient check of a whole GPT, from the logits to the embeddings: {parameter name: error}."""
     parameters = model.parameters()
 
     def backward(dlogits, cache):
@@ -88,53 +94,51 @@ def check_model(model, tokens, rng, entries=10):
         return {name: p.grad for name, p in parameters.items()}
 
     arrays = {name: p.data for name, p in parameters.items()}
-    return gradcheck(lambda: model.forward(tokens), backward, arrays, rng, entries)
+    return gradcheck(lambda: model.forward(tokens), backward, arrays, rng, entries, step)
 
 
 def perturb(module, rng, scale=0.3):
-    """Move every parameter off its starting value. A LayerNorm gain of exactly 1 would hide a missing factor."""
+    """Change every parameter at random: with starting values, such as a LayerNorm gain of 1, a missing factor would not show."""
     for p in module.parameters().values():
         p.data += scale * rng.normal(size=p.shape)
 
 
 def check_everything(rng):
     """Every layer and a whole GPT in float64, sizes all different: {"LayerNorm.x": relative error, ...}."""
-    from . import GPT, Config
-    from .nn.attention import CausalSelfAttention
-    from .nn.block import Block
-    from .nn.cross_entropy import CrossEntropy
-    from .nn.embedding import Embedding
-    from .nn.gelu import GELU
-    from .nn.layernorm import LayerNorm
-    from .nn.linear import Linear
-    from .nn.mlp import MLP
-    from .nn.softmax import Softmax
-
     B, T, H, D, V = 2, 5, 3, 4, 11
     C = H * D
     double = {"rng": rng, "dtype": np.float64}
-    layers = {"Linear": Linear(C, 7, **double), "LayerNorm": LayerNorm(C, np.float64), "GELU": GELU(), "Softmax": Softmax(),
-              "CausalSelfAttention": CausalSelfAttention(C, H, **double), "MLP": MLP(C, **double), "Block": Block(C, H, **double)}
+    layers = [Linear(C, 7, **double), Softmax(), *(norm(C, np.float64) for norm in NORMS.values()),
+              *(activation() for activation in ACTIVATIONS.values()), CausalSelfAttention(C, H, **double),
+              *(mlp(C, **double) for mlp in MLPS.values()), Block(C, H, **double)]
     errors = {}
-    for name, layer in layers.items():
+    for layer in layers:
         perturb(layer, rng)
-        errors |= {f"{name}.{part}": error for part, error in check_layer(layer, rng.normal(size=(B, T, C)), rng).items()}
-
+        x = rng.normal(size=(B, T, C))
+        x += 0.1 * np.sign(x)                                               # away from the kink of ReLU
+        errors |= {f"{type(layer).__name__}.{part}": error for part, error in check_layer(layer, x, rng).items()}
     table, index = Embedding(V, C, **double), rng.integers(0, V, (B, T))
+    errors |= {f"Embedding.{part}": error for part, error in check_embedding(table, index, rng).items()}
+    logits, targets = rng.normal(size=(B, T, V)), rng.integers(-1, V, (B, T))
+    errors |= {f"CrossEntropy.{part}": error for part, error in check_loss(CrossEntropy(), logits, targets, rng).items()}
+    model = GPT(Config(V, T + 1, 2, H, C), rng, np.float64)
+    perturb(model, rng)
+    return errors | {f"GPT.{name}": error for name, error in check_model(model, index, rng).items()}
 
-    def table_backward(dout, cache):
+
+def check_embedding(table, index, rng):
+    """Gradient check of a table read at some indices, which have no gradient: {"weight": error}."""
+    def backward(dout, cache):
         table.zero_grad()
         table.backward(dout, cache)
         return {"weight": table.weight.grad}
 
-    found = gradcheck(lambda: table.forward(index), table_backward, {"weight": table.weight.data}, rng)
-    errors |= {f"Embedding.{part}": error for part, error in found.items()}
+    return gradcheck(lambda: table.forward(index), backward, {"weight": table.weight.data}, rng)
 
-    logits, targets, loss = rng.normal(size=(B, T, V)), rng.integers(-1, V, (B, T)), CrossEntropy()
-    found = gradcheck(lambda: loss.forward(logits, targets), lambda dout, cache: {"logits": loss.backward(dout, cache)},
-                      {"logits": logits}, rng)
-    errors |= {f"CrossEntropy.{part}": error for part, error in found.items()}
 
-    model = GPT(Config(V, T + 1, 2, H, C), rng, np.float64)
-    perturb(model, rng)
-    return errors | {f"GPT.{name}": error for name, error in check_model(model, index, rng).items()}
+def check_loss(loss, logits, targets, rng):
+    """Gradient check of a loss: {"logits": error}."""
+    def backward(dout, cache):
+        return {"logits": loss.backward(dout, cache)}
+
+    return gradcheck(lambda: loss.forward(logits, targets), backward, {"logits": logits}, rng)

@@ -15,7 +15,7 @@ from .ground.files import CheckpointError, read_json, write_text
 from .ground.ownership import not_others
 from .ground.progress import progress
 from .inference.generate import generate_text
-from .runs.load import load
+from .runs.saved import load
 from .surface.family import ORIGIN, files_of, read_family, runs_in
 from .surface.movement import movements
 from .surface.views import line, surface

@@ -14,10 +14,12 @@ from minillm.ground.files import CheckpointError
 from minillm.inference.decoder import is_plain
 from minillm.inference.generate import generate
 from minillm.nn import GPT, Config, Parameter
-from minillm.runs.load import load
+from minillm.runs.saved import load
 from minillm.text.tokenizer import CharTokenizer
 from minillm.train.checkpoint import fingerprint, save_model
+from minillm.train.old_names import current_name
 from minillm.train.optimizers import AdamW
+from minillm.train.recorder import Recorder, read_trajectory
 from minillm.train.trainer import Trainer
 
 TEXT = CharTokenizer.of("abcdefghi,\n")
@@ -490,6 +492,48 @@ def test_a_specialist_survives_the_round_trip_bit_for_bit(text, tmp_path):
     assert loaded.tokenizer.tokens == TEXT.tokens
     assert loaded.meta["kind"] == ("model" if text == "full" else "adapter")
     assert loaded.meta["base"] == {"path": "base.npz", "fingerprint": fingerprint(small_gpt())}
+
+
+# ---- files with the names of an earlier version
+
+def old_name(name):
+    """A prefix was inserted around the whole attention sublayer once."""
+    return name.replace(".attn.heads.prefix.", ".attn.prefix.")
+
+
+@pytest.mark.parametrize("text", ["prefix:tokens=3", "prefix:tokens=3,gate=no,blocks=0"])
+def test_a_prefix_with_its_old_names_is_loaded(text, tmp_path):
+    _, path = files(tmp_path, text)
+    arrays, meta = read_arrays(path)
+    renamed = {old_name(name): shape for name, shape in meta["shapes"].items()}
+    assert renamed.keys().isdisjoint(meta["shapes"])
+    write_arrays(path, arrays, meta | {"shapes": renamed})
+    assert np.array_equal(load(path).model.logits(TOKENS), specialist(text).logits(TOKENS))
+    adapters = Adapters(small_gpt())
+    adapters.load("old", path)
+    assert np.array_equal(adapters.model.logits(TOKENS), specialist(text).logits(TOKENS))
+
+
+def test_the_trajectory_of_a_prefix_with_its_old_names_is_read(tmp_path):
+    model = specialist("prefix:tokens=3")
+    recorder = Recorder(1)
+    trainer = Trainer(model, AdamW(1e-2), workers=1, on_step=recorder)
+    recorder(trainer)
+    trainer.step(TOKENS, TOKENS)
+    recorder.save(tmp_path / "new.npz")
+    arrays, meta = read_arrays(tmp_path / "new.npz")
+    write_arrays(tmp_path / "old.npz", {old_name(name): array for name, array in arrays.items()}, meta)
+    (steps, expected, _), (old_steps, snapshots, _) = (read_trajectory(tmp_path / f"{age}.npz") for age in ("new", "old"))
+    assert steps == old_steps == [0, 1]
+    for snapshot, arrays in zip(snapshots, expected):
+        assert list(snapshot) == list(arrays) == list(model.trainable_parameters())
+        assert all(np.array_equal(snapshot[name], array) for name, array in arrays.items())
+
+
+@pytest.mark.parametrize("name", ["blocks.0.attn.heads.prefix.keys", "blocks.0.attn.prefix.other", "blocks.0.attn.qkv.weight",
+                                  "steps", "x.blocks.0.attn.prefix.keys", "blocks.0.attn.prefix.keys\n"])
+def test_other_names_stay(name):
+    assert current_name(name) == name
 
 
 @every_method

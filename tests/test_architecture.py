@@ -199,3 +199,30 @@ def test_blas_is_told_in_a_folder_with_spaces(tmp_path, monkeypatch):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is of glibc")
 def test_malloc_has_agreed():
     assert runtime.keep_freed_memory()
+
+
+LAYER_NAME = re.compile(r"\b(attn|qkv|ln_1|ln_2|ln_f|wte|wpe)\b|\bmlp\.|\bblocks\.")
+MAY_NAME_LAYERS = {"nn", "exercises"}      # an exercise teaches them
+SPEAKS_TO_USERS = {"EXAMPLES", "PARTS"}    # help: what a user may type
+HOMES_OF_NAMES = {"train/parts.py", "train/old_names.py"}
+
+
+def texts_of(path):
+    """(line, text) of every string in a file that is no docstring and no help for users."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    skipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            skipped.add(node.value)
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id in SPEAKS_TO_USERS for t in node.targets):
+            skipped |= set(ast.walk(node.value))
+    return [(node.lineno, node.value) for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in skipped]
+
+
+@every_file
+def test_no_file_knows_the_name_of_a_layer_from_outside_its_room(path):
+    """Whoever needs a layer asks the model for it: Module.modules, kind, Linear.maps, SUBLAYERS."""
+    if room(path) in MAY_NAME_LAYERS or name_of(path) in HOMES_OF_NAMES:
+        return
+    assert not [(line, text) for line, text in texts_of(path) if LAYER_NAME.search(text)]

@@ -17,7 +17,7 @@ from minillm.gradcheck import perturb
 from minillm.ground.arrays import FORMAT, read_arrays, write_arrays
 from minillm.ground.files import CheckpointError, write_json, written_whole
 from minillm.nn import GPT, Config
-from minillm.runs.load import load
+from minillm.runs.saved import load
 from minillm.text.tokenizer import CharTokenizer
 from minillm.text.world import World
 from minillm.train.checkpoint import fingerprint, load_training, save_model, save_training

@@ -18,7 +18,7 @@ from minillm.finetune.methods.lora import LowRank
 from minillm.finetune.remedies import REMEDIES
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.nn import GELU
-from minillm.runs.load import load
+from minillm.runs.saved import load
 from minillm.tasks.evaluate import evaluate_text
 from minillm.tasks.samples import flawless
 from minillm.text.world import World
@@ -226,13 +226,13 @@ def test_gradcheck_answers_and_finds_a_wrong_gradient(monkeypatch):
     assert found["max_relative_error"] == max(found["errors"].values()) < 1e-7 and len(found["errors"]) > 30
     assert {name.split(":")[0] for name in found["errors"]} >= METHODS.keys()
     right = GELU.backward
-    monkeypatch.setattr(check, "TRIED", [])
+    monkeypatch.setattr(check, "CHECKED", [])
     monkeypatch.setattr(GELU, "backward", lambda self, dout, cache: 1.001 * right(self, dout, cache))
     code, out, _ = run("gradcheck")
     assert code == 1 and "WRONG" in out
     monkeypatch.setattr(GELU, "backward", right)
     right = LowRank.backward
-    monkeypatch.setattr(check, "TRIED", ["lora"])                # and nothing else, which takes time
+    monkeypatch.setattr(check, "CHECKED", ["lora"])                # and nothing else, which takes time
     monkeypatch.setattr(LowRank, "backward", lambda self, dout, cache: right(self, 1.001 * dout, cache))
     code, out, _ = run("gradcheck")
     assert code == 1 and all("lora" in line for line in out.splitlines() if "WRONG" in line)

@@ -12,7 +12,7 @@ from minillm.finetune.remedies import REMEDIES
 from minillm.finetune.spec import text_of
 from minillm.finetune.specialist import prepare
 from minillm.ground.arrays import read_arrays, write_arrays
-from minillm.runs.load import load
+from minillm.runs.saved import load
 from minillm.tasks.special import SPECIALITIES
 from minillm.text.domains import NAMES, PLACES, THINGS
 

@@ -12,13 +12,13 @@ import pytest
 
 from minillm import draw
 from minillm.finetune import compare as module
-from minillm.finetune.compare import SCRATCH, Cell, Lab, best_rate, compare, gentler, search, usual_rate
+from minillm.finetune.compare import SCRATCH, Cell, Lab, best_rate, compare, search, try_lower_rates, usual_rate
 from minillm.finetune.methods import METHODS
 from minillm.finetune.methods.full import Full
 from minillm.finetune.table import LEVEL, T_95, Comparison, Row, mean_and_interval
 from minillm.runs.finetuning import finetune
-from minillm.runs.load import Loaded
 from minillm.runs.pretraining import pretrain
+from minillm.runs.saved import Loaded
 from minillm.tasks import evaluate
 from minillm.tasks.samples import flawless
 from minillm.tasks.special import SpecialTask
@@ -743,7 +743,7 @@ def test_the_picture_names_every_method_that_has_a_result(monkeypatch, tmp_path)
     assert "mood" in left.get_xlabel() and "mood" in right.get_title(loc="left")
 
 
-def test_gentler_rates_are_tried_until_one_has_not_learned_enough():
+def test_lower_rates_are_tried_until_one_has_not_learned_enough():
     asked = []
 
     def run(lr):
@@ -753,8 +753,8 @@ def test_gentler_rates_are_tried_until_one_has_not_learned_enough():
     def enough(cell):
         return cell["closed"] >= 0.8
 
-    found = gentler(run, {0.4: run(0.4), 0.8: run(0.8)}, enough)
+    found = try_lower_rates(run, {0.4: run(0.4), 0.8: run(0.8)}, enough)
     assert list(found) == [0.1, 0.2, 0.4, 0.8] and asked == [0.4, 0.8, 0.2, 0.1]
-    assert gentler(run, {0.1: run(0.1)}, enough) == {0.1: run(0.1)}
-    assert list(gentler(lambda lr: {"status": "done", "closed": 1.0}, {0.4: run(0.4)}, enough)) == [0.1, 0.2, 0.4]
-    assert list(gentler(run, {0.4: {"status": "diverged"}}, enough)) == [0.4]
+    assert try_lower_rates(run, {0.1: run(0.1)}, enough) == {0.1: run(0.1)}
+    assert list(try_lower_rates(lambda lr: {"status": "done", "closed": 1.0}, {0.4: run(0.4)}, enough)) == [0.1, 0.2, 0.4]
+    assert list(try_lower_rates(run, {0.4: {"status": "diverged"}}, enough)) == [0.4]

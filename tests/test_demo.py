@@ -17,7 +17,7 @@ from minillm.finetune.methods import LoRA
 from minillm.gallery import RATES, gallery, train_missing
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.ground.locks import alone
-from minillm.runs.load import load
+from minillm.runs.saved import load
 from minillm.tasks.samples import flawless, write_and_judge
 from minillm.text.world import World
 from minillm.train.fit import Interrupted

@@ -10,8 +10,16 @@ import pytest
 
 from minillm.gradcheck import perturb
 from minillm.nn import GPT, IGNORE, Config, CrossEntropy
-from minillm.nn.cross_entropy import log_p_at
-from minillm.tasks.evaluate import ROWS, Score, evaluate_documents, evaluate_text, evaluate_world, mean_excess, token_log_p
+from minillm.tasks.evaluate import (
+    ROWS,
+    Score,
+    evaluate_documents,
+    evaluate_text,
+    evaluate_world,
+    log_p_at,
+    mean_excess,
+    token_log_p,
+)
 from minillm.text.batches import pad
 from minillm.text.tokenizer import END
 from minillm.text.world import Document, World

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from minillm.finetune.methods import Frozen
-from minillm.finetune.methods.frozen import PARTS, from_the_end, members
+from minillm.finetune.methods.frozen import PARTS, members
 from minillm.gradcheck import perturb
 from minillm.nn import GPT, Config
+from minillm.train.parts import from_the_end
 
 
 def small_gpt(n_layer=3):

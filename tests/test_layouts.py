@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from parts import parts
 
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.methods.bottleneck import Bottleneck, ParallelAdapter, SequentialAdapter
@@ -11,7 +12,7 @@ from minillm.finetune.methods.lora import LoRALinear, LowRank
 from minillm.finetune.methods.prefix import Prefix, PrefixedHeads
 from minillm.finetune.methods.prompt import Prompt, Prompted
 from minillm.gradcheck import perturb
-from minillm.nn import GELU, GPT, MLP, Block, CausalSelfAttention, Config, CrossEntropy, Embedding, LayerNorm, Linear, Softmax
+from minillm.nn import GELU, GPT, MLP, Block, CausalSelfAttention, Config, CrossEntropy, Embedding, Linear, Softmax
 from minillm.nn.module import Module
 
 B, T, H, D, V = 3, 5, 2, 4, 7
@@ -44,12 +45,8 @@ def prefixed(rng, dtype, gate):
 
 LAYERS = {
     "linear": lambda rng, dtype: Linear(C, 6, rng, dtype=dtype),
-    "layernorm": lambda rng, dtype: LayerNorm(C, dtype),
-    "gelu": lambda rng, dtype: GELU(),
     "softmax": lambda rng, dtype: Softmax(),
     "attention": lambda rng, dtype: CausalSelfAttention(C, H, rng, dtype=dtype),
-    "mlp": lambda rng, dtype: MLP(C, rng, dtype=dtype),
-    "block": lambda rng, dtype: Block(C, H, rng, dtype=dtype),
     "tied head": Out,
     "bottleneck": lambda rng, dtype: Bottleneck(C, 3, 0.7, rng, dtype),
     "adapter behind": lambda rng, dtype: SequentialAdapter(MLP(C, rng, dtype=dtype), Bottleneck(C, 3, 1, rng, dtype)),
@@ -68,7 +65,7 @@ LAYERS = {
                                                              Prompt(rng.normal(size=(2, C)).astype(dtype)), True, False),
     "only block with a prompt": lambda rng, dtype: Prompted(Block(C, H, rng, dtype=dtype),
                                                             Prompt(rng.normal(size=(2, C)).astype(dtype)), True, True),
-}
+} | parts(C, H)
 
 
 def strided(array):

@@ -16,8 +16,8 @@ from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.ground.files import CheckpointError
 from minillm.nn import GPT, IGNORE, Config
 from minillm.runs.finetuning import finetune
-from minillm.runs.load import load
 from minillm.runs.pretraining import pretrain
+from minillm.runs.saved import load
 from minillm.surface.curve import train_curve
 from minillm.surface.directions import pca_plane
 from minillm.surface.sharpness import Curvature, extremes
@@ -222,7 +222,7 @@ def test_it_is_counted_what_a_training_has_in_memory():
     assert needed(CONFIG, 64, 64, workers=1) == one and needed(CONFIG, 64, 32, workers=2) == needed(CONFIG, 2, workers=2)
     assert needed(CONFIG, 1, workers=1, trains=0) == one - 4 * 3 * P
     assert needed(CONFIG, 1, workers=1, adds=10, trains=10) == one - 4 * 3 * P + 4 * (10 + 3 * 10)
-    assert needed(CONFIG, 1, workers=1, kept=100) == one + 400
+    assert needed(CONFIG, 1, workers=1, others=100) == one + 400
     assert one > 4 * 4 * P + activations_of(prepared("full", np.float32), 1, CONFIG.context)
 
 

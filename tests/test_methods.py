@@ -232,7 +232,7 @@ def test_gradients_of_lora_and_dora_beside_chosen_columns(kind, chosen, rng):
     layer = stacked(kind, chosen, rng)
     perturb(layer, rng, 0.1)
     if kind is DoRALinear:
-        layer.held = {name: layer.norms(name) for name in layer.parts}
+        layer.held_norms = {name: layer.norms(name) for name in layer.parts}
     parts = ("A", "B", "m") if kind is DoRALinear else ("A", "B")
     errors = check_layer(layer, rng.normal(size=(B, T, 7)), rng)
     assert_right(errors, {"x", "weight", "bias", *(f"{kind.label}.{name}.{part}" for name in chosen for part in parts)})
@@ -820,6 +820,35 @@ def test_in_other_places_a_second_one_goes_on_top_of_the_first(first, second, rn
     kv_cache, tokens = KVCache(model, 2), some_tokens(rng)
     found = [model.forward_cached(part, kv_cache) for part in (tokens[:, :2], tokens[:, 2:])]
     np.testing.assert_allclose(np.concatenate(found, axis=1), model.logits(tokens), rtol=0, atol=1e-10)
+
+
+@every_setting
+def test_a_recipe_returns_the_model_and_starts_the_same_each_time_without_a_random_generator(text):
+    model, other = small_gpt(), small_gpt()
+    assert recipe_of(text).apply(model) is model and recipe_of(text).apply(other, rng=None) is other
+    assert model.trainable_parameters().keys() == other.trainable_parameters().keys() == (PLAIN | INSERTED)[text][0]
+    assert all(np.array_equal(array, other.state()[name]) for name, array in model.state().items())
+
+
+class Renamed(Block):
+    """A block whose attributes have other names; what its modules say of themselves is the same."""
+
+    def __init__(self, *args, **settings):
+        super().__init__(*args, **settings)
+        self.attn.projections, self.attn.last = self.attn.qkv, self.attn.proj
+        self.mlp.wide, self.mlp.narrow = self.mlp.fc, self.mlp.proj
+        del self.attn.qkv, self.attn.proj, self.mlp.fc, self.mlp.proj
+
+
+@pytest.mark.parametrize("text", ["lora", "dora:targets=q+v+proj", "ia3", "ia3:targets=mlp"])
+def test_recipes_find_layers_by_their_linear_maps_and_not_by_the_names_of_attributes(text, rng):
+    model = small_gpt()
+    model.blocks = [Renamed(C, H, rng, dtype=np.float64) for _ in range(L)]
+    recipe_of(text).apply(model, rng)
+    assert inserted(model) and parameter_counts(model) == parameter_counts(prepared(text))
+    names = {"projections": "qkv", "wide": "fc", "narrow": "proj", "last": "proj"}
+    paths = {".".join(names.get(part, part) for part in slot.path.split(".")) for slot in inserted(model)}
+    assert paths == {slot.path for slot in inserted(prepared(text))}
 
 
 def test_a_recipe_thaws_what_an_earlier_one_froze():

@@ -7,6 +7,7 @@ from surfaces import small_gpt
 from minillm.finetune.methods import BottleneckAdapter
 from minillm.surface.movement import INSERTED, movement, part_of, spectrum, spectrum_of_chance
 from minillm.surface.space import Space
+from minillm.train.parts import parameter_kinds
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def adapted(rng):
     ("blocks.0.mlp.adapter.up.weight", ("0", INSERTED)), ("wte.head.weight", ("start", INSERTED))])
 def test_the_part_of_a_parameter(name, part):
     model = small_gpt(layers=13)
-    kinds = model.parameter_kinds()
+    kinds = parameter_kinds(model)
     assert part_of(name, kinds.get(name), name not in kinds) == part
 
 

@@ -9,7 +9,7 @@ from commands import TINY, answer, refused, run
 
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.ground.files import CheckpointError
-from minillm.runs.load import load
+from minillm.runs.saved import load
 from minillm.tasks import task_from_json
 from minillm.tasks.evaluate import evaluate_text
 from minillm.tasks.pairs import PairTask

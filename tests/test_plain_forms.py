@@ -9,7 +9,7 @@ from plain import plain, zeros_like
 
 from minillm.gradcheck import check_layer, perturb
 from minillm.ground import pieces
-from minillm.nn import GELU, Block, CausalSelfAttention, Embedding, LayerNorm, Linear, Softmax, attention
+from minillm.nn import GELU, Block, CausalSelfAttention, Embedding, LayerNorm, Linear, Softmax
 from minillm.nn.module import NO_BACKWARD, Parameter
 
 double = {"dtype": np.float64}
@@ -47,8 +47,8 @@ def sizes(request, monkeypatch):
     """The sizes of pieces and tiles, and such that even small arrays are cut into many, some of them not full."""
     if request.param == "tiny":
         monkeypatch.setattr(pieces, "PIECE", 7)
-        monkeypatch.setattr(attention, "QUERIES", 3)
-        monkeypatch.setattr(attention, "SCORES", 40)
+        monkeypatch.setattr(pieces, "QUERIES", 3)
+        monkeypatch.setattr(pieces, "SCORES", 40)
 
 
 def test_gelu(sizes, rng):
@@ -83,7 +83,7 @@ def test_gradients_of_attention_over_many_tiles(sizes, rng):
 @pytest.mark.parametrize("B, H, T", [(1, 1, 1), (6, 4, 64), (8, 4, 128), (4, 6, 256), (2, 4, 65), (3, 2, 200), (7, 1, 63)])
 def test_tiles_hold_every_query_once_and_the_last_of_a_sequence_first(B, H, T):
     seen, begun = np.zeros((B, T), int), np.zeros(B, bool)
-    for b, t in attention.tiles(B, H, T):
+    for b, t in pieces.tiles(B, H, T):
         assert begun[b].all() or t.stop == T
         begun[b] = True
         seen[b, t] += 1

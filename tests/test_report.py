@@ -10,8 +10,8 @@ from commands import answer, refused, run
 from minillm.finetune.methods import Full, recipe_of
 from minillm.report import report, table
 from minillm.runs.finetuning import finetune
-from minillm.runs.load import Loaded, load
 from minillm.runs.pretraining import pretrain
+from minillm.runs.saved import Loaded, load
 from minillm.tasks.evaluate import Score
 from minillm.tasks.samples import flawless, write_and_judge
 from minillm.tasks.special import SpecialTask

@@ -17,8 +17,8 @@ from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.ground.files import CheckpointError
 from minillm.ground.locks import alone
 from minillm.runs.finetuning import finetune
-from minillm.runs.load import load
 from minillm.runs.pretraining import pretrain
+from minillm.runs.saved import load
 from minillm.tasks.text import TextTask
 from minillm.train import fit as fit_module
 from minillm.train.fit import Interrupted

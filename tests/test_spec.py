@@ -97,7 +97,7 @@ def test_no_name_means_two_things():
     ("adapter:scale=inf", "cannot be 'inf': it takes a number"),
     ("lora:rs=maybe", "cannot be 'maybe': it takes yes or no"),
     ("lora:blocks=0+x", "cannot be '0\\+x': it takes a whole number, or several joined by \\+"),
-    ("lora:blocks=1,2", "'2' is no option=value"),
+    ("lora:blocks=1,2", "'2' is not option=value"),
     ("full:rank=4", "full has no option 'rank'; it has the options decay, gradual"),
     ("lora:method=full", "has no option 'method'"),
     ("bitfit:rank=2", "frozen has no option 'rank'; it has the options train")])

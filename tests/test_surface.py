@@ -7,7 +7,7 @@ import pytest
 from surfaces import Formulas, bowl, small_gpt, some_texts, symmetric
 
 from minillm.nn import IGNORE, CrossEntropy
-from minillm.runs.load import load
+from minillm.runs.saved import load
 from minillm.surface.data import Surface
 from minillm.surface.directions import pca_plane
 from minillm.surface.family import ORIGIN, read_family

@@ -10,8 +10,8 @@ from minillm.finetune.methods import Frozen, Full, recipe_of
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.ground.files import CheckpointError
 from minillm.runs.finetuning import finetune
-from minillm.runs.load import load
 from minillm.runs.pretraining import pretrain
+from minillm.runs.saved import load
 from minillm.surface.family import ORIGIN, read_family, runs_in
 from minillm.surface.plane import plane_through
 from minillm.tasks.special import SpecialTask

@@ -1,11 +1,14 @@
 """The same model, gradients and optimizers in PyTorch, which derives its gradients by itself. Skipped where torch is missing."""
 
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from minillm.gradcheck import perturb
 from minillm.nn import GPT, IGNORE, Config, CrossEntropy
+from minillm.nn.block import ACTIVATIONS, NORMS
 from minillm.train.flat import FlatParameters
 from minillm.train.optimizers import SGD, AdamW
 
@@ -13,11 +16,13 @@ torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
 CONFIG = Config(vocab_size=29, context=17, n_layer=3, n_head=4, n_embd=24)
+CONFIGS = [replace(CONFIG, norm=norm, activation=activation) for norm in NORMS for activation in ACTIVATIONS]
+every_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.norm}, {config.activation}")
 both_precisions = pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5), (np.float64, 1e-10)])
 
 
-def our_gpt(rng, dtype):
-    model = GPT(CONFIG, rng, dtype)
+def our_gpt(rng, dtype, config=CONFIG):
+    model = GPT(config, rng, dtype)
     perturb(model, rng, scale=0.1)
     return model
 
@@ -27,12 +32,14 @@ def tensors(model):
     return {name: torch.tensor(array, requires_grad=True) for name, array in model.state().items()}
 
 
-def torch_gpt(w, tokens):
-    """GPT-2 in torch, from weights by name."""
+def torch_gpt(w, tokens, config=CONFIG):
+    """GPT-2 in torch, from weights by name; with other parts, if the config says so."""
     B, T = tokens.shape
     C, H = CONFIG.n_embd, CONFIG.n_head
 
     def norm(x, name):
+        if config.norm == "rmsnorm":
+            return F.rms_norm(x, (C,), w[f"{name}.weight"], eps=1e-5)
         return F.layer_norm(x, (C,), w[f"{name}.weight"], w[f"{name}.bias"], eps=1e-5)
 
     def linear(x, name):
@@ -45,7 +52,8 @@ def torch_gpt(w, tokens):
         q, k, v = (part.view(B, T, H, C // H).transpose(1, 2) for part in qkv.split(C, dim=2))
         o = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + linear(o.transpose(1, 2).reshape(B, T, C), f"{block}.attn.proj")
-        hidden = F.gelu(linear(norm(x, f"{block}.ln_2"), f"{block}.mlp.fc"), approximate="tanh")
+        hidden = linear(norm(x, f"{block}.ln_2"), f"{block}.mlp.fc")
+        hidden = F.relu(hidden) if config.activation == "relu" else F.gelu(hidden, approximate="tanh")
         x = x + linear(hidden, f"{block}.mlp.proj")
     return norm(x, "ln_f") @ w["wte.weight"].T
 
@@ -64,21 +72,23 @@ def assert_close(ours, theirs, tolerance, name=""):
 
 
 @both_precisions
-def test_logits(dtype, tolerance, rng):
-    model, (tokens, _) = our_gpt(rng, dtype), some_batch(rng)
-    assert_close(model.forward(tokens)[0], torch_gpt(tensors(model), torch.tensor(tokens)), tolerance)
+@every_config
+def test_logits(config, dtype, tolerance, rng):
+    model, (tokens, _) = our_gpt(rng, dtype, config), some_batch(rng)
+    assert_close(model.forward(tokens)[0], torch_gpt(tensors(model), torch.tensor(tokens), config), tolerance)
 
 
 @both_precisions
-def test_loss_and_every_gradient(dtype, tolerance, rng):
-    model, (tokens, targets) = our_gpt(rng, dtype), some_batch(rng)
+@every_config
+def test_loss_and_every_gradient(config, dtype, tolerance, rng):
+    model, (tokens, targets) = our_gpt(rng, dtype, config), some_batch(rng)
     logits, cache = model.forward(tokens)
     loss, loss_cache = CrossEntropy().forward(logits, targets)
     model.zero_grad()
     model.backward(CrossEntropy().backward(1.0, loss_cache), cache)
 
     w = tensors(model)
-    their_logits = torch_gpt(w, torch.tensor(tokens))
+    their_logits = torch_gpt(w, torch.tensor(tokens), config)
     their_loss = F.cross_entropy(their_logits.flatten(0, 1), torch.tensor(targets.reshape(-1)), ignore_index=IGNORE)
     their_loss.backward()
 

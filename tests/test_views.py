@@ -9,8 +9,8 @@ from minillm.finetune.methods import BottleneckAdapter, Full, PromptTuning
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.ground.files import CheckpointError
 from minillm.runs.finetuning import finetune
-from minillm.runs.load import load
 from minillm.runs.pretraining import pretrain
+from minillm.runs.saved import load
 from minillm.surface import cache, views
 from minillm.surface.family import ORIGIN, read_family
 from minillm.surface.plane import Plane

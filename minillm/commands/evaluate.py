@@ -2,7 +2,7 @@
 
 import time
 
-from ..runs.load import load
+from ..runs.saved import load
 from ..tasks.evaluate import evaluate_text, pooled, score_table
 from ..tasks.pairs import PairTask
 from ..tasks.samples import flawless_json, flawless_world, sample_counts

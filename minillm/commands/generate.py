@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..inference.generate import generate
-from ..runs.load import load
+from ..runs.saved import load
 from ..text.tokenizer import BEGIN, END
 from .options import COUNT, add_model, add_seed, add_workers, number
 from .output import print_json

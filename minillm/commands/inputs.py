@@ -3,7 +3,7 @@
 import os
 import sys
 
-from ..runs.load import load
+from ..runs.saved import load
 from ..tasks.pairs import PairTask
 from ..tasks.special import SPECIALITIES, SpecialTask
 from ..tasks.text import TextTask

@@ -3,7 +3,7 @@
 from ..finetune.methods import recipe_of
 from ..finetune.specialist import prepare
 from ..finetune.summary import announcement, parameter_counts, parameter_table
-from ..runs.load import load
+from ..runs.saved import load
 from ..train.optimizers import OPTIMIZERS
 from ..train.trainer import Trainer
 from ..train.workers import even_pieces

@@ -6,7 +6,7 @@ from ..finetune.merge import merge
 from ..finetune.summary import parameter_counts
 from ..finetune.wrapper import inserted
 from ..ground.ownership import not_others
-from ..runs.load import load
+from ..runs.saved import load
 from ..train.checkpoint import save_model
 from .inputs import keep_base
 from .options import add_base_of_adapter, path

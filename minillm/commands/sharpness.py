@@ -4,7 +4,7 @@ import numpy as np
 
 from ..finetune.methods import from_json
 from ..ground.progress import progress
-from ..runs.load import load
+from ..runs.saved import load
 from ..surface.sharpness import Curvature, extremes
 from ..surface.space import Probe
 from ..surface.views import training_texts

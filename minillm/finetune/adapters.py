@@ -1,4 +1,4 @@
-"""Several specialists on one base: put one on, change it for another, or take it off."""
+"""Several specialists on one base: put an adapter on, switch to another, or take it off."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,36 +9,39 @@ from ..train.checkpoint import fingerprint
 from .adapter_file import base_of, unpack
 from .methods import from_json
 from .recipe import Recipe
-from .wrapper import inserted, slots
+from .wrapper import inserted, must_be_bare, slots
 
 
 @dataclass
 class Adapter:
-    """What a recipe adds to a base: structure, and other values for some weights of the body."""
+    """What training with a recipe adds to a base: inserted modules, and new values for some weights of the body.
+
+    wrappers    [(slot, the Wrapper that goes there)]
+    values      {name of a parameter of the body: array}: the trained values; while the adapter is on, those of the base
+    """
 
     recipe: Recipe
-    places: list = field(default_factory=list)      # (slot, the Inserted that belongs there)
-    values: dict = field(default_factory=dict)      # {name of a parameter of the body: array}; while it is on, those of the base
+    wrappers: list = field(default_factory=list)
+    values: dict = field(default_factory=dict)
 
 
 class Adapters:
-    """A base model and the adapters that have been made for it.
+    """A base model and adapters for it.
 
         adapters = Adapters(base)
         adapters.load("poet", "poet/lora.npz")
         adapters.load("clerk", "clerk/adapter.npz")
         adapters.use("clerk")               # base, the model, is now the clerk
         with adapters.disabled():
-            ...                             # and here it is the base again, bit for bit
+            ...                             # here it is the base again, bit for bit
 
-    To change takes no longer than to exchange the few weights of the body that an adapter has trained. A `Trainer` trains the
-    adapter it was made for, and refuses while another is on.
+    Switching copies nothing: wrappers and arrays are exchanged. A `Trainer` trains the adapter that was on when it was made, and
+    refuses to while another one is on.
     """
 
     def __init__(self, base):
-        """ValueError if the base has something inserted itself."""
-        if inserted(base):
-            raise ValueError("this model is a base with an adapter on; take the base itself, or merge the adapter into it first")
+        """ValueError if something has been inserted into the base."""
+        must_be_bare(base)
         self.model = base
         self.body = base.parameters()
         self.fingerprint = fingerprint(base)
@@ -46,9 +49,10 @@ class Adapters:
         self.active = None
 
     def add(self, name, recipe, rng=None):
-        """Apply a recipe to the base; `rng` as of `Recipe.apply`. The new adapter is in use then, to be trained.
+        """Apply a recipe to the base, with `rng` as in `Recipe.apply`. The new adapter is on afterwards, and can be trained.
 
-        ValueError for a name that is taken, or if it cannot be. Here and in all that follows, an error leaves all as it was.
+        ValueError if the name is taken, or if the recipe does not suit the base. After an error, here and in all methods below,
+        everything is as it was.
         """
         if name in self.known:
             raise ValueError(f"there is an adapter {name!r} already")
@@ -62,7 +66,7 @@ class Adapters:
             self.active = name
 
     def load(self, name, path):
-        """Read an adapter from its file and put it on. CheckpointError if that is broken, or was made for another base."""
+        """Read an adapter from its file and put it on. CheckpointError if the file is broken or belongs to another base."""
         if name in self.known:
             raise ValueError(f"there is an adapter {name!r} already")
         arrays, meta = read_arrays(path, "adapter")
@@ -73,14 +77,13 @@ class Adapters:
         except ValueError as error:
             raise CheckpointError(f"{path} has a recipe unknown to this version of minillm: {str(meta['recipe'])[:200]} "
                                   f"({error})") from None
-        theta, inserts = arrays.get("theta"), recipe.adds(self.model.config)
-        odd = ""                                            # said before anything of that size is built
+        theta, adds, problem = arrays.get("theta"), recipe.adds(self.model.config), ""
         if theta is None or "shapes" not in meta:
-            odd = f"there are no {'shapes' if theta is not None else 'numbers theta'}"
-        elif inserts > theta.size:
-            odd = f"there are {theta.size} numbers, but {inserts} parameters"
-        if odd:
-            raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for ({odd})")
+            problem = f"there are no {'shapes' if theta is not None else 'numbers theta'}"
+        elif adds > theta.size:                             # refused before anything that large is built
+            problem = f"there are {theta.size} numbers, but {adds} parameters"
+        if problem:
+            raise CheckpointError(f"{path} does not hold the weights that its recipe {meta['recipe']} asks for ({problem})")
         with self.all_or_nothing():
             try:
                 self.add(name, recipe)
@@ -93,38 +96,38 @@ class Adapters:
                                       f"({error})") from None
 
     def use(self, name):
-        """Put on another adapter, or none. ValueError lists those there are."""
+        """Put an adapter on instead of the one that is on; None takes that off. ValueError, with a list, for an unknown name."""
         if name is not None:
             self.must_be_known(name)
         with self.all_or_nothing():
             self.take_off()
             if name is not None:
-                for slot, module in self.known[name].places:
-                    slot.put(module)
+                for slot, wrapper in self.known[name].wrappers:
+                    slot.put(wrapper)
                 self.exchange(self.known[name], trains=True)
                 self.active = name
 
     def take_off(self):
-        """The base again, bit for bit, and frozen; what the adapter in use has learned is kept. ValueError if it was merged."""
+        """Make the model the base again, bit for bit, and frozen; the adapter keeps its values. ValueError if it is merged."""
         if self.active is None:
             return
         adapter = self.known[self.active]
-        if any(slot.module is not module for slot, module in adapter.places):
+        if any(slot.module is not wrapper for slot, wrapper in adapter.wrappers):
             raise ValueError(f"the adapter {self.active!r} is merged into the weights; undo that first, or the base is lost")
         with self.all_or_nothing():
             self.exchange(adapter, trains=False)
-            for slot, module in adapter.places:
-                slot.put(module.inner)
+            for slot, wrapper in adapter.wrappers:
+                slot.put(wrapper.inner)
             self.active = None
 
     def exchange(self, adapter, trains):
-        """The arrays of an adapter against those of the base, which it keeps meanwhile, or back again."""
+        """Swap the arrays in the body with those in `adapter.values`: the base's with the adapter's, or back."""
         for parameter, array in adapter.values.items():
             p = self.body[parameter]
             adapter.values[parameter], p.data, p.trainable = p.data, array, trains
 
     def remove(self, name):
-        """Forget an adapter, and take it off before if it is on. ValueError lists those there are."""
+        """Forget an adapter; if it is on, take it off first. ValueError, with a list, for an unknown name."""
         self.must_be_known(name)
         with self.all_or_nothing():
             if name == self.active:
@@ -137,7 +140,7 @@ class Adapters:
 
     @contextmanager
     def all_or_nothing(self):
-        """If what is done inside ends in an error, or in Ctrl-C, it is undone: model, weights, and what is known of adapters."""
+        """A `with` whose effects on the model, its weights and the adapters are undone if it ends in an error, or in Ctrl-C."""
         active, known = self.active, dict(self.known)
         values = [(adapter, dict(adapter.values)) for adapter in known.values()]
         structure = [(slot, slot.module) for slot in slots(self.model)]
@@ -146,8 +149,8 @@ class Adapters:
             yield
         except BaseException:
             self.active, self.known = active, known
-            for adapter, kept in values:
-                adapter.values = kept
+            for adapter, saved in values:
+                adapter.values = saved
             for slot, module in structure:
                 slot.put(module)
             for p, data, trains, gradient in weights:
@@ -157,7 +160,7 @@ class Adapters:
 
     @contextmanager
     def disabled(self):
-        """Inside, the model is its base; afterwards it is again what it was before."""
+        """A `with` in which the model is its base; afterwards the adapter is on again."""
         active = self.active
         self.take_off()
         try:

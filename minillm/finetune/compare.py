@@ -1,8 +1,8 @@
-"""Methods side by side, fairly: each at its own best learning rate, with the same documents and steps, over several seeds.
+"""A fair comparison of methods: each at its own best learning rate, with the same documents and steps, over several seeds.
 
-The unit of work is a cell: one training, with one method, remedy, learning rate and seed. What it comes to is kept in a file
-as soon as it is known, under a name made of all that it depends on. So a comparison that was interrupted goes on where it was,
-and one that asks for more computes only what is new.
+The unit of work is a cell: one training, with one method, remedy, learning rate and seed. Its result is saved as soon as it is
+known, in a file named by a hash of everything that it depends on. So a comparison that was interrupted goes on where it stopped,
+and one with more methods or seeds computes only the new cells.
 """
 
 import hashlib
@@ -35,9 +35,9 @@ from .table import LEVEL, Comparison, Row
 
 DEFAULT_METHODS = ["full", "frozen", "adapter", "lora", "ia3", "bitfit"]
 SCRATCH, SCRATCH_LR = "scratch", 8e-3
-FORMAT = 2          # of a cell's file; goes up when cells mean something else
-STEP = 2.0          # from one learning rate to the next
-BEYOND = 2          # so many more rates are tried where the best stands at the edge
+FORMAT = 2          # of a cell's file; goes up when the same cell would give another result
+STEP = 2.0          # the factor from one learning rate to the next
+BEYOND = 2          # how many more rates are tried if the best one is at an edge
 
 
 @dataclass(frozen=True)
@@ -52,26 +52,26 @@ class Cell:
 
 def compare(base, task_json, methods, remedies=("none",), *, seeds=3, rates=5, steps=100, batch=16, test_documents=100,
             samples=100, scratch=True, folder="runs/compare", workers=None, quiet=False):
-    """Train every method with every remedy and judge them: a `Comparison` (table.py).
+    """Train and evaluate every method with every remedy: a `Comparison` (table.py).
 
     base        a Loaded
-    task_json   what is to be learned, as `task_from_json` takes it; each seed draws its own documents where there are more
-    rates       how many learning rates are tried with each method, by factors of two around its usual one, on the first seed.
-                The one with the least loss on validation texts is used with all seeds. If it is the first or the last of them,
-                up to two more are tried beyond; if it still is, it is marked. A remedy is used at the rate of the method alone.
-                Lower rates are tried until one closes less than LEVEL of the gap, to know what is forgotten on the way there
-    samples     how many texts each model writes of what it learned, to count those without a mistake (tasks/samples.py)
+    task_json   the new task, as `task_from_json` takes it; if the task can draw documents, each seed draws its own
+    rates       how many learning rates are tried for each method, by factors of two around its usual one, on the first seed.
+                The one with the least validation loss is used for all seeds. If it is the first or the last of them, up to two
+                more are tried beyond it; if it is still at the edge, the table says so. A remedy uses its method's rate.
+                Lower rates are tried until one closes less than LEVEL of the gap, to know what is forgotten at that level
+    samples     how many texts each model writes, to count those without a mistake (tasks/samples.py)
     """
     lab = Lab(base, task_json, steps, batch, test_documents, Path(folder), workers, samples)
-    for method in methods:                                  # what cannot be shall be said now, not after an hour
+    for method in methods:                                  # errors shall come now, not after an hour
         model, config = prepare(base.model, recipe_of(method)), base.model.config
-        check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), kept=n_parameters(config),
+        check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), others=n_parameters(config),
                      trains=parameter_counts(model)["trainable_parameters"])
     names = list(dict.fromkeys([*methods, *([SCRATCH] if scratch else [])]))
     contenders = [(name, remedy) for name in names for remedy in (remedies if name != SCRATCH else ["none"])]
     settings = {"task": identity(task_json), "seeds": seeds, "rates": rates, "steps": steps, "batch": batch,
                 "test_documents": test_documents, "samples": samples, "base": lab.fingerprint}
-    found = Comparison(lab.untouched(), [], lab.new, lab.old, settings, lab.measures)
+    comparison = Comparison(lab.untouched(), [], lab.new, lab.old, settings, lab.measures)
     total = sum(max(0, rates - 1) for _ in names) + seeds * len(contenders)
     with alone(Path(folder) / "comparison"), progress(total=total, desc="comparing", unit="cell", quiet=quiet) as bar:
         def run(*cell):
@@ -83,33 +83,34 @@ def compare(base, task_json, methods, remedies=("none",), *, seeds=3, rates=5, s
         for name in names:
             sweep = search(lambda lr: run(name, lr, 1), usual_rate(name), rates)
             if name != SCRATCH and rates > 1:
-                sweep = gentler(lambda lr: run(name, lr, 1), sweep, lambda cell: found.closed(cell) >= LEVEL)
+                sweep = try_lower_rates(lambda lr: run(name, lr, 1), sweep, lambda cell: comparison.closed(cell) >= LEVEL)
             best, at_edge = best_rate(sweep)
-            bar.update(-1)                                  # the best cell of the sweep comes again, from its file
+            bar.update(-1)                                  # the best cell of the sweep is run again below, from its file
             for remedy in [remedy for other, remedy in contenders if other == name]:
                 cells = [run(name, best, seed, remedy) for seed in range(1, seeds + 1)]
-                found.rows.append(Row(name, remedy, best, at_edge, cells, sweep if remedy == "none" else {}))
-    return found
+                comparison.rows.append(Row(name, remedy, best, at_edge, cells, sweep if remedy == "none" else {}))
+    return comparison
 
 
 def usual_rate(name):
+    """The learning rate around which the search begins."""
     return SCRATCH_LR if name == SCRATCH else recipe_of(name).lr
 
 
 def search(run, middle, n):
-    """{learning rate: result of run} for n rates around a middle one, and beyond while the best is at the edge."""
-    found = {lr: run(lr) for lr in (middle * STEP ** (i - n // 2) for i in range(n))}
+    """{learning rate: result of run} for n rates around a middle one, and for up to BEYOND more while the best is at an edge."""
+    sweep = {lr: run(lr) for lr in (middle * STEP ** (i - n // 2) for i in range(n))}
     for _ in range(BEYOND if n > 1 else 0):
-        best, at_edge = best_rate(found)
+        best, at_edge = best_rate(sweep)
         if not at_edge:
             break
-        lr = best / STEP if best == min(found) else best * STEP
-        found[lr] = run(lr)
-    return dict(sorted(found.items()))
+        lr = best / STEP if best == min(sweep) else best * STEP
+        sweep[lr] = run(lr)
+    return dict(sorted(sweep.items()))
 
 
-def gentler(run, sweep, enough):
-    """The same with up to two lower rates, until one has not learned enough: so that it is known what is forgotten on the way."""
+def try_lower_rates(run, sweep, enough):
+    """The sweep with up to BEYOND lower rates, until one has not learned enough (see `Comparison.forgotten_at_level`)."""
     for _ in range(BEYOND):
         lowest = sweep[min(sweep)]
         if lowest["status"] != "done" or not enough(lowest):
@@ -119,7 +120,7 @@ def gentler(run, sweep, enough):
 
 
 def best_rate(sweep):
-    """The rate of least validation loss, and whether it is the first or last that was tried. Cells that diverged do not count."""
+    """The rate of least validation loss, and whether it is the first or last one tried. Cells that diverged do not count."""
     losses = {lr: cell["validation"] for lr, cell in sweep.items() if cell["status"] == "done"}
     if not losses:
         return min(sweep), True
@@ -128,7 +129,7 @@ def best_rate(sweep):
 
 
 class Lab:
-    """Runs cells, and keeps what they come to."""
+    """Runs cells, and saves their results."""
 
     def __init__(self, base, task_json, steps, batch, test_documents, folder, workers=None, samples=0):
         self.base, self.task_json, self.steps, self.batch = base, task_json, steps, batch
@@ -139,9 +140,13 @@ class Lab:
         self.new = self.task(1).name
         self.old = [name if name != self.new else f"{name}, the old" for name in self.old_task.learned]
         self.measures = self.task(1).measure, self.old_task.measure
-        self.texts = {}                                     # how many it writes of each kind, to be judged by the grammar
+        self.texts = {}                                     # {domain: how many texts a model writes, for the grammar to judge}
         if self.old_task.world:
             self.texts = sample_counts(self.old_task.world, [*self.old, self.new], [self.new], samples)
+        self.form = self.cell_form()
+
+    def cell_form(self):
+        """The schema of a cell's file (ground/schema.py)."""
         judged = record({"excess": number(), "accuracy": maybe(number(0, 1))})
         shares = table(record({"share": number(0, 1)}), [f"{temperature:g}" for temperature in TEMPERATURES])
         done = record({"validation": number(), "test": table(judged, self.judged_on()), "seconds": number(0),
@@ -149,22 +154,23 @@ class Lab:
                        "file_bytes": whole(), "memory": table(number(0)), "trainable_parameters": whole(),
                        "total_parameters": whole(1)})
         ended = record({"status": one_of("done", "diverged")})
-        self.form = record({"cell": table(anything), "result": lambda value, where: (
+        return record({"cell": table(anything), "result": lambda value, where: (
             done if ended(value, where)["status"] == "done" else ended)(value, where)})
 
     def task(self, seed):
+        """The new task with the documents of this seed."""
         draw = {"draw": seed - 1} if "documents" in self.task_json else {}
         return task_from_json(self.task_json | draw, self.base.tokenizer, self.workers)
 
     def run(self, cell):
-        """{"status": "done" or "diverged", and of a cell that is done all that `train` finds}, from its file if it is there."""
+        """{"status": "done"} and what `train` returns, or {"status": "diverged", ...}; read from the cell's file if it exists."""
         inputs = self.inputs_of(cell)
         path = self.cells / f"{hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]}.json"
         if path.exists():
-            kept = read_json(path, self.form, "cell of a comparison")
-            if kept["cell"] != json.loads(json.dumps(inputs)):
+            saved = read_json(path, self.form, "cell of a comparison")
+            if saved["cell"] != json.loads(json.dumps(inputs)):
                 raise CheckpointError(f"{path} holds another cell than its name says; remove it, and it is computed anew")
-            return kept["result"]
+            return saved["result"]
         try:
             result = {"status": "done"} | self.train(cell)
         except Diverged as error:
@@ -173,7 +179,7 @@ class Lab:
         return result
 
     def inputs_of(self, cell):
-        """All that a result depends on."""
+        """Everything that the result of a cell depends on, for JSON."""
         recipe = None if cell.method == SCRATCH else recipe_of(cell.method)
         return asdict(cell) | {
             "method": {"method": SCRATCH} if recipe is None else {"method": recipe.method} | asdict(recipe),
@@ -183,7 +189,7 @@ class Lab:
             "old_task": identity(self.old_task.to_json()), "format": FORMAT}
 
     def train(self, cell):
-        """Train, and judge. Raises Diverged."""
+        """Train and evaluate one cell: its result without the status. Raises Diverged."""
         scratch = cell.method == SCRATCH
         recipe, task = Full() if scratch else recipe_of(cell.method), self.task(cell.seed)
         model = prepare(self.base.model, recipe, cell.seed, scratch)
@@ -196,7 +202,7 @@ class Lab:
             times.append(time.perf_counter() - began)
         run.finish()
         seconds = time.perf_counter() - start
-        validation = figure(self.score(model, task, "validation"))
+        validation = excess_or_loss(self.score(model, task, "validation"))
         if not math.isfinite(validation):
             raise Diverged(self.steps)
         return {"validation": validation, "test": self.judge(model, task), "flawless": self.flawless(model), "seconds": seconds,
@@ -205,38 +211,39 @@ class Lab:
                 } | parameter_counts(model)
 
     def judged_on(self):
-        """The names of what `judge` looks at."""
+        """The names of the domains in the result of `judge`."""
         return [self.new, *self.old]
 
     def judge(self, model, task):
-        """{domain: {"excess": ..., "accuracy": ...}} on test texts, new and old; the loss, where no floor is known."""
+        """{domain: {"excess": ..., "accuracy": ...}} on test texts, new and old; "excess" is the loss where no floor is known."""
         old = self.old_task.score(model, "test", self.test_documents)
         scores = dict(zip(self.old, map(old.get, self.old_task.learned))) | {self.new: self.score(model, task, "test")}
-        return {name: {"excess": figure(score), "accuracy": score.accuracy} for name, score in scores.items()}
+        return {name: {"excess": excess_or_loss(score), "accuracy": score.accuracy} for name, score in scores.items()}
 
     def flawless(self, model):
-        """{domain: {"1": {"share": ..., ...}, "0.7": ...}} of texts that it writes, new and old; {} where there is no grammar."""
+        """{domain: {"1": {"share": ..., ...}, "0.7": ...}} of texts that the model writes, new and old; {} without a grammar."""
         if not self.texts:
             return {}
         return flawless_json(flawless_world(model, self.old_task.world, self.texts, workers=self.workers))
 
     def score(self, model, task, split):
-        """The Score of what is new, and of nothing else."""
+        """The Score on the new task alone."""
         return task.score_learned(model, split, self.test_documents)
 
     def untouched(self):
-        """The base itself, judged like the others."""
+        """The result of the base itself, evaluated like the others."""
         model = self.base.model
         judged = {"test": self.judge(model, self.task(1)), "flawless": self.flawless(model)}
         return {"status": "done"} | judged | parameter_counts(model)
 
     def file_bytes(self, model, recipe):
+        """The size of the specialist's file."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "specialist.npz"
             save_specialist(path, model, self.base.tokenizer, recipe, path, self.fingerprint)
             return path.stat().st_size
 
 
-def figure(score):
-    """What a model is judged by: the excess over the floor, or the loss where nobody knows the floor."""
+def excess_or_loss(score):
+    """The number by which a model is judged: the excess over the floor, or the loss if the floor is unknown."""
     return score.loss if score.excess is None else score.excess

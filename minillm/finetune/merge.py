@@ -1,41 +1,41 @@
-"""Merging: what was inserted is folded into the weights, so that the model is as small and as quick as its base again."""
+"""Merging: inserted modules are folded into the weights, so that the model is as small and as fast as its base again."""
 
 from .wrapper import inserted
 
 
 class Merged:
-    """What `merge` has changed, to be undone."""
+    """What `merge` has changed, so that it can be undone."""
 
     def __init__(self):
-        self.kept = []          # (slot, what stood there, its weight before, its bias before)
+        self.replaced = []          # (slot, the wrapper that was there, weight and bias of the body before)
 
     def undo(self):
-        """Put back what was merged, and the very bits of the weights. (To subtract what was added would leave rounding.)"""
-        for slot, module, W, b in reversed(self.kept):
-            module.inner.weight.data[...], module.inner.bias.data[...] = W, b
-            slot.put(module)
-        self.kept = []
+        """Put back the wrappers and the weights, bit for bit. (Subtracting what was added would leave rounding errors.)"""
+        for slot, wrapper, W, b in reversed(self.replaced):
+            wrapper.inner.weight.data[...], wrapper.inner.bias.data[...] = W, b
+            slot.put(wrapper)
+        self.replaced = []
 
 
 def merge(model):
-    """Fold all that was inserted into the weights of the body, in place. Returns a `Merged` that can undo it.
+    """Fold all inserted modules into the weights of the body, in place. Returns a `Merged` that can undo it.
 
-    It can be done where the inserted structure is linear in what the layer reads: LoRA, DoRA, (IA)^3. ValueError if there is
-    nothing to merge, or something of another kind; the model is then left as it was.
+    This is possible if what they add is a linear function of the layer's input: LoRA, DoRA, (IA)^3. ValueError if nothing
+    is inserted, or something that cannot be merged; the model is then unchanged.
     """
-    found = inserted(model)
-    if not found:
+    inserted_slots = inserted(model)
+    if not inserted_slots:
         raise ValueError("there is nothing to merge: nothing was inserted into this model")
-    for slot in found:
+    for slot in inserted_slots:
         if not hasattr(slot.module, "merged"):
-            raise ValueError(f"the {slot.module.label} at {slot.path} cannot be merged: what it adds is no linear function of "
-                             "what the layer there reads, so no other weights of that layer do the same")
-    result = Merged()
-    for slot in found:
-        module = slot.module
-        W, b = module.merged()
-        weight, bias = module.inner.weight.data, module.inner.bias.data
-        result.kept.append((slot, module, weight.copy(), bias.copy()))
+            raise ValueError(f"the {slot.module.label} at {slot.path} cannot be merged: what it adds is not a linear function of "
+                             "the layer's input, so no other weights of that layer would do the same")
+    merged = Merged()
+    for slot in inserted_slots:
+        wrapper = slot.module
+        W, b = wrapper.merged()
+        weight, bias = wrapper.inner.weight.data, wrapper.inner.bias.data
+        merged.replaced.append((slot, wrapper, weight.copy(), bias.copy()))
         weight[...], bias[...] = W, b
-        slot.put(module.inner)
-    return result
+        slot.put(wrapper.inner)
+    return merged

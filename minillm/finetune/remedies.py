@@ -1,4 +1,4 @@
-"""Against forgetting: repeat the old, hold on to the old weights, or go part of the way back."""
+"""Remedies against forgetting: replay old data, penalize changes of the weights, or interpolate back towards the start."""
 
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -10,36 +10,36 @@ from ..nn import CrossEntropy
 from ..nn.softmax import Softmax
 from ..text.batches import MixedBatches, pad
 from .recipe import at_least_one
-from .spec import made_of
+from .spec import from_options
 from .wrapper import inserted, interpolate_parameter
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """What is done against forgetting while a recipe trains; this one, nothing. Its fields are its options.
+    """What is done against forgetting while a recipe trains; this base class does nothing. Its fields are its options.
 
-    reads_old   it needs some of the old data
+    reads_old   whether it needs old data
     """
 
     method: ClassVar[str] = "none"
     reads_old: ClassVar[bool] = False
 
     def batches(self, new, old):
-        """The batches to train on. `old` makes some of the old data: old(size) is as `new`."""
+        """The batches to train on, given those of the new task; old(size) makes batches of old data."""
         return new
 
     def penalty(self, model, old_sequences):
-        """A force on the weights while they train, or None. `old_sequences()` gives some of the old data, lists of ids."""
+        """A penalty on the weights that is added to the loss, or None. old_sequences(n) returns n old texts, lists of ids."""
 
     def finish(self, model, start):
-        """The last word, when all is trained. start: {name: array}, what the weights that train were before."""
+        """Change the model after training. start: {name: array}, the initial values of the weights that trained."""
 
 
 @dataclass(frozen=True)
 class Replay(Remedy):
     """Old documents are mixed into every batch.
 
-    share       how many, for each new one
+    share       old documents for each new one
     """
 
     share: float = 0.25
@@ -56,9 +56,9 @@ class Replay(Remedy):
 
 @dataclass(frozen=True)
 class L2SP(Remedy):
-    """The weights are drawn back to where they started, all with the same force (L2-SP, Li, Grandvalet & Davoine 2018).
+    """A penalty on the distance of the weights from their start (L2-SP, Li, Grandvalet & Davoine 2018).
 
-    The loss gets  strength / 2 |theta - theta_0|^2  on top. theta_0 are the pretrained weights, and not zero as for weight decay.
+    strength / 2 |theta - theta_0|^2  is added to the loss. theta_0 are the pretrained weights; in weight decay it is zero.
     """
 
     strength: float = 0.01
@@ -74,17 +74,17 @@ class L2SP(Remedy):
 
 @dataclass(frozen=True)
 class EWC(Remedy):
-    """Weights are drawn back the more strongly the more the old data depend on them (EWC, Kirkpatrick et al. 2017).
+    """Elastic weight consolidation: a larger penalty on weights that matter more for the old data (Kirkpatrick et al. 2017).
 
-    The loss gets  strength / 2 sum_i F_i (theta_i - theta_0,i)^2  on top. With F the diagonal of the Fisher information for a
-    token, half that sum is about what the old loss rises by, in nats a token. So at a strength of 1 the old counts as much as the
-    new, as far as the diagonal tells.
+    strength / 2 sum_i F_i (theta_i - theta_0,i)^2  is added to the loss. With F the diagonal of the Fisher information of a
+    token, half the sum is about the rise of the old loss, in nats a token. So at a strength of 1 the old data count as much as
+    the new, as far as a diagonal F can tell.
 
-    F is what the old texts depend on *at the start*. Of a product of two of which one begins as zero, they do not depend on the
-    other, whose F is 0: it is not held at all. That are A of LoRA and DoRA, the way down of an adapter, and keys and values of a
-    prefix behind a closed gate.
+    F says what the old texts depend on *at the start*. If a product has one factor that starts at zero, the other factor has no
+    influence at the start, so its F is 0 and it is not penalized: A of LoRA and DoRA, the down-projection of an adapter, the keys
+    and values of a prefix with a closed gate.
 
-    documents   of the old data, from which F is estimated
+    documents   number of old documents from which F is estimated
     """
 
     strength: float = 10.0
@@ -103,11 +103,11 @@ class EWC(Remedy):
 
 @dataclass(frozen=True)
 class Interpolation(Remedy):
-    """When all is trained, the weights go part of the way back: theta_0 + keep (theta - theta_0) (WiSE-FT, Wortsman et al. 2022).
+    """After training, the weights go back part of the way: theta_0 + keep (theta - theta_0) (WiSE-FT, Wortsman et al. 2022).
 
-    Of what was inserted, what it adds goes back (`interpolate`).
+    For inserted modules, what they add is scaled down instead of their parameters (`interpolate`).
 
-    keep        1 stays, 0 is the start
+    keep        the fraction of the change that is kept: 1 changes nothing, 0 is the start
     """
 
     keep: float = 0.5
@@ -126,13 +126,13 @@ REMEDIES = {remedy.method: remedy for remedy in (Remedy, Replay, L2SP, EWC, Inte
 
 
 def remedy_of(text):
-    """A remedy from `name` or `name:option=value,...`. ValueError lists what there is."""
+    """A remedy from `name` or `name:option=value,...`. ValueError lists what is valid."""
     name, _, options = text.partition(":")
     if name not in REMEDIES:
         near = get_close_matches(name, REMEDIES, n=1)
         raise ValueError(f"there is no remedy {name!r}{f'; did you mean {near[0]}?' if near else ''}; "
                          f"remedies are {', '.join(REMEDIES)}")
-    return made_of(REMEDIES[name], name, options)
+    return from_options(REMEDIES[name], name, options)
 
 
 def above_zero(name, value):
@@ -141,21 +141,21 @@ def above_zero(name, value):
 
 
 def interpolate(model, start, keep):
-    """theta <- start + keep (theta - start) for all that trains, from `start` {name: array} on.
+    """theta <- start + keep (theta - start) for all that trains; start is {name: array}.
 
-    Of what was inserted, it is the *function* that goes back, wherever it can: so say its
-    owners (finetune/wrapper.py, `interpolate_added`).
-    After LoRA, DoRA and (IA)^3 the merged matrix is W_0 + keep (W - W_0), whatever their factors have become.
+    In inserted modules the *function* is interpolated where that is possible (wrapper.py, `interpolate_added`). So with LoRA,
+    DoRA and (IA)^3 the merged matrix becomes W_0 + keep (W - W_0), whatever the factors are.
     """
-    left = {p: start[name] for name, p in model.trainable_parameters().items()}
+    remaining = {p: start[name] for name, p in model.trainable_parameters().items()}
     for slot in inserted(model):
-        slot.module.interpolate_added({p: left.pop(p) for p in slot.module.added_parameters() if p in left}, keep)
-    for p, array in left.items():
+        added = [p for p in slot.module.added_parameters() if p in remaining]
+        slot.module.interpolate_added({p: remaining.pop(p) for p in added}, keep)
+    for p, array in remaining.items():
         interpolate_parameter(p, array, keep)
 
 
 class QuadraticPenalty:
-    """A spring from every weight to where it started: gradient  strength F (theta - theta_0).
+    """The penalty  strength / 2 sum_i F_i (theta_i - theta_0,i)^2,  by its gradient  strength F (theta - theta_0).
 
     importance      F, {name: array}, or None for 1 everywhere
     """
@@ -165,7 +165,7 @@ class QuadraticPenalty:
         self.strength, self.importance = strength, importance
 
     def start(self, flat):
-        """Meet the parameters (a `FlatParameters`), before any worker is forked."""
+        """Remember theta_0 and lay out F; flat: the parameters (`FlatParameters`). Called before any worker is forked."""
         self.flat, self.origin = flat, flat.data.copy()
         self.F = np.full_like(self.origin, self.strength)
         if self.importance:
@@ -180,11 +180,11 @@ class QuadraticPenalty:
 def fisher(model, documents, rng):
     """The diagonal of the Fisher information of a token, for each parameter that trains: {name: array}.
 
-    F_i = E[(d log p(y) / d theta_i)^2] with y drawn from the model itself, along the old documents. The scores of a document's
-    tokens are uncorrelated, so the square of their sum has the same mean as the sum of their squares, and one backward pass
-    for each document is enough.
+    F_i = E[(d log p(y) / d theta_i)^2], with y drawn from the model's predictions along the old documents (lists of ids). The
+    scores d log p / d theta_i of a document's tokens are uncorrelated, so the square of their sum has the same mean as the sum of
+    their squares. So one backward pass for each document is enough.
     """
-    found, tokens_seen = {name: np.zeros_like(p.data) for name, p in model.trainable_parameters().items()}, 0
+    squares, n_tokens = {name: np.zeros_like(p.data) for name, p in model.trainable_parameters().items()}, 0
     loss, softmax = CrossEntropy(), Softmax()
     for ids in documents:
         tokens, _ = pad([ids])
@@ -195,8 +195,8 @@ def fisher(model, documents, rng):
         _, loss_cache = loss.forward(logits, y, 1)
         model.backward(loss.backward(1.0, loss_cache), cache)
         for name, p in model.trainable_parameters().items():
-            found[name] += p.grad * p.grad
-        tokens_seen += tokens.size
+            squares[name] += p.grad * p.grad
+        n_tokens += tokens.size
     for p in model.trainable_parameters().values():
         p.grad = None
-    return {name: F / tokens_seen for name, F in found.items()}
+    return {name: square / n_tokens for name, square in squares.items()}

@@ -1,4 +1,4 @@
-"""Settings as a text that is easy to type: `name:option=value,option=a+b`. What can be set are the fields of a dataclass."""
+"""Options as a text that is easy to type, `name:option=value,option=a+b`: they are the fields of a dataclass."""
 
 import math
 from dataclasses import fields
@@ -6,12 +6,12 @@ from typing import get_args, get_origin, get_type_hints
 
 from ..ground.schema import flag, many, number, record, text, whole
 
-USUAL = "usual"      # of an option that is 0 inside, and for which 0 would make no sense
+USUAL = "usual"      # what a user writes for the default of an option that is stored as 0, where 0 itself would make no sense
 WORDS = {"yes": True, "true": True, "no": False, "false": False}
 
 
-def made_of(kind, name, options):
-    """kind(**options) for a dataclass, from `option=value,...`. ValueError names the option and what it can be."""
+def from_options(kind, name, options):
+    """An instance of the dataclass `kind`, from a text `option=value,...`. ValueError names the option and its valid values."""
     hints = get_type_hints(kind)
     valid = {field.name: hints[field.name] for field in fields(kind)}
     values, nonzero = {}, getattr(kind, "nonzero", ())
@@ -19,7 +19,7 @@ def made_of(kind, name, options):
         option, equals, value = pair.partition("=")
         if option not in valid:
             if not equals:
-                raise ValueError(f"{name}: {pair!r} is no option=value; options are joined by commas, several values of one by +")
+                raise ValueError(f"{name}: {pair!r} is not option=value; join options by commas, and several values by +")
             known = f"has the options {', '.join(valid)}" if valid else "has no options"
             raise ValueError(f"{name} has no option {option!r}; it {known}")
         if not equals or not value:
@@ -32,22 +32,23 @@ def made_of(kind, name, options):
             raise ValueError(f"the option {option} of {name} cannot be {value!r}: it takes {described(valid[option])}") from None
     for option in nonzero:
         if values.get(option) == 0:
-            raise ValueError(f"the option {option} of {name} is 0, so that nothing could ever change; write {option}={USUAL} or "
+            raise ValueError(f"the option {option} of {name} is 0, so nothing could ever change; write {option}={USUAL} or "
                              "leave it out")
     return kind(**values)
 
 
 def converted(value, kind):
+    """A text as a value of a field's type. ValueError or KeyError if that is impossible."""
     if get_origin(kind) is tuple:
         return tuple(converted(part, get_args(kind)[0]) for part in value.split("+"))
-    found = WORDS[value.lower()] if kind is bool else kind(value)
-    if kind is float and not math.isfinite(found):
+    result = WORDS[value.lower()] if kind is bool else kind(value)
+    if kind is float and not math.isfinite(result):
         raise ValueError
-    return found
+    return result
 
 
 def restored(kind, values):
-    """kind(**values) from what JSON has kept of a dataclass. ValueError if a value is not of its field's type."""
+    """An instance of the dataclass `kind`, from its fields in JSON. ValueError if a value is not of its field's type."""
     hints = get_type_hints(kind)
     valid = {field.name: form_of(hints[field.name]) for field in fields(kind)}
     record({f"{name}?": form for name, form in valid.items()}, exact=True)(values, "it")
@@ -55,26 +56,28 @@ def restored(kind, values):
 
 
 def form_of(kind):
-    """What a field may be in JSON (schema.py)."""
+    """The schema of a field of this type in JSON (schema.py)."""
     if get_origin(kind) is tuple:
         return many(form_of(get_args(kind)[0]), most=1000)
     return {bool: flag, int: whole(-2 ** 53), float: number(), str: text(1000)}[kind]
 
 
 def described(kind):
+    """The values of a type, in words."""
     if get_origin(kind) is tuple:
         return f"{described(get_args(kind)[0])}, or several joined by +"
     return {bool: "yes or no", int: "a whole number", float: "a number", str: "a word"}[kind]
 
 
-def text_of(thing):
-    """The inverse: name and options, without those that are at their defaults."""
-    chosen = [f"{field.name}={shown(getattr(thing, field.name))}" for field in fields(thing)
-              if getattr(thing, field.name) != field.default]
-    return f"{thing.method}:{','.join(chosen)}" if chosen else thing.method
+def text_of(method):
+    """The text of a recipe or a remedy: its name, and the options that differ from their defaults."""
+    options = [f"{field.name}={shown(getattr(method, field.name))}" for field in fields(method)
+               if getattr(method, field.name) != field.default]
+    return f"{method.method}:{','.join(options)}" if options else method.method
 
 
 def shown(value):
+    """A value as it is typed."""
     if isinstance(value, tuple):
         return "+".join(map(str, value))
     if isinstance(value, bool):
@@ -83,8 +86,8 @@ def shown(value):
 
 
 def options_of(kind):
-    """What can be set of a dataclass, and to what it is set at first, as a text for help."""
-    def first(field):
+    """The options of a dataclass with their defaults, as a text for help."""
+    def default(field):
         return USUAL if field.name in getattr(kind, "nonzero", ()) and not field.default else shown(field.default) or "all"
 
-    return "  ".join(f"{field.name}={first(field)}" for field in fields(kind))
+    return "  ".join(f"{field.name}={default(field)}" for field in fields(kind))

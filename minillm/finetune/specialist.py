@@ -1,4 +1,4 @@
-"""From a base, a recipe and a task to a model that can be trained: what `finetune` and `compare` share."""
+"""From a base, a recipe and a task to a model with a Trainer: shared by `finetune` and `compare`."""
 
 from dataclasses import dataclass
 
@@ -8,30 +8,28 @@ from ..nn import GPT
 from ..train.schedule import warmup_linear
 from ..train.trainer import Trainer
 from .remedies import Remedy
-from .wrapper import inserted
+from .wrapper import must_be_bare
 
 
 def prepare(base, recipe, seed=0, scratch=False):
-    """A copy of a base model with a recipe applied. ValueError if the base has inserted structure itself.
+    """A copy of a base model with a recipe applied. ValueError if something has been inserted into the base.
 
-    With `scratch` its weights are drawn anew: the baseline that has the same documents and steps but no pretraining.
+    scratch     draw its weights anew: the baseline with the same documents and steps, but no pretraining
     """
-    if inserted(base):
-        raise ValueError("this model is a base with an adapter on; fine-tune the base itself, or merge the adapter into it first")
+    must_be_bare(base)
     rng = np.random.default_rng([seed, 1])
     model = GPT(base.config, rng)
     if not scratch:
         model.load_state(base.state())
-    recipe.apply(model, rng)
-    return model
+    return recipe.apply(model, rng)
 
 
 @dataclass
 class Specialist:
-    """A model on its way.
+    """A model in training.
 
-    batches     what it trains on
-    start       {name: array}, what the weights that train were at first
+    batches     what it trains on: at(step) -> tokens, targets
+    start       {name: array}, the initial values of the weights that train
     """
 
     model: GPT
@@ -41,7 +39,7 @@ class Specialist:
     remedy: Remedy
 
     def finish(self):
-        """The remedy's last word, when all is trained; what a schedule froze in the last step counts as trained, too."""
+        """Let the remedy change the trained weights, including those that a schedule froze in the last step."""
         for name in self.start:
             self.model.parameters()[name].trainable = True
         self.remedy.finish(self.model, self.start)
@@ -49,9 +47,9 @@ class Specialist:
 
 def specialise(model, recipe, task, old_task, optimizer, steps, batch, seed=0, remedy=None, workers=None, accumulate=1,
                on_step=None):
-    """A prepared model with all that its training needs.
+    """A prepared model with everything that its training needs: a `Specialist`.
 
-    old_task    what the base was pretrained on, from which a remedy takes old documents; None will do if it `reads_old` none
+    old_task    the base's pretraining task, from which a remedy takes old documents; may be None unless remedy.reads_old
     """
     remedy, context = remedy or Remedy(), model.config.context
     batches = remedy.batches(task.batches(batch, context, seed), lambda size: old_task.batches(size, context, seed))

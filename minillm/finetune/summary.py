@@ -1,7 +1,7 @@
-"""What will train? Asked before training, answered in numbers."""
+"""What will train, in numbers: how many parameters, and how much memory that takes."""
 
-from ..nn.gpt import block_of
 from ..train.costs import activations_of, buffers, training_state_bytes
+from ..train.parts import block_of, renumbered
 
 
 def parameter_counts(model):
@@ -17,21 +17,19 @@ def trainable_table(model):
 
 
 def parameter_table(model, trainable_only=False):
-    """The same of all parameters, or of what an adapter holds."""
+    """The same for all parameters, or for those of an adapter."""
     return table("parameters", model.trainable_parameters() if trainable_only else model.parameters(), model)
 
 
 def table(title, parameters, model):
-    """Parameters that differ only in the number of their block share a line."""
+    """The lines of a table of parameters. Those that differ only in the number of their block share a line."""
     kinds = {}
     for name, p in parameters.items():
-        block = block_of(name)
-        kinds.setdefault((name.replace(f"blocks.{block}.", "blocks.", 1), p.shape), []).append((block, p.size))
+        kinds.setdefault((renumbered(name, "*"), p.shape), []).append((block_of(name), p.size))
     lines = [f"{title:42s}{'shape':>14s}{'parameters':>12s}"]
-    for (name, shape), found in kinds.items():
-        if found[0][0] is not None:
-            name = name.replace("blocks.", f"blocks.{','.join(str(block) for block, _ in found)}.", 1)
-        lines.append(f"{name:42s}{' x '.join(map(str, shape)):>14s}{sum(n for _, n in found):12,d}")
+    for (name, shape), members in kinds.items():
+        label = name.replace("*", ",".join(str(block) for block, _ in members))
+        lines.append(f"{label:42s}{' x '.join(map(str, shape)):>14s}{sum(size for _, size in members):12,d}")
     count, total = sum(p.size for p in parameters.values()), parameter_counts(model)["total_parameters"]
     return [*lines, f"{'in all':42s}{'':>14s}{count:12,d}   {100 * count / total:.1f} % of {total:,d}"]
 
@@ -39,8 +37,8 @@ def table(title, parameters, model):
 def training_memory(trainer, pieces):
     """Bytes that training takes: {"weights": ..., "gradients": ..., "optimizer": ..., "activations": ...}.
 
-    Gradients are counted once for each worker. pieces [(rows, T)]: what the workers have in work at a time (train/workers.py);
-    what the layers keep of these is counted.
+    Gradients are counted once for each worker. The activations are those of `pieces` [(rows, T)], the pieces of a batch that the
+    workers have in memory at a time (train/workers.py).
     """
     model = trainer.model
     weights = sum(p.data.nbytes for p in model.parameters().values())
@@ -50,7 +48,7 @@ def training_memory(trainer, pieces):
 
 
 def announcement(trainer, pieces):
-    """What will train, and what it takes (see `training_memory`): said before every fine-tuning."""
+    """Lines of text that are printed before a fine-tuning: what will train, and the memory that it takes."""
     parts = training_memory(trainer, pieces)
     return [*trainable_table(trainer.model),
             f"memory in MB: {', '.join(f'{name} {size / 1e6:.1f}' for name, size in parts.items())}"]

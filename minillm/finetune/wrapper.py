@@ -7,7 +7,7 @@ from ..nn import Linear, Module
 
 
 class Wrapper(Module):
-    """In the place of `inner`, whose parameters keep their names; the new ones, of `added`, are named beside them.
+    """A module in the place of `inner`, whose parameters keep their names; those of `added` are named beside them.
 
     In the place of `blocks.0.attn.qkv`, the weight is still `blocks.0.attn.qkv.weight`, and new is `blocks.0.attn.qkv.lora.q.A`.
     """
@@ -33,19 +33,19 @@ class Wrapper(Module):
         for _, part in self.added():
             yield from part.parameters().values()
 
-    def kept_fixed(self):
-        """The parameters of its own that stay as they were learned when part of the way is gone back; others go in their place.
+    def not_interpolated(self):
+        """The added parameters that an interpolation towards the start leaves as they were learned.
 
-        Of a product of which one factor began as zero, that one alone is the measure of the change.
+        Of a product in which one factor started at zero, only that factor goes back: it alone scales the product.
         """
         return []
 
     def interpolate_added(self, start, keep):
-        """Let only the part `keep` be left of what the own parameters have changed: of the function here, wherever that can be.
+        """Go back towards the start until the fraction `keep` of the change is left: of the function, where that is possible.
 
-        start {Parameter: array}, of those of its own that train, as they were at first.
+        start   {Parameter: array}, what the added parameters that train were at first
         """
-        for p in start.keys() - set(self.kept_fixed()):
+        for p in start.keys() - set(self.not_interpolated()):
             interpolate_parameter(p, start[p], keep)
 
 
@@ -55,7 +55,7 @@ def interpolate_parameter(p, start, keep):
 
 
 class Slot(NamedTuple):
-    """A place in a model where a module is, and another could be: holder[key]."""
+    """A place in a model that holds a module, and could hold another: holder[key]."""
 
     path: str
     holder: MutableMapping | MutableSequence
@@ -70,7 +70,7 @@ class Slot(NamedTuple):
 
 
 def slots(module, path=""):
-    """Yield the slot of every module of the body below one, the outer before the inner. A wrapper and its inner have one path."""
+    """Yield the slots of all modules inside a module, the outer before the inner. A wrapper and its inner have the same path."""
     if isinstance(module, Wrapper):
         below = [(path, vars(module), "inner")]
     else:
@@ -87,32 +87,36 @@ def join(path, name):
 
 
 def innermost(module):
-    """What stood in the place of a module before anything was inserted there."""
+    """The module that was there before anything was inserted."""
     while isinstance(module, Wrapper):
         module = module.inner
     return module
 
 
-def parts(block, kind):
-    """[(path, module)] of all modules of a class inside a block, wrapped or not."""
-    return [(path, innermost(module)) for path, module in block.modules() if isinstance(innermost(module), kind)]
+def modules_of(block, kind):
+    """All modules of a class inside a block, without what is wrapped around them."""
+    return [innermost(module) for _, module in block.modules() if isinstance(innermost(module), kind)]
 
 
 def linear_maps(block):
-    """{name: (path, the Linear that has it)} of the linear maps of a block, such as q, k and v, which are side by side in one."""
-    return {name: (path, linear) for path, linear in parts(block, Linear) for name in linear.maps if name}
+    """{name: the Linear that has it} of the linear maps of a block; q, k and v, say, share one Linear."""
+    return {name: linear for linear in modules_of(block, Linear) for name in linear.maps if name}
 
 
-def slot_at(model, path):
-    """The place of a dotted path, such as `blocks.0.attn.qkv`. ValueError if there is none, or something was inserted there."""
-    slot = next((slot for slot in slots(model) if slot.path == path), None)
-    if slot is None:
-        raise ValueError(f"the model has no {path}")
+def slot_of(model, module):
+    """The slot of a module of the body. ValueError if something was inserted there already."""
+    slot = next(slot for slot in slots(model) if innermost(slot.module) is innermost(module))
     if isinstance(slot.module, Wrapper):
-        raise ValueError(f"{path} has a {slot.module.label} already; merge it into the weights, or begin from the base")
+        raise ValueError(f"{slot.path} has a {slot.module.label} already; merge it into the weights, or begin from the base")
     return slot
 
 
 def inserted(model):
-    """The slots of all that was inserted, the outer before the inner."""
+    """The slots of everything that was inserted, the outer before the inner."""
     return [slot for slot in slots(model) if isinstance(slot.module, Wrapper)]
+
+
+def must_be_bare(model):
+    """ValueError if something has been inserted into a model that is to be a base."""
+    if inserted(model):
+        raise ValueError("this model is a base with an adapter on; use the base itself, or merge the adapter into it first")

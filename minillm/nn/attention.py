@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..ground.pieces import tiles
 from .linear import Linear, LinearCache
 from .module import Module, backward_chain, forward_chain
 from .softmax import softmax_in_place
@@ -57,7 +58,7 @@ class AttentionHeads(Module):
         return self.merge(o), HeadsCache(qkv, o, P) if needs_dx else None   # merged without a copy, as o lies in memory
 
     def attend(self, q, k, v, keep=True, log_z=None):
-        """The plain form above, tile by tile (see `tiles`): q, k, v (B, H, T, D) -> o (B, H, T, D), P of each tile to be kept.
+        """The plain form above, tile by tile (ground/pieces.py): q, k, v (B, H, T, D) -> o (B, H, T, D), P of each tile.
 
         log_z   (B, H, T, 1), into which log sum_s exp(S_ts) is written
         """
@@ -79,9 +80,7 @@ class AttentionHeads(Module):
 
     def backward(self, dout, cache, dlog_z=None):
         """Forward, for one text and one head: S = q k' / sqrt(D) + mask, P = softmax(S), o = P v.
-
         Given do (T, D), the part of this head in dout, want dq, dk, dv (T, D).
-
         Derivation.
             o_tc = sum_s P_ts v_sc      dv_sc = sum_t P_ts do_tc                dv = P' do
                                         dP_ts = sum_c do_tc v_sc                dP = do v'
@@ -96,7 +95,6 @@ class AttentionHeads(Module):
 
         dlog_z  (B, H, T, 1), where the loss also depends on log z_t, z_t = sum_s exp(S_ts). Since dlog_z_t/dS_ts = P_ts, it joins
                 the inner sum:  dS_ts = P_ts (dP_ts - (sum_c do_tc o_tc - dlog_z_t)).
-
         Check: tests/test_gradients.py with B=2, H=3, T=5, D=4, where changing token t+1 leaves all outputs up to t as they were;
         tests/test_plain_forms.py, with many tiles, against the plain form.
         """
@@ -160,7 +158,6 @@ class CausalSelfAttention(Module):
 
     def backward(self, dout, cache):
         """Three functions in a row: the chain rule. The derivation of the middle one is that of `AttentionHeads.backward`.
-
         Check: tests/test_gradients.py.
         """
         return backward_chain((self.qkv, self.heads, self.proj), dout, cache)
@@ -169,21 +166,3 @@ class CausalSelfAttention(Module):
         """x (B, n, C), the next n positions -> (B, n, C)"""
         qkv = self.qkv.forward_cached(x, kv_cache)
         return self.proj.forward_cached(self.heads.forward_cached(qkv, kv_cache), kv_cache)
-
-
-# Tiles. All of S at once is (B, H, T, T) numbers, which go to main memory and back for each operation on them; and almost half of
-# them are masked. So the queries are cut into tiles, small enough that their scores stay in a core's cache from the first
-# operation to the last, and scores beyond the last query of a tile are never computed.
-
-QUERIES = 64         # in one tile, about
-SCORES = 1 << 17     # in one tile, about
-
-
-def tiles(B, H, T):
-    """Yield (texts, queries), pairs of slices that cover all queries of all texts; of each text the last queries come first."""
-    n = max(1, round(T / QUERIES))
-    ends = [T * i // n for i in range(n + 1)]
-    texts = max(1, SCORES // (H * (T // n) * T))
-    for b in range(0, B, texts):
-        for i in reversed(range(n)):
-            yield slice(b, b + texts), slice(ends[i], ends[i + 1])

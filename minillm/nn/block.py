@@ -49,13 +49,10 @@ class Block(Module):
 
     def backward(self, dout, cache):
         """Forward: x1 = x + f(x), out = x1 + g(x1).
-
         Given dout (B, T, C), want dx (B, T, C).
-
         Derivation. A sum hands its gradient to both of its terms:
             dx1 = dout + J_g' dout,        dx = dx1 + J_f' dx1
         The first term of each is why gradients reach the first block of a deep model undiminished.
-
         Check: tests/test_gradients.py.
         """
         dx1 = backward_chain((self.ln_2, self.mlp), dout, cache.mlp)

@@ -38,14 +38,11 @@ class CrossEntropy(Module):
 
     def backward(self, dout, cache):
         """Forward: loss = (1 / total) sum_n -log p_n[y_n] over the targets y_n that count, p_n = softmax(s_n).
-
         Given dout, a number (1, usually), want ds (..., V).
-
         Derivation, for one row that counts.
             -log p_y = -s_y + log sum_j exp(s_j)
             d(-log p_y)/ds_j = -[j = y] + exp(s_j) / sum_i exp(s_i) = p_j - [j = y]
             ds = dout (p - onehot(y)) / total;     a row that does not count has ds = 0
-
         Check: tests/test_gradients.py, with some targets ignored; each row of ds sums to 0.
         """
         p, targets, total = cache
@@ -61,10 +58,3 @@ def exponentials(s):
     shifted = s - s.max(axis=-1, keepdims=True)
     e = np.exp(shifted)
     return shifted, e, e.sum(axis=-1, keepdims=True)
-
-
-def log_p_at(logits, targets):
-    """log p(target) of each row, in float64.   logits (..., V), targets (...); where one is IGNORE, that of some word"""
-    shifted, _, z = exponentials(logits)
-    at = np.maximum(targets, 0)[..., None]
-    return np.take_along_axis(shifted, at, axis=-1)[..., 0].astype(np.float64) - np.log(z[..., 0])

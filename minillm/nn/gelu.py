@@ -36,15 +36,12 @@ class GELU(Module):
 
     def backward(self, dout, cache):
         """Forward: t = tanh(u), u = A (x + B x^3), y = x (1 + t) / 2.
-
         Given dout, want dx; at each entry alone, so all have the shape of x.
-
         Derivation.
             du/dx = A (1 + 3 B x^2),        dt/du = 1 - t^2 = (1 + t)(1 - t)
             dy/dx = (1 + t) / 2 + x/2 (1 + t)(1 - t) du/dx
         and with h = (1 + t) / 2, so that 1 - t = 2 (1 - h) and y = x h:
             dy/dx = h + 2 y (1 - h) du/dx = h + w - w h,        w = 2 y du/dx = y (2 A + 6 A B x^2)
-
         Check: tests/test_gradients.py, float64, relative error < 1e-7.
         """
         dy_dx = cache

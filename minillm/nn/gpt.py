@@ -1,14 +1,14 @@
 """GPT: the whole language model, forward and backward (Radford et al. 2019, GPT-2's arrangement)."""
 
 import math
-import re
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
 
 from .block import ACTIVATIONS, MLPS, NORMS, Block
-from .embedding import Embedding, UnembedCache
+from .embedding import Embedding
+from .linear import LinearCache
 from .module import NO_BACKWARD, Module, backward_chain, forward_chain
 
 LARGEST = {"vocab_size": 10_000_000, "context": 1_000_000, "n_layer": 1000, "n_head": 1000, "n_embd": 100_000}
@@ -35,10 +35,9 @@ class Config:
             size = getattr(self, name)
             if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
                 raise ValueError(f"{name} is {str(size)[:20]!r}, but must be a whole number")
-            if size < 1:
-                raise ValueError(f"{name} is {size}, but must be at least 1")
-            if size > largest:
-                raise ValueError(f"{name} is above {largest:,d}, the largest that a GPT here can have")
+            if not 1 <= size <= largest:
+                raise ValueError(f"{name} is {size}, but must be at least 1" if size < 1 else
+                                 f"{name} is above {largest:,d}, the largest that a GPT here can have")
         for part, choices in PARTS.items():
             if getattr(self, part) not in choices:
                 raise ValueError(f"{part} is {str(getattr(self, part))[:20]!r}, but must be one of {', '.join(choices)}")
@@ -56,14 +55,14 @@ class GPTCache(NamedTuple):
     wte: np.ndarray           # the tokens
     wpe: np.ndarray           # the positions
     layers: list              # of the blocks and ln_f
-    head: UnembedCache
+    head: LinearCache
 
 
 class GPT(Module):
     """tokens (B, T) -> logits (B, T, V); the logits at t are about token t + 1.
 
-    Weights start as in GPT-2: N(0, 0.02), with those that write into the residual stream smaller by sqrt(2 n_layer), since
-    that many of them add up in it.
+    Weights start as in GPT-2: N(0, 0.02^2), but smaller by sqrt(2 n_layer) where they write into the residual stream, since that
+    many of them add up in it.
     """
 
     def __init__(self, config, rng, dtype=np.float32):
@@ -100,10 +99,8 @@ class GPT(Module):
         """The forward pass in reverse, line for line; adds to p.grad of every trainable parameter.
 
         Given dlogits (B, T, V). Tokens have no gradient, so nothing is returned. RuntimeError if there is no p.grad to add to.
-
         Derivation. x_btc = word_btc + position_tc: a sum hands dx on to both terms, and position, which all B texts share, gets
         the sum over them: dposition_tc = sum_b dx_btc. Everything else is the chain rule.
-
         Check: tests/test_gradients.py (whole model), tests/test_torch.py (against autograd).
         """
         if any(p.trainable and p.grad is None for p in (self.wte.weight, *self.ln_f.parameters().values())):
@@ -136,9 +133,3 @@ class GPT(Module):
         kv_cache.length += tokens.shape[1]                                  # only now: an error before leaves all as it was
         x = self.ln_f.forward_cached(x, kv_cache)
         return self.wte.unembed(x, needs_dx=False)[0]
-
-
-def block_of(name):
-    """The number of the block that the parameter of this name belongs to; None of those that are in no block."""
-    match = re.match(r"blocks\.(\d{1,9})\.", name)
-    return int(match[1]) if match else None

@@ -4,21 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ground.pieces import row_pieces
-from .linear import sum_of
+from ..ground.pieces import column_sum, row_mean, row_pieces
 from .module import Module, Parameter, needs_dx_after
 
 EPS = 1e-5      # as in GPT-2
 
 
-def row_mean(what, *arrays):
-    """Mean of rows (N, C), or of products of rows, as (N, 1): einsum makes no temporary, and takes a third as long as .mean()."""
-    return np.einsum(what, *arrays)[:, None] / arrays[0].shape[1]
-
-
-class LayerNormCache(NamedTuple):
+class NormCache(NamedTuple):
     x_hat: np.ndarray         # (N, C), the normalised rows
-    r: np.ndarray             # (N, 1), 1 / standard deviation
+    r: np.ndarray             # (N, 1), 1 / the length that was divided by
     needs_dx: bool
 
 
@@ -50,13 +44,11 @@ class LayerNorm(Module):
             x_hat[n] *= r[n]
             np.multiply(x_hat[n], g.data, out=y[n])
             y[n] += b.data
-        return y.reshape(x.shape), LayerNormCache(x_hat, r, needs_dx) if keep else None
+        return y.reshape(x.shape), NormCache(x_hat, r, needs_dx) if keep else None
 
     def backward(self, dout, cache):
         """Forward, for one row: mu = mean(x), v = mean((x - mu)^2), r = 1 / sqrt(v + eps), x_hat = (x - mu) r, y = g x_hat + b.
-
         Given dout (N, C), want dg (C,), db (C,), dx (N, C).
-
         Derivation.
             dg_c = sum_n dout_nc x_hat_nc,      db_c = sum_n dout_nc
         For dx, one row, with h = dL/dx_hat = dout g:
@@ -66,7 +58,6 @@ class LayerNorm(Module):
             dx_hat_i/dx_j = r ([i = j] - 1/C) + (x_i - mu) dr/dx_j = r ([i = j] - 1/C - x_hat_i x_hat_j / C)
             dx_j = sum_i h_i dx_hat_i/dx_j = r (h_j - mean(h) - x_hat_j mean(h x_hat))
         In words: the gradient loses its part along 1, as the mean was removed, and (but for eps) along x_hat, as the length was.
-
         Check: tests/test_gradients.py, with gains away from 1 and a random dout; dx sums to 0 over each row.
         """
         g, b = self.weight, self.bias
@@ -77,7 +68,7 @@ class LayerNorm(Module):
             if g.trainable:
                 g.grad += np.einsum("nc,nc->c", rows[n], x_hat[n])
             if b.trainable:
-                b.grad += sum_of(rows[n])
+                b.grad += column_sum(rows[n])
             if needs_dx:
                 h = np.multiply(rows[n], g.data, out=dx[n])
                 mean_h, mean_h_x_hat = row_mean("nc->n", h), row_mean("nc,nc->n", h, x_hat[n])

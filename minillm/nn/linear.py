@@ -4,12 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .module import NO_BACKWARD, Module, Parameter, normal
-
-
-def sum_of(rows):
-    """(N, C) -> (C,), as a product with ones: BLAS adds up rows two to four times as fast as .sum(axis=0)."""
-    return np.ones(len(rows), rows.dtype) @ rows
+from ..ground.pieces import column_sum
+from .module import NO_BACKWARD, Module, Parameter
 
 
 class LinearCache(NamedTuple):
@@ -25,7 +21,7 @@ class Linear(Module):
 
     def __init__(self, n_in, n_out, rng, std=0.02, dtype=np.float32, maps=("",)):
         self.maps = maps
-        self.weight = Parameter(normal(rng, std, (n_in, n_out), dtype), matrices=len(maps))
+        self.weight = Parameter(rng.normal(0.0, std, (n_in, n_out)).astype(dtype, copy=False), matrices=len(maps))
         self.bias = Parameter(np.zeros(n_out, dtype))
 
     def columns(self, name):
@@ -44,16 +40,13 @@ class Linear(Module):
 
     def backward(self, dout, cache):
         """Forward: y_ni = sum_k x_nk W_ki + b_i.
-
         Given dout (N, out), want dW (in, out), db (out,), dx (N, in).
-
         Derivation.
             dy_ni/dW_kj = x_nk [i = j]      so  dW_kj = sum_n x_nk dout_nj          dW = x' dout
             dy_ni/db_j  = [i = j]           so  db_j  = sum_n dout_nj
             dy_ni/dx_mk = W_ki [n = m]      so  dx_nk = sum_i dout_ni W_ki          dx = dout W'
 
         A frozen W needs no dW, hence no x; dx passes through it all the same.
-
         Check: tests/test_gradients.py, float64, relative error < 1e-7.
         """
         W, b = self.weight, self.bias
@@ -61,7 +54,7 @@ class Linear(Module):
         if W.trainable:
             W.add_product(cache.x.T, rows)
         if b.trainable:
-            b.grad += sum_of(rows)
+            b.grad += column_sum(rows)
         if not cache.needs_dx:
             return None
         dx = rows @ W.data.T                                                # (N, in)

@@ -24,7 +24,6 @@ class MLP(Module):
 
     def backward(self, dout, cache):
         """Three functions in a row, so three Jacobians in a row, last first: the chain rule and nothing else.
-
         Check: tests/test_gradients.py.
         """
         return backward_chain((self.fc, self.act, self.proj), dout, cache)

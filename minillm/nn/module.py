@@ -13,9 +13,9 @@ the cache; and x and dout are only read. An activation that returned x itself wo
 
 Everything has the dtype of the weights; layers name none. So constants are Python floats (a NumPy scalar would lift float32).
 
-`needs_dx` says whether anything *before* this layer trains. If not, dx is wanted by nobody: the cache keeps nothing for it and
-`backward` returns None. This is how a backward pass ends just below the lowest trainable parameter. A model that is only read,
-not trained, says NO_BACKWARD instead: then nothing is kept at all.
+`needs_dx` says whether anything *before* this layer trains. If not, nobody wants dx: the cache keeps nothing for it, `backward`
+returns None, and the backward pass ends just below the lowest trainable parameter. A model that is only read, not trained, says
+NO_BACKWARD instead: then the cache keeps nothing at all.
 
 Where a chain begins or ends, only a part of this holds: `Embedding` and `GPT` read indices, which have no gradient, so they take
 no needs_dx and return no dx; `CrossEntropy` has targets beside x, returns a float, and always makes dx.
@@ -25,7 +25,7 @@ import numpy as np
 
 
 class NoBackward:
-    """In the place of needs_dx: no backward pass will come. As a condition it is False, since no dx is wanted either."""
+    """In the place of needs_dx. It counts as False, since no dx is wanted; but no dW is wanted either."""
 
     def __bool__(self):
         return False
@@ -40,10 +40,9 @@ class Parameter:
     data       the values; shape and dtype never change, so optimizers write into it
     grad       dLoss/ddata of the same shape, or None while there is none (always, for a frozen parameter)
     trainable  False means: no gradient is computed *for* it; gradients still pass *through* it
-    matrices   how many matrices that mix features stand in it side by side: 1 of a linear map, 3 of the fused q, k, v; 0 of a
-               vector, and of a table of vectors (words, positions, prompts), whose rows have nothing to do with each other.
-               Whoever makes a parameter knows, and no one else: only matrices decay (train/optimizers/), each is made
-               orthogonal by itself (Muon), and their columns are filters (surface/directions.py)
+    matrices   how many matrices that mix features stand in it side by side: 1 for a linear map, 3 for the fused q, k, v; 0 for a
+               vector, and for a table of vectors (words, positions, prompts), whose rows have nothing to do with each other.
+               Only matrices decay (AdamW), each is made orthogonal by itself (Muon), and their columns are filters
     """
 
     __slots__ = ("data", "matrices", "_grad", "_is_zero", "_trainable")
@@ -51,10 +50,8 @@ class Parameter:
     def __init__(self, data, matrices=0):
         if matrices and (data.ndim != 2 or data.shape[1] % matrices):
             raise ValueError(f"an array of shape {data.shape} cannot be cut into {matrices} matrices of equally many columns")
-        self.data = data
-        self.matrices = matrices
+        self.data, self.matrices, self._trainable = data, matrices, True
         self.grad = None
-        self._trainable = True
 
     @property
     def grad(self):
@@ -105,18 +102,10 @@ class Parameter:
         return self.data.shape
 
 
-def normal(rng, std, shape, dtype):
-    """Random weights to begin with: N(0, std^2)."""
-    return rng.normal(0.0, std, shape).astype(dtype, copy=False)
-
-
 class Module:
-    """Something with parameters, its own or those of the modules inside it.
+    """Something with parameters, its own or those of the modules inside it."""
 
-    kind    what part of a model it is, for pictures and for choosing what trains; None: a part of that which it lies in
-    """
-
-    kind = None
+    kind = None      # what part of a model it is ("attention"), for pictures and for choosing what trains
 
     def children(self):
         """Yield (name, Parameter or Module), in the order in which they were set."""
@@ -129,7 +118,7 @@ class Module:
                         yield f"{name}.{i}", item
 
     def modules(self, path=""):
-        """Yield (dotted path, module) of this one and of all inside it, the outer before the inner."""
+        """Yield (dotted path, module) for this one and all inside it, the outer before the inner."""
         yield path, self
         for name, child in self.children():
             if isinstance(child, Module):
@@ -144,14 +133,6 @@ class Module:
             else:
                 parameters |= {f"{name}.{rest}": p for rest, p in child.parameters().items()}
         return parameters
-
-    def parameter_kinds(self):
-        """{name of each parameter: the kind of part of the model that it belongs to}"""
-        kinds = dict.fromkeys(self.parameters(), self.kind)
-        for path, module in self.modules():
-            if module.kind:
-                kinds |= {f"{path}.{name}" if path else name: module.kind for name in module.parameters()}
-        return kinds
 
     @property
     def trainable(self):
@@ -172,9 +153,8 @@ class Module:
             p.zero_grad()
 
     def forward_cached(self, x, kv_cache):
-        """The output for the next positions x (B, n, C) of a text; `kv_cache` has what came before (kv_cache.py).
-
-        A layer that looks at each position alone, as most do, needs none of that; the others override this and pass it on.
+        """The output for the next positions x (B, n, C) of a text; `kv_cache` has what came before (inference/kv_cache.py).
+        Layers that look at each position alone need none of that; the others override this.
         """
         return self.forward(x, NO_BACKWARD)[0]
 

@@ -14,11 +14,8 @@ class ReLU(Module):
 
     def backward(self, dout, cache):
         """Forward: y = max(0, x), at each entry alone.
-
         Given dout, want dx, both in the shape of x.
-
         Derivation. dy/dx = [x > 0]: the slope is 1 above zero and 0 below. At zero itself there is none; 0 is taken.
-
         Check: tests/test_gradients.py, float64, relative error < 1e-7, with no x within a step of 0.
         """
         slope = cache

@@ -1,18 +1,10 @@
 """RMSNorm: scale each row to length sqrt(C), without centring it (Zhang & Sennrich 2019)."""
 
-from typing import NamedTuple
-
 import numpy as np
 
-from ..ground.pieces import row_pieces
-from .layernorm import EPS, row_mean
+from ..ground.pieces import row_mean, row_pieces
+from .layernorm import EPS, NormCache
 from .module import Module, Parameter, needs_dx_after
-
-
-class RMSNormCache(NamedTuple):
-    x_hat: np.ndarray         # (N, C), the normalised rows
-    r: np.ndarray             # (N, 1), 1 / root mean square
-    needs_dx: bool
 
 
 class RMSNorm(Module):
@@ -33,20 +25,17 @@ class RMSNorm(Module):
             np.divide(1, np.sqrt(row_mean("nc,nc->n", rows[n], rows[n]) + EPS), out=r[n])
             np.multiply(rows[n], r[n], out=x_hat[n])
             np.multiply(x_hat[n], g.data, out=y[n])
-        return y.reshape(x.shape), RMSNormCache(x_hat, r, needs_dx) if keep else None
+        return y.reshape(x.shape), NormCache(x_hat, r, needs_dx) if keep else None
 
     def backward(self, dout, cache):
         """Forward, for one row: r = 1 / sqrt(mean(x^2) + eps), x_hat = r x, y = g x_hat.
-
         Given dout (N, C), want dg (C,), dx (N, C).
-
         Derivation.
             dg_c = sum_n dout_nc x_hat_nc
         For dx, one row, with h = dL/dx_hat = dout g and u = mean(x^2) + eps:
             du/dx_j = 2 x_j / C,    dr/du = -1/2 u^(-3/2) = -r^3 / 2,    dr/dx_j = -r^3 x_j / C = -r^2 x_hat_j / C
             dx_hat_i/dx_j = r [i = j] + x_i dr/dx_j = r ([i = j] - x_hat_i x_hat_j / C)
             dx_j = sum_i h_i dx_hat_i/dx_j = r (h_j - x_hat_j mean(h x_hat))
-
         Check: tests/test_gradients.py, with gains away from 1; tests/test_torch.py.
         """
         g, (x_hat, r, needs_dx) = self.weight, cache

@@ -18,14 +18,11 @@ class Softmax(Module):
 
     def backward(self, dout, cache):
         """Forward: p_i = e_i / z, e_i = exp(s_i), z = sum_j e_j.
-
         Given dout (..., T), want ds (..., T).
-
         Derivation.
             de_i/ds_j = e_i [i = j],        dz/ds_j = e_j
             dp_i/ds_j = e_i [i = j] / z - e_i e_j / z^2 = p_i ([i = j] - p_j)
             ds_j = sum_i dout_i dp_i/ds_j = p_j (dout_j - sum_i dout_i p_i)
-
         Check: tests/test_gradients.py; ds sums to 0 over each row, since adding a constant to s changes nothing.
         """
         p = cache
@@ -42,8 +39,8 @@ def softmax_in_place(s, mask=None):
     mask    (t, t) for the last t columns: 0 where a score counts, -inf where it does not; each row must have one that counts
     Returns z and m, (..., 1) or a number, with   p_i = exp(s_i - m) / z,   so that   log sum_j exp(s_j) = m + log z.
 
-    The plain form subtracts the largest score m of each row, lest exp overflow: p does not change, since the factor cancels.
-    Looking for m row by row takes longer than all the rest, so scores of moderate size, the usual ones, go without (m = 0).
+    The plain form subtracts the largest score m of each row, so that exp cannot overflow; p does not change, since exp(-m)
+    cancels. Finding m row by row takes longer than all the rest, so scores of moderate size, the usual ones, go without (m = 0).
     """
     moderate = s.min(initial=0.0) > -MODERATE and s.max(initial=0.0) < MODERATE
     if mask is not None:

@@ -1,4 +1,4 @@
-"""From a base to a specialist on disk."""
+"""Fine-tuning: from a base to a specialist on disk."""
 
 import time
 from pathlib import Path
@@ -16,31 +16,32 @@ from ..train.checkpoint import fingerprint
 from ..train.costs import check_memory
 from ..train.fit import fit
 from ..train.recorder import Recorder, trajectory_path
-from .load import Loaded
 from .resuming import n_workers, settings, unfinished
+from .saved import Loaded
 
-SNAPSHOTS = 20      # recorded on the way of each fine-tuning
+SNAPSHOTS = 20      # how many copies of the weights are recorded in each fine-tuning
 
 
 def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, seed=0, workers=None, accumulate=1, save_every=100,
              metadata=None, about=None, remedy=None, scratch=False, announce=None):
     """Apply a recipe to a copy of a base model and train it on a task; `out` is the .npz to write.
 
-    Saves the specialist, and beside it the way of its weights and the history of the run (out with the ending .trajectory.npz).
-    Returns a Loaded.
-    metadata    JSON for the file of the run in progress; about: for that, the specialist's and the trajectory's
+    Saves the specialist, and beside it the trajectory of its weights with the history of the run (in `out` with the ending
+    .trajectory.npz). Returns a Loaded.
+    metadata    JSON for the checkpoint of the run in progress
+    about       JSON for that, and for the files of the specialist and the trajectory
     remedy      against forgetting (finetune/remedies.py)
-    scratch     draw the weights anew first (finetune/specialist.py)
-    announce    called with the lines that say what will train
+    scratch     train a model with new random weights instead of a copy of the base (finetune/specialist.py)
+    announce    called with lines of text that say what will train
     """
     start, out, about = time.perf_counter(), Path(out), about or {}
     workers = n_workers(out, workers)
     recorder = Recorder(every=max(1, steps // SNAPSHOTS), last=steps)
     config, adds = base.model.config, recipe.adds(base.model.config)
-    copies = 2 * (steps // recorder.every + 2) + 3          # what is recorded, again while it is saved; the start, a remedy's
+    copies = 2 * (steps // recorder.every + 2) + 3          # recorded, twice while they are saved; the start, and a remedy's
 
     def check(trains):
-        check_memory(config, batch, accumulate, workers, adds, trains, kept=n_parameters(config) + copies * trains)
+        check_memory(config, batch, accumulate, workers, adds, trains, others=n_parameters(config) + copies * trains)
 
     check(n_parameters(config) if recipe.stands_alone else adds)                   # before anything is built
     model = prepare(base.model, recipe, seed, scratch)
@@ -48,8 +49,8 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     old_task = None
     if remedy and remedy.reads_old:
         old_task = task_from_json(base.meta["task"], base.tokenizer, workers, Path(base_path).parent)
-    base_print = fingerprint(base.model)
-    inputs = {"phase": "fine-tuning", "base": base_print, "recipe": to_json(recipe), "remedy": remedy and to_json(remedy),
+    base_fingerprint = fingerprint(base.model)
+    inputs = {"phase": "fine-tuning", "base": base_fingerprint, "recipe": to_json(recipe), "remedy": remedy and to_json(remedy),
               "scratch": scratch, "task": identity(task.to_json()), "old task": old_task and identity(old_task.to_json())}
     inputs |= settings(optimizer, steps, batch, seed, workers, accumulate)
     run = specialise(model, recipe, task, old_task, optimizer, steps, batch, seed, remedy, workers, accumulate, recorder)
@@ -68,6 +69,6 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
         meta = {"task": task.to_json(out.parent), "seed": seed, "seconds": time.perf_counter() - start}
         meta |= parameter_counts(model) | about
         recorder.save(trajectory_path(out), recipe=to_json(recipe), history=history, **about)
-        save_specialist(out, model, task.tokenizer, recipe, base_path, base_print, **meta)
+        save_specialist(out, model, task.tokenizer, recipe, base_path, base_fingerprint, **meta)
         unfinished(out).unlink(missing_ok=True)
     return Loaded(model, task.tokenizer, meta | {"recipe": to_json(recipe), "history": history}, out)

@@ -1,4 +1,4 @@
-"""From nothing to a generalist on disk."""
+"""Pretraining: from random weights to a generalist on disk."""
 
 import time
 from pathlib import Path
@@ -16,18 +16,19 @@ from ..train.costs import check_memory
 from ..train.fit import fit
 from ..train.schedule import warmup_linear
 from ..train.trainer import Trainer
-from .load import Loaded
 from .resuming import n_workers, settings, unfinished
+from .saved import Loaded
 
 
 def pretrain(task, config, out, *, optimizer, steps, batch, seed=0, workers=None, accumulate=1, save_every=100, metadata=None,
              about=None):
-    """Train a GPT from nothing on a task; `out` is the .npz to write. Returns a Loaded with "history" and "seconds" in its meta.
+    """Train a new GPT on a task; `out` is the .npz to write. Returns a Loaded with "history" and "seconds" in its meta.
 
-    config      sizes (a Config without its vocabulary: a dict), completed from the task
-    optimizer   one of train/
-    metadata    JSON for the file of the run in progress; about: for that and for the model's
-    Raises Interrupted or Diverged after saving; a second call with the same arguments then goes on from there.
+    config      the arguments of Config without the size of the vocabulary, which the task knows: a dict
+    optimizer   one of train/optimizers/
+    metadata    JSON for the checkpoint of the run in progress
+    about       JSON for that, and for the file of the model
+    Raises Interrupted or Diverged after saving; a second call with the same arguments goes on from there.
     """
     start, out, about = time.perf_counter(), Path(out), about or {}
     config, workers = Config(vocab_size=len(task.tokenizer), **config), n_workers(out, workers)

@@ -1,4 +1,4 @@
-"""What a run in progress keeps, so that it can go on bit for bit."""
+"""What pretraining and fine-tuning share so that an interrupted run can go on bit for bit."""
 
 from pathlib import Path
 
@@ -11,18 +11,21 @@ RESUMED = record({"inputs": record({"workers": whole(1, 256)}), "options?": tabl
 
 
 def settings(optimizer, steps, batch, seed, workers, accumulate):
-    """What of a run's inputs both phases have: with other values the same run would end in other weights."""
+    """The inputs of a run that both phases have. With other values it would end in other weights."""
     return {"optimizer": optimizer.settings(), "steps": steps, "batch": batch, "seed": seed, "workers": workers,
             "accumulate": accumulate}
 
 
 def n_workers(out, workers=None):
-    """As many as asked for; else as many as an interrupted run had (another number sums in another order); else one a core."""
+    """How many workers a run gets: as many as asked for, or as an interrupted run had, or one for each core.
+
+    (Another number of workers would add up gradients in another order, and round differently.)
+    """
     if workers is None and unfinished(out).exists():
         return checked(read_meta(unfinished(out), "training"), RESUMED, unfinished(out), "run in progress")["inputs"]["workers"]
     return workers or default_workers()
 
 
 def unfinished(out):
-    """The file that a run in progress can go on from."""
+    """The checkpoint of a run in progress."""
     return Path(out).with_suffix(".training.npz")

@@ -19,7 +19,7 @@ from ..finetune.methods.head import Untied
 from ..finetune.wrapper import inserted, slots
 from ..ground.arrays import read_meta
 from ..ground.files import CheckpointError
-from ..runs.load import Loaded, load
+from ..runs.saved import Loaded, load
 from ..train.checkpoint import fingerprint
 from ..train.recorder import read_trajectory, trajectory_path
 from .space import Space

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from ..finetune.wrapper import parts
 from ..nn import Linear
-from ..nn.gpt import block_of
+from ..train.parts import block_of, parameter_kinds
 
 KINDS = {"embedding": "words, positions", "attention": "attention", "MLP": "MLP", "norm": "norms"}    # in this order
 INSERTED = "inserted"
@@ -20,7 +19,7 @@ def part_of(name, kind, inserted):
 def movement(space, start, end, body):
     """{(layer, kind): (|end - start|, |start|)} of each part of a model, in the order of the forward pass."""
     before, after = space.arrays(start), space.arrays(end)
-    squares, model_kinds = {}, space.model.parameter_kinds()
+    squares, model_kinds = {}, parameter_kinds(space.model)
     for name in before:
         part = part_of(name, model_kinds[name], name not in body)
         moved, size = squares.setdefault(part, [0.0, 0.0])
@@ -54,10 +53,13 @@ def spectrum_of_chance(shape, length, rng):
 def spectra(family, names, seed):
     """{matrix: {run: its `spectrum`, "chance": that of noise as long as the first run's change}}, of the matrices of the linear
     layers of the middle block."""
-    rng, block = np.random.default_rng(seed), len(family.base.model.blocks) // 2
+    rng, model = np.random.default_rng(seed), family.base.model
+    block, full_path = len(model.blocks) // 2, {id(module): path for path, module in model.modules()}
     values_of = {}
-    for path, _ in parts(family.base.model.blocks[block], Linear):
-        name = f"blocks.{block}.{path}.weight"
+    for path, module in model.blocks[block].modules():
+        if not isinstance(module, Linear):
+            continue
+        name = f"{full_path[id(module)]}.weight"
         values = {run: spectrum(family.space, family.start, family.end(run), name) for run in names}
         length, shape = np.linalg.norm(values[names[0]]), family.space.arrays(family.start)[name].shape
         values_of[f"block {block}, {path}"] = values | {"chance": spectrum_of_chance(shape, length, rng)}

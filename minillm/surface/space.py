@@ -5,7 +5,7 @@ import copy
 import numpy as np
 
 from ..nn import IGNORE
-from ..nn.cross_entropy import log_p_at
+from ..tasks.evaluate import log_p_at
 from ..text.batches import Text, pad
 from ..train.flat import FlatParameters
 

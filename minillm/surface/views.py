@@ -14,7 +14,7 @@ from ..ground.locks import alone
 from ..ground.processes import parallel_map
 from ..ground.progress import progress
 from ..inference.generate import generate_text
-from ..runs.load import Loaded
+from ..runs.saved import Loaded
 from ..text.batches import texts_of
 from .cache import cache_file, read_cached, write_cached
 from .curve import bezier, train_curve

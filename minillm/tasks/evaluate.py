@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ground.processes import parallel_map
-from ..nn.cross_entropy import IGNORE, log_p_at
+from ..nn.cross_entropy import IGNORE, exponentials
 from ..text.batches import pad
 
 ROWS = 16      # documents, or windows of a text, in one forward pass
@@ -32,6 +32,13 @@ class Score:
     stderr: float | None = None
     accuracy: float | None = None
     best: float | None = None
+
+
+def log_p_at(logits, targets):
+    """log p(target) of each row, in float64.   logits (..., V), targets (...); where one is IGNORE, that of some word"""
+    shifted, _, z = exponentials(logits)
+    at = np.maximum(targets, 0)[..., None]
+    return np.take_along_axis(shifted, at, axis=-1)[..., 0].astype(np.float64) - np.log(z[..., 0])
 
 
 def token_log_p(model, documents, workers=None):

@@ -1,4 +1,4 @@
-"""A model without numbers, to ask for names and shapes before anything is built."""
+"""A model without numbers, to know names and shapes before anything is built."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -9,7 +9,7 @@ from ..nn import GPT
 
 
 class NoNumbers:
-    """In the place of a random generator: weights that take no memory, for a model that is only measured or soon overwritten."""
+    """A random generator whose weights take no memory, for a model that is only measured, or gets its weights from a file."""
 
     def normal(self, mean, std, shape):
         return np.broadcast_to(np.float32(0), shape)
@@ -17,14 +17,14 @@ class NoNumbers:
 
 @lru_cache(maxsize=32)
 def blueprint(config):
-    """A GPT of one block. Its weights are views of a single zero, however large they look."""
+    """A GPT with a single block, whose weights are all views of one zero, so it takes no memory."""
     return GPT(replace(config, n_layer=1), NoNumbers())
 
 
 def n_parameters(config):
     """How many numbers a GPT of this shape has."""
-    one = blueprint(config)
-    return count(one) + (config.n_layer - 1) * count(one.blocks[0])
+    model = blueprint(config)
+    return count(model) + (config.n_layer - 1) * count(model.blocks[0])
 
 
 def count(module):

@@ -1,4 +1,4 @@
-"""What is kept of models and of runs in progress: as .npz files (files.py), from which they are built again."""
+"""Checkpoints: models and runs in progress, saved as .npz files (ground/arrays.py) and restored from them."""
 
 import numpy as np
 
@@ -6,10 +6,11 @@ from ..ground.arrays import Arrays, write_arrays
 from ..ground.files import CheckpointError, checked
 from ..ground.schema import anything, many, maybe, number, one_of, record, table, text, whole
 from ..nn import GPT, Config
-from ..nn.gpt import PARTS, block_of
+from ..nn.gpt import PARTS
 from ..text.tokenizer import tokenizer_form, tokenizer_from_json
-from .blueprint import NoNumbers, n_parameters
+from .blueprint import NoNumbers, blueprint, n_parameters
 from .costs import must_fit
+from .parts import block_of
 
 SIZE = whole(1, 10_000_000)
 CONFIG = record({"vocab_size": SIZE, "context": SIZE, "n_layer": whole(1, 100_000), "n_head": SIZE, "n_embd": SIZE}
@@ -17,16 +18,16 @@ CONFIG = record({"vocab_size": SIZE, "context": SIZE, "n_layer": whole(1, 100_00
 HISTORY = record({"steps?": whole(), "loss": many(number(finite=False)), "validation?": many(record({
     "step": whole(), "loss": number(finite=False), "floor?": number(), "mean_excess?": number(finite=False),
     "excess?": table(number(finite=False))}))})
-# What any file of a model may say beside its weights.
+# The metadata that any file of a model may have.
 METADATA = {"task?": table(anything), "seed?": whole(), "seconds?": number(0), "trainable_parameters?": whole(),
-         "total_parameters?": whole(), "recipe?": table(anything), "history?": maybe(HISTORY),
-         "base?": record({"path": text(4096), "fingerprint": text(100)})}
+            "total_parameters?": whole(), "recipe?": table(anything), "history?": maybe(HISTORY),
+            "base?": record({"path": text(4096), "fingerprint": text(100)})}
 MODEL = record({"config": CONFIG, "tokenizer": tokenizer_form} | METADATA)
 TRAINING = record({"steps_done": whole(), "history?": HISTORY, "inputs?": table(anything), "options?": table(anything)})
 
 
 def fingerprint(model):
-    """A short name for exactly these weights: SHA-256 over names, shapes and values."""
+    """An identifier of exactly these weights: 16 hex digits of a SHA-256 over names, shapes and values."""
     import hashlib
 
     digest = hashlib.sha256()
@@ -37,38 +38,41 @@ def fingerprint(model):
 
 
 def describe(model, tokenizer):
-    """What is needed to build the model again before its weights are read."""
+    """The metadata from which a model is built before its weights are read."""
     return {"config": model.config.to_json(), "tokenizer": tokenizer.to_json()}
 
 
 def save_model(path, model, tokenizer, **metadata):
-    """A model that stands alone. `metadata` goes into meta.json beside its shape and vocabulary."""
+    """Save a whole model. `metadata` goes into meta.json, beside the model's shape and vocabulary."""
     write_arrays(path, model.state(), {"kind": "model"} | describe(model, tokenizer) | metadata)
 
 
 def read_model(file):
-    """The model and the tokenizer of an open file (`Arrays`). CheckpointError unless it is a whole one.
+    """The model and the tokenizer in an open file (`Arrays`). CheckpointError if the file is incomplete or contradicts itself.
 
-    Nothing is built before the sizes that the file claims are known to be those of the weights in it.
+    Nothing is built until the sizes in meta.json are known to be those of the weights.
     """
     meta = checked(file.meta, MODEL, file.path, "model")
-    sizes = meta["config"]
-    wte, wpe = (file.headers.get(f"{table}.weight") for table in ("wte", "wpe"))
-    blocks = {block_of(name) for name in file.headers} - {None}
-    if (not wte or not wpe or wte.dtype.kind != "f" or wte.shape != (sizes["vocab_size"], sizes["n_embd"])
-            or wpe.shape != (sizes["context"], sizes["n_embd"]) or len(blocks) != sizes["n_layer"]):
-        file.refuse("does not describe the model that it holds: the sizes in its meta.json are not those of the weights")
-    tokenizer = tokenizer_from_json(meta["tokenizer"])
-    if len(tokenizer) != sizes["vocab_size"] or len(tokenizer.ids) < len(tokenizer):
-        file.refuse("does not describe the model that it holds: its vocabulary has "
-                    f"{len(tokenizer.ids)} different tokens, and the model {sizes['vocab_size']}")
     try:
-        config = Config(**sizes)
-        n = n_parameters(config)
-        must_fit(4 * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
-        model = GPT(config, NoNumbers(), wte.dtype)
+        config = Config(**meta["config"])
     except ValueError as error:
         file.refuse(f"does not describe a model of minillm ({error})")
+    like = blueprint(config).state()                        # of block 0 and all that is in no block
+    blocks = {block_of(name) for name in file.headers} - {None}
+    dtypes = {file.headers[name].dtype for name in like if name in file.headers}
+    if (any(name not in file.headers or file.headers[name].shape != array.shape for name, array in like.items())
+            or len(dtypes) != 1 or min(dtypes).kind != "f" or len(blocks) != config.n_layer):
+        file.refuse("does not describe the model that it holds: the sizes in its meta.json are not those of the weights")
+    tokenizer = tokenizer_from_json(meta["tokenizer"])
+    if len(tokenizer) != config.vocab_size or len(tokenizer.ids) < len(tokenizer):
+        file.refuse("does not describe the model that it holds: its vocabulary has "
+                    f"{len(tokenizer.ids)} different tokens, and the model {config.vocab_size}")
+    n = n_parameters(config)
+    try:
+        must_fit(4 * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
+    except ValueError as error:
+        file.refuse(f"does not describe a model of minillm ({error})")
+    model = GPT(config, NoNumbers(), min(dtypes))
     file.expect(model.state())
     for name, p in model.parameters().items():
         p.data = file.read(name)
@@ -76,10 +80,9 @@ def read_model(file):
 
 
 def save_training(path, trainer, recorder=None, **metadata):
-    """Everything that a run needs to go on bit for bit: weights, optimizer, the count of steps done, and what was recorded.
+    """Save everything that a run needs to go on bit for bit: weights, optimizer, the number of steps done, recorded weights.
 
-    The count is also the position in the data and the state of every random choice, since batches are a pure function of seed and
-    step (text/batches.py).
+    There is no state of random generators, since batches are a pure function of seed and step (text/batches.py).
     """
     parts = {"model": trainer.model.state(), "optimizer": trainer.optimizer.state()}
     if recorder:
@@ -89,10 +92,10 @@ def save_training(path, trainer, recorder=None, **metadata):
 
 
 def load_training(path, trainer, recorder=None, steps=None, inputs=None):
-    """Put a trainer, made as it was made then, where `save_training` left it. Returns the metadata saved with it.
+    """Restore the state that `save_training` saved, into a trainer made like the one back then. Returns the saved metadata.
 
     steps       of the whole run
-    inputs      all that the run is made from; CheckpointError names what was other when it began
+    inputs      everything that the run is made from; CheckpointError names the first thing that was different when it began
     Nothing is changed unless everything in the file fits.
     """
     with Arrays(path) as file:
@@ -109,14 +112,14 @@ def load_training(path, trainer, recorder=None, steps=None, inputs=None):
         wanted |= {f"optimizer/{name}": array for name, array in trainer.optimizer.state().items()}
         recorded = file.headers.get("recorder/steps")
         if recorder and recorded and len(recorded.shape) == 1:
-            wanted |= {f"recorder/{name}": like for name, like in recorder.like(recorded.shape[0], trainer).items()}
+            wanted |= {f"recorder/{name}": like for name, like in recorder.expected_state(recorded.shape[0], trainer).items()}
         try:
             file.expect(wanted)
         except CheckpointError as error:
             raise CheckpointError(f"{path} belongs to another run: it {str(error).removeprefix(f'{path} ')}") from None
         arrays = file.read_all()
         if any(array.dtype.kind == "i" and array.size and array.min() < 0 for array in arrays.values()):
-            file.refuse("holds counts below zero, so it is no run that minillm has saved")
+            file.refuse("holds counts below zero, so it was not written by minillm")
     owners = {"model": trainer.model, "optimizer": trainer.optimizer} | ({"recorder": recorder} if recorder else {})
     for part, owner in owners.items():
         owner.load_state({name.split("/", 1)[1]: array for name, array in arrays.items() if name.startswith(f"{part}/")})
@@ -125,17 +128,17 @@ def load_training(path, trainer, recorder=None, steps=None, inputs=None):
 
 
 def first_difference(then, now, where=""):
-    """A sentence on the first thing that differs between two dictionaries of what a run is made from; None if nothing does."""
+    """A clause about the first difference between the inputs of a run then and now (dictionaries); None if there is none."""
     for name in dict.fromkeys([*now, *then]):
         old, new = then.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            if found := first_difference(old, new, f"{where}{name} "):
-                return found
-        elif plain(old) != plain(new):
+            if difference := first_difference(old, new, f"{where}{name} "):
+                return difference
+        elif as_lists(old) != as_lists(new):
             return f"it was begun with {where}{name} {str(old)[:60]}, and this is {str(new)[:60]}"
     return None
 
 
-def plain(value):
-    """As JSON gives it back."""
-    return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+def as_lists(value):
+    """A value as JSON returns it: tuples become lists."""
+    return [as_lists(part) for part in value] if isinstance(value, (list, tuple)) else value

@@ -1,4 +1,4 @@
-"""The training loop: many steps, a progress bar, a file to go on from, and a polite answer to Ctrl-C."""
+"""The training loop: step after step, with a progress bar, checkpoints, and a clean stop at Ctrl-C."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ from .trainer import Diverged
 
 
 class Interrupted(Exception):
-    """The user stopped a run. `saved` is the file it can go on from, or None."""
+    """The user stopped a run. `saved` is the file from which it can be resumed, or None."""
 
     def __init__(self, step, saved=None):
         super().__init__(f"interrupted after step {step}")
@@ -22,16 +22,16 @@ class Interrupted(Exception):
 
 def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint=None, save_every=100, recorder=None,
         metadata=None, inputs=None, title="training", quiet=False):
-    """Train until `steps` steps are done, from wherever the trainer stands.
+    """Train until `steps` steps are done, counting those that the trainer has done already.
 
     batches         at(step) -> tokens, targets
-    validate        called without arguments each `validate_every` steps and at the end; returns a dict for the history, of
-                    which "mean_excess", or else "loss", is shown in the bar
-    checkpoint      a file: written before the first step, each `save_every` steps and on Ctrl-C, read at the start if it exists.
-                    Removing it is left to the caller, who first saves what came of the run
-    recorder        whose recordings go into the checkpoint (recorder.py)
-    metadata        JSON saved in the checkpoint, for whoever resumes
-    inputs          all that the run is made from, a dictionary: saved as well, and a checkpoint of other inputs is refused
+    validate        called without arguments every `validate_every` steps and at the end; returns a dict for the history, whose
+                    "mean_excess", or else "loss", is shown in the bar
+    checkpoint      a file: written before the first step, every `save_every` steps and on Ctrl-C; read at the start if it exists.
+                    The caller removes it, after saving the result of the run
+    recorder        a Recorder, whose recordings are saved in the checkpoint (recorder.py)
+    metadata        JSON that is saved in the checkpoint, to resume the run
+    inputs          everything that the run is made from, a dictionary: saved too; a checkpoint with other inputs is refused
 
     Returns the history: {"steps": steps, "loss": [of each step], "validation": [dicts with "step"]}.
     Raises Interrupted, after saving, or Diverged; the file then holds the last good state that was saved.
@@ -52,26 +52,26 @@ def fit(trainer, batches, steps, *, validate=None, validate_every=50, checkpoint
                 raise Interrupted(done, checkpoint)
             if done % save_every == 0 and done < steps:
                 run.save()
-        run.make_sure()
+        run.check_weights()
     return run.history
 
 
 class Run:
-    """A run in progress: its history, and the file that it can go on from."""
+    """A run in progress: its history and its checkpoint."""
 
     def __init__(self, trainer, batches, steps, checkpoint, recorder, inputs, metadata):
         self.trainer, self.batches, self.checkpoint, self.recorder = trainer, batches, checkpoint, recorder
         self.inputs, self.metadata = inputs, metadata
         self.history = {"steps": steps, "loss": [], "validation": []}
-        self.resumed = self.is_kept()
-        self.saved = None                                   # after how many steps the checkpoint was written
+        self.resumed = self.has_checkpoint()
+        self.saved = None                                   # how many steps were done when the checkpoint was written
         if self.resumed:
             self.history = load_training(checkpoint, trainer, recorder, steps, inputs)["history"] | {"steps": steps}
             self.saved = trainer.steps_done
         else:
             self.save()
 
-    def is_kept(self):
+    def has_checkpoint(self):
         return bool(self.checkpoint) and Path(self.checkpoint).exists()
 
     def step(self):
@@ -84,26 +84,28 @@ class Run:
         return loss
 
     def note(self, validation):
-        """Into the history; what of it is shown in the bar."""
+        """Add a validation to the history; returns what the bar shows of it."""
         self.history["validation"].append({"step": self.trainer.steps_done} | validation)
         if "mean_excess" in validation:
             return {"excess over the floor": f"{validation['mean_excess']:.3f}"}
         return {"validation": f"{validation['loss']:.3f}"}
 
     def save(self):
-        self.make_sure()
+        """Write the checkpoint, if there is one. Raises Diverged, and leaves the last one, if the weights are ruined."""
+        self.check_weights()
         if self.checkpoint:
             self.saved = self.trainer.steps_done
             with shielded():
                 save_training(self.checkpoint, self.trainer, self.recorder, history=self.history, inputs=self.inputs,
                               **self.metadata)
 
-    def make_sure(self):
-        """Finite weights can be ruined already; they are good if they can read the next batch."""
+    def check_weights(self):
+        """Raises Diverged unless the loss of the next batch is finite: weights can be finite and yet ruined."""
         if not math.isfinite(self.trainer.loss(*self.batches.at(self.trainer.steps_done))):
             raise self.diverged(self.trainer.steps_done)
 
     def diverged(self, step):
-        if self.saved == 0 and not self.resumed:            # nothing but the start is in it, which is no loss
+        """The exception to raise. A checkpoint of a run that has not got beyond its start is removed."""
+        if self.saved == 0 and not self.resumed:
             Path(self.checkpoint).unlink(missing_ok=True)
-        return Diverged(step, self.checkpoint if self.is_kept() else None)
+        return Diverged(step, self.checkpoint if self.has_checkpoint() else None)

@@ -1,4 +1,4 @@
-"""The trajectory of the weights during training."""
+"""Recording the trajectory of the weights during training, and reading it from its file."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import numpy as np
 from ..ground.arrays import Arrays, write_arrays
 from ..ground.files import CheckpointError, checked
 from ..ground.schema import maybe, record
-from ..train.checkpoint import HISTORY, METADATA
+from .checkpoint import HISTORY, METADATA
+from .old_names import current_name
 
 TRAJECTORY = record(METADATA | {"history?": maybe(HISTORY)})
 
@@ -27,7 +28,7 @@ class Recorder:
         self.flat = None
 
     def __call__(self, trainer, loss=None):
-        """ValueError if the trainer's weights are not those of its model any more."""
+        """Copy the weights if it is time to. ValueError if the trainer's weights are not those of its model any more."""
         trainer.check()
         self.flat = trainer.flat
         if trainer.steps_done % self.every == 0 or trainer.steps_done == self.last:
@@ -45,11 +46,11 @@ class Recorder:
         write_arrays(path, {"steps": np.array(steps)} | arrays, {"kind": "trajectory"} | metadata)
 
     def state(self):
-        """For the file of a run in progress, so that a resumed run has its whole way."""
+        """What was recorded, as arrays, for the file of a run in progress: so a resumed run has its whole trajectory."""
         return {"steps": np.array(self.steps), "thetas": np.stack(self.thetas)}
 
-    def like(self, n, trainer):
-        """What `state` has after n recordings, for whoever checks a file before it is read."""
+    def expected_state(self, n, trainer):
+        """Arrays of the shapes and types of `state` after n recordings, to check a file before it is read."""
         theta = trainer.flat.data
         return {"steps": np.empty(n, np.int64), "thetas": np.broadcast_to(theta, (n, theta.size))}
 
@@ -58,19 +59,19 @@ class Recorder:
 
 
 def trajectory_path(out):
-    """Where the way to the model in a file is kept: beside it."""
+    """The file of the trajectory that led to the model in a file: beside it."""
     return Path(out).with_suffix(".trajectory.npz")
 
 
 def read_trajectory(path):
-    """steps, [{name: array} at each of them], and the metadata saved with them. CheckpointError if it holds something else."""
+    """steps, [{name: array} at each of them], and the metadata of a trajectory file. CheckpointError if it is not one."""
     with Arrays(path, "trajectory") as file:
         meta = checked(file.meta, TRAJECTORY, path, "trajectory")
         steps = file.headers.get("steps")
         if steps is None or len(steps.shape) != 1 or not steps.shape[0] or any(
                 header.shape[:1] != steps.shape for header in file.headers.values()):
             file.refuse("does not hold a recorded trajectory: for each parameter as many values as there are steps")
-        arrays = file.read_all(finite=False)
+        arrays = {current_name(name): array for name, array in file.read_all(finite=False).items()}
     steps = arrays.pop("steps").tolist()
     if steps != sorted(set(steps)) or steps[0] < 0:
         raise CheckpointError(f"{path} does not hold a recorded trajectory: its steps do not rise")

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: step -> a factor between 0 and 1 on the optimizer's learning rate."""
+"""Learning-rate schedules: step -> a factor between 0 and 1 on the learning rate of the optimizer."""
 
 import math
 

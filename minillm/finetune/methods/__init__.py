@@ -1,11 +1,11 @@
-"""The ways to fine-tune, one file each; and their names, as texts such as `lora:rank=8,targets=q+v`."""
+"""The methods of fine-tuning, one file each; and their names, as texts such as `lora:rank=8,targets=q+v`."""
 
 from dataclasses import asdict
 from difflib import get_close_matches
 
 from ...ground.schema import shown
 from ..recipe import Recipe
-from ..spec import made_of, restored
+from ..spec import from_options, restored
 from .bottleneck import BottleneckAdapter
 from .dora import DoRA
 from .frozen import Frozen
@@ -19,7 +19,7 @@ from .prompt import PromptTuning
 METHODS = {recipe.method: recipe for recipe in
            (Full, Frozen, Head, BottleneckAdapter, LoRA, DoRA, IA3, PrefixTuning, PromptTuning)}
 
-# Names by which some settings are known.
+# Names of well-known settings.
 ALIASES = {
     "bitfit": "frozen:train=biases",
     "norms": "frozen:train=norms",
@@ -31,7 +31,7 @@ ALIASES = {
 
 
 def recipe_of(text):
-    """A recipe from `name` or `name:option=value,...`, several values joined by +. ValueError lists what there is."""
+    """A recipe from `name` or `name:option=value,...`, several values joined by +. ValueError lists what is valid."""
     name, _, options = text.partition(":")
     if name in ALIASES:
         name, _, preset = ALIASES[name].partition(":")
@@ -40,7 +40,7 @@ def recipe_of(text):
         near = get_close_matches(name, [*METHODS, *ALIASES], n=1)
         raise ValueError(f"there is no method {name!r}{f'; did you mean {near[0]}?' if near else ''}; "
                          f"methods are {', '.join([*METHODS, *ALIASES])}")
-    return made_of(METHODS[name], name, options)
+    return from_options(METHODS[name], name, options)
 
 
 def to_json(recipe):
@@ -48,7 +48,7 @@ def to_json(recipe):
 
 
 def from_json(json):
-    """The inverse. ValueError for a method or an option that there is not, and for a value of another type."""
+    """The inverse. ValueError for an unknown method or option, and for a value of the wrong type."""
     options = dict(json)
     method = options.pop("method", None)
     if not isinstance(method, str) or method not in METHODS:
@@ -56,5 +56,5 @@ def from_json(json):
     return restored(METHODS[method], options)
 
 
-__all__ = ["ALIASES", "DoRA", "BottleneckAdapter", "Full", "Head", "IA3", "LoRA", "METHODS", "Partial", "PrefixTuning",
+__all__ = ["ALIASES", "BottleneckAdapter", "DoRA", "Frozen", "Full", "Head", "IA3", "LoRA", "METHODS", "PrefixTuning",
            "PromptTuning", "Recipe", "from_json", "recipe_of", "to_json"]

@@ -1,4 +1,4 @@
-"""The bottleneck adapter: a small new layer behind a sublayer, or beside it, that adds nothing at first."""
+"""The bottleneck adapter: a small new layer after a sublayer, or beside it, that adds nothing at first."""
 
 import math
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from ..wrapper import Wrapper
 
 
 class Bottleneck(Module):
-    """out = s (gelu(h D + b1) U + b2),   D (C, m), U (m, C), m << C.
+    """out = s (gelu(h W_1 + b_1) W_2 + b_2),   W_1 (C, m) narrows, W_2 (m, C) widens, m << C.
 
-    U and b2 start at zero, so it adds exactly nothing at first. That leaves D free to start larger than the weights of the base,
-    with a std of 1 / sqrt(C): z = h D then has the size of h, and U has something to work with.
+    W_2 and b_2 start at zero, so at first it adds exactly zero, whatever W_1 is. So W_1 may start larger than the weights of the
+    base, with a std of 1 / sqrt(C): then z = h W_1 is about as large as h, and the gradient of W_2 is not tiny.
     """
 
     def __init__(self, n_embd, bottleneck, scale, rng, dtype=np.float32):
@@ -34,14 +34,15 @@ class Bottleneck(Module):
         return out, caches
 
     def backward(self, dout, cache):
-        """Forward: z = h D + b1, a = gelu(z), out = s (a U + b2).
+        """Forward: z = h W_1 + b_1, a = gelu(z), out = s (a W_2 + b_2).
 
-        Given dout (N, C), want dU, db2, dD, db1 and dh (N, C).
+        Given dout (N, C), want dW_2, db_2, dW_1, db_1 and dh (N, C).
 
-        Derivation. With G = s dout, it is a chain:
-            dU = a' G,    db2 = sum_n G_n,    da = G U'
-            dz = da * dgelu/dz,    dD = h' dz,    db1 = sum_n dz_n,    dh = dz D'
-        At the start U = 0, so da = 0: in the first step U and b2 get a gradient, D and b1 none yet.
+        Derivation. With G = s dout, it is the chain rule for two linear layers and a GELU:
+            dW_2 = a' G,           db_2 = sum_n G_n,       da = G W_2'
+            dz = da * dgelu/dz
+            dW_1 = h' dz,          db_1 = sum_n dz_n,      dh = dz W_1'
+        At the start W_2 = 0, so da = 0: in the first step W_2 and b_2 get a gradient; that of W_1 and b_1 is zero.
 
         Check: tests/test_methods.py, float64, relative error < 1e-7.
         """
@@ -57,7 +58,7 @@ class AdaptedCache(NamedTuple):
 
 
 class AdapterWrapper(Wrapper):
-    """A sublayer with a bottleneck; which of the two forms below, says `forward`."""
+    """A sublayer and a bottleneck. The two forms below differ in what the bottleneck reads."""
 
     label = "adapter"
 
@@ -68,8 +69,8 @@ class AdapterWrapper(Wrapper):
     def added(self):
         yield "adapter", self.adapter
 
-    def kept_fixed(self):
-        """Back to k times what the adapter adds: the way up goes, and it began as zero."""
+    def not_interpolated(self):
+        """The down-projection: scaling W_2 and b_2, which started at zero, scales all that the adapter adds."""
         return self.adapter.down.parameters().values()
 
 
@@ -86,7 +87,7 @@ class SequentialAdapter(AdapterWrapper):
     def backward(self, dout, cache):
         """Forward: out = h + g(h), h = f(x).
 
-        Derivation. A sum hands its gradient to both terms, then the chain rule:   dh = dout + J_g' dout,   dx = J_f' dh
+        Derivation. A sum passes its gradient on to both terms; then the chain rule:   dh = dout + J_g' dout,   dx = J_f' dh
 
         Check: tests/test_methods.py.
         """
@@ -113,7 +114,7 @@ class ParallelAdapter(AdapterWrapper):
     def backward(self, dout, cache):
         """Forward: out = f(x) + g(x).
 
-        Derivation. Both read x, so dx is the sum of what comes back through both:   dx = J_f' dout + J_g' dout
+        Derivation. Both read x, so dx is the sum over both:   dx = J_f' dout + J_g' dout
 
         Check: tests/test_methods.py.
         """
@@ -133,12 +134,12 @@ SCALES = {"sequential": 1.0, "parallel": 4.0}      # He et al. 2022 found 4 best
 
 @dataclass(frozen=True)
 class BottleneckAdapter(Insertion):
-    """Small layers are inserted at the sublayers and train; of the body only the norms do.
+    """Small layers are inserted at the sublayers and train; of the body, only the norms do.
 
     bottleneck    m, the width of the adapters
     places        the sublayers that get one: attn and mlp (Houlsby et al. 2019), or mlp alone (Pfeiffer et al. 2021)
-    form          sequential: behind the sublayer, before its output joins the stream; or parallel: beside it (He et al. 2022)
-    scale         s, on what an adapter adds; by default the usual one (0.0 inside): 1 if sequential, 4 if parallel
+    form          sequential: after the sublayer, before its output joins the stream; or parallel: beside it (He et al. 2022)
+    scale         s, a factor on what an adapter adds; 0.0, written "usual", stands for 1 if sequential and 4 if parallel
     norms         train the gains and biases of the LayerNorms too, as Houlsby does
     """
 
@@ -149,12 +150,12 @@ class BottleneckAdapter(Insertion):
     norms: bool = True
 
     method: ClassVar[str] = "adapter"
-    nonzero: ClassVar[tuple] = ("scale",)      # for a person: usual is written for it
+    nonzero: ClassVar[tuple] = ("scale",)      # nobody may type 0 for it: see USUAL in spec.py
     lr: ClassVar[float] = 5e-3
 
     def adds(self, config):
         m, C = min(self.bottleneck, LARGEST), config.n_embd
-        return self.count_chosen(config) * len(set(self.places) & set(SUBLAYERS)) * (2 * C * m + m + C)
+        return self.n_chosen(config) * len(set(self.places) & set(SUBLAYERS)) * (2 * C * m + m + C)
 
     def build(self, model, rng):
         at_least_one("bottleneck", self.bottleneck)
@@ -165,8 +166,8 @@ class BottleneckAdapter(Insertion):
             raise ValueError(f"each sublayer can be named once, not {' '.join(self.places)}")
         C, dtype = model.config.n_embd, model.wte.weight.data.dtype
         scale = self.scale or SCALES[self.form]
-        return {f"blocks.{i}.{place}": FORMS[self.form](getattr(block, place), Bottleneck(C, self.bottleneck, scale, rng, dtype))
-                for i, block in self.chosen(model) for place in self.places}
+        sublayers = [getattr(block, place) for _, block in self.chosen(model) for place in self.places]
+        return {sublayer: FORMS[self.form](sublayer, Bottleneck(C, self.bottleneck, scale, rng, dtype)) for sublayer in sublayers}
 
-    def also(self, model):
+    def also_trains(self, model):
         return [module for _, module in model.modules() if module.kind == "norm"] if self.norms else []

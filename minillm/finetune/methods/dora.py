@@ -1,4 +1,4 @@
-"""DoRA: length and direction of each column of a matrix learn apart, the direction by a low-rank change (Liu et al. 2024)."""
+"""DoRA: the length and the direction of each column of a matrix are learned separately (Liu et al. 2024)."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from ...ground.pieces import column_sum
 from ...nn import Parameter
-from ...nn.linear import sum_of
 from ...nn.module import NO_BACKWARD
 from ..wrapper import inserted
 from .lora import LoRA, LoRALinear
@@ -15,32 +15,33 @@ from .lora import LoRA, LoRALinear
 
 class DoRACache(NamedTuple):
     inner: object
-    parts: list               # of each part: cache of the low-rank map, u (N, out) or None, c (out,), norm (out,)
+    parts: list               # for each part: cache of the low-rank map, u (N, out) or None, c (out,), norm (out,)
 
 
 def column_norms(W):
-    """(in, out) -> (out,)"""
+    """|W_j| of each column: (in, out) -> (out,)"""
     return np.sqrt(np.einsum("ij,ij->j", W, W))
 
 
 class DoRALinear(LoRALinear):
-    """y = x W' + b,   W'_j = m_j V_j / |V_j|,   V = W + s A B; a column j for each output.
+    """y = x M + b,   M_j = m_j V_j / |V_j|,   V = W + s A B; one column j for each output.
 
-    m starts as |W_j|, so W' starts as W.
+    A low-rank map, as in LoRA, changes the direction of a column; its length m_j is a parameter, which starts as |W_j|. So M
+    starts as W.
     """
 
     label = "dora"
 
     def __init__(self, inner, parts, columns):
         super().__init__(inner, parts, columns)
-        self.held = None
+        self.held_norms = None
         for name, part in parts.items():
             part.m = Parameter(self.norms(name))
 
     def norms(self, name):
-        """|V_j| of a part (out,); the derivative takes it as a constant, so a test may hold it."""
-        if self.held:
-            return self.held[name]
+        """|V_j| of a part (out,). Backward takes it as a constant, so a gradient check holds it fixed (`norms_held`)."""
+        if self.held_norms:
+            return self.held_norms[name]
         return column_norms(self.inner.weight.data[:, self.columns[name]] + self.parts[name].product())
 
     def forward(self, x, needs_dx=True):
@@ -66,11 +67,11 @@ class DoRALinear(LoRALinear):
         Given dout (N, out), want dm (out,), dA, dB, dx.
 
         Derivation. The norm |V_j| is held constant, as in the paper (section 4.3): a gradient through it would need a second copy
-        of V and gains nothing. What is left is linear in u:
+        of V and gains nothing. With |V_j| constant, y is linear in m and in u:
             dm_j  = sum_n dout_nj u_nj / |V_j|
             du_nj = dout_nj c_j,   c_j = m_j / |V_j|
-        and u is the sum that LoRA makes, so dA, dB and dx follow from du as there. The bias of the body, should it train, is
-        behind the scaling and gets dout itself, not du.
+        and u is the output of LoRA without b, so dA, dB and dx follow from du as there. b is added after the scaling, so if it
+        trains, db = sum_n dout_n. The inner layer, given du, adds sum_n du_n to db; the rest is added here.
 
         Check: tests/test_methods.py with the norm held, float64, relative error < 1e-7; tests/test_peft.py.
         """
@@ -83,26 +84,25 @@ class DoRALinear(LoRALinear):
             du[:, columns] *= c
         dx = self.inner.backward(du.reshape(dout.shape), cache.inner)
         if self.inner.bias.trainable:
-            self.inner.bias.grad += sum_of(G - du)
+            self.inner.bias.grad += column_sum(G - du)
         return self.parts_backward(dx, du, [part_cache for part_cache, *_ in cache.parts])
 
     def merged(self):
-        """W' and b."""
+        """M and b."""
         W = self.inner.weight.data.copy()
         for name, part in self.parts.items():
             V = W[:, self.columns[name]] + part.product()
             W[:, self.columns[name]] = V * (part.m.data / column_norms(V))
         return W, self.inner.bias.data
 
-
     def interpolate_added(self, start, keep):
-        """Want B and m such that W'(B, m) = W + k (W' - W), column by column; W is the body's, and A stays.
+        """Want B and m such that M(B, m) = W + k (M - W), column by column; W is the body's, and A stays. k is `keep`.
 
-        Derivation. With c_j = m_j / |V_j|, so that W'_j = c_j (W_j + s A B_j):
-            W_j + k (W'_j - W_j) = (1 - k + k c_j) W_j + k c_j s A B_j
-                                 = a_j (W_j + s A (b_j B_j)),        a_j = 1 - k + k c_j,    b_j = k c_j / a_j
-        so  B_j <- b_j B_j,  and then  m_j <- a_j |V_j|  with the new V, of whatever sign a_j is. (Where a_j is 0, which takes a
-        negative m_j, W_j would have to vanish from V_j: b_j ends at a million, which comes near.)
+        Derivation. With c_j = m_j / |V_j|, so that M_j = c_j (W_j + s A B_j):
+            W_j + k (M_j - W_j) = (1 - k + k c_j) W_j + k c_j s A B_j
+                                = a_j (W_j + s A (b_j B_j)),        a_j = 1 - k + k c_j,    b_j = k c_j / a_j
+        so  B_j <- b_j B_j,  and then  m_j <- a_j |V_j|  with the new V, whatever the sign of a_j. (a_j = 0, possible only for a
+        negative m_j, would need an infinite b_j. It is limited to a million, which is close enough.)
 
         Check: tests/test_remedies.py, float64, 1e-10.
         """
@@ -119,23 +119,23 @@ class DoRALinear(LoRALinear):
 
 @contextmanager
 def norms_held(model):
-    """Inside, |V| stays what it is now while the weights move: as backward sees it, for finite differences."""
+    """A `with` in which |V| stays as it is now while the weights move: so finite differences see what backward sees."""
     layers = [slot.module for slot in inserted(model) if isinstance(slot.module, DoRALinear)]
     for layer in layers:
-        layer.held = {name: layer.norms(name) for name in layer.parts}
+        layer.held_norms = {name: layer.norms(name) for name in layer.parts}
     try:
         yield
     finally:
         for layer in layers:
-            layer.held = None
+            layer.held_norms = None
 
 
 @dataclass(frozen=True)
 class DoRA(LoRA):
-    """As LoRA, and each column of the matrix has a length m that trains apart from its direction. Options as of LoRA."""
+    """LoRA in which the length m of each column trains separately from its direction. The options are those of LoRA."""
 
     method: ClassVar[str] = "dora"
     linear: ClassVar[type] = DoRALinear
 
     def adds(self, config):
-        return super().adds(config) + self.count_chosen(config) * sum(n_out for _, n_out in self.shapes(config))
+        return super().adds(config) + self.n_chosen(config) * sum(n_out for _, n_out in self.shapes(config))

@@ -1,4 +1,4 @@
-"""Partial fine-tuning: some of the weights move, the rest is frozen."""
+"""Partial fine-tuning: some of the weights train, the rest is frozen."""
 
 import re
 from dataclasses import dataclass
@@ -6,10 +6,11 @@ from difflib import get_close_matches
 from fnmatch import fnmatch
 from typing import ClassVar
 
-from ...nn.gpt import block_of
+from ...train.parts import block_of, from_the_end, parameter_kinds
 from ..recipe import Recipe
 
-# Names for what people freeze all but. The output layer is tied to the table of words and stays with it (but see head.py).
+# Names of the parts that are usually trained alone. The output layer is not among them, since it is the table of words (tied);
+# head.py unties it.
 PARTS = {
     "last": "the last block and the final norm; last-2: the last two blocks",
     "first": "the first block; first-2: the first two",
@@ -26,7 +27,7 @@ KINDS = {"attention": "attention", "mlp": "MLP", "norms": "norm", "tables": "emb
 
 @dataclass(frozen=True)
 class Frozen(Recipe):
-    """Only the chosen parameters move.
+    """Only the chosen parameters train.
 
     train       parts by name (PARTS), or patterns of parameter names as in a shell (`blocks.*.attn.*`, `*.bias`), in which a
                 block may be counted from the end (`blocks.-1.*`)
@@ -38,11 +39,11 @@ class Frozen(Recipe):
 
     @property
     def lr(self):
-        """Biases and gains bear, and need, far larger steps than matrices."""
+        """Biases and gains need far larger steps than matrices."""
         return 0.256 if set(self.train) <= {"biases", "norms"} else 4e-3
 
     def apply(self, model, rng=None):
-        """ValueError names a pattern that matches nothing, and the names that come closest."""
+        """ValueError if a pattern matches nothing; it lists the closest names."""
         chosen = set()
         for part in self.train or ("",):
             names = members(part, model)
@@ -51,11 +52,12 @@ class Frozen(Recipe):
             chosen |= names
         for name, p in model.parameters().items():
             p.trainable = name in chosen
+        return model
 
 
 def members(part, model):
-    """Names of the parameters of a part, or of those that match a pattern; none if it is neither."""
-    kinds, n = model.parameter_kinds(), len(model.blocks)
+    """The names of the parameters of a part, or of those that match a pattern; an empty set if there are none."""
+    kinds, n = parameter_kinds(model), len(model.blocks)
     if counted := re.fullmatch(r"(last|first|middle|block)-?(\d+)?", part):
         word, k = counted[1], int(counted[2] or 1)
         start = {"last": n - k, "first": 0, "middle": (n - k + 1) // 2, "block": int(counted[2] or n)}[word]
@@ -69,12 +71,7 @@ def members(part, model):
     return {name for name in kinds if fnmatch(name, pattern)}
 
 
-def from_the_end(pattern, n):
-    """blocks.-1.* -> blocks.3.* in a model of four blocks"""
-    return re.sub(r"^blocks\.-(\d+)(?=\.|$)", lambda match: f"blocks.{n - int(match[1])}", pattern)
-
-
 def closest(wrong, parameters):
-    """What might have been meant, for a message."""
+    """The names that are close to a wrong one, as part of a message."""
     near = get_close_matches(wrong, [*PARTS, *parameters], n=3, cutoff=0.4) or [*parameters][:3]
     return f"close to it are {', '.join(near)}. Parts have names too: {', '.join(PARTS)}"

@@ -1,4 +1,4 @@
-"""Full fine-tuning: every weight moves; all alike, or the lower layers more slowly, or one block after the other."""
+"""Full fine-tuning: every weight trains, at one learning rate, or lower layers more slowly or later than upper ones."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,10 +9,11 @@ from ..recipe import Recipe
 
 @dataclass(frozen=True)
 class Full(Recipe):
-    """Every weight moves.
+    """Every weight trains.
 
-    decay       each layer learns `decay` times as fast as the one below it; 2.6 is usual (Howard & Ruder 2018, section 3.2)
-    gradual     blocks thaw one after the other, from the top (Howard & Ruder 2018, section 3.3)
+    decay       the learning rate of a layer is `decay` times that of the layer below it; 2.6 is usual (Howard & Ruder 2018,
+                section 3.2)
+    gradual     blocks begin to train one after the other, from the top (gradual unfreezing, Howard & Ruder 2018, section 3.3)
     """
 
     decay: float = 1.0
@@ -26,6 +27,7 @@ class Full(Recipe):
         if not self.decay >= 1:
             raise ValueError(f"the decay is {self.decay}, but must be at least 1: lower layers learn more slowly, not faster")
         model.trainable = True
+        return model
 
     def lr_multipliers(self, model, steps):
         if self.decay == 1 and not self.gradual:

@@ -1,25 +1,26 @@
-"""The output layer alone. Here it is the table of words itself, so it must be untied from it first."""
+"""Training the output layer alone. It is tied to the table of words, so it is untied first."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from ...nn import Embedding, Parameter
 from ..recipe import Recipe
-from ..wrapper import Wrapper, slot_at
+from ..wrapper import Wrapper, slot_of
 
 
 class OutputTable(Embedding):
-    """A table of its own for the way out; a copy, at first."""
+    """The table of an untied output layer, which starts as a copy of the input table."""
 
     def __init__(self, table):
         self.weight = Parameter(table.copy())
 
 
 class Untied(Wrapper):
-    """Reads words with one table and rates them with another.
+    """An embedding that reads words with one table and computes logits with another.
 
-    The two start as one, so at first nothing changes. Tied, a row that moves to make its word likelier also changes what the
-    model reads wherever that word stands. Untied, the way in stays as it was, and training the head ends where the body begins.
+    Both tables start with the same values, so at first nothing changes. While they are tied, a row that moves to make its word
+    likelier also changes what the model reads wherever that word occurs. Untied, the input stays as it was, and a backward pass
+    for the head alone need not go through the blocks.
     """
 
     label = "head"
@@ -39,7 +40,7 @@ class Untied(Wrapper):
         return self.inner.forward(index)
 
     def backward(self, dout, cache):
-        """The way in: the gradient of the table of words, if that trains.
+        """Read: the gradient of the input table, if that trains.
 
         Check: tests/test_methods.py.
         """
@@ -49,7 +50,7 @@ class Untied(Wrapper):
         return self.head.unembed(x, needs_dx)
 
     def unembed_backward(self, dout, cache):
-        """The way out: the derivation of `Embedding.unembed_backward`, for the copy. The sum over both ways is no more.
+        """Logits: the derivation of `Embedding.unembed_backward`, for the copy. Each table has only the gradient of its own use.
 
         Check: tests/test_methods.py.
         """
@@ -58,7 +59,7 @@ class Untied(Wrapper):
 
 @dataclass(frozen=True)
 class Head(Recipe):
-    """Only the output layer moves, a copy of the table of words that is no longer tied to it.
+    """Only the output layer trains, a copy of the table of words that is no longer tied to it.
 
     norm        train the final norm as well
     """
@@ -72,7 +73,8 @@ class Head(Recipe):
         return config.vocab_size * config.n_embd
 
     def apply(self, model, rng=None):
-        slot = slot_at(model, "wte")
+        slot = slot_of(model, model.wte)
         model.trainable = False
         model.ln_f.trainable = self.norm
         slot.put(Untied(slot.module))
+        return model

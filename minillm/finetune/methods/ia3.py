@@ -1,19 +1,19 @@
-"""(IA)^3: nothing is added, a few activations are scaled by learned vectors (Liu et al. 2022)."""
+"""(IA)^3: some activations are scaled by learned vectors (Liu et al. 2022)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ...nn import MLP, Module, Parameter, backward_chain, forward_chain
+from ...nn import Module, Parameter, backward_chain, forward_chain
 from ...nn.module import NO_BACKWARD, needs_dx_after
 from ...train.blueprint import blueprint
 from ..recipe import Insertion, one_of
-from ..wrapper import Wrapper, linear_maps, parts, slot_at
+from ..wrapper import Wrapper, innermost, linear_maps
 
 
 class Scale(Module):
-    """out = l * x for each feature; l starts at 1, which changes nothing."""
+    """out = x * l, a factor l for each feature. l starts at 1, so at first nothing changes."""
 
     def __init__(self, n, dtype=np.float32):
         self.l = Parameter(np.ones(n, dtype))
@@ -42,7 +42,7 @@ class ScaledOutputsCache(NamedTuple):
 
 
 class ScaledOutputs(Wrapper):
-    """y = (x W + b) * l for some of the columns of a linear layer: keys and values."""
+    """y = (x W + b) * l for some of the columns of a linear layer: those of the keys and values."""
 
     label = "ia3"
 
@@ -66,7 +66,7 @@ class ScaledOutputs(Wrapper):
         return y, ScaledOutputsCache(inner_cache, caches)
 
     def backward(self, dout, cache):
-        """A linear layer, then a scaling of some of its outputs: the chain rule, column by column.
+        """A linear layer, then a scaling of some of its outputs: the chain rule for each column.
 
         Check: tests/test_methods.py.
         """
@@ -78,7 +78,7 @@ class ScaledOutputs(Wrapper):
         return self.inner.backward(dy, cache.inner)
 
     def merged(self):
-        """(x W + b) l = x (W diag(l)) + b l"""
+        """The weight and bias of a plain linear layer that does the same:   (x W + b) * l = x (W diag(l)) + b * l"""
         W, b = self.inner.weight.data.copy(), self.inner.bias.data.copy()
         for name, part in self.parts.items():
             W[:, self.columns[name]] *= part.l.data
@@ -87,7 +87,7 @@ class ScaledOutputs(Wrapper):
 
 
 class ScaledInputs(Wrapper):
-    """y = (x * l) W + b: what enters a linear layer is scaled, the hidden features of an MLP."""
+    """y = (x * l) W + b: the input of a linear layer is scaled; here, the hidden features of an MLP."""
 
     label = "ia3"
 
@@ -109,13 +109,13 @@ class ScaledInputs(Wrapper):
         return backward_chain((self.scale, self.inner), dout, cache)
 
     def merged(self):
-        """(x l) W = x (diag(l) W)"""
+        """The same:   (x * l) W = x (diag(l) W)"""
         return self.inner.weight.data * self.scale.l.data[:, None], self.inner.bias.data
 
 
 @dataclass(frozen=True)
 class IA3(Insertion):
-    """Vectors that scale keys, values and the hidden features of the MLP train, and nothing else.
+    """Only vectors that scale the keys, the values and the hidden features of the MLP train.
 
     targets     k, v, mlp
     """
@@ -126,30 +126,27 @@ class IA3(Insertion):
     lr: ClassVar[float] = 0.48
 
     def adds(self, config):
-        sizes = {name: linear.weight.shape[axis] // (len(linear.maps) if axis else 1)
-                 for name, (_, linear, axis) in self.places(blueprint(config).blocks[0]).items()}
-        return self.count_chosen(config) * sum(sizes.get(target, 0) for target in set(self.targets))
+        sizes = {target: linear.weight.shape[axis] // (len(linear.maps) if axis else 1)
+                 for target, (linear, axis) in self.layers(blueprint(config).blocks[0]).items()}
+        return self.n_chosen(config) * sum(sizes.get(target, 0) for target in set(self.targets))
 
-    def places(self, block):
-        """{target: (path, the linear layer there, the axis of its weight along which it is scaled)}"""
+    def layers(self, block):
+        """{target: (a linear layer, the axis of its weight that is scaled)}: 1 for its outputs, 0 for its inputs."""
         maps = linear_maps(block)
-        [(path, mlp)] = parts(block, MLP)
-        return {"k": (*maps["k"], 1), "v": (*maps["v"], 1), "mlp": (*maps[mlp.output], 0)}
+        return {"k": (maps["k"], 1), "v": (maps["v"], 1), "mlp": (maps[innermost(block.mlp).output], 0)}
 
     def build(self, model, rng):
         for target in self.targets or ("",):
             one_of("target", target, ("k", "v", "mlp"))
-        new, dtype = {}, model.wte.weight.data.dtype
-        for i, block in self.chosen(model):
-            for target, (path, _, axis) in self.places(block).items():
+        wrappers, dtype = {}, model.wte.weight.data.dtype
+        for _, block in self.chosen(model):
+            for target, (linear, axis) in self.layers(block).items():
                 if target not in self.targets:
                     continue
-                path = f"blocks.{i}.{path}"
-                linear = slot_at(model, path).module
-                if not axis:
-                    new[path] = ScaledInputs(linear, Scale(linear.weight.shape[0], dtype))
+                if axis == 0:
+                    wrappers[linear] = ScaledInputs(linear, Scale(linear.weight.shape[0], dtype))
                     continue
-                wrapper = new.setdefault(path, ScaledOutputs(linear, {}, {}))
+                wrapper = wrappers.setdefault(linear, ScaledOutputs(linear, {}, {}))        # k and v share one
                 wrapper.columns[target] = linear.columns(target)
                 wrapper.parts[target] = Scale(linear.weight.shape[1] // len(linear.maps), dtype)
-        return new
+        return wrappers

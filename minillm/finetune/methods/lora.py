@@ -1,4 +1,4 @@
-"""LoRA: a matrix learns a change of low rank, beside itself (Hu et al. 2022)."""
+"""LoRA: a matrix stays frozen, and a change of low rank is learned beside it (Hu et al. 2022)."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ...nn import Module, Parameter
 from ...nn.module import NO_BACKWARD
 from ...train.blueprint import blueprint
 from ..recipe import Insertion, at_least_one, one_of
-from ..wrapper import Wrapper, linear_maps, slot_at
+from ..wrapper import Wrapper, linear_maps
 
 
 class LowRankCache(NamedTuple):
@@ -45,7 +45,7 @@ class LowRank(Module):
 
         Derivation. Two linear layers in a row, the second scaled by s; with G = s dout:
             dB = z' G,        dz = G B',        dA = x' dz,        dx = dz A'
-        At the start B = 0, so dz = 0: in the first step B alone gets a gradient.
+        At the start B = 0, so dz = 0: in the first step only B gets a gradient. (Weight decay shrinks A all the same.)
 
         Check: tests/test_methods.py, float64, relative error < 1e-7; tests/test_peft.py.
         """
@@ -69,8 +69,8 @@ class LoRACache(NamedTuple):
 class LoRALinear(Wrapper):
     """y = x W + b + [s_q (x A_q) B_q | ...]: beside a linear layer, a low-rank map for all or some of its columns.
 
-    parts     {name: LowRank}; a name of "" if there is but one
-    columns   {name: slice} of the columns of W that each changes
+    parts     {name: LowRank}; the name is "" if the layer is a single map
+    columns   {name: slice}, the columns of W that each part changes
     """
 
     label = "lora"
@@ -88,15 +88,15 @@ class LoRALinear(Wrapper):
         rows, caches = x.reshape(-1, x.shape[-1]), []
         for name, part in self.parts.items():
             change, cache = part.forward(rows, needs_dx)
-            y_part = y[..., self.columns[name]]                                # a view: what is added to it lands in y
+            y_part = y[..., self.columns[name]]                                # a view of y, so += writes into y
             y_part += change.reshape(y_part.shape)
             caches.append(cache)
         return y, LoRACache(inner_cache, caches)
 
     def backward(self, dout, cache):
-        """Forward: y = f(x) + sum of the parts, each of which writes into its own columns.
+        """Forward: y = f(x) + sum of the parts, each in its own columns.
 
-        Derivation. A sum hands dout on to every term (of a part, its columns), and x, which all read, collects from all:
+        Derivation. A sum passes dout on to every term, to a part the columns that it wrote; and all read x, so dx is a sum:
             dx = dout W' + sum_parts dx_part
 
         Check: tests/test_methods.py, tests/test_peft.py.
@@ -105,15 +105,15 @@ class LoRALinear(Wrapper):
         return self.parts_backward(dx, dout.reshape(-1, dout.shape[-1]), cache.parts)
 
     def parts_backward(self, dx, dout, caches):
-        """dx, if anybody wants it, and what each part adds to it from its columns of dout (N, out)."""
+        """Add to dx, unless it is None, what each part returns for its columns of dout (N, out); return dx."""
         for (name, part), cache in zip(self.parts.items(), caches):
             dx_part = part.backward(dout[:, self.columns[name]], cache)
             if dx is not None:
                 dx += dx_part.reshape(dx.shape)
         return dx
 
-    def kept_fixed(self):
-        """Back to k s A B with any A: B goes, and it began as zero."""
+    def not_interpolated(self):
+        """A: scaling B, which started at zero, scales the change s A B."""
         return [part.A for part in self.parts.values()]
 
     def merged(self):
@@ -126,7 +126,7 @@ class LoRALinear(Wrapper):
 
 @dataclass(frozen=True)
 class LoRA(Insertion):
-    """Beside chosen linear maps stands a product of two thin matrices, which trains: W + (alpha / r) A B.
+    """Beside chosen linear maps, the product of two thin matrices trains: W + (alpha / r) A B.
 
     rank        r
     alpha       the change is scaled by alpha / r, so that a good learning rate depends little on r
@@ -145,39 +145,38 @@ class LoRA(Insertion):
 
     def adds(self, config):
         r = min(self.rank, config.n_embd)
-        return self.count_chosen(config) * sum(r * (n_in + n_out) for n_in, n_out in self.shapes(config))
+        return self.n_chosen(config) * sum(r * (n_in + n_out) for n_in, n_out in self.shapes(config))
 
     def shapes(self, config):
-        """(in, out) of the matrix of each target, as far as there are such targets."""
+        """(in, out) of the matrix of each target; targets that do not exist are left out."""
         maps = linear_maps(blueprint(config).blocks[0])
-        chosen = [maps[name][1] for name in dict.fromkeys(self.targets) if name in maps]
-        return [(linear.weight.shape[0], linear.weight.shape[1] // len(linear.maps)) for linear in chosen]
+        linears = [maps[name] for name in dict.fromkeys(self.targets) if name in maps]
+        return [(linear.weight.shape[0], linear.weight.shape[1] // len(linear.maps)) for linear in linears]
 
     def build(self, model, rng):
         at_least_one("rank", self.rank)
         if self.alpha == 0:
-            raise ValueError("alpha is 0, so that nothing could ever change")
+            raise ValueError("alpha is 0, so nothing could ever change")
         scale = self.alpha / (math.sqrt(self.rank) if self.rs else self.rank)
-        new = {}
-        for i, block in self.chosen(model):
+        wrappers = {}
+        for _, block in self.chosen(model):
             maps = linear_maps(block)
             for target in self.targets or ("",):
                 one_of("target", target, maps)
-            for path in dict.fromkeys(maps[target][0] for target in self.targets):
-                linear = slot_at(model, f"blocks.{i}.{path}").module
-                new[f"blocks.{i}.{path}"] = self.beside(linear, scale, rng)
-        return new
+            for linear in dict.fromkeys(maps[target] for target in self.targets):
+                wrappers[linear] = self.wrap(linear, scale, rng)
+        return wrappers
 
-    def beside(self, inner, scale, rng):
-        """What stands in the place of a linear layer. ValueError if the rank is more than the matrix can have."""
+    def wrap(self, inner, scale, rng):
+        """The wrapper of a linear layer, with a low-rank map for each target in it. ValueError if the rank is too large."""
         n_in, n_out = inner.weight.shape
         width = n_out // len(inner.maps)
-        new, columns = {}, {}
+        parts, columns = {}, {}
         for target in [target for target in dict.fromkeys(self.targets) if target in inner.maps]:
             if self.rank > min(n_in, width):
                 raise ValueError(f"the rank {self.rank} is larger than the matrix {target} ({n_in} x {width}) can have; "
                                  f"choose at most {min(n_in, width)}")
             name = target if len(inner.maps) > 1 else ""
             columns[name] = inner.columns(target)
-            new[name] = LowRank(n_in, width, self.rank, scale, rng, inner.weight.data.dtype)
-        return self.linear(inner, new, columns)
+            parts[name] = LowRank(n_in, width, self.rank, scale, rng, inner.weight.data.dtype)
+        return self.linear(inner, parts, columns)

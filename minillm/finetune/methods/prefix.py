@@ -12,36 +12,38 @@ from ...nn.attention import AttentionHeads, HeadsCache
 from ...nn.module import needs_dx_after
 from ...nn.softmax import softmax_in_place
 from ..recipe import Insertion, at_least_one
-from ..wrapper import Wrapper, parts
+from ..wrapper import Wrapper, modules_of
 
 
 class PrefixCache(NamedTuple):
     q: np.ndarray             # (B, H, T, D)
     P: np.ndarray             # (B, H, T, n), attention to the prefix
     w: np.ndarray             # (B, H, T, D), o_p - o
-    o_p: np.ndarray           # (B, H, T, D), what is gathered from the prefix alone
+    o_p: np.ndarray           # (B, H, T, D), attention output from the prefix alone
     lam: np.ndarray           # (B, H, T, 1), lambda
 
 
 class Prefix(Module):
-    """out = o + g lambda (o_p - o): what is gathered from the text, o, mixed with what n learned keys K and values W give, o_p.
+    """out = o + g lambda (o_p - o): a mixture of o, attention to the text, and o_p, attention to n learned keys K and values W.
 
-    A softmax over two groups of scores is a mixture of the softmaxes over each. With z = sum_s exp(S_s) over the text and
-    z_p = sum_j exp(S_j) over the prefix, attention to both at once gives
+    A softmax over two groups of scores is a mixture of the softmaxes over each group. With z = sum_s exp(S_s) over the text and
+    z_p = sum_j exp(S_j) over the prefix,
+        o = sum_s exp(S_s) v_s / z,      o_p = sum_j exp(S_j) W_j / z_p
+    so attention to both at once is
         (sum_s exp(S_s) v_s + sum_j exp(S_j) W_j) / (z + z_p) = (z o + z_p o_p) / (z + z_p)
                                                               = (1 - lambda) o + lambda o_p,      lambda = z_p / (z + z_p)
-    since o = sum_s exp(S_s) v_s / z and likewise o_p (He et al. 2022, equation 5). So a gate g of 1 is prefix tuning as Li &
-    Liang have it. At 0, nothing has changed: the model starts as its base, which with any keys alone it would not, for even keys
-    of zero take their share of a softmax. Then the gate alone gets a gradient, until it has opened.
+    (He et al. 2022, equation 5). With the gate g = 1, this is prefix tuning as published. With g = 0, out = o: the model starts
+    as its base. Without a gate it could not, since even keys of zero take a share of the softmax. At g = 0, K and W have no
+    influence, so in the first step only the gate gets a gradient.
     """
 
     def __init__(self, keys, values, gate):
-        """keys, values (H, n, D). gate: a learned number for each head, from 0 on; or else it is 1 for good."""
+        """keys, values (H, n, D). gate: learn one g for each head, which starts at 0; without it, g is 1."""
         self.keys, self.values = Parameter(keys), Parameter(values)
         self.gate = Parameter(np.zeros(len(keys), keys.dtype)) if gate else None
 
     def forward(self, q, o, log_z):
-        """q (B, H, T, D), and of the text o (B, H, T, D) and log z (B, H, T, 1) -> as o"""
+        """q (B, H, T, D), and of attention to the text, o (B, H, T, D) and log z (B, H, T, 1) -> out, in the shape of o"""
         S = q @ self.keys.data.swapaxes(-1, -2)                             # (B, H, T, n)
         S *= 1 / math.sqrt(q.shape[-1])
         z_p, m = softmax_in_place(S)
@@ -59,14 +61,14 @@ class Prefix(Module):
         """Forward, for one head with gate g: S = q K' / sqrt(D), P = softmax(S), o_p = P W, lambda = sigmoid(log z_p - log z),
         w = o_p - o, out = o + g lambda w.
 
-        Given dout (T, D), want dg, dW, dK (n, D), dq (T, D), do (T, D), and dlog_z (T, 1) for the attention below.
+        Given dout (T, D), want dg, dW, dK (n, D), dq (T, D), do (T, D), and dlog_z (T, 1) for the attention to the text.
 
         Derivation.
             out = (1 - g lambda) o + g lambda o_p       do = (1 - g lambda) dout,       do_p = g lambda dout
             with e_t = sum_c dout_tc w_tc               dg = sum_t lambda_t e_t,        dlambda_t = g e_t
             sigmoid: dlambda/dlog_z_p = -dlambda/dlog_z = lambda (1 - lambda),   so   dlog_z_p = -dlog_z = g lambda (1 - lambda) e
-        Attention to the prefix, as in nn/attention.py but without a mask; log z_p depends on S as log z does there:
-            dW = P' do_p,     dP = do_p W',     dS_tj = P_tj (dP_tj - (do_p_t . o_p_t - dlog_z_p_t))
+        Then attention to the prefix, derived as in nn/attention.py without a mask, with K, W, o_p, z_p in place of k, v, o, z:
+            dW = P' do_p,     dP = do_p W',     dS_tj = P_tj (dP_tj - (sum_c do_p_tc o_p_tc - dlog_z_p_t))
             dq = dS K / sqrt(D),                dK = dS' q / sqrt(D)
 
         Check: tests/test_methods.py, float64, relative error < 1e-7; tests/test_peft.py with the gate at 1.
@@ -94,7 +96,7 @@ class PrefixedCache(NamedTuple):
 
 
 class PrefixedHeads(Wrapper):
-    """The heads of an attention sublayer, which also see a prefix."""
+    """The heads of an attention sublayer, which attend to a prefix as well."""
 
     label = "prefix"
 
@@ -105,8 +107,8 @@ class PrefixedHeads(Wrapper):
     def added(self):
         yield "prefix", self.prefix
 
-    def kept_fixed(self):
-        """Back to k times what the prefix adds: the gate goes, and it began at zero. Without one, keys and values do."""
+    def not_interpolated(self):
+        """Keys and values, if there is a gate: it started at zero and scales all that the prefix adds."""
         return [] if self.prefix.gate is None else [self.prefix.keys, self.prefix.values]
 
     def forward(self, qkv, needs_dx=True):
@@ -121,7 +123,7 @@ class PrefixedHeads(Wrapper):
     def backward(self, dout, cache):
         """Forward: o, log z = heads(q, k, v), out = prefix(q, o, log z).
 
-        Derivation. The chain rule. q is read twice, by the heads and by the prefix, so dq is a sum.
+        Derivation. The chain rule. Both the heads and the prefix read q, so dq is a sum.
 
         Check: tests/test_methods.py, float64, relative error < 1e-7.
         """
@@ -141,13 +143,13 @@ class PrefixedHeads(Wrapper):
 
 @dataclass(frozen=True)
 class PrefixTuning(Insertion):
-    """In each block, n keys and values that no word made stand before the text, and train.
+    """In each block, n learned keys and values are put before those of the text.
 
-    They start as the keys and values that the base itself makes of n random words; keys and values of noise are a bad start
-    (Li & Liang 2021, section 7.4).
+    They start as the keys and values that the base computes for n random words: random numbers would be a bad start (Li & Liang
+    2021, section 7.4).
 
     tokens      n
-    gate        start from no influence at all, by a gate that opens as it learns; without it, the plain prefix of the paper
+    gate        start with no influence, by a learned gate that starts at zero; without it, the plain prefix of the paper
     """
 
     tokens: int = 16
@@ -158,14 +160,14 @@ class PrefixTuning(Insertion):
 
     def adds(self, config):
         n = min(self.tokens, config.context)
-        return self.count_chosen(config) * (2 * n * config.n_embd + (config.n_head if self.gate else 0))
+        return self.n_chosen(config) * (2 * n * config.n_embd + (config.n_head if self.gate else 0))
 
     def build(self, model, rng):
         at_least_one("number of tokens", self.tokens)
         if self.tokens > model.config.context:
-            raise ValueError(f"{self.tokens} tokens do not fit into the context of {model.config.context}, in which they start")
+            raise ValueError(f"{self.tokens} tokens do not fit into the context of {model.config.context}, from which they start")
         kv_cache = KVCache(model)
         model.forward_cached(rng.integers(0, model.config.vocab_size, (1, self.tokens)), kv_cache)
         keys, values = (array[:, 0, :, :self.tokens].copy() for array in (kv_cache.keys, kv_cache.values))
-        return {f"blocks.{i}.{path}": PrefixedHeads(heads, Prefix(keys[i], values[i], self.gate))
-                for i, block in self.chosen(model) for path, heads in parts(block, AttentionHeads)}
+        return {heads: PrefixedHeads(heads, Prefix(keys[i], values[i], self.gate))
+                for i, block in self.chosen(model) for heads in modules_of(block, AttentionHeads)}

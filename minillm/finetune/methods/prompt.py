@@ -1,4 +1,4 @@
-"""Prompt tuning: learned vectors stand before the text, as if they were words (Lester et al. 2021)."""
+"""Prompt tuning: learned vectors are put before the text, as if they were words (Lester et al. 2021)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -9,13 +9,13 @@ from ...inference.kv_cache import LayerKVCache
 from ...nn import Module, Parameter
 from ...nn.module import needs_dx_after
 from ..recipe import Recipe, at_least_one, one_of
-from ..wrapper import Wrapper, slot_at
+from ..wrapper import Wrapper, slot_of
 
-LONGEST = 10      # times the context of a model: a longer prompt would leave no time for the text
+LONGEST = 10      # the longest prompt, in contexts of the model: with a longer one, most of the computing would be for the prompt
 
 
 class Prompt(Module):
-    """[P; x]: n learned rows before those of each text."""
+    """[P; x]: n learned rows P (n, C) before those of each text."""
 
     def __init__(self, vectors):
         """vectors (n, C)"""
@@ -31,11 +31,11 @@ class Prompt(Module):
         return np.concatenate([P, x], axis=1), needs_dx
 
     def backward(self, dout, cache):
-        """Forward: row t of the output is P_t for t < n, and x_(t - n) behind them, in each sequence b.
+        """Forward: in each sequence b, row t of the output is P_t for t < n, and x_(t - n) after that.
 
         Given dout (B, n + T, C), want dP (n, C), dx (B, T, C).
 
-        Derivation. Rows are only moved, and all sequences share P:   dP_tc = sum_b dout_btc,    dx_btc = dout_b(n + t)c
+        Derivation. Rows are only moved, and all sequences share P:   dP_tc = sum_b dout_btc,    dx_btc = dout_b,n+t,c
 
         Check: tests/test_methods.py, float64, relative error < 1e-7.
         """
@@ -50,10 +50,10 @@ class PromptedCache(NamedTuple):
 
 
 class Prompted(Wrapper):
-    """A block of a model whose texts begin with a prompt. The first block gets it, the last lets its rows go again.
+    """A block of a model with a prompt: the first block puts it before the text, and the last one drops its rows again.
 
-    So nothing is predicted from the prompt's rows, and no loss counts them. The words keep their positions; the prompt has none
-    of its own, since P may hold whatever a position would add to it.
+    So nothing is predicted from the prompt's rows, and the loss does not count them. The words keep their positions. The prompt
+    needs no position vectors: P can learn whatever they would add.
     """
 
     label = "prompt"
@@ -63,7 +63,7 @@ class Prompted(Wrapper):
         self.prompt, self.first, self.last = prompt, first, last
 
     def added(self):
-        if self.first:                      # of all that share the prompt, one has its parameters
+        if self.first:                      # all blocks share the prompt; its parameters are listed once
             yield "prompt", self.prompt
 
     def forward(self, x, needs_dx=True):
@@ -77,7 +77,7 @@ class Prompted(Wrapper):
     def backward(self, dout, cache):
         """Forward: out = drop_n(f([P; x])), in the first and in the last block.
 
-        Derivation. What is dropped has no influence: its rows of the gradient are zero. Then the chain rule.
+        Derivation. The rows that are dropped have no influence, so their gradient is zero. Then the chain rule.
 
         Check: tests/test_methods.py.
         """
@@ -87,24 +87,24 @@ class Prompted(Wrapper):
         return self.prompt.backward(dx, cache.prompt) if self.first and dx is not None else dx
 
     def forward_cached(self, x, kv_cache):
-        """With a cache that has room for the prompt; its keys and values are made with those of the first words."""
-        n, more, begins = self.prompt.n, kv_cache.more, kv_cache.length == 0
-        if begins:
+        """As elsewhere, but with arrays of keys and values long enough for the prompt too, which are in kv_cache.more."""
+        n, more, at_start = self.prompt.n, kv_cache.more, kv_cache.length == 0
+        if at_start:
             B, H, T, D = kv_cache.keys.shape
             more["keys"], more["values"] = np.empty((2, B, H, n + T, D), kv_cache.keys.dtype)
             if self.first:
                 x, _ = self.prompt.forward(x)
-        length = 0 if begins else n + kv_cache.length
+        length = 0 if at_start else n + kv_cache.length
         out = self.inner.forward_cached(x, LayerKVCache(more["keys"], more["values"], length, more))
-        return out[:, n:] if begins and self.last else out
+        return out[:, n:] if at_start and self.last else out
 
 
 @dataclass(frozen=True)
 class PromptTuning(Recipe):
-    """n vectors before every text train, and nothing else.
+    """Only n vectors train, which are put before every text.
 
     tokens      n
-    start       words: the vectors of n random words of the vocabulary; noise: as small as words' vectors are when training begins
+    start       words: the vectors of n random words of the vocabulary; noise: N(0, 0.02), as word vectors start in pretraining
     """
 
     tokens: int = 16
@@ -120,13 +120,14 @@ class PromptTuning(Recipe):
         rng = rng or np.random.default_rng(0)
         at_least_one("number of tokens", self.tokens)
         if self.tokens > LONGEST * model.config.context:
-            raise ValueError(f"a prompt of {self.tokens} tokens is too long beside texts of at most {model.config.context}; "
+            raise ValueError(f"a prompt of {self.tokens} tokens is too long for texts of at most {model.config.context}; "
                              f"choose at most {LONGEST * model.config.context}")
         one_of("start", self.start, ("words", "noise"))
-        places = [slot_at(model, f"blocks.{i}") for i in range(len(model.blocks))]
+        slots = [slot_of(model, block) for block in model.blocks]
         table = model.wte.weight.data
         words = table[rng.integers(0, len(table), self.tokens)]
         prompt = Prompt(words if self.start == "words" else rng.normal(0, 0.02, words.shape).astype(words.dtype))
         model.trainable = False
-        for i, slot in enumerate(places):
-            slot.put(Prompted(slot.module, prompt, first=i == 0, last=i == len(places) - 1))
+        for i, slot in enumerate(slots):
+            slot.put(Prompted(slot.module, prompt, first=i == 0, last=i == len(slots) - 1))
+        return model

@@ -1,4 +1,4 @@
-"""The optimizers, one file each; and their names."""
+"""The optimizers, one file each, and their names."""
 
 from .adamw import AdamW
 from .muon import Muon

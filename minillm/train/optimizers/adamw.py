@@ -13,9 +13,10 @@ class AdamW(Optimizer):
 
         m <- b1 m + (1 - b1) g              first moment: where the gradient points
         v <- b2 v + (1 - b2) g^2            second moment: how large it usually is
-        m^ = m / (1 - b1^t),  v^ = v / (1 - b2^t)       both started at 0 and are scaled up for it
-        theta <- theta - lr (m^ / (sqrt(v^) + eps) + wd theta)      only matrices decay: shrinking a bias,
-                                                                a gain or a word's vector helps nobody
+        m^ = m / (1 - b1^t),  v^ = v / (1 - b2^t)       both started at 0, which these factors correct for
+        theta <- theta - lr (m^ / (sqrt(v^) + eps) + wd theta)
+
+    The decay wd theta is for matrices only: there is no use in shrinking biases, gains and word vectors.
     """
 
     def __init__(self, lr=1e-3, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1):
@@ -23,7 +24,7 @@ class AdamW(Optimizer):
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
 
     def start(self, flat, first=0):
-        """`first`: leave theta[:first] to somebody else (see muon.py)."""
+        """first: update only theta[first:], where another optimizer updates the rest (see muon.py)."""
         super().start(flat)
         self.first = first
         self.m, self.v = flat.zeros()[first:], flat.zeros()[first:]
@@ -31,7 +32,7 @@ class AdamW(Optimizer):
         self.n_decayed = max(0, flat.n_matrices - first)
 
     def plan(self, factor=1.0):
-        """rate, eps and decay such that   theta <- (1 - decay) theta - rate m / (sqrt(v) + eps):   m^ and v^ are never made."""
+        """rate, eps and decay such that   theta <- (1 - decay) theta - rate m / (sqrt(v) + eps),   without m^ and v^."""
         self.t += 1
         lr = self.lr * factor
         b1, b2 = self.betas

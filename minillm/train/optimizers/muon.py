@@ -1,4 +1,4 @@
-"""Muon: steps that are orthogonal matrices, for all that is a matrix (Jordan et al. 2024)."""
+"""Muon: updates of matrices that are orthogonal matrices (Jordan et al. 2024)."""
 
 import math
 
@@ -7,23 +7,30 @@ import numpy as np
 from .adamw import AdamW
 from .optimizer import Optimizer
 
-# The quintic a s + b s^3 + c s^5, applied five times, takes singular values from 0.0016 to 1 to about 1 (between 0.68 and 1.21).
-# What is smaller grows, by a factor of a^5 = 485 at most.
+# The quintic a s + b s^3 + c s^5, applied five times, takes singular values between 0.0016 and 1 to between 0.68 and 1.21.
+# Smaller ones grow too, by a factor of at most a^5 = 485.
 QUINTIC = (3.4445, -4.7750, 2.0315)
-STACK = 4
+STACK = 4      # how many matrices of one shape are orthogonalised by the same NumPy calls
 
 
 def orthogonalise(G, steps=5):
-    """The orthogonal matrix nearest to G, roughly: G = U S V' -> about U V'.   G (..., m, n)
+    """About the orthogonal matrix nearest to G: G = U S V' -> about U V'.   G (..., m, n)
 
-    Newton-Schulz: an odd polynomial of a matrix acts on its singular values and leaves U and V alone,
-        B X = U (a S + b S^3 + c S^5) V'    with A = X X',  B = a + b A + c A^2,
-    so a polynomial that pushes all of (0, 1] towards 1 does the work of an SVD with matrix products alone. (In five steps, those
-    below a thousandth of the length of G do not get there. They are what the gradient hardly has.)
+    Newton-Schulz steps: an odd polynomial of a matrix acts on its singular values and leaves U and V as they are,
+        B X = U (a S + b S^3 + c S^5) V'    with  A = X X',   B = a I + b A + c A^2
+    so a polynomial that pushes (0, 1] towards 1 replaces an SVD by matrix products. (In five steps, singular values below about a
+    thousandth of |G| do not reach 1. The gradient has hardly anything in these directions.) The plain form:
 
-    Of X, only A is needed to know the next B; and A itself goes over into B A B, of which all factors commute. So for a wide X
-    the product Q = B5 B4 B3 B2 B1 is made of small square matrices, and X is touched only twice, for the first A and for Q X:
-    of an MLP's matrices this takes 60 % of the time.
+        X = G / |G|                             # so that every singular value is at most 1; transposed first if m > n
+        for step in range(5):
+            A = X @ X.T
+            X = (a * I + b * A + c * A @ A) @ X
+
+    The fast form below multiplies the small (m, m) matrices first. The next B needs only the next A, and since A and B commute,
+        (B X) (B X)' = B A B
+    so A <- B A B needs no X. Only the first A and the last product, Q X with Q = B5 B4 B3 B2 B1, involve the wide X: 2 products
+    of that size instead of 10, which takes 60 % of the time for the matrices of an MLP. For a square X nothing would be saved, so
+    it goes through the plain form.
     """
     a, b, c = QUINTIC
     m, n = G.shape[-2:]
@@ -34,7 +41,7 @@ def orthogonalise(G, steps=5):
         B = A @ A
         B *= c
         B += b * A
-        np.einsum("...ii->...i", B)[...] += a                              # the diagonal, as a view
+        np.einsum("...ii->...i", B)[...] += a                               # a view of the diagonal
         last = step == steps - 1
         if m == n:
             X = B @ X
@@ -47,16 +54,16 @@ def orthogonalise(G, steps=5):
 
 
 class Muon(Optimizer):
-    """Nesterov momentum, orthogonalised, for the matrices (Parameter.matrices); AdamW for embeddings, gains and biases.
+    """Orthogonalised Nesterov momentum for matrices (Parameter.matrices), and AdamW for embeddings, gains and biases.
 
         v <- mu v + g,    d = g + mu v,    W <- (1 - lr wd) W - lr sqrt(max(1, out / in)) orthogonalise(d)
 
-    A gradient's few large singular values are directions that the model already uses; made equal, the rare ones
-    get their turn, and what must be recalled exactly is learned in a fraction of the steps. q, k and v are separate maps that
-    only share an array, so each is orthogonalised apart.
+    A gradient has a few large singular values, in directions that the model uses already. With all of them made equal, the rare
+    directions are learned as fast, and facts that must be recalled exactly take a fraction of the steps. q, k and v are separate
+    maps that only share an array, so each is orthogonalised separately.
 
-    lr is for the matrices (every entry of an orthogonal m x n step is about 1 / sqrt(max(m, n)) whatever the gradient),
-    adamw_lr for the rest. A momentum of 0.9 suits runs of some hundred steps, the usual 0.95 longer ones.
+    lr is for the matrices: every entry of an orthogonal m x n step is about 1 / sqrt(max(m, n)), whatever the gradient. adamw_lr
+    is for the rest. A momentum of 0.9 suits runs of a few hundred steps; for longer ones, 0.95 is usual.
     """
 
     def __init__(self, lr=0.02, momentum=0.9, weight_decay=0.01, adamw_lr=5e-3):
@@ -89,7 +96,7 @@ class Muon(Optimizer):
         self.adamw.update(adamw_plan, clip, rank, n)
 
     def stacks(self):
-        """Lists of up to STACK tuples (weight, gradient, momentum, factor on the rate) of one shape, the dearest first."""
+        """Lists of up to STACK tuples (weight, gradient, momentum, learning-rate multiplier) of one shape, the slowest first."""
         by_shape = {}
         vectors = [self.flat.views(vector) for vector in (self.flat.data, self.flat.grad, self.v)]
         scale = None if self.flat.scale is None else self.flat.views(self.flat.scale)
@@ -97,7 +104,7 @@ class Muon(Optimizer):
             factor = 1.0 if scale is None else float(scale[name].flat[0])
             for triple in zip(*(np.split(views[name], p.matrices, axis=1) for views in vectors)):
                 by_shape.setdefault(triple[0].shape, []).append((*triple, factor))
-        stacks = [found[i:i + STACK] for found in by_shape.values() for i in range(0, len(found), STACK)]
+        stacks = [group[i:i + STACK] for group in by_shape.values() for i in range(0, len(group), STACK)]
         return sorted(stacks, key=lambda stack: -sum(g.size * min(g.shape) for _, g, _, _ in stack))
 
     def state(self):

@@ -1,4 +1,4 @@
-"""The contract of an optimizer: how a gradient becomes a step. `Trainer` gives it the parameters."""
+"""The contract of an optimizer: how a gradient becomes an update of the weights."""
 
 import numpy as np
 
@@ -6,14 +6,14 @@ import numpy as np
 class Optimizer:
     """The contract.
 
-    start(flat)                  meet the parameters (a `FlatParameters`), make the state
-    step(factor)                 update flat.data in place from flat.grad, at learning rate lr * factor; that is
-        plan(factor)             the numbers that are the same for all weights of this step, worked out once
-        update(plan, ...)        the arithmetic on every weight, which n workers can share: each does the part of its rank
-    state()                      the arrays to save; written back into by `load_state`
-    settings()                   the numbers it was made with, before `start`
+    start(flat)                  take the parameters (a `FlatParameters`, from the Trainer) and make the state, of flat.zeros()
+    step(factor)                 update flat.data in place from flat.grad, at the learning rate lr * factor, which is
+        plan(factor)             compute the numbers that are the same for all weights, once for each step
+        update(plan, ...)        update every weight; n workers can share this, each doing the share of its rank
+    state()                      the arrays to save, which `load_state` writes into
+    settings()                   the constructor's numbers, before `start`
 
-    `clip`, a factor on the gradient, is applied on the way, while the numbers are in the cache anyway.
+    `update` also multiplies the gradient by `clip`, since it reads every number anyway.
     """
 
     def __init__(self, lr):
@@ -24,12 +24,12 @@ class Optimizer:
         self.flat = flat
 
     def step(self, factor=1.0):
-        """ValueError if the parameters are another's by now."""
+        """One step. ValueError if another Trainer has taken over the parameters."""
         self.flat.check()
         self.update(self.plan(factor))
 
     def settings(self):
-        """{name: value}: which rule this is, and all numbers that it was made with."""
+        """{name: value}: the class of the optimizer ("rule"), and all numbers that it was made with."""
         numbers = {name: value for name, value in vars(self).items() if isinstance(value, (int, float, tuple))}
         inner = {name: part.settings() for name, part in vars(self).items() if isinstance(part, Optimizer)}
         return {"rule": type(self).__name__} | numbers | inner
@@ -38,11 +38,11 @@ class Optimizer:
         return {}
 
     def load_state(self, state):
-        """ValueError, before anything is changed, unless names, shapes and types are those of this rule's own state."""
+        """Write saved arrays into the state. ValueError, before anything is changed, if names, shapes or types differ."""
         own = self.state()
         odd = sorted(own.keys() ^ state.keys()) or [name for name in own if own[name].shape != np.shape(state[name])
                                                     or own[name].dtype != np.asarray(state[name]).dtype]
         if odd:
-            raise ValueError(f"this is no state of {type(self).__name__} for these parameters: {odd[0]!r} differs")
+            raise ValueError(f"this is not a state of {type(self).__name__} for these parameters: {odd[0]!r} differs")
         for name, array in own.items():
             array[...] = state[name]

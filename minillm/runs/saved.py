@@ -1,4 +1,4 @@
-"""A saved model of any kind, ready to use: one that stands alone, or an adapter on its base."""
+"""Loading a saved model of any kind, ready to use: one that stands alone, or an adapter on its base."""
 
 import os
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from ..train.checkpoint import fingerprint, read_model
 
 @dataclass
 class Loaded:
-    """A model, what its file says of it, and where that lies."""
+    """A model with its tokenizer, and the metadata and the path of its file."""
 
     model: GPT
     tokenizer: Tokenizer
@@ -24,21 +24,21 @@ class Loaded:
     path: Path | None = None
 
     def task(self, workers=None):
-        """The task that it has learned. CheckpointError if its file does not say, or if the text it learned from is gone."""
+        """The task that the model has learned. CheckpointError if its file names none, or if the task's text is missing."""
         if "task" not in self.meta:
-            raise CheckpointError(f"{self.path or 'this model'} does not say what it has learned, so it cannot be judged by "
-                                  "that; name a --task, a --text or --pairs where the command takes one")
+            raise CheckpointError(f"{self.path or 'this model'} does not say what it has learned, so it cannot be evaluated "
+                                  "on that; name a --task, a --text or --pairs where the command takes one")
         try:
             return task_from_json(self.meta["task"], self.tokenizer, workers, self.path.parent if self.path else None)
         except ValueError as error:
-            raise CheckpointError(f"{self.path or 'this model'}: what it has learned is not there ({error})") from None
+            raise CheckpointError(f"{self.path or 'this model'}: the task that it learned cannot be loaded ({error})") from None
 
 
 def load(path, base=None):
     """A saved model, ready to use; of an adapter, its base with the adapter put on.
 
-    `base` is the file of the base model, by default the one that the adapter remembers. CheckpointError if a file is broken or
-    is not what it should be, and if the base is not the one that the adapter was trained on.
+    base        the file of the base model; by default the one that is named in the adapter's file
+    CheckpointError if a file is broken or of the wrong kind, and if the base is not the one that the adapter was trained on.
     """
     path = Path(path)
     with Arrays(path) as file:
@@ -49,13 +49,13 @@ def load(path, base=None):
             file.refuse("holds the state of an unfinished run; continue that with --resume")
         if meta["kind"] != "adapter":
             file.refuse(f"holds a {meta['kind'][:40]}, not a model")
-    asked = base_of(meta, path)
-    base_path = Path(base) if base else path.parent / asked["path"]
+    named = base_of(meta, path)
+    base_path = Path(base) if base else path.parent / named["path"]
     if not os.path.exists(base_path):
         raise CheckpointError(f"{path} is an adapter, and its base model is not at {base_path}; name the base with --base")
     with Arrays(base_path, "model") as file:
         loaded = Loaded(*read_model(file), file.meta, base_path)
-    if fingerprint(loaded.model) != asked["fingerprint"]:
+    if fingerprint(loaded.model) != named["fingerprint"]:
         raise CheckpointError(f"{path} was trained on another base than {base_path}: the fingerprints differ; name the right "
                               "base with --base")
     Adapters(loaded.model).load(path.stem, path)

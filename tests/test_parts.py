@@ -1,0 +1,126 @@
+"""A model of other parts, RMSNorm and ReLU, is a model like any other: it trains, writes, is saved, adapted, merged and drawn."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from commands import TINY, answer, refused, run
+
+from minillm.finetune.merge import merge
+from minillm.finetune.methods import ALIASES, METHODS, recipe_of
+from minillm.gradcheck import perturb
+from minillm.inference.decoder import is_plain, stepper
+from minillm.inference.kv_cache import KVCache
+from minillm.nn import GPT, Config, ReLU, RMSNorm
+from minillm.nn.gpt import PARTS
+from minillm.runs import load
+from minillm.text.tokenizer import CharTokenizer
+from minillm.train.blueprint import n_parameters
+from minillm.train.checkpoint import save_model
+from minillm.train.optimizers import AdamW
+from minillm.train.parts import parameter_kinds
+from minillm.train.trainer import Trainer
+
+USUAL = Config(vocab_size=11, context=7, n_layer=2, n_head=3, n_embd=12)
+OTHER = replace(USUAL, norm="rmsnorm", activation="relu")
+EACH = ["prefix:tokens=4" if method == "prefix" else method for method in METHODS]
+
+
+def model_of(config, method=None):
+    """The same on every call."""
+    rng = np.random.default_rng(5)
+    model = GPT(config, rng, np.float64)
+    perturb(model, rng, 0.2)
+    if method:
+        recipe_of(method).apply(model, rng)
+        perturb(model, rng, 0.1)
+    return model
+
+
+def test_a_config_names_the_parts_and_refuses_others():
+    block = model_of(OTHER).blocks[0]
+    assert type(block.ln_1) is RMSNorm and type(block.mlp.act) is ReLU
+    assert "blocks.0.ln_1.bias" not in model_of(OTHER).parameters()
+    for part, choices in PARTS.items():
+        with pytest.raises(ValueError, match=f"{part} is 'nonsense', but must be one of {', '.join(choices)}"):
+            replace(USUAL, **{part: "nonsense"})
+        with pytest.raises(ValueError, match=f"{part} is '1', but must be one of"):
+            replace(USUAL, **{part: 1})
+
+
+@pytest.mark.parametrize("config", [USUAL, OTHER], ids=["usual", "other"])
+def test_parameters_are_counted_and_sorted_without_names_being_asked(config):
+    model = model_of(config)
+    assert n_parameters(config) == sum(p.size for p in model.parameters().values())
+    kinds = parameter_kinds(model)
+    assert {kind for name, kind in kinds.items() if ".ln_" in name or name.startswith("ln_f")} == {"norm"}
+    assert kinds["wte.weight"] == "embedding" and kinds["blocks.1.attn.qkv.bias"] == "attention"
+
+
+@pytest.mark.parametrize("method", [*EACH, *ALIASES])
+def test_every_method_knows_what_it_adds_and_trains(method):
+    base, model, recipe = model_of(OTHER), GPT(OTHER, np.random.default_rng(0)), recipe_of(method)
+    assert recipe.apply(model) is model
+    assert recipe.adds(OTHER) == sum(p.size for name, p in model.parameters().items() if name not in base.parameters())
+    before = {name: p.data.copy() for name, p in model.parameters().items()}
+    tokens = np.random.default_rng(1).integers(0, 11, (4, 7))
+    trainer = Trainer(model, AdamW(1e-2), workers=1)
+    losses = [trainer.step(tokens[:, :-1], tokens[:, 1:]) for _ in range(30)]
+    assert losses[-1] < losses[0]
+    for name, p in model.parameters().items():
+        assert p.trainable or np.array_equal(p.data, before[name]), name
+
+
+@pytest.mark.parametrize("method", [None, *EACH])
+def test_text_is_read_on_as_it_is_read_anew(method):
+    model, tokens = model_of(OTHER, method), np.random.default_rng(1).integers(0, 11, (2, 7))
+    expected = model.logits(tokens)
+    assert not is_plain(model)                              # so nothing is folded that nobody knows how to fold
+    step = stepper(model, KVCache(model, 2))
+    logits = np.stack([step(tokens[:, t]) for t in range(7)], axis=1)
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "ia3"])
+def test_what_can_be_merged_is_merged(method):
+    model, tokens = model_of(OTHER, method), np.random.default_rng(1).integers(0, 11, (2, 7))
+    expected = model.logits(tokens)
+    merge(model)
+    assert model.parameters().keys() == model_of(OTHER).parameters().keys()
+    np.testing.assert_allclose(model.logits(tokens), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("config", [USUAL, OTHER], ids=["usual", "other"])
+def test_a_checkpoint_remembers_the_parts(config, tmp_path):
+    config = replace(config, vocab_size=2)
+    model = GPT(config, np.random.default_rng(0))
+    save_model(tmp_path / "model.npz", model, CharTokenizer.of("ab"))
+    loaded = load(tmp_path / "model.npz").model
+    assert loaded.config == config
+    tokens = np.array([[0, 1, 1]])
+    assert np.array_equal(loaded(tokens), model(tokens))
+
+
+def test_commands_pretrain_fine_tune_judge_and_draw_it(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the owl took the ring to the mill and the fox took it home . " * 30, encoding="utf-8")
+    folder = tmp_path / "runs"
+    common = ["--workers", 1, "--steps", 3]
+    code, *_ = run("pretrain", "--text", text, "--context", 8, *TINY, *common, "--norm", "rmsnorm", "--activation", "relu",
+                   "--out", folder)
+    assert code == 0
+    base = folder / "pretrained.npz"
+    assert load(base).model.config.norm == "rmsnorm"
+    for method in ("full", "lora:rank=2", "adapter:bottleneck=2"):
+        code, *_ = run("finetune", "--base", base, "--text", text, "--method", method, "--batch", 3, *common)
+        assert code == 0
+    code, out, _ = run("inspect", base)
+    assert code == 0 and "rmsnorm" in out and "relu" in out
+    assert answer("generate", folder / "full.npz", "--prompt", "the owl", "--tokens", 5)["texts"]
+    assert answer("evaluate", folder / "lora.npz", "--workers", 1)["loss"] > 0
+    assert answer("surface", folder, "--grid", 3, "--workers", 1, "--plots", tmp_path / "plots")["gap"] < 1e-5
+    assert answer("sharpness", folder / "full.npz", "--workers", 1, "--top", 1)["top"]
+
+
+def test_parts_that_are_none_are_refused_in_one_sentence(tmp_path):
+    refused(tmp_path, "pretrain", "--norm", "batchnorm", told=["--norm", "'layernorm', 'rmsnorm'"])
