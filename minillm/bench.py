@@ -1,11 +1,11 @@
-"""How fast is it on this machine? A training step beside the least it could take, writing, and each way of fine-tuning.
+"""How fast minillm is on this machine: a training step and the least time it could take, generation, and each method.
 
-The least is the *floor*: the matrix products of the step alone, dealt to as many processes. Everything else that a step does
-(norms, softmax, GELU, the optimizer, Python itself) comes on top, so step / floor tells how good the code is, however fast the
-machine is.
+The least time is that of the step's matrix products alone, shared by as many processes: the matmul time ("floor" in the tables).
+Everything else in a step (norms, softmax, GELU, the optimizer, Python itself) comes on top. So step / floor measures the code,
+however fast the machine is.
 
-Times drift by a third on a machine that does other things too. So whoever is compared takes turns with the others in one run
-(`interleave`), and only ratios of such times mean anything. tests/benchmarks/ compares with other programs, by the same means.
+On a machine that does other things too, times drift by a third. So everything to be compared takes turns in one run
+(`interleave`), and only ratios of such times mean anything. tests/benchmarks/ compares with other programs in the same way.
 """
 
 import functools
@@ -23,13 +23,14 @@ from .ground.processes import Team, default_workers
 from .ground.progress import progress
 from .ground.runtime import cores
 from .inference.generate import generate
-from .nn import GPT, Config
+from .nn import GPT, Config, Embedding
+from .train.blueprint import blueprint
 from .train.costs import activation_bytes, training_state_bytes
 from .train.optimizers import AdamW
 from .train.trainer import Trainer
 
-SETTLE = 0.05      # seconds at the start of a turn that do not count: who had the turn before may still be looking for work
-TURN = 0.3         # seconds that a turn counts, or one step, where that takes longer
+SETTLE = 0.05      # seconds at the start of a turn that do not count: idle workers of the last contender may still be spinning
+TURN = 0.3         # seconds of a turn that count; at least one step
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class Size:
 
     @property
     def flops(self):
-        """Of the matrix products of one training step.
+        """Floating-point operations of the matrix products of one training step.
 
-        Each token meets N weights, at two operations each: forward, for dW, for dx, so 6 N. Attention has six products of 2 T C
-        operations for each token and layer.
+        Each token is multiplied with N weights, at two operations each: forward, for dW and for dx, so 6 N. Attention has six
+        products of 2 T C operations for each token and layer.
         """
         N = self.layers * 12 * self.width ** 2 + self.vocabulary * self.width
         return self.batch * self.context * (6 * N + 12 * self.layers * self.context * self.width)
@@ -69,15 +70,18 @@ class Size:
 SIZES = {size.name: size for size in (Size("lesson", 2, 64, 4, 32, 16), Size("nano", 4, 128, 4, 64, 12),      # nanoGPT's on a CPU
                                       Size("medium", 6, 256, 4, 128, 16), Size("large", 6, 384, 6, 256, 8))}
 
+# The name of the table of words, which is the first embedding of a model.
+TABLE = next(path for path, module in blueprint(SIZES["lesson"].config).modules() if isinstance(module, Embedding))
+
 METHODS = {"full": Full(), "last block and final norm": Frozen(), "adapters": BottleneckAdapter(),
            "LoRA": LoRA(), "biases": Frozen(("biases",)), "norms": Frozen(("norms",)),
-           "embedding, tied head": Frozen(("wte.*",))}
+           "embedding, tied head": Frozen((f"{TABLE}.*",))}
 
 
-# Who is measured.
+# What is measured.
 
 def new_trainer(size, workers=None, recipe=METHODS["full"]):
-    """AdamW, lr 1e-3, the gradient clipped to 1: what all benchmarks train with."""
+    """A Trainer with the settings of all benchmarks: AdamW, lr 1e-3, the gradient clipped to 1."""
     rng = np.random.default_rng(0)
     model = GPT(size.config, rng)
     recipe.apply(model, rng)
@@ -90,18 +94,18 @@ def training_step(size, workers=None, recipe=METHODS["full"]):
     return lambda: trainer.step(*batch)
 
 
-def gemm_floor(size, workers=None):
-    """A function that does the matrix products of one training step, and nothing else."""
-    return GemmFloor(size, workers or default_workers()).step
+def matmul_step(size, workers=None):
+    """A function that does only the matrix products of one training step."""
+    return MatrixProducts(size, workers or default_workers()).step
 
 
-class GemmFloor:
-    """n processes, each with the products of its part of the batch: the very mechanism of a training step (train/workers.py)."""
+class MatrixProducts:
+    """The products of a training step in n processes, each with its part of the batch, in the same way as train/workers.py."""
 
     def __init__(self, size, n):
         self.size = size
         self.rows = [len(part) for part in np.array_split(np.arange(size.batch), n)]
-        self.products = {}                                                  # {rank: triples}, each process has its own
+        self.products = {}                                                  # {rank: triples}, one entry in each process
         self.team = Team(self, n)
 
     def step(self):
@@ -117,8 +121,8 @@ class GemmFloor:
 def products(size, B):
     """The products of a step on B rows, forward and then backward: triples (a, b, out) of arrays.
 
-    Weights, their gradients and what a layer keeps for its backward pass are its own; what only passes by is the same array for
-    all layers, as freed memory would be.
+    Each layer has its own weights, gradients and cache. All layers share the arrays for temporary results, just as they would
+    reuse freed memory.
     """
     C, H, T, V = size.width, size.heads, size.context, size.vocabulary
     N, D = B * T, C // H
@@ -128,17 +132,17 @@ def products(size, B):
         return np.ones(shape, np.float32)
 
     @functools.cache
-    def passing(name, *shape):
+    def temporary(name, *shape):
         return own(*shape)
 
     def linear(n_in, n_out):
-        x, W, dW, dy = own(N, n_in), own(n_in, n_out), own(n_in, n_out), passing("dy", N, n_out)
-        forward.append((x, W, passing("y", N, n_out)))
-        backward.extend([(dy, W.T, passing("dx", N, n_in)), (x.T, dy, dW)])
+        x, W, dW, dy = own(N, n_in), own(n_in, n_out), own(n_in, n_out), temporary("dy", N, n_out)
+        forward.append((x, W, temporary("y", N, n_out)))
+        backward.extend([(dy, W.T, temporary("dx", N, n_in)), (x.T, dy, dW)])
 
     def attention():
-        (q, k, v), P, dS = (own(B, H, T, D) for _ in range(3)), own(B, H, T, T), passing("dS", B, H, T, T)
-        do, out = passing("do", B, H, T, D), passing("out", B, H, T, D)
+        (q, k, v), P, dS = (own(B, H, T, D) for _ in range(3)), own(B, H, T, T), temporary("dS", B, H, T, T)
+        do, out = temporary("do", B, H, T, D), temporary("out", B, H, T, D)
         forward.extend([(q, transposed(k), P), (P, v, out)])
         backward.extend([(transposed(dS), q, out), (dS, k, out), (do, transposed(v), dS), (transposed(P), do, out)])
 
@@ -165,7 +169,7 @@ def seconds_of(step):
 
 
 def settle(step):
-    """At least one step, for as long as whoever had the turn before may need to fall asleep."""
+    """Make steps for SETTLE seconds, at least one, until idle workers of the last contender sleep."""
     until = time.perf_counter() + SETTLE
     step()
     while time.perf_counter() < until:
@@ -173,9 +177,10 @@ def settle(step):
 
 
 def interleave(contenders, rounds, steps):
-    """Let contenders {name: step} take turns of so many counted steps, so that all meet the same machine.
+    """{name: seconds of each measured step} of contenders {name: step}, which take turns, so that drift affects all alike.
 
-    Returns {name: seconds of each counted step}.
+    rounds      turns of each contender
+    steps       measured in each turn
     """
     times = {name: [] for name in contenders}
     for _ in range(rounds):
@@ -186,17 +191,17 @@ def interleave(contenders, rounds, steps):
 
 
 def plan_turns(contenders, budget=0.0):
-    """(rounds, steps) that fill about so many seconds, at least two rounds; judged by one step of each."""
-    gc.collect()      # workers of earlier contenders end now, and not in the midst of a measurement
+    """(rounds, steps) for `interleave` that take about `budget` seconds, at least two rounds; estimated from one step of each."""
+    gc.collect()      # end the workers of earlier contenders now, and not during a measurement
     took = [seconds_of(step) for step in contenders.values()]
     steps = max(1, int(TURN / max(took)))
-    return max(2, int(budget / sum(max(SETTLE, one) + steps * one for one in took))), steps
+    return max(2, int(budget / sum(max(SETTLE, seconds) + steps * seconds for seconds in took))), steps
 
 
 # The machine, and what `minillm bench` measures on it.
 
 def machine():
-    """What a time is worth nothing without: {"processor": ..., "cores": ..., "Python": ..., "NumPy": ..., "BLAS": ...}."""
+    """What every measured time depends on: {"processor": ..., "cores": ..., "Python": ..., "NumPy": ..., "BLAS": ...}."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {"processor": processor(), "cores": str(cores()), "system": f"{platform.system()} {platform.machine()}",
             "Python": platform.python_version(), "NumPy": np.__version__,
@@ -204,7 +209,7 @@ def machine():
 
 
 def processor():
-    """Its name as the kernel tells it, or else as Python knows it."""
+    """The name of the processor, from the kernel or else from Python."""
     try:
         with open("/proc/cpuinfo") as lines:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -213,7 +218,7 @@ def processor():
 
 
 def bench(names=None, workers=None, seconds=20.0):
-    """All of it, in about so many seconds: {"machine": facts, "sizes": rows, "methods": rows}, each row a dict as it is shown."""
+    """Measure everything in about `seconds`. Returns {"machine": {...}, "sizes": rows, "methods": rows}, with rows as dicts."""
     sizes = [SIZES[name] for name in names or SIZES]
     share = seconds / (len(sizes) + 1)
     rows = []
@@ -229,15 +234,15 @@ def bench(names=None, workers=None, seconds=20.0):
 
 
 def step_row(size, workers, seconds):
-    contenders = {"step": training_step(size, workers), "floor": gemm_floor(size, workers)}
+    contenders = {"step": training_step(size, workers), "matmul": matmul_step(size, workers)}
     times = interleave(contenders, *plan_turns(contenders, seconds))
-    step, floor = (statistics.median(times[name]) for name in ("step", "floor"))
+    step, matmul = (statistics.median(times[name]) for name in ("step", "matmul"))
     return {"size": size.name, "layers/width/heads/context/batch": str(size).split()[1], "step ms": 1e3 * step,
-            "floor ms": 1e3 * floor, "step / floor": step / floor, "trains tokens/s": round(size.batch * size.context / step)}
+            "floor ms": 1e3 * matmul, "step / floor": step / matmul, "trains tokens/s": round(size.batch * size.context / step)}
 
 
 def writing_rate(size, seconds):
-    """Tokens per second that one model writes, text after text, each of up to 64 tokens from a single one."""
+    """Tokens per second that one model generates, text after text, each of up to 64 tokens."""
     model, n = GPT(size.config, np.random.default_rng(0)), min(size.context, 64) - 1
     until, took = time.perf_counter() + seconds, []
     while not took or time.perf_counter() < until:
@@ -246,7 +251,7 @@ def writing_rate(size, seconds):
 
 
 def method_rows(size, workers, seconds):
-    """Each recipe: what trains, how long a step takes, what it keeps in memory. The first, full fine-tuning, is the measure."""
+    """A row for each method: what trains, the time of a step, also relative to full fine-tuning, and the memory."""
     contenders = {name: training_step(size, workers, recipe) for name, recipe in METHODS.items()}
     times = interleave(contenders, *plan_turns(contenders, seconds))
     full = statistics.median(times["full"])
@@ -255,7 +260,7 @@ def method_rows(size, workers, seconds):
 
 
 def method_costs(size, workers, recipe):
-    """Of training with a recipe: the count of parameters that move, and MB of memory beside the weights."""
+    """What training with a recipe costs: how many parameters train, and MB of memory besides the weights."""
     trainer = new_trainer(size, workers, recipe)
     return {"trains": sum(p.size for p in trainer.model.trainable_parameters().values()),
             "gradient, optimizer MB": training_state_bytes(trainer) / 1e6,
@@ -265,7 +270,7 @@ def method_costs(size, workers, recipe):
 # Rows as text.
 
 def cell(value):
-    """A number with about three figures that count, thousands apart."""
+    """A value as text: a float with about three significant digits, with commas between thousands."""
     if isinstance(value, float):
         digits = next((digits for digits, least in enumerate((100, 10, 0.1)) if abs(value) >= least), 4)
         return f"{value:,.{digits}f}"
@@ -273,7 +278,7 @@ def cell(value):
 
 
 def aligned(rows):
-    """Dicts with the same keys as a table: texts to the left, numbers to the right."""
+    """Dicts with the same keys as a table, texts aligned left, numbers right."""
     columns = [[name, *(cell(row[name]) for row in rows)] for name in rows[0]]
     shown = []
     for column, value in zip(columns, rows[0].values()):

@@ -1,4 +1,4 @@
-"""The whole story in one run: a generalist is pretrained, becomes a specialist in three ways, and the loss surface shows how."""
+"""The whole story in one run: a pretrained generalist is fine-tuned by three methods, and a loss surface shows the result."""
 
 import json
 import platform
@@ -30,10 +30,10 @@ from .train.optimizers import AdamW
 from .train.optimizers.muon import Muon
 from .train.recorder import trajectory_path
 
-SHOWN = ["full", "adapter", "frozen"]      # on the surface; the first two span its plane
+SHOWN = ["full", "adapter", "frozen"]      # on the surface; its plane is spanned by the first two
 MODELS = ("pretrained", "full", "frozen", "adapter", "scratch")
-OURS = {"made_by": "demo"}                 # what its files say of themselves, so that no others are ever removed
-OWN = [*(f"{name}{ending}" for name in MODELS for ending in (".npz", ".trajectory.npz", ".training.npz")), "metrics.json"]
+MADE_BY = {"made_by": "demo"}              # stored in all files of a demo, so that others are never removed
+FILES = [*(f"{name}{ending}" for name in MODELS for ending in (".npz", ".trajectory.npz", ".training.npz")), "metrics.json"]
 NOTE = schema.record({"seed": schema.whole(), "plan": schema.table(schema.number()), "workers": schema.whole(1, 256)})
 PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "relief.png", "weights_moving.gif",
             "weights_moving.html")
@@ -41,7 +41,7 @@ PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "re
 
 @dataclass(frozen=True)
 class Plan:
-    """All sizes and settings of a demo. Learning rates were tuned on validation documents, for each method its own."""
+    """All sizes and settings of a demo. Learning rates were tuned for each method on validation documents."""
 
     layers: int = 4
     heads: int = 4
@@ -49,15 +49,15 @@ class Plan:
     batch: int = 24
     pretraining_steps: int = 1000
     lr: float = 0.02                   # of Muon, for the matrices of the blocks
-    adamw_lr: float = 5e-3             # of its AdamW, for all the rest
+    adamw_lr: float = 5e-3             # of its AdamW, for everything else
     documents: int = 64
     finetuning_batch: int = 16
     finetuning_steps: int = 100
     bottleneck: int = 20
-    lr_factor: float = 1.0             # on the learning rate of each recipe
+    lr_factor: float = 1.0             # times the usual learning rate of each method
     lr_scratch: float = 8e-3
     test_documents: int = 100
-    samples: int = 100                 # texts that a model writes of each kind it was taught, at each temperature; 0 for none
+    samples: int = 100                 # texts that a model writes of each kind it learned, at each temperature; 0: none
     grid: int = 21
 
 
@@ -67,6 +67,7 @@ QUICK = Plan(layers=2, width=96, batch=24, pretraining_steps=400, lr=0.04, adamw
 
 @contextmanager
 def clock(seconds, phase):
+    """Store the time that the block takes as seconds[phase]."""
     start = time.perf_counter()
     yield
     seconds[phase] = round(time.perf_counter() - start, 2)
@@ -75,7 +76,7 @@ def clock(seconds, phase):
 def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume=False):
     """Run the story. Models and metrics.json go to the folder `out`, pictures to `plots`. Returns the metrics.
 
-    With `resume`, what an interrupted demo has finished is read from `out`, and the run that was cut goes on from its last step.
+    With `resume`, what an interrupted demo finished is read from `out`, and the interrupted training run continues.
     """
     plan, out, plots = plan or Plan(), Path(out), Path(plots)
     writable(out)
@@ -86,21 +87,21 @@ def demo(out="runs/demo", plots="plots", seed=1, plan=None, workers=None, resume
 
 
 def story(out, plots, seed, plan, workers):
-    """The demo itself, in a folder that is ready. What is in it already is not made again."""
-    from . import draw  # noqa: F401  (so that nothing else pays for matplotlib; and if it is broken, that is seen before the work)
+    """Run the demo in a folder that `begin` prepared. Models that are already in it are not trained again."""
+    from . import draw  # noqa: F401  (only a demo needs matplotlib; if it is broken, fail before the work)
 
     seconds, start = {}, time.perf_counter()
     say("1. A generalist is pretrained on six kinds of text.")
     world, novels = WorldTask(seed, workers), SpecialTask("novel", seed, plan.documents, workers=workers)
     base = generalist(out, world, plan, seed, workers, seconds)
 
-    say(f"2. It becomes a novelist, from {plan.documents} novels, in three ways; a fourth model starts from nothing.")
+    say(f"2. Three methods fine-tune it on {plan.documents} novels; a fourth model trains on them from scratch.")
     loaded = {"pretrained": base} | specialists(out, base, novels, plan, seed, workers, seconds)
 
-    say("3. All are judged on texts that none of them has seen.")
-    scores, written = judged(loaded, world, plan, seed, workers, seconds)
+    say("3. All models are evaluated on texts that none of them has seen.")
+    scores, written = evaluate(loaded, world, plan, seed, workers, seconds)
 
-    say("4. The loss surface, in the plane through the pretrained, the full and the adapter model. Is the picture right?")
+    say("4. The loss surface in the plane through the pretrained, the full and the adapter model. Is the picture right?")
     with clock(seconds, "surface"):
         plane = surface(out, "three", SHOWN, plan.grid, workers, seed)
     print("\n".join(f"  {line}" for line in plane.checks()))
@@ -123,11 +124,11 @@ def generalist(out, world, plan, seed, workers, seconds):
     with clock(seconds, "pretrain"):
         return load_of(None, path) if path.exists() else pretrain(
             world, config, path, optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=plan.pretraining_steps,
-            batch=plan.batch, seed=seed, workers=workers, about=OURS)
+            batch=plan.batch, seed=seed, workers=workers, about=MADE_BY)
 
 
 def specialists(out, base, novels, plan, seed, workers, seconds):
-    """{name: model} of three ways to fine-tune; and of the same training from random weights, to see what the base is worth."""
+    """{name: Loaded} of three methods; and, to see what the base is worth, of the same training from random weights."""
     recipes = {"full": Full(), "frozen": Frozen(), "adapter": BottleneckAdapter(plan.bottleneck), "scratch": Full()}
     loaded = {}
     for name, recipe in recipes.items():
@@ -136,13 +137,13 @@ def specialists(out, base, novels, plan, seed, workers, seconds):
         with clock(seconds, f"finetune_{name}"):
             loaded[name] = load_of(base, path) if path.exists() else finetune(
                 base, out / "pretrained.npz", novels, recipe, path, optimizer=AdamW(lr), steps=plan.finetuning_steps,
-                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch", about=OURS,
+                batch=plan.finetuning_batch, seed=seed, workers=workers, scratch=name == "scratch", about=MADE_BY,
                 announce=lambda lines: print(*lines[-3:], sep="\n", flush=True))
     return loaded
 
 
-def judged(loaded, world_task, plan, seed, workers, seconds):
-    """Scores on test texts, and how many of the texts that each model writes are without a mistake; both shown."""
+def evaluate(loaded, world_task, plan, seed, workers, seconds):
+    """Evaluate on test texts, and count the texts without a mistake that each model writes. Prints and returns both."""
     with clock(seconds, "evaluate"):
         scores = {name: world_task.score(loaded[name].model, "test", plan.test_documents) for name in MODELS}
     world = world_task.world
@@ -157,7 +158,7 @@ def judged(loaded, world_task, plan, seed, workers, seconds):
 
 
 def metrics_of(loaded, scores, written, plane, world, plan, seed):
-    """What metrics.json says, but for the time that it took."""
+    """The content of metrics.json, without the times."""
     return {
         "domains": {"general": world.general, "special": world.special},
         "floor": {domain: score.floor for domain, score in scores["pretrained"].items()},
@@ -170,17 +171,17 @@ def metrics_of(loaded, scores, written, plane, world, plan, seed):
                     "gap": plane.info["gap"]},
         "seed": seed,
         "config": asdict(plan),
-        **OURS,
+        **MADE_BY,
         "versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()},
     }
 
 
 def draw_all(plots, plane, metrics, history, workers):
-    """All pictures, several at a time."""
+    """Draw all pictures, several at a time."""
     from . import draw
 
     general, special = metrics["domains"].values()
-    jobs = [lambda: draw.player(plane, plots / "weights_moving.html"),                             # the longest first
+    jobs = [lambda: draw.player(plane, plots / "weights_moving.html"),                             # the slowest first
             lambda: draw.animate(plane, plots / "weights_moving.gif"),
             lambda: draw.relief(plane, plots / "relief.png"), lambda: draw.surface(plane, plots / "surface.png"),
             lambda: draw.learning_and_forgetting(metrics["models"], general, special, plots / "learning_and_forgetting.png"),
@@ -188,56 +189,55 @@ def draw_all(plots, plane, metrics, history, workers):
     list(parallel_map(lambda job: job() and None, jobs, workers))
 
 
-def begin(out, what, workers, resume):
-    """Make a folder ready: nothing of a demo in it; or, to resume, what an interrupted one has finished. Returns the workers.
+def begin(out, settings, workers, resume):
+    """Prepare a folder: remove what an earlier demo made; or, with `resume`, check that it can continue. Returns the workers.
 
-    Only files that a demo has written are ever removed, and that is said. ValueError if the folder has others of their names, or
-    if what is to be resumed was another demo.
+    Only files that a demo has written are ever removed, with a message. ValueError if other files have the names of a demo's
+    files, or if the demo in the folder had other settings.
     """
-    note, here = out / "demo.json", [out / name for name in OWN if (out / name).exists()]
-    kept = read_json(note, NOTE, "note of a demo") if note.exists() else None
-    for path in here:
+    note, existing = out / "demo.json", [out / name for name in FILES if (out / name).exists()]
+    saved = read_json(note, NOTE, "note of a demo") if note.exists() else None
+    for path in existing:
         if not made_by_demo(path):
-            raise ValueError(f"{path} is there, and no demo of this version has made it, so it is not overwritten; choose "
-                             "another --out, or move it away")
-    if resume and here and not kept:
-        raise ValueError(f"{here[0]} is there, but no {note} that says of which demo it is; without --resume, all is made anew")
-    if resume and kept:
-        if {name: kept[name] for name in what} != json.loads(json.dumps(what)):
+            raise ValueError(f"{path} exists and no demo of this version made it, so it is not overwritten; choose another "
+                             "--out, or move it away")
+    if resume and existing and not saved:
+        raise ValueError(f"{existing[0]} exists, but no {note} that says which demo made it; run it without --resume")
+    if resume and saved:
+        if {name: saved[name] for name in settings} != json.loads(json.dumps(settings)):
             raise ValueError(f"{out} holds a demo of another seed or size; --resume needs the same --seed and --quick")
-        if workers not in (None, kept["workers"]):
-            raise ValueError(f"{out} holds a demo with {kept['workers']} workers, not {workers}: another number ends in other "
-                             "bits; --resume needs the same --workers")
+        if workers not in (None, saved["workers"]):
+            raise ValueError(f"{out} holds a demo with {saved['workers']} workers, not {workers}, and another number rounds "
+                             "differently; --resume needs the same --workers")
         for name in MODELS[1:]:                             # a model without its trajectory cannot be shown
             if not trajectory_path(out / f"{name}.npz").exists():
                 (out / f"{name}.npz").unlink(missing_ok=True)
-        return kept["workers"]
-    if here:
-        print(f"What an earlier demo has made in {out} is removed: {', '.join(path.name for path in here)}.", flush=True)
+        return saved["workers"]
+    if existing:
+        print(f"What an earlier demo made in {out} is removed: {', '.join(path.name for path in existing)}.", flush=True)
     workers = workers or default_workers()
-    write_json(note, what | {"workers": workers})
-    for path in here:
+    write_json(note, settings | {"workers": workers})
+    for path in existing:
         path.unlink()
     return workers
 
 
 def made_by_demo(path):
-    """Does a file say so itself?"""
+    """Does a file say that a demo made it?"""
     try:
         about = read_meta(path) if path.suffix == ".npz" else read_json(path, schema.table(schema.anything), "note of a demo")
     except CheckpointError:
         return False
-    return all(about.get(name) == value for name, value in OURS.items())
+    return all(about.get(name) == value for name, value in MADE_BY.items())
 
 
 def load_of(base, path):
-    """A model that a demo has finished: the base itself, or a specialist of it. CheckpointError if it is one of another."""
+    """Load a base (if `base` is None) or a specialist that a demo finished. CheckpointError if it is not of this demo."""
     loaded = load(path)
     if not {"trainable_parameters", "total_parameters", "seconds"} <= loaded.meta.keys():
-        raise CheckpointError(f"{path} does not say how it was made; without --resume, all is made anew")
+        raise CheckpointError(f"{path} does not say how it was trained; run the demo without --resume")
     if base and loaded.meta.get("base", {}).get("fingerprint") != fingerprint(base.model):
-        raise CheckpointError(f"{path} was made from another generalist than the one beside it; without --resume, all is made "
-                              "anew")
+        raise CheckpointError(f"{path} was made from another generalist than the one beside it; run the demo without --resume")
     return loaded
 
 
@@ -246,21 +246,18 @@ def say(sentence):
 
 
 def sizes(loaded):
-    """How many parameters trained, and of how many."""
+    """{"trainable_parameters": ..., "total_parameters": ...}"""
     return {name: loaded.meta[name] for name in ("trainable_parameters", "total_parameters")}
 
 
 def table(loaded, scores, written, general, special):
-    """One line a model: what it cost, what it learned, what it forgot. Excess over the floor, nats a token; 0 is perfect.
-
-    And, of the texts that it writes at two temperatures, how many are without a mistake.
-    """
+    """One line per model: its cost, the excess over the floor in nats per token, and the share of its texts without a mistake."""
     before_new, before_old = scores["pretrained"][special].excess, mean_excess(scores["pretrained"], general)
     lines = [f"{'':99s}   without a mistake at {TEMPERATURES[0]:g} / {TEMPERATURES[1]:g}",
              f"{'':24s}{'parameters that train':>24s}{'seconds':>9s}   {'excess on novels':<18s}{'excess on old domains':<22s}"
              f"{'novels':>14s}{'old domains':>17s}", "-" * 130]
     names = {"pretrained": "generalist, untouched", "full": "full fine-tuning", "frozen": "last block, rest frozen",
-             "adapter": "adapters, body frozen", "scratch": "from scratch, same budget"}
+             "adapter": "adapters, body frozen", "scratch": "from scratch, same steps"}
     for name in MODELS:
         new, old = scores[name][special].excess, mean_excess(scores[name], general)
         flawless = "".join(f"{shares(written[name], kinds):>15s}" for kinds in ([special], general))
@@ -276,14 +273,14 @@ def table(loaded, scores, written, general, special):
 
 
 def shares(written, kinds):
-    """16 / 46 %"""
+    """The share of texts without a mistake at each temperature, as text: 16 / 46 %"""
     if not written:
         return "-"
     return " / ".join(f"{100 * pooled_flawless(written, kinds, temperature).share:.0f}" for temperature in TEMPERATURES) + " %"
 
 
 def print_samples(loaded, world, seed):
-    """The same beginning, continued by each model; and does it break a rule of novels?"""
+    """Print how each model continues the same beginning, and whether the text breaks a rule of novels."""
     for name in MODELS:
         [(text, mistake)] = write_and_judge(loaded[name].model, world, [world.special], [np.random.default_rng([seed, 3])])
         print(f"\n{name} ({f'breaks a rule: {mistake}' if mistake else 'a novel without a mistake'}):")

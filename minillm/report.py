@@ -1,4 +1,4 @@
-"""One page that tells a whole run: figures, pictures, the moving surface, settings. It needs no network, and can be mailed."""
+"""One page about a whole run: numbers, pictures, the moving surface, settings. It works offline, and can be mailed."""
 
 import base64
 import json
@@ -11,13 +11,13 @@ import numpy as np
 
 from . import __version__, draw
 from .demo import NOTE
-from .gallery import moved
 from .ground.files import CheckpointError, read_json, write_text
 from .ground.ownership import not_others
 from .ground.progress import progress
 from .inference.generate import generate_text
 from .runs.saved import load
-from .surface.family import ORIGIN, files_of, runs_in
+from .surface.family import ORIGIN, files_of, read_family, runs_in
+from .surface.movement import movements
 from .surface.views import line, surface
 from .tasks.samples import TEMPERATURES, flawless_world, pooled_flawless, sample_counts, write_and_judge
 
@@ -40,42 +40,43 @@ pre { overflow-x: auto; font-size: .8rem }
 
 def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers=None, dark=False, announce=print,
            samples=100):
-    """Write a page about the fine-tunings in a folder and their base; returns its path, by default report.html in there.
+    """Write a page about the fine-tunings in a folder and their base. Returns its path, by default report.html in the folder.
 
-    documents   of each kind to judge by, from texts that no model has seen (of facts, those that were taught)
+    documents   of each kind to evaluate on: texts that no model has seen (for the task "facts", those that were learned)
     announce    called with a line about each part as it begins
-    samples     texts that each model writes of what it was taught, to count those without a mistake (tasks/samples.py)
-    CheckpointError says what is missing or broken.
+    samples     number of texts of each kind that each model writes, to count those without a mistake (tasks/samples.py)
+    CheckpointError says which file is missing or broken.
     """
     folder = Path(folder)
     out = Path(out) if out else folder / "report.html"
     not_others(out, b"<title>minillm: ")
     names = list(names or runs_in(folder))
     if not names:
-        raise CheckpointError(f"{folder} has no fine-tunings with their recorded ways; make one with   minillm finetune --base "
+        raise CheckpointError(f"{folder} has no fine-tunings with their trajectories; make one with   minillm finetune --base "
                               f"{folder / ORIGIN}.npz")
     base_path, _ = files_of(folder, names)
     models = {ORIGIN: load(base_path)} | {name: load(folder / f"{name}.npz", base_path) for name in names}
-    announce("judging the models")
-    task, scores, written = judge(models, names, documents, samples, workers)
+    announce("evaluating the models")
+    task, scores, written = evaluate(models, names, documents, samples, workers)
     announce("measuring surfaces")
     shown = [name for name in names if name != "scratch"] or names
     plane = surface(folder, "three" if len(shown) > 1 else "pca", shown, grid, workers, seed)
     straight = line(folder, [ORIGIN, shown[0]], workers=workers, seed=seed)
+    moved = movements(read_family(folder, shown), shown)
     announce("drawing")
     history = models[ORIGIN].meta.get("history")
     world = task.world
     parts = [
         heading(folder, models, names, task),
-        section("What came of it", table(models, scores, written, task),
+        section("Results", table(models, scores, written, task),
                 picture(lambda path: draw.learning_and_forgetting(figures(models, scores), task.world.general, task.name, path,
                                                                   dark=dark)) if world else ""),
-        section("What they write", *examples(models, task, seed)),
+        section("What the models write", *examples(models, task, seed)),
         section("The weights, moving", draw.player_html(plane, dark=dark)),
         section("The loss surface", picture(lambda path: draw.surface(plane, path, dark=dark)),
                 picture(lambda path: draw.relief(plane, path, dark=dark))),
         section("The straight line", picture(lambda path: draw.profile(straight, path, dark=dark)), listing(straight.checks())),
-        section("Where the weights moved", picture(lambda path: draw.movement(moved(folder, shown), path, dark=dark))),
+        section("Where the weights moved", picture(lambda path: draw.movement(moved, path, dark=dark))),
         section("How the base was trained", picture(lambda path: draw.pretraining(history, path, dark=dark))) if history else "",
         section("Settings", settings(folder, models)),
     ]
@@ -87,11 +88,11 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
     return out
 
 
-def judge(models, names, documents, samples, workers):
-    """The task of the first fine-tuning, {model: {domain: Score}} on its test texts and on what the base knew, and
-    {model: {domain: {temperature: Flawless}}} of what the models write, if there is a grammar to judge it."""
+def evaluate(models, names, documents, samples, workers):
+    """(task, scores, written): the task of the first fine-tuning, {model: {domain: Score}} on its test texts and the old domains,
+    and {model: {domain: {temperature: Flawless}}} of the texts that the models write, if there is a grammar to check them."""
     task, scores, written = models[names[0]].task(workers), {}, {}
-    for name, loaded in progress(models.items(), desc="judging", unit="model"):
+    for name, loaded in progress(models.items(), desc="evaluating", unit="model"):
         scores[name] = task.score(loaded.model, n=documents)
         written[name] = flawless_world(loaded.model, task.world, sample_counts(task.world, scores[name], task.learned, samples),
                                        workers=workers) if task.world else {}
@@ -99,7 +100,7 @@ def judge(models, names, documents, samples, workers):
 
 
 def figures(models, scores):
-    """As `draw.learning_and_forgetting` takes them."""
+    """The models as `draw.learning_and_forgetting` takes them."""
     return {name: {"excess": {domain: score.excess for domain, score in scores[name].items()},
                    "trainable_parameters": loaded.meta.get("trainable_parameters", 0),
                    "total_parameters": loaded.meta.get("total_parameters", 1)} for name, loaded in models.items()}
@@ -115,13 +116,13 @@ def heading(folder, models, names, task):
     base = models[ORIGIN]
     config, total = base.model.config, sum(p.size for p in base.model.parameters().values())
     return (f"<h1>A generalist becomes a specialist</h1>\n<p>A GPT of {config.n_layer} blocks, {config.n_head} heads and width "
-            f"{config.n_embd}, {total:,d} parameters, was pretrained and then fine-tuned on <i>{escape(task.name)}</i> in "
-            f"{len(names)} way{'s' * (len(names) > 1)}: {escape(', '.join(names))}. From {escape(folder.name)}, seed "
+            f"{config.n_embd}, {total:,d} parameters, was pretrained and then fine-tuned on <i>{escape(task.name)}</i>: "
+            f"{len(names)} run{'s' * (len(names) > 1)} ({escape(', '.join(names))}). From {escape(folder.name)}, seed "
             f"{escape(str(base.meta.get('seed')))}.</p>\n")
 
 
 def table(models, scores, written, task):
-    """What each model cost, learned and forgot."""
+    """A table of what each model cost, learned and forgot."""
     floors = all(score.floor is not None for of_model in scores.values() for score in of_model.values())
     figure = "excess" if floors else "loss"
     domains = list(scores[ORIGIN])
@@ -141,19 +142,19 @@ def table(models, scores, written, task):
                      *(f"{getattr(of_model[domain], figure):.3f}" for domain in old),
                      *(str(pooled_flawless(written[name], group, temperature)) for group in kinds.values()
                        for temperature in TEMPERATURES)])
-    counted = (" Flawless: of the texts that a model writes at two temperatures, the share without a mistake, and its 95 % "
-               "interval." if kinds else "")
-    seen = "On texts that no model has seen" + (
-        "." if task.unseen else f"; of {task.name}, which can only be known by heart, on those that were taught.")
-    unit = "Nats a token above the floor, the best possible loss: 0 is perfect." if floors else "Loss in nats a token."
+    counted = (" Flawless: the share of texts without a mistake, of those that a model writes at two temperatures, and its "
+               "95 % interval." if kinds else "")
+    sources = "On texts that no model has seen" + (
+        "." if task.unseen else f"; for {task.name}, which can only be learned by heart, on those that were learned.")
+    unit = "Nats per token above the floor, the best possible loss: 0 is perfect." if floors else "Loss in nats per token."
     cells = [f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>",
              *(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)]
     return ('<div class="wide"><table>\n' + "\n".join(cells)
-            + f'\n</table></div>\n<p class="faint">{unit} {seen}{counted}</p>')
+            + f'\n</table></div>\n<p class="faint">{unit} {sources}{counted}</p>')
 
 
 def examples(models, task, seed):
-    """What each model writes, from the same beginning and with the same random numbers; and the first rule that it breaks."""
+    """Yield a text by each model, with the same beginning and random numbers, and the first rule of the grammar it breaks."""
     for name, loaded in models.items():
         rng, context, remark = np.random.default_rng([seed, 3]), loaded.model.config.context, ""
         if task.world and task.name in task.world.grammars:
@@ -165,7 +166,7 @@ def examples(models, task, seed):
 
 
 def picture(draw_into):
-    """A picture inside the page. `draw_into` gets a path to write to."""
+    """HTML of a picture, with its bytes inside.   draw_into(path) writes it to a file"""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"
         draw_into(path)
@@ -177,7 +178,7 @@ def listing(sentences):
 
 
 def settings(folder, models):
-    """All that one would need to make the same models again."""
+    """HTML of all that is needed to make the same models again."""
     made_from = {"versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()}}
     if (folder / "demo.json").exists():
         made_from["demo"] = read_json(folder / "demo.json", NOTE, "note of a demo")
@@ -188,7 +189,7 @@ def settings(folder, models):
 
 
 def unplaced(value):
-    """The same with the name of a file in the place of its path: who gets the page need not know where its writer is at home."""
+    """The same, with file names instead of paths: a page that is passed on should not show the folders of its author."""
     if isinstance(value, dict):
         return {key: Path(part).name if key == "path" else unplaced(part) for key, part in value.items()}
     return value

@@ -6,10 +6,10 @@ import warnings
 import numpy as np
 import pytest
 
-from minillm.draw.actors import FOOT, GAP, HEAD, Losses, Walker, Writings, stacked
+from minillm.draw.actors import GAP, HIGHEST, LOWEST, LossCurves, MapTrajectory, WrittenTexts, stacked
 from minillm.draw.animation import HOLD, animate
 from minillm.draw.film import Film
-from minillm.draw.room import LINES, short
+from minillm.draw.film_layout import LINES, short
 from minillm.draw.styles import DARK, LIGHT, style
 from minillm.surface.data import ProjectedTrajectory, Surface
 
@@ -73,7 +73,7 @@ def actors(film, kind):
 
 def written(film):
     """By the first of the runs."""
-    return actors(film, Writings)[0].rows[0][0].get_text()
+    return actors(film, WrittenTexts)[0].rows[0][0].get_text()
 
 
 def pixels(film):
@@ -93,7 +93,7 @@ def test_equal_times_for_equal_steps(film):
 @pytest.mark.parametrize("step, part", [(0, 0), (52.5, 0.525), (100, 1)])
 def test_the_weights_are_where_their_recorded_way_is(film, step, part):
     film.show(step)
-    walker = actors(film, Walker)[0]
+    walker = actors(film, MapTrajectory)[0]
     expected = np.sort(part * np.array((4, 2)))
     assert np.sort(np.ravel(walker.head.get_data())) == pytest.approx(expected)
     way_so_far = np.array(walker.line.get_data())
@@ -104,7 +104,7 @@ def test_the_weights_are_where_their_recorded_way_is(film, step, part):
 def test_losses_grow_up_to_now_and_are_told(film):
     film.show(52.5)
     for k, task in enumerate(("novel", "general")):
-        curves = actors(film, Losses)[k]
+        curves = actors(film, LossCurves)[k]
         now = np.interp(52.5, curves.trajectories["full"].steps, curves.trajectories["full"].loss[task])
         shown, true, head = curves.lines[0]
         assert true.get_xdata()[-1] == 52.5 and true.get_ydata()[-1] == pytest.approx(now) == head.get_ydata()[0]
@@ -115,14 +115,14 @@ def test_losses_grow_up_to_now_and_are_told(film):
 
 def test_a_run_that_has_ended_stays_where_it_ended(film):
     film.show(100)
-    curves = actors(film, Losses)[0]
+    curves = actors(film, LossCurves)[0]
     assert list(curves.trajectories) == ["full", "adapter", "frozen"]
     assert curves.lines[2][1].get_xdata()[-1] == 80 and curves.lines[2][2].get_xdata()[0] == 80
 
 
 def test_texts_are_painted_when_they_change(film):
     film.show(0)
-    sheet, first = actors(film, Writings)[0], pixels(film)
+    sheet, first = actors(film, WrittenTexts)[0], pixels(film)
     below = len(first) - len(sheet.still.pixels)
     film.show(4)
     same, kept = pixels(film), sheet.still.pixels
@@ -158,7 +158,7 @@ def test_a_surface_without_texts_is_lower_and_else_the_same(film):
     with style():
         silent = Film(story(texts=False), 5)
         silent.show(50)
-    assert not actors(silent, Writings) and len(actors(silent, Walker)) == 6
+    assert not actors(silent, WrittenTexts) and len(actors(silent, MapTrajectory)) == 6
     assert silent.still.shape[0] < film.still.shape[0] - 100
 
 
@@ -175,7 +175,7 @@ def test_runs_that_leave_the_map_break_nothing():
         for step in film.steps:
             film.show(step)
             pixels(film)
-    new, old = actors(film, Losses)
+    new, old = actors(film, LossCurves)
     assert new.labels[1].get_text() == "gone nan" and new.labels[0].get_text() == "full 0.50"
     low, high = new.ax.get_ylim()
     assert 0 < low < high < 1.5 * CHANCE and new.lines[1][2].get_ydata()[0] == high
@@ -185,7 +185,7 @@ def test_runs_that_leave_the_map_break_nothing():
 def test_names_beside_curves_are_apart_and_inside(heights):
     places = stacked(np.array(heights, float))
     assert np.diff(np.sort(places)).min(initial=1) > GAP - 1e-9
-    assert places.min() >= FOOT - 1e-9 and places.max() <= HEAD + 1e-9
+    assert places.min() >= LOWEST - 1e-9 and places.max() <= HIGHEST + 1e-9
     assert (np.argsort(places, kind="stable") == np.argsort(heights, kind="stable")).all()
 
 
@@ -194,7 +194,7 @@ def test_long_names_are_cut():
 
 
 def test_nothing_moves_without_paths(tmp_path):
-    with pytest.raises(ValueError, match="no recorded paths"):
+    with pytest.raises(ValueError, match="no trajectories"):
         animate(moving({}), tmp_path / "x.gif")
     assert not list(tmp_path.iterdir())
 

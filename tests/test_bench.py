@@ -89,7 +89,7 @@ def test_the_floor_has_the_operations_of_a_step(size):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 10])
 def test_workers_share_the_floor(n):
-    floor = bench.GemmFloor(ODD, n)
+    floor = bench.MatrixProducts(ODD, n)
     parts = [bench.products(ODD, rows) for rows in floor.rows]
     assert len(parts) == n and sum(map(flops, parts)) == ODD.flops
     floor.step()

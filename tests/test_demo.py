@@ -267,7 +267,7 @@ def test_a_file_of_its_name_that_no_demo_has_made_is_refused_and_stays(name, res
 
 def test_models_of_a_demo_whose_note_is_lost_are_not_gone_on_with(told, tmp_path):
     shutil.copytree(told.out, tmp_path / "out", ignore=shutil.ignore_patterns("demo.json"))
-    with pytest.raises(ValueError, match="no .*demo.json that says of which demo"):
+    with pytest.raises(ValueError, match="no .*demo.json that says which demo"):
         Told(tmp_path, resume=True)
 
 

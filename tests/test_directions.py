@@ -67,7 +67,7 @@ def test_dead_filters_are_counted_and_do_not_move(rng):
     plane = random_plane(space, space.start, rng)
     assert not space.arrays(plane.u)["blocks.1.attn.adapter.up.weight"].any()
     assert space.arrays(plane.u)["blocks.1.attn.adapter.down.weight"].any()
-    assert any(f"nothing moves: {4 * model.config.n_embd}" in note for note in plane.notes)
+    assert any(f"which do not move: {4 * model.config.n_embd}" in note for note in plane.notes)
 
 
 def test_two_random_directions_are_nearly_at_right_angles_and_the_cosine_is_told(rng):

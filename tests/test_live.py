@@ -230,7 +230,7 @@ def test_an_update_is_one_step_and_its_place_on_both_maps(window, found):
         assert len(window.live.moments) == n + 1
         for track in window.tracks:
             expected = path.ab[:n + 1, ::-1] if window.swapped else path.ab[:n + 1]
-            np.testing.assert_allclose(np.transpose(track.way.get_data()), expected, rtol=0, atol=1e-5)
+            np.testing.assert_allclose(np.transpose(track.trajectory.get_data()), expected, rtol=0, atol=1e-5)
             np.testing.assert_allclose(np.ravel(track.head.get_data()), expected[-1], rtol=0, atol=1e-5)
     assert f"step 3 of {STEPS}" == window.step_line.get_text()
     assert f"batch loss {window.live.moments[-1].loss:.2f}" in window.news_line.get_text()
@@ -297,7 +297,7 @@ def test_choosing_a_method_begins_anew_and_trains_it(method, window):
     assert len(window.live.moments) == 3 and all(len(track.ab) == 3 for track in window.tracks)
     names = window.live.run.trainer.flat.parameters
     assert any("lora" in name for name in names) == (method == "lora")
-    assert window.tracks[0].way.get_color() == window.color[method]
+    assert window.tracks[0].trajectory.get_color() == window.color[method]
 
 
 def test_choosing_a_learning_rate_begins_anew_with_it(window):

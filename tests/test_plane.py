@@ -116,7 +116,7 @@ def test_weights_that_are_no_numbers_have_no_place(skew):
 @pytest.mark.parametrize("v", [1.0, -2.0, 0.0])
 def test_two_directions_that_are_one_are_refused(v, rng):
     u = rng.normal(size=50)
-    with pytest.raises(ValueError, match="directions are one"):
+    with pytest.raises(ValueError, match="directions are parallel"):
         Plane(np.zeros(50), u, v * u)
 
 
@@ -145,7 +145,7 @@ def test_a_direction_and_its_multiple_are_one_in_every_draw(n):
         rng, u = draws(draw)
         for v in (3 * u, -u / 7, rng.normal() * u, u + 1e-9 * np.abs(u).mean() * rng.normal(size=n), at_angle(u, 1e-9, rng)):
             for pair in ((u, v), (v, u)):
-                with pytest.raises(ValueError, match="directions are one"):
+                with pytest.raises(ValueError, match="directions are parallel"):
                     Plane(np.zeros(n), *pair)
             with pytest.raises(ValueError, match="on one line"):
                 plane_through(np.zeros(n), u, v)

@@ -302,7 +302,7 @@ def test_a_dark_page(tmp_path):
 
 
 def test_nothing_is_written_without_paths(tmp_path):
-    with pytest.raises(ValueError, match="no recorded paths"):
+    with pytest.raises(ValueError, match="no trajectories"):
         player(moving({}), tmp_path / "x.html")
     assert not list(tmp_path.iterdir())
 

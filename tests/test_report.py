@@ -74,7 +74,7 @@ def test_it_tells_what_was_measured(page, story):
         assert name in text
     adapter = load(story / "adapter.npz").meta
     assert f"{adapter['trainable_parameters']:,d}" in text
-    assert "cosine of the ways of full and adapter" in text and "losses that are no numbers: 0" in text
+    assert "cosine of the angle between full and adapter" in text and "losses that are not numbers: 0" in text
     assert '"numpy"' in text and np.__version__ in text
 
 
@@ -121,7 +121,7 @@ def test_models_of_a_persons_own_text(tmp_path):
              optimizer=AdamW(1e-3), steps=6, batch=4)
     text = report(tmp_path, documents=2, grid=3, announce=lambda line: None).read_text(encoding="utf-8")
     found = Page(text)
-    assert "a<b" in found.text and "Loss in nats a token." in found.text and "a<b" not in text
+    assert "a<b" in found.text and "Loss in nats per token." in found.text and "a<b" not in text
 
 
 def test_without_fine_tunings_it_is_refused(tmp_path, story):
@@ -155,7 +155,7 @@ def test_what_a_view_cannot_show_is_refused(story, tmp_path):
     refused(story, "surface", story, "--view", "three", "--models", "full", *plots, told=["takes 2", "finetune"])
     refused(story, "surface", story, "--models", "full", "full", *plots, told=["once"])
     refused(story, "surface", story, "--models", "full", "lora", *plots, told=["lora", "full"])
-    refused(story, "surface", story, "--models", "pretrained", "full", *plots, told=["where all ways begin"])
+    refused(story, "surface", story, "--models", "pretrained", "full", *plots, told=["where all trajectories begin"])
     refused(tmp_path, "surface", tmp_path / "nowhere", *plots, told=["nowhere"])
     refused(tmp_path, "surface", story, "--view", "above", *plots, told=["above"])
 
@@ -173,7 +173,7 @@ def test_sharpness(story):
 
 @pytest.mark.parametrize("name, told", [
     ("novel", "On texts that no model has seen.<"), ("questions", "On texts that no model has seen.<"),
-    ("facts", "On texts that no model has seen; of facts, which can only be known by heart, on those that were taught.<")])
+    ("facts", "On texts that no model has seen; for facts, which can only be learned by heart, on those that were learned.<")])
 def test_it_says_by_which_texts_models_were_judged(name, told):
     """Held against the texts themselves: of what was taught, are any among those to judge by?"""
     task = SpecialTask(name, 2, n_documents=20)

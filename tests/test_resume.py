@@ -274,7 +274,7 @@ def test_a_new_run_does_not_wipe_out_an_unfinished_one(steps, unfinished_run, te
     capsys.readouterr()
     assert run(*command(text, unfinished_run, steps=steps)) == 2
     err = only_line(capsys)
-    assert "was interrupted" in err and "--resume" in err and "pretrained.training.npz" in err
+    assert "an interrupted run" in err and "--resume" in err and "pretrained.training.npz" in err
     assert (unfinished_run / "pretrained.training.npz").read_bytes() == before
 
 

@@ -99,7 +99,7 @@ class Exact:
         self.model = small_gpt(layers=1, width=4, context=5)
         recipe.apply(self.model, rng)
         perturb(self.model, rng)                              # or the factors of LoRA would begin as zero, and hide errors
-        self.batches = Probe({"new": some_texts(rng, 4, 5)}).only("new")
+        self.batches = Probe({"new": some_texts(rng, 4, 5)}).batches_of("new")
         self.total = sum((targets >= 0).sum() for _, targets in self.batches)
         self.parameters = self.model.trainable_parameters()
         columns = []
@@ -200,7 +200,7 @@ def test_measuring_leaves_the_model_as_it_was_and_needs_no_float64(exact, rng):
     model = small_gpt(np.float32)
     model.blocks[0].trainable = False
     before = {name: array.copy() for name, array in model.state().items()}
-    curvature = Curvature(model, Probe({"new": some_texts(rng)}).only("new"), workers=1)
+    curvature = Curvature(model, Probe({"new": some_texts(rng)}).batches_of("new"), workers=1)
     v = rng.normal(size=curvature.n)
     assert curvature.product(v).dtype == np.float64
     assert all(np.array_equal(array, before[name]) and array.dtype == np.float32 for name, array in model.state().items())
@@ -209,5 +209,5 @@ def test_measuring_leaves_the_model_as_it_was_and_needs_no_float64(exact, rng):
 
 def test_two_processes_say_the_same_as_one(exact, rng):
     v = rng.normal(size=len(exact.H))
-    alone, pooled_flawless = (Curvature(exact.model, exact.batches, True, workers).product(v) for workers in (1, 2))
-    np.testing.assert_allclose(pooled_flawless, alone, rtol=0, atol=1e-6 * abs(alone).max())
+    alone, together = (Curvature(exact.model, exact.batches, True, workers).product(v) for workers in (1, 2))
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-6 * abs(alone).max())

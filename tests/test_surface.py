@@ -154,7 +154,7 @@ def test_a_way_that_diverged_does_not_stretch_the_map(far, rng):
     found = measure_surface(space, plane, models | {"lost": away[1][-1]["theta"]}, ways, space, 5, 1)
     np.testing.assert_array_equal(found.a, before.a)
     np.testing.assert_array_equal(found.b, before.b)
-    assert found.info["away"] == ["lost"] and any("the way of lost leaves the map" in line for line in found.checks())
+    assert found.info["away"] == ["lost"] and any("the trajectory of lost leaves the map" in line for line in found.checks())
 
 
 def test_of_a_model_that_diverged_the_plane_is_still_shown_if_it_spans_it(rng):
@@ -178,7 +178,7 @@ def test_what_is_no_number_is_counted_and_left_as_it_is(bad, skew):
     np.testing.assert_array_equal(hole, (found.a[None, :] > 0.3) & (found.b[:, None] > 0.3))
     np.testing.assert_allclose(found.loss["new"][~hole], (1 + np.broadcast_to(found.a, (5, 5)))[~hole], atol=1e-12)
     assert found.info["not_numbers"] == hole.sum() == 4 and np.isfinite(found.loss["old"]).all()
-    assert "losses that are no numbers: 4 of 50, left blank in the picture" in found.checks()
+    assert "losses that are not numbers: 4 of 50, left blank in the picture" in found.checks()
     again = Surface.of(found.arrays(), json.loads(json.dumps(found.meta())))
     np.testing.assert_array_equal(again.loss["new"], found.loss["new"])
 
@@ -198,9 +198,9 @@ def test_the_loss_is_that_of_training_without_what_is_given():
     assert probe.count == {"new": sum(len(ids) - 2 for ids in documents), "old": 2, "plain": 2}
     found = probe.losses(model)
     for task, n in probe.count.items():
-        total = sum(CrossEntropy().forward(model.logits(tokens), targets, n)[0] for tokens, targets in probe.only(task))
+        total = sum(CrossEntropy().forward(model.logits(tokens), targets, n)[0] for tokens, targets in probe.batches_of(task))
         assert found[task] == pytest.approx(total, rel=1e-12)
-        assert sum(int((targets != IGNORE).sum()) for _, targets in probe.only(task)) == n
+        assert sum(int((targets != IGNORE).sum()) for _, targets in probe.batches_of(task)) == n
 
 
 def test_texts_too_short_to_measure_on_are_refused():
@@ -332,7 +332,7 @@ def test_the_file_holds_the_whole_surface(real):
 def test_the_checks_tell_how_far_the_picture_can_be_believed(real):
     found = real[-1]
     told = "\n".join(found.checks())
-    assert f"{found.info['gap']:.1e}" in told and "no numbers: 0 of 50" in told
+    assert f"{found.info['gap']:.1e}" in told and "not numbers: 0 of 50" in told
     for name in ENDS:
         assert f"{found.distances[name]:.2f}" in told and f"{found.trajectories[name].residual.max():.2f}" in told
     assert all(f"{value:.3f}" in told for value in found.cosines.values())

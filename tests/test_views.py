@@ -11,7 +11,7 @@ from minillm.ground.files import CheckpointError
 from minillm.runs.finetuning import finetune
 from minillm.runs.pretraining import pretrain
 from minillm.runs.saved import load
-from minillm.surface import views
+from minillm.surface import cache, views
 from minillm.surface.family import ORIGIN, read_family
 from minillm.surface.plane import Plane
 from minillm.surface.sharpness import Eigen
@@ -71,8 +71,8 @@ def test_without_names_all_that_are_there(folder):
 
 
 def test_principal_components(folder):
-    alone, pooled_flawless = surface(folder, "pca", ["full"], 3), surface(folder, "pca", ["full", "frozen"], 3)
-    assert alone.info["origin"] == "full" and pooled_flawless.info["origin"] == ORIGIN
+    alone, together = surface(folder, "pca", ["full"], 3), surface(folder, "pca", ["full", "frozen"], 3)
+    assert alone.info["origin"] == "full" and together.info["origin"] == ORIGIN
     assert "PC1" in alone.info["labels"][0] and "random walks" in alone.checks()[0]
     assert alone.points["full"] == (0.0, 0.0) and alone.trajectories["full"].residual[:6].max() < 0.7
 
@@ -208,18 +208,18 @@ def test_a_trained_curve_serves_its_line_and_its_plane(spoilt, monkeypatch):
 @pytest.mark.parametrize("other", [dict(points=4), dict(seed=2), dict(names=["adapter", "full"]), dict(view="pca")], ids=str)
 def test_other_settings_are_another_surface(other, folder):
     asked = dict(view="three", names=ENDS, points=3, seed=1)
-    assert views.kept_as(folder, *(asked[x] for x in ("view", "names", "points", "seed"))) != views.kept_as(
+    assert cache.cache_file(folder, *(asked[x] for x in ("view", "names", "points", "seed"))) != cache.cache_file(
         folder, *((asked | other)[x] for x in ("view", "names", "points", "seed")))
 
 
 @pytest.mark.parametrize("changed", ["pretrained.npz", "full.npz", "adapter.trajectory.npz"])
 def test_other_models_are_another_surface(changed, spoilt):
-    before = views.kept_as(spoilt, "three", ENDS, 3, 1)
+    before = cache.cache_file(spoilt, "three", ENDS, 3, 1)
     arrays, meta = read_arrays(spoilt / changed)
     name = next(name for name in arrays if name != "steps")
     arrays[name] = arrays[name] + 1
     write_arrays(spoilt / changed, arrays, meta)
-    assert views.kept_as(spoilt, "three", ENDS, 3, 1) != before
+    assert cache.cache_file(spoilt, "three", ENDS, 3, 1) != before
 
 
 @pytest.mark.parametrize("kind", ["text", "pairs"])
@@ -231,21 +231,21 @@ def test_another_text_is_another_surface(view, owner, kind, spoilt, tmp_path):
         path.write_text("before")
         arrays, meta = read_arrays(spoilt / f"{name}.npz")
         write_arrays(spoilt / f"{name}.npz", arrays, meta | {"task": {"kind": kind, "path": str(path)}})
-    before = views.kept_as(spoilt, view, ["full", "adapter"], 3, 1)
+    before = cache.cache_file(spoilt, view, ["full", "adapter"], 3, 1)
     others.write_text("of a model that is not on it")
-    assert views.kept_as(spoilt, view, ["full", "adapter"], 3, 1) == before
+    assert cache.cache_file(spoilt, view, ["full", "adapter"], 3, 1) == before
     data.write_text("after")
-    assert views.kept_as(spoilt, view, ["full", "adapter"], 3, 1) != before
+    assert cache.cache_file(spoilt, view, ["full", "adapter"], 3, 1) != before
     data.write_text("before")
-    assert views.kept_as(spoilt, view, ["full", "adapter"], 3, 1) == before
+    assert cache.cache_file(spoilt, view, ["full", "adapter"], 3, 1) == before
 
 
 @pytest.mark.parametrize("how", ["other models", "another kind"])
 def test_a_surface_of_other_models_under_this_name_is_refused(how, folder, spoilt):
     """It would be drawn as if it were theirs."""
     surface(folder, "three", ENDS, 3)
-    _, there = views.kept_as(folder, "three", ENDS, 3, 1)
-    _, here = views.kept_as(spoilt, "three", ["adapter", "full"], 3, 1)
+    _, there = cache.cache_file(folder, "three", ENDS, 3, 1)
+    _, here = cache.cache_file(spoilt, "three", ["adapter", "full"], 3, 1)
     if how == "other models":
         here.parent.mkdir()
         shutil.copy(there, here)
@@ -321,7 +321,7 @@ def test_without_a_third_model_there_is_a_surface_all_the_same(spoilt):
 
 @pytest.mark.parametrize("names, told", [
     (["full"], "takes 2 fine-tunings"), (["full", "full"], "full, full: each can be named once"),
-    (["full", "nobody"], "no fine-tuning 'nobody'"), ([ORIGIN, "full"], "where all ways begin")])
+    (["full", "nobody"], "no fine-tuning 'nobody'"), ([ORIGIN, "full"], "where all trajectories begin")])
 def test_too_few_or_wrong_names_are_refused(names, told, folder):
     with pytest.raises(ValueError, match=told):
         surface(folder, "three", names, 3)

@@ -1,26 +1,26 @@
-"""The commands: parse, call, print. One file for each, named as the command is typed; what they call stands on the floors below.
+"""The commands. Each parses its options, calls a function of another package, and prints; its file is named after it.
 
 The file of a command has
     SUMMARY             a line for --help
-    EXAMPLES            what may follow `minillm NAME`; a test parses each of them
+    EXAMPLES            arguments that may follow `minillm NAME`; a test parses each of them
     add_options(parser)
-    run(args)           does it and prints; returns an exit code, or None for 0
-and, where it applies,
+    run(args)           runs the command and prints; returns an exit code, or None for 0
+and if it applies
     NOTES               a text below the examples
-    WRITES_FILES        True if the results go into files: then the command carries on when nobody reads its output any more
-    IF_INTERRUPTED      what to add to "interrupted"
+    WRITES_FILES        True if the results go into files: then the command continues when its output is closed
+    IF_INTERRUPTED      what to add to the message "interrupted"
 
-Several of them share
+Shared by the commands:
     app          main: the parser of all commands, errors and exit codes
     parsing      argparse as it is used here
     options      types of options, and groups of them
-    recipes      options that name a way of fine-tuning or a remedy
-    inputs       options that name a base, a task or an optimizer, and what these become
-    resuming     --resume: the options of the run that was interrupted
-    output       standard output and standard error, and what a training command prints in the end
-    workbook     what a learner's commands have in common
+    recipes      options for a method of fine-tuning or a remedy against forgetting
+    inputs       options for a base, a task or an optimizer, and the objects they stand for
+    resuming     --resume: the options of the interrupted run
+    output       standard output and standard error, and what a training command prints at the end
+    workbook     what the commands for learners have in common
 
-A new command is a new file and its name in this list, which is also the order in --help.
+To add a command, add its file and its name in COMMANDS, which also gives the order in --help.
 """
 
 COMMANDS = ("demo", "pretrain", "finetune", "inspect", "merge", "compare", "evaluate", "generate", "surface", "sharpness",

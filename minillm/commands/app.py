@@ -1,4 +1,4 @@
-"""`main`: find the command, run it, and turn whatever goes wrong into a sentence and an exit code."""
+"""`main`: find the command, run it, and turn every error into a sentence and an exit code."""
 
 import importlib
 import os
@@ -17,10 +17,10 @@ from .parsing import BadOption, Help, Parser
 
 
 def main(argv=None):
-    """Run one command and leave with its exit code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
+    """Run one command and exit with its code: 0 done, 1 a check failed, 2 bad input, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     name, module = "minillm", None
-    with listening(), np.errstate(all="ignore"):            # a number that is too large is reported where the result shows it
+    with listening(), np.errstate(all="ignore"):            # overflow is reported where the result shows it
         try:
             with safe_streams():
                 args = parser(commands_to_load(argv)).parse_args(argv)
@@ -33,11 +33,11 @@ def main(argv=None):
             print_error(f"{error.prog}: {error}")
         except Interrupted as stop:
             code = 130
-            print_error(f"\nminillm: {stop}. Saved in {stop.saved}; the same command with --resume goes on from there.")
+            print_error(f"\nminillm: {stop}. Saved in {stop.saved}; the same command with --resume continues it.")
         except KeyboardInterrupt:
             code = 130
             print_error(f"\nminillm: interrupted{getattr(module, 'IF_INTERRUPTED', '')}.")
-        except BrokenPipeError:                             # `| head` has read enough
+        except BrokenPipeError:                             # such as by `| head`
             code = 1
         except (ValueError, OSError, MemoryError, ArithmeticError, WorkerError, RecursionError) as error:
             if "MINILLM_DEBUG" in os.environ:
@@ -48,7 +48,7 @@ def main(argv=None):
 
 
 def reason(error):
-    """What an exception has to say, in words."""
+    """The message of an exception, in words."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):
@@ -57,14 +57,14 @@ def reason(error):
 
 
 def commands_to_load(argv):
-    """The commands whose options are needed to parse `argv`: loading all of them takes as long as loading NumPy."""
+    """The commands whose files are needed to parse `argv`: loading all of them takes as long as loading NumPy."""
     if argv[:1] == ["--version"]:
         return ()
     return argv[:1] if argv and argv[0] in COMMANDS else COMMANDS
 
 
 def parser(names=COMMANDS):
-    """The parser of these commands. What it returns has `module`, the command's file, and `parser`, that of its own options."""
+    """The parser of these commands. The arguments it returns include the command's `module` and its own `parser`."""
     top = Parser(prog="minillm", description="A small GPT with every gradient written by hand.",
                  epilog="minillm COMMAND --help shows the options and examples of a command.")
     top.add_argument("--version", action="version", version=f"minillm {__version__}")
@@ -72,15 +72,15 @@ def parser(names=COMMANDS):
     for name in names:
         module = importlib.import_module(f".{name}", __package__)
         command = commands.add_parser(name, help=module.SUMMARY, description=module.SUMMARY, epilog=text_below(name, module),
-                                      formatter_class=Help, allow_abbrev=False)      # so that each option has its full name
+                                      formatter_class=Help, allow_abbrev=False)      # options must be typed in full
         command.set_defaults(module=module, parser=command)
-        command.add_argument("--json", action="store_true", help="end with one line of JSON")
+        command.add_argument("--json", action="store_true", help="print the results as a last line of JSON")
         module.add_options(command)
     return top
 
 
 def text_below(name, module):
-    """What the help of a command ends with: examples, then notes."""
+    """The end of a command's help: examples, then notes."""
     examples = "examples:\n" + "\n".join(f"  minillm {name} {example}".rstrip() for example in module.EXAMPLES)
     notes = getattr(module, "NOTES", "")
     return f"{examples}\n\n{notes}" if notes else examples

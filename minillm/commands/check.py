@@ -4,15 +4,16 @@ from ..exercises.commands import check
 from .options import SEED, path
 from .workbook import add_exercise, add_workbook, run_and_answer
 
-SUMMARY = "Is your answer to an exercise right? If not: where, and what may be the cause."
+SUMMARY = "Check your answer to an exercise: is it right, and if not, where is the mistake?"
 EXAMPLES = ("1", "softmax --watch", "7 elsewhere/linear.py")
 
 
 def add_options(parser):
     add_exercise(parser)
     parser.add_argument("file", nargs="?", type=path, metavar="FILE", help="your file (default: the one in the workbook)")
-    parser.add_argument("--watch", action="store_true", help="check again whenever you save it, until it is right")
-    parser.add_argument("--seed", type=SEED, help="of the sizes and numbers to try it with (default: new ones each time)")
+    parser.add_argument("--watch", action="store_true", help="check again each time you save the file, until it is right")
+    parser.add_argument("--seed", type=SEED,
+                        help="seed of the sizes and numbers it is checked with (default: new ones each time)")
     add_workbook(parser)
 
 

@@ -9,13 +9,13 @@ from .options import COUNT, STEPS, add_samples, add_workers, number, path
 from .output import print_json
 from .recipes import METHODS_HELP, add_method, add_remedy
 
-SUMMARY = "Methods side by side: each at its best learning rate, over several seeds, in one table."
+SUMMARY = "Compare methods of fine-tuning: each at its best learning rate, over several seeds, in one table."
 EXAMPLES = ("--base runs/demo/pretrained.npz", "--base runs/demo/pretrained.npz --documents 256 --steps 300",
             "--base runs/demo/pretrained.npz --methods full lora:rank=2 lora:rank=8 --seeds 5",
             "--base runs/demo/pretrained.npz --methods full lora --remedies none replay wise:keep=0.7")
 NOTES = METHODS_HELP
 WRITES_FILES = True
-IF_INTERRUPTED = "; what is finished is kept, and the same command goes on from there"
+IF_INTERRUPTED = "; finished work is kept, and the same command continues from there"
 
 BEGINNINGS = {"md": b"| method |", "csv": b"method,", "json": b'"settings"'}     # of the files that this command writes
 
@@ -23,20 +23,23 @@ BEGINNINGS = {"md": b"| method |", "csv": b"method,", "json": b'"settings"'}    
 def add_options(parser):
     add_workers(parser)
     add_base(parser)
-    add_method(parser, "--methods", nargs="+", default=DEFAULT_METHODS, help="to compare")
-    add_remedy(parser, "--remedies", nargs="+", default=["none"], help="each method is tried with each of them")
+    add_method(parser, "--methods", nargs="+", default=DEFAULT_METHODS, help="methods to compare (see below)")
+    add_remedy(parser, "--remedies", nargs="+", default=["none"],
+               help="remedies against forgetting; each method is combined with each of them (see below)")
     add_task(parser)
-    parser.add_argument("--seeds", type=number(int, low=1, high=100), default=3, help="how many; each draws its own documents")
+    parser.add_argument("--seeds", type=number(int, low=1, high=100), default=3,
+                        help="number of seeds; each draws its own documents")
     parser.add_argument("--rates", type=number(int, low=1, high=15), default=5,
-                        help="learning rates to try for each method on the first seed, each twice the one before; a few more "
-                             "where the best is at the edge")
-    parser.add_argument("--steps", type=STEPS, default=100, help="optimisation steps")
-    parser.add_argument("--batch", type=COUNT, default=16, help="documents in a step")
-    parser.add_argument("--test-documents", type=COUNT, default=100, help="of each kind, to judge by")
-    add_samples(parser, " (a fourth as many of the old kinds)")
-    parser.add_argument("--no-scratch", action="store_true", help="leave out the model that starts from nothing")
+                        help="number of learning rates to try for each method on the first seed, each twice the previous one; "
+                             "a few more if the best is at the edge")
+    parser.add_argument("--steps", type=STEPS, default=100, help="optimisation steps of each run")
+    parser.add_argument("--batch", type=COUNT, default=16, help="documents in a batch")
+    parser.add_argument("--test-documents", type=COUNT, default=100, help="test documents of each kind")
+    add_samples(parser, " (a quarter of them for the old kinds)")
+    parser.add_argument("--no-scratch", action="store_true", help="leave out the model that is trained from scratch")
     parser.add_argument("--out", default="runs/compare", type=path, metavar="FOLDER",
-                        help="for the table, the picture, and what is finished: run again, and only what is missing is computed")
+                        help="folder for the table, the picture and finished runs; running it again computes only what is "
+                             "missing")
 
 
 def run(args):

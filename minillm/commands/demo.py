@@ -1,27 +1,27 @@
-"""minillm demo: the whole story in one run, and --live, a window for a class."""
+"""minillm demo: the whole story in one run, and with --live a window in which the weights move."""
 
 from pathlib import Path
 
 from .options import add_seed, add_workers, path
 from .output import print_json
 
-SUMMARY = "The whole story: pretrain, fine-tune in three ways, compare, draw the loss surface."
+SUMMARY = "Run the whole story: pretrain, fine-tune with three methods, compare, draw the loss surface."
 EXAMPLES = ("", "--quick", "--seed 2 --out runs/second", "--live --dark")
 WRITES_FILES = True
-IF_INTERRUPTED = "; --resume goes on with what is finished"
+IF_INTERRUPTED = "; the same command with --resume continues it"
 
 
 def add_options(parser):
     add_seed(parser)
     add_workers(parser)
-    parser.add_argument("--quick", action="store_true", help="a smaller model; half a minute")
-    parser.add_argument("--out", default="runs/demo", type=path, metavar="FOLDER", help="for models and metrics.json")
-    parser.add_argument("--plots", default="plots", type=path, metavar="FOLDER", help="for pictures")
-    parser.add_argument("--resume", action="store_true", help="keep what an interrupted demo has finished, and go on")
+    parser.add_argument("--quick", action="store_true", help="use a smaller model, which takes half a minute")
+    parser.add_argument("--out", default="runs/demo", type=path, metavar="FOLDER", help="folder for models and metrics.json")
+    parser.add_argument("--plots", default="plots", type=path, metavar="FOLDER", help="folder for pictures")
+    parser.add_argument("--resume", action="store_true", help="keep what an interrupted demo finished, and continue it")
     parser.add_argument("--live", action="store_true",
-                        help="a window in which a class watches the weights move; uses the demo in --out, makes it first if need "
-                             "be")
-    parser.add_argument("--dark", action="store_true", help="that window light on dark")
+                        help="open a window in which a class can watch the weights move; runs the demo in --out first if it "
+                             "is not finished")
+    parser.add_argument("--dark", action="store_true", help="use light colours on a dark background in that window")
 
 
 def run(args):
@@ -43,7 +43,7 @@ def show_live(args):
 
     plan, folder = QUICK if args.quick else Plan(), Path(args.out)
     if not (folder / "metrics.json").exists():
-        print(f"There is no finished demo in {folder}, so that comes first.", flush=True)
+        print(f"There is no finished demo in {folder}, so it is run first.", flush=True)
         demo(args.out, args.plots, args.seed, plan, args.workers, resume=True)
     landscape = surface(folder, "three", SHOWN, plan.grid, args.workers, args.seed)
     if window.has_display():

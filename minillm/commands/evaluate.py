@@ -1,4 +1,4 @@
-"""minillm evaluate: the loss of a model, beside the best that is possible."""
+"""minillm evaluate: the loss of a model, and the best possible one."""
 
 import time
 
@@ -12,7 +12,7 @@ from .inputs import add_skip_bad
 from .options import COUNT, add_model, add_samples, add_workers, path
 from .output import print_json
 
-SUMMARY = "The loss of a model, and how far above the best possible it is."
+SUMMARY = "Measure the loss of a model, and how far it is above the best possible loss."
 EXAMPLES = ("runs/demo/full.npz", "runs/demo/adapter.npz --json", "runs/demo/pretrained.npz --task questions",
             "runs/book/pretrained.npz --text other.txt")
 
@@ -20,18 +20,19 @@ EXAMPLES = ("runs/demo/full.npz", "runs/demo/adapter.npz --json", "runs/demo/pre
 def add_options(parser):
     add_workers(parser)
     add_model(parser)
-    parser.add_argument("--documents", type=COUNT, default=500, help="of each domain, from the test split")
+    parser.add_argument("--documents", type=COUNT, default=500, help="documents of each domain, from the test split")
     add_samples(parser)
-    parser.add_argument("--task", choices=SPECIALITIES, help="on this (default: on what it has learned, and what it knew before)")
-    parser.add_argument("--text", type=path, metavar="FILE", help="on this whole text")
-    parser.add_argument("--pairs", type=path, metavar="FILE", help="on the last tenth of this JSONL")
+    parser.add_argument("--task", choices=SPECIALITIES,
+                        help="evaluate on this task (default: on what the model learned and on what it knew before)")
+    parser.add_argument("--text", type=path, metavar="FILE", help="evaluate on this whole text")
+    parser.add_argument("--pairs", type=path, metavar="FILE", help="evaluate on the last tenth of this JSONL file")
     add_skip_bad(parser)
 
 
 def run(args):
-    asked = [option for option in ("text", "pairs", "task") if getattr(args, option) is not None]
-    if len(asked) > 1:
-        raise ValueError(f"--{' and --'.join(asked)} are two things to judge by; give one of them")
+    sources = [option for option in ("text", "pairs", "task") if getattr(args, option) is not None]
+    if len(sources) > 1:
+        raise ValueError(f"--{' and --'.join(sources)} cannot be combined; give only one of them")
     loaded = load(args.checkpoint, args.base)
     start = time.perf_counter()
     scores, written = scores_on_text(args, loaded) if args.text is not None else scores_on_task(args, loaded)
@@ -45,15 +46,15 @@ def run(args):
 
 
 def scores_on_text(args, loaded):
-    """Judge by a whole text, and print it. Returns the scores, and how many texts without a mistake were written: none were."""
+    """Evaluate on a whole text, and print the scores. Returns them, and {} for texts without a mistake: none were written."""
     scores = {"text": evaluate_text(loaded.model, TextTask(args.text, loaded.tokenizer).ids, args.workers)}
     print(*score_table(scores), sep="\n")
     return scores, {}
 
 
 def scores_on_task(args, loaded):
-    """Judge by documents of a task, and print it. Returns the scores, and how many texts without a mistake were written."""
-    task = task_to_judge_by(args, loaded)
+    """Evaluate on documents of a task, and print the scores. Returns them, and the counts of texts without a mistake."""
+    task = task_to_evaluate_on(args, loaded)
     scores, written = task.score(loaded.model, n=args.documents), {}
     if task.world:
         how_many = sample_counts(task.world, scores, scores, args.samples)
@@ -62,14 +63,14 @@ def scores_on_task(args, loaded):
     return scores, written
 
 
-def task_to_judge_by(args, loaded):
-    """The task that the options name, or else the one that the model has learned."""
+def task_to_evaluate_on(args, loaded):
+    """The task that the options name, or else the one that the model learned."""
     if args.pairs is not None:
         return PairTask(args.pairs, loaded.tokenizer, args.workers, args.skip_bad)
     task = loaded.task(args.workers)
     if not args.task:
         return task
     if not task.world:
-        raise ValueError(f"{args.checkpoint} does not know the language of the toy world, in which --task {args.task} "
-                         "is put")
+        raise ValueError(f"{args.checkpoint} does not know the language of the toy world, so it cannot be evaluated on --task "
+                         f"{args.task}; use --text or --pairs")
     return SpecialTask(args.task, task.world.seed, args.documents, workers=args.workers)

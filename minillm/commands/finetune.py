@@ -1,4 +1,4 @@
-"""minillm finetune: a specialist from a pretrained model, in any of the ways there are."""
+"""minillm finetune: make a specialist of a pretrained model, with any method."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from .output import print_result
 from .recipes import METHODS_HELP, add_method, add_remedy
 from .resuming import options_of_run
 
-SUMMARY = "Make a specialist of a pretrained model."
+SUMMARY = "Fine-tune a pretrained model: make a specialist of it."
 EXAMPLES = ("--base runs/pretrain/pretrained.npz --method lora",
             "--base runs/pretrain/pretrained.npz --method lora:rank=8,targets=q+v --lr 5e-3",
             "--base runs/pretrain/pretrained.npz --method 'frozen:train=blocks.*.mlp.*+*.bias'",
@@ -27,13 +27,14 @@ def add_options(parser):
     add_seed(parser)
     add_workers(parser)
     add_base(parser)
-    add_method(parser, "--method", default="full", help="how: a method, or method:option=value,... (see below)")
-    add_remedy(parser, "--remedy", default="none", help="against forgetting (see below)")
+    add_method(parser, "--method", default="full",
+               help="method of fine-tuning, with options as in lora:rank=8,alpha=16 (see below)")
+    add_remedy(parser, "--remedy", default="none", help="remedy against forgetting (see below)")
     add_task(parser)
     add_training(parser, batch=16, steps=100)
     add_optimizer(parser, "adamw", "of the method")
-    parser.add_argument("--out", type=path, metavar="FOLDER", help="NAME.npz is written there (default: beside the base)")
-    parser.add_argument("--name", type=plain_name, help="of the file (default: the name of the method)")
+    parser.add_argument("--out", type=path, metavar="FOLDER", help="folder for the new file NAME.npz (default: that of the base)")
+    parser.add_argument("--name", type=plain_name, help="name of the new file (default: the name of the method)")
 
 
 def run(args):
@@ -41,7 +42,7 @@ def run(args):
     out = folder / f"{args.name or recipe_of(args.method).method}.npz"
     keep_base(args.base, out, "--name or --out")
     options = options_of_run(args, out)
-    recipe, remedy = recipe_of(args.method), remedy_of(args.remedy)     # with --resume, those of the run
+    recipe, remedy = recipe_of(args.method), remedy_of(args.remedy)     # with --resume, those of the interrupted run
     base = load_base(args.base)
     task = task_for(args, base)
     if args.lr is None and args.optimizer == "adamw":

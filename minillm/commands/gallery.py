@@ -1,17 +1,17 @@
-"""minillm gallery: every kind of picture, from one finished demo."""
+"""minillm gallery: draw every kind of picture from one finished demo."""
 
 from .options import SEED, add_grid, add_pictures, add_workers, path
 
-SUMMARY = "Every kind of picture, from a finished demo; trains and measures what is missing."
+SUMMARY = "Draw every kind of picture from a finished demo; what they need is trained and measured first."
 EXAMPLES = ("runs/demo", "runs/demo --plots plots/dark --dark")
 WRITES_FILES = True
-IF_INTERRUPTED = "; what is finished is kept, and the same command goes on from there"
+IF_INTERRUPTED = "; finished work is kept, and the same command continues from there"
 
 
 def add_options(parser):
     add_workers(parser)
-    parser.add_argument("--seed", type=SEED, help="of every random choice (default: that of the demo)")
-    parser.add_argument("folder", type=path, help="of a finished demo")
+    parser.add_argument("--seed", type=SEED, help="seed of every random choice (default: that of the demo)")
+    parser.add_argument("folder", type=path, help="folder of a finished demo")
     add_grid(parser, 31)
     add_pictures(parser, "plots/gallery")
 

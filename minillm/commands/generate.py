@@ -1,4 +1,4 @@
-"""minillm generate: let a model write."""
+"""minillm generate: generate text with a model."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from ..text.tokenizer import BEGIN, END
 from .options import COUNT, add_model, add_seed, add_workers, number
 from .output import print_json
 
-SUMMARY = "Let a model write."
+SUMMARY = "Generate text with a model."
 EXAMPLES = ("runs/demo/full.npz --prompt '<novel>'", "runs/demo/pretrained.npz --prompt '<story> one sunny day'",
             "runs/book/pretrained.npz --prompt 'ROMEO:' --tokens 300 --temperature 0.8")
 
@@ -18,12 +18,14 @@ def add_options(parser):
     add_workers(parser)
     add_model(parser)
     parser.add_argument("--prompt", default="",
-                        help="how it begins; in the toy world '<novel>' or '<story>' says what kind of text")
-    parser.add_argument("--tokens", type=COUNT, default=200, help="at most so many more")
-    parser.add_argument("--temperature", type=number(float, low=0), default=0.8, help="0: always the likeliest")
-    parser.add_argument("--top-k", type=COUNT, help="draw only from the likeliest so many")
-    parser.add_argument("--top-p", type=number(float, above=0, high=1), help="draw only from the likeliest that hold this share")
-    parser.add_argument("--count", type=COUNT, default=1, help="how many texts")
+                        help="beginning of the text; in the toy world, '<novel>' or '<story>' chooses the kind of text")
+    parser.add_argument("--tokens", type=COUNT, default=200, help="largest number of tokens to generate")
+    parser.add_argument("--temperature", type=number(float, low=0), default=0.8,
+                        help="randomness of the choice of tokens; 0: always the most likely one")
+    parser.add_argument("--top-k", type=COUNT, help="draw only from this many of the most likely tokens")
+    parser.add_argument("--top-p", type=number(float, above=0, high=1),
+                        help="draw only from the most likely tokens that together have this probability")
+    parser.add_argument("--count", type=COUNT, default=1, help="number of texts")
 
 
 def run(args):

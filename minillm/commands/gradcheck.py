@@ -10,7 +10,7 @@ EXAMPLES = ("", "--seed 7")
 
 
 def add_options(parser):
-    parser.add_argument("--seed", type=SEED, default=1, help="of the inputs and upstream gradients")
+    parser.add_argument("--seed", type=SEED, default=1, help="seed of the inputs and the upstream gradients")
 
 
 def run(args):
@@ -22,6 +22,6 @@ def run(args):
     for name, error in errors.items():
         print(f"{name:56s}{error:10.1e}  {'right' if error < TOLERANCE else 'WRONG'}")
     worst = max(errors.values())
-    print(f"largest relative error {worst:.1e}; a right gradient stays below {TOLERANCE:g}")
+    print(f"largest relative error {worst:.1e}; it must be below {TOLERANCE:g}")
     print_json(args, {"max_relative_error": worst, "errors": errors})
     return 0 if worst < TOLERANCE else 1

@@ -4,13 +4,13 @@ from ..exercises.commands import hint
 from .options import number
 from .workbook import add_exercise, add_workbook, run_and_answer
 
-SUMMARY = "Stuck? The next of three hints for an exercise."
+SUMMARY = "Show the next of three hints for an exercise."
 EXAMPLES = ("1", "softmax --level 1")
 
 
 def add_options(parser):
     add_exercise(parser)
-    parser.add_argument("--level", type=number(int, 1), help="this hint instead of the next")
+    parser.add_argument("--level", type=number(int, 1), help="show the hint of this number instead of the next one")
     add_workbook(parser)
 
 

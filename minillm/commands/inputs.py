@@ -1,4 +1,4 @@
-"""What a training starts from: the options that name a base, a task and an optimizer, and what these become."""
+"""The options that choose a base, a task and an optimizer for training, and the objects they stand for."""
 
 import os
 import sys
@@ -12,39 +12,39 @@ from .options import COUNT, number, path
 
 
 def add_base(parser):
-    parser.add_argument("--base", required=True, type=path, metavar="FILE", help="the pretrained model, an .npz")
+    parser.add_argument("--base", required=True, type=path, metavar="FILE", help="file of the pretrained model (.npz)")
 
 
 def load_base(path):
-    """A model to fine-tune. ValueError for one that has an adapter on."""
+    """Load a model to fine-tune. ValueError if the file is an adapter."""
     base = load(path)
     if base.meta["kind"] == "adapter":
-        raise ValueError(f"{path} is an adapter; fine-tune its base, or make one model of both first: "
-                         f"minillm merge {path} --out FILE")
+        raise ValueError(f"{path} is an adapter; fine-tune its base, or merge the two first: minillm merge {path} --out FILE")
     return base
 
 
 def keep_base(base, out, option):
-    """ValueError if a result would be written over the base that it was made from."""
+    """ValueError if a result would overwrite the base that it was made from."""
     if os.path.realpath(out) == os.path.realpath(base):
         raise ValueError(f"the result would be written over {base}, from which it is made; choose another {option}")
 
 
 def add_task(parser):
-    parser.add_argument("--task", choices=SPECIALITIES, default="novel", help="what of the toy world is to be learned")
-    parser.add_argument("--documents", type=COUNT, default=64, help="how many to learn from")
+    parser.add_argument("--task", choices=SPECIALITIES, default="novel", help="task of the toy world to learn")
+    parser.add_argument("--documents", type=COUNT, default=64, help="number of documents to learn from")
     parser.add_argument("--text", type=path, metavar="FILE",
-                        help="learn your own UTF-8 text instead, in the characters of the base")
-    parser.add_argument("--pairs", type=path, metavar="FILE", help='or JSONL, each line {"prompt": ..., "completion": ...}')
+                        help="learn your own UTF-8 text instead, which may use only the characters that the base knows")
+    parser.add_argument("--pairs", type=path, metavar="FILE",
+                        help='learn pairs from a JSONL file instead, each line {"prompt": ..., "completion": ...}')
     add_skip_bad(parser)
 
 
 def add_skip_bad(parser):
-    parser.add_argument("--skip-bad", action="store_true", help="leave out the lines of --pairs that cannot be used")
+    parser.add_argument("--skip-bad", action="store_true", help="skip the lines of --pairs that cannot be used")
 
 
 def task_for(args, base):
-    """The task that the options name, in the language of a base."""
+    """The task that the options name, with the tokenizer of a base."""
     tasks = [option for option in ("text", "pairs", "task") if option in args.given]
     if len(tasks) > 1:
         raise ValueError(f"--{' and --'.join(tasks)} are two tasks; give one of them")
@@ -58,17 +58,18 @@ def task_for(args, base):
             print(f"left out: {args.pairs}, {line}", file=sys.stderr)
         return task
     if base.meta.get("task", {}).get("kind") in ("text", "pairs"):
-        raise ValueError(f"{args.base} was pretrained on a text; say with --text FILE or --pairs FILE what it shall learn now")
+        raise ValueError(f"{args.base} was pretrained on a text; give the text or the pairs to learn with --text or --pairs")
     return SpecialTask(args.task, base.task(args.workers).world.seed, args.documents, workers=args.workers)
 
 
 def add_optimizer(parser, name, whose):
-    """`whose`: where the learning rate comes from if none is given."""
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default=name, help="the rule that turns a gradient into a step")
+    """Add --optimizer, by default `name`, and --lr.   whose: says in the help where the default learning rate comes from"""
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default=name, help="rule that turns gradients into steps")
     parser.add_argument("--lr", type=number(float, above=0), help=f"learning rate (default: that {whose})")
 
 
 def optimizer_of(args):
+    """The optimizer that the options name."""
     if args.lr is None:
         return OPTIMIZERS[args.optimizer]()
     return OPTIMIZERS[args.optimizer](lr=args.lr)

@@ -1,4 +1,4 @@
-"""minillm inspect: what a file holds, or what a method would train in it."""
+"""minillm inspect: what a file contains, or what a method would train in it."""
 
 from ..finetune.methods import recipe_of
 from ..finetune.specialist import prepare
@@ -11,17 +11,17 @@ from .options import COUNT, add_model, add_workers
 from .output import print_json
 from .recipes import METHODS_HELP, add_method
 
-SUMMARY = "What is in a model? With --method: what would train, and what would it take?"
+SUMMARY = "Show what a model contains, or with --method what would train and how much memory that would take."
 EXAMPLES = ("runs/demo/pretrained.npz", "runs/demo/adapter.npz", "runs/demo/pretrained.npz --method lora:rank=8 --batch 32")
 NOTES = METHODS_HELP
 
 
 def add_options(parser):
     add_model(parser)
-    add_method(parser, "--method", help="as of finetune")
-    parser.add_argument("--batch", type=COUNT, default=16, help="texts in a step, for the memory of activations")
-    parser.add_argument("--context", type=COUNT, help="tokens in each (default: as many as the model reads)")
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="for the memory of its state")
+    add_method(parser, "--method", help="method of fine-tuning to try, as for finetune (see below)")
+    parser.add_argument("--batch", type=COUNT, default=16, help="texts in a batch, for the memory of activations")
+    parser.add_argument("--context", type=COUNT, help="tokens in each text (default: the context of the model)")
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="optimizer, for the memory of its state")
     add_workers(parser)
 
 
@@ -37,14 +37,14 @@ def run(args):
 
 
 def plan(model, args):
-    """What would train, and what it would take, in lines."""
+    """Lines about what would train, and how much memory that would take."""
     trainer = Trainer(model, OPTIMIZERS[args.optimizer](), workers=args.workers)
     T = min(args.context or model.config.context, model.config.context)
     return announcement(trainer, even_pieces(args.batch, T, trainer.workers.n))
 
 
 def description(loaded):
-    """What a file holds, in lines."""
+    """Lines about the content of a file."""
     meta, config = loaded.meta, loaded.model.config
     lines = [f"{name:18s}{value}" for name, value in vars(config).items()]
     lines += [f"{'tokens':18s}{loaded.tokenizer.kind}s"]

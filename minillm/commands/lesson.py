@@ -1,4 +1,4 @@
-"""minillm lesson: which lessons there are, what one is about, and its exercises."""
+"""minillm lesson: list the lessons, describe or run one of them, and start its exercises."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from ..exercises.commands import lesson
 from .options import SEED
 from .workbook import add_workbook, run_and_answer
 
-SUMMARY = "The lessons: which there are, what one is about, and its exercises."
+SUMMARY = "List the lessons, describe or run one of them, and start its exercises."
 EXAMPLES = ("", "1", "1 --start", "next", "4 --run --show")
 
 
@@ -18,14 +18,15 @@ def which_lesson(text):
 
 
 def add_options(parser):
-    parser.add_argument("which", nargs="?", default="list", type=which_lesson, metavar="N", help="a number, next, or list")
+    parser.add_argument("which", nargs="?", default="list", type=which_lesson, metavar="N",
+                        help="number of a lesson, next, or list")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--start", action="store_true",
-                        help="copy the exercises of the lesson to where you work; what is there already stays as it is")
+                        help="copy the exercises of the lesson to your workbook; existing files are left as they are")
     action.add_argument("--run", action="store_true", dest="run_it", help="run the lesson here")
-    parser.add_argument("--quick", action="store_true", help="with --run: in a few seconds, with poor models")
+    parser.add_argument("--quick", action="store_true", help="with --run: take only a few seconds, with worse models")
     parser.add_argument("--show", action="store_true", help="with --run: open each picture as well")
-    parser.add_argument("--seed", type=SEED, default=1, help="with --run: of every random choice")
+    parser.add_argument("--seed", type=SEED, default=1, help="with --run: seed of every random choice")
     add_workbook(parser)
 
 

@@ -1,4 +1,4 @@
-"""minillm merge: an adapter folded into its base."""
+"""minillm merge: merge an adapter into its base."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from .inputs import keep_base
 from .options import add_base_of_adapter, path
 from .output import print_json
 
-SUMMARY = "Fold an adapter into its base: one model, as small and as quick as the base."
+SUMMARY = "Merge an adapter into its base: one model, as small and as fast as the base."
 EXAMPLES = ("runs/demo/lora.npz --out runs/demo/merged.npz",)
 WRITES_FILES = True
 
 
 def add_options(parser):
-    parser.add_argument("checkpoint", type=path, help="an adapter made by lora, dora or ia3")
+    parser.add_argument("checkpoint", type=path, help="file of an adapter made by lora, dora or ia3")
     add_base_of_adapter(parser)
-    parser.add_argument("--out", required=True, type=path, metavar="FILE", help="the .npz to write")
+    parser.add_argument("--out", required=True, type=path, metavar="FILE", help="file to write (.npz)")
 
 
 def run(args):
@@ -29,7 +29,7 @@ def run(args):
     not_others(args.out, kinds=("model", "adapter"))
     if loaded.meta["kind"] == "adapter":
         keep_base(args.base or Path(args.checkpoint).parent / loaded.meta["base"]["path"], args.out, "--out")
-    if inserted(loaded.model) or loaded.meta["kind"] != "adapter":          # an adapter may be other values of some weights alone
+    if inserted(loaded.model) or loaded.meta["kind"] != "adapter":          # an adapter may be only new values of old weights
         merge(loaded.model)
     origin = {name: loaded.meta[name] for name in ("task", "recipe", "seed") if name in loaded.meta}
     save_model(args.out, loaded.model, loaded.tokenizer, **origin, merged=True)

@@ -1,4 +1,4 @@
-"""Types of options, and the groups of options that several commands share. What cannot be is refused in a sentence."""
+"""Types of options, which refuse bad values with a sentence, and groups of options that several commands share."""
 
 import argparse
 import math
@@ -14,8 +14,8 @@ def number(kind, low=None, high=None, above=None):
         except OverflowError:
             finite = False
         except ValueError:
-            what = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what}") from None
+            wanted = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
         if not finite:
             bound = f"at most {high}" if high else "finite"
             raise argparse.ArgumentTypeError(f"{text[:20]} must be {bound}")
@@ -44,7 +44,7 @@ def plain_name(text):
     """A type of option: the name of a model's file, without its folder, which --out names."""
     odd = text != os.path.basename(text) or "\\" in text or "\0" in text or text.startswith(".") or len(text) > 100
     if not text.strip() or odd:
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} cannot be the name of a model: give a plain name, and the folder by "
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} cannot be the name of a model: give a plain name, and the folder with "
                                          "--out")
     if text.endswith((".training", ".trajectory")):
         raise argparse.ArgumentTypeError(f"{text!r} cannot be the name of a model: files with that ending are kept beside models")
@@ -52,7 +52,7 @@ def plain_name(text):
 
 
 def spec(parse):
-    """A type of option: a text that `parse` must understand. It stays a text, which can be saved."""
+    """A type of option: a text that `parse` accepts. It stays a text, so that it can be saved."""
     def check(text):
         try:
             parse(text)
@@ -63,47 +63,48 @@ def spec(parse):
 
 
 def add_seed(parser):
-    parser.add_argument("--seed", type=SEED, default=1, help="of every random choice; the same seed gives the same result")
+    parser.add_argument("--seed", type=SEED, default=1, help="seed of every random choice; the same seed gives the same result")
 
 
 def add_workers(parser):
-    parser.add_argument("--workers", type=number(int, low=1, high=256), help="processes (default: one for each core)")
+    parser.add_argument("--workers", type=number(int, low=1, high=256), help="number of processes (default: one per core)")
 
 
 def add_model(parser):
-    """A model to read."""
-    parser.add_argument("checkpoint", type=path, help="a model or an adapter, an .npz")
+    """Add the options for a model to read."""
+    parser.add_argument("checkpoint", type=path, help="file of a model or an adapter (.npz)")
     add_base_of_adapter(parser)
 
 
 def add_base_of_adapter(parser):
-    parser.add_argument("--base", type=path, metavar="FILE", help="an adapter's base, if it is not where it was")
+    parser.add_argument("--base", type=path, metavar="FILE", help="file of the adapter's base, if it was moved")
 
 
 def add_training(parser, batch, steps):
-    parser.add_argument("--batch", type=COUNT, default=batch, help="documents, or windows of a text, in a step")
+    parser.add_argument("--batch", type=COUNT, default=batch, help="documents, or windows of a text, in a batch")
     parser.add_argument("--accumulate", type=COUNT, default=1, metavar="PIECES",
-                        help="go through a batch in pieces, one after the other, when it is larger than memory")
+                        help="split each batch into pieces that are processed one after the other, to save memory")
     parser.add_argument("--steps", type=STEPS, default=steps, help="optimisation steps")
-    parser.add_argument("--save-every", type=COUNT, default=100, metavar="STEPS", help="how often to save, for --resume")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run, with the options it had")
+    parser.add_argument("--save-every", type=COUNT, default=100, metavar="STEPS",
+                        help="save the run after every so many steps, for --resume")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run, with its options")
 
 
 def add_samples(parser, more=""):
     parser.add_argument("--samples", type=number(int, 0, 100_000), default=100,
-                        help="texts that a model writes of each kind of the toy world, at two temperatures, to count those "
-                             f"without a mistake{more}; 0: none")
+                        help="number of texts of each kind of the toy world that a model writes, at two temperatures, to count "
+                             f"those without a mistake{more}; 0: none")
 
 
 def add_runs(parser):
-    """A folder of fine-tunings to look at."""
-    parser.add_argument("folder", type=path, help="with pretrained.npz, fine-tunings of it, and what was recorded beside them")
+    """Add the argument for a folder of fine-tunings."""
+    parser.add_argument("folder", type=path, help="folder of pretrained.npz and fine-tunings of it, with their trajectories")
 
 
 def add_grid(parser, points):
-    parser.add_argument("--grid", type=number(int, 3, 501), default=points, help="points along each axis of a surface")
+    parser.add_argument("--grid", type=number(int, 3, 501), default=points, help="number of points along each axis of a surface")
 
 
 def add_pictures(parser, plots="plots"):
-    parser.add_argument("--plots", default=plots, type=path, metavar="FOLDER", help="for pictures")
-    parser.add_argument("--dark", action="store_true", help="light on dark, for a projector in a dark room")
+    parser.add_argument("--plots", default=plots, type=path, metavar="FOLDER", help="folder for pictures")
+    parser.add_argument("--dark", action="store_true", help="use light colours on a dark background")

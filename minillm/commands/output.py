@@ -1,4 +1,4 @@
-"""What a command says: on standard output, with a line of JSON at the end if that was asked for; errors on standard error."""
+"""The output of commands: standard output, a last line of JSON if asked for, and errors on standard error."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from ..finetune.summary import parameter_counts
 from ..ground.files import without_nan
 from ..ground.progress import Deaf
 
-LONGEST = 500       # letters of an error
+LONGEST = 500       # characters of an error message
 
 
 def print_json(args, result):
@@ -20,10 +20,10 @@ def print_json(args, result):
 
 
 def print_error(sentence):
-    """One line on standard error, whatever is in the sentence."""
+    """Print one line on standard error, whatever characters the sentence contains."""
     start = "\n" if sentence.startswith("\n") else ""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence[len(start):][:10 * LONGEST])
-    if len(line) > LONGEST:                                 # such as one with a name of 100,000 letters in it
+    if len(line) > LONGEST:                                 # such as one with a name of 100,000 characters
         line = f"{line[:2 * LONGEST // 3]} ... {line[-LONGEST // 3:]}"
     with suppress(OSError, ValueError, AttributeError):     # standard error may be closed
         print(f"{start}{line}", file=sys.stderr, flush=True)
@@ -31,7 +31,7 @@ def print_error(sentence):
 
 @contextmanager
 def safe_streams():
-    """Inside, standard output and error can be printed to: they exist, and escape a letter that the terminal does not have."""
+    """A context in which printing cannot fail: both streams exist, and escape characters that the terminal cannot show."""
     streams = sys.stdout, sys.stderr
     for name, stream in zip(("stdout", "stderr"), streams):
         if stream is None:
@@ -50,7 +50,7 @@ def safe_streams():
 
 @contextmanager
 def ignore_closed_output():
-    """Inside, work whose results go into files carries on when nobody reads its output any more."""
+    """A context in which a command continues when its output is closed, because its results go into files."""
     before, sys.stdout = sys.stdout, Deaf(sys.stdout)
     try:
         yield
@@ -64,12 +64,12 @@ def ignore_closed_output():
 
 
 def drop_output():
-    """Point standard output to nowhere: Python flushes it once more at the end, and would fail again."""
+    """Redirect standard output to nowhere: Python flushes it again at exit, and would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_result(args, loaded, task, out):
-    """What a training command prints in the end: how long it took, how good the model is, and where it is."""
+    """Print what a training command ends with: the time it took, how good the model is, and its file."""
     lines, numbers = task.final_report(loaded.model)
     print(f"{loaded.meta['seconds']:.1f} seconds", *lines, out, sep="\n")
     print_json(args, numbers | {"seconds": loaded.meta["seconds"]} | parameter_counts(loaded.model))

@@ -1,10 +1,10 @@
-"""argparse as it is used here: errors are raised, not printed, and help shows the defaults that there are."""
+"""argparse as it is used here: errors are raised instead of printed, and help shows defaults."""
 
 import argparse
 
 
 class BadOption(ValueError):
-    """The command line makes no sense. `prog` is the command, as far as it is known."""
+    """The command line is wrong. `prog` is the command, as far as it is known."""
 
     def __init__(self, prog, message):
         super().__init__(message)
@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults in the help of each option, but not of those that have none, and the examples as they are written."""
+    """Help that shows the default of each option that has one, and keeps the line breaks of examples and notes."""
 
     def _get_help_string(self, action):
         return action.help if action.default in (None, False, "") else super()._get_help_string(action)

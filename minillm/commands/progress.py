@@ -3,7 +3,7 @@
 from ..exercises.commands import progress
 from .workbook import add_workbook, run_and_answer
 
-SUMMARY = "What you have solved, and what comes next."
+SUMMARY = "Show which exercises you have solved, and what comes next."
 EXAMPLES = ("",)
 
 

@@ -1,4 +1,4 @@
-"""Options that name a way of fine-tuning, lora:rank=8 say, or a remedy against forgetting; and the text that explains them."""
+"""Options for a method of fine-tuning, such as lora:rank=8, or a remedy against forgetting; and the text that explains them."""
 
 from ..finetune.methods import ALIASES, METHODS, recipe_of
 from ..finetune.methods.frozen import PARTS
@@ -21,8 +21,9 @@ def lines_of(kinds):
 
 
 METHODS_HELP = "\n".join([
-    "methods, with their options and what these are at first; several values are joined by +", *lines_of(METHODS),
-    f"train is one of {', '.join(PARTS)}, or a pattern of parameter names; last-2 are the last two blocks",
-    "also", *(f"  {name:10s}= {text}" for name, text in ALIASES.items()),
+    "methods, with their options and defaults; several values are joined by +", *lines_of(METHODS),
+    f"train is one of {', '.join(PARTS)}, or a pattern of parameter names; last-2 means the last two blocks",
+    "short names", *(f"  {name:10s}= {text}" for name, text in ALIASES.items()),
     "remedies against forgetting", *lines_of(REMEDIES),
-    "ewc does not hold what has no effect at the start: A of lora and dora, the way down of adapters, a prefix behind its gate"])
+    "ewc puts no penalty on parameters that have no effect at the start: A of lora and dora, the down-projection of adapters and "
+    "prefixes with a gate"])

@@ -1,4 +1,4 @@
-"""--resume: go on with a run that was interrupted, with the options that it had."""
+"""--resume: continue an interrupted run with its options."""
 
 from ..ground.arrays import read_meta
 from ..ground.files import CheckpointError, checked
@@ -10,15 +10,15 @@ NOT_OF_THE_RUN = ("command", "module", "parser", "given", "resume", "json", "out
 
 
 def options_of_run(args, out):
-    """The options that make a run what it is. With --resume they are those of the run that was interrupted, put into `args`.
+    """The options that determine the result of a run. With --resume, those of the interrupted run, which are put into `args`.
 
-    ValueError if there is nothing to resume, if an option was given that differs, or if a run would be lost by starting anew.
+    ValueError if there is nothing to resume, if a given option differs, or if a new run would overwrite an interrupted one.
     """
     checkpoint = unfinished(out)
     if args.resume:
         take_saved_options(args, checkpoint, out)
     elif checkpoint.exists():
-        raise ValueError(f"{checkpoint} holds a run that was interrupted: go on with --resume, remove that file, or choose "
+        raise ValueError(f"{checkpoint} holds an interrupted run: continue it with --resume, remove that file, or choose "
                          "another --out")
     return only_of_run(args)
 
@@ -32,7 +32,7 @@ def take_saved_options(args, checkpoint, out):
     if saved is None:
         raise CheckpointError(f"{checkpoint} was not written by this command")
     for name, value in only_of_run(parsed_again(args.parser, saved, checkpoint)).items():
-        if name == "workers" and name in args.given:        # compared where it is known how many there were (runs/)
+        if name == "workers" and name in args.given:        # compared with the number of the run in runs/
             continue
         if name in args.given and getattr(args, name) != value:
             raise ValueError(f"the interrupted run has --{name.replace('_', '-')} {value}; --resume cannot change that")
@@ -40,12 +40,12 @@ def take_saved_options(args, checkpoint, out):
 
 
 def only_of_run(args):
-    """{option: value}, without those that say only how to run or where to write."""
+    """{option: value} without those that do not change the result."""
     return {name: value for name, value in vars(args).items() if name not in NOT_OF_THE_RUN}
 
 
 def parsed_again(parser, options, path):
-    """The saved options of a command, as if they were typed once more: so each is checked as it was then. CheckpointError."""
+    """The saved options of a command, checked again as if they were typed. CheckpointError if one of them is invalid."""
     words = []
     for name, value in options.items():
         if value is True:
@@ -55,4 +55,4 @@ def parsed_again(parser, options, path):
     try:
         return parser.parse_args(words)
     except BadOption as error:
-        raise CheckpointError(f"{path} has options of a run that cannot be ({str(error).split(';')[0]})") from None
+        raise CheckpointError(f"{path} holds invalid options ({str(error).split(';')[0]})") from None

@@ -7,11 +7,11 @@ from ..ground.progress import progress
 from ..runs.saved import load
 from ..surface.sharpness import Curvature, extremes
 from ..surface.space import Probe
-from ..surface.views import learned_from
+from ..surface.views import training_texts
 from .options import add_model, add_seed, add_workers, number
 from .output import print_json
 
-SUMMARY = "How steep are the walls around a model? The largest and smallest eigenvalues of its Hessian."
+SUMMARY = "Measure how steep the loss is around a model: the largest and smallest eigenvalues of its Hessian."
 EXAMPLES = ("runs/demo/full.npz", "runs/demo/adapter.npz --trainable")
 
 
@@ -19,17 +19,17 @@ def add_options(parser):
     add_seed(parser)
     add_workers(parser)
     add_model(parser)
-    parser.add_argument("--trainable", action="store_true", help="only along the parameters that its method trains")
-    parser.add_argument("--top", type=number(int, 1, 20), default=2, help="how many of the largest")
+    parser.add_argument("--trainable", action="store_true", help="only for the parameters that its method trains")
+    parser.add_argument("--top", type=number(int, 1, 20), default=2, help="number of largest eigenvalues")
 
 
 def run(args):
     loaded = load(args.checkpoint, args.base)
     task = loaded.task()
-    probe = Probe({task.name: learned_from(task, loaded.model.config.context)})
+    probe = Probe({task.name: training_texts(task, loaded.model.config.context)})
     if args.trainable and "recipe" in loaded.meta and from_json(loaded.meta["recipe"]).stands_alone:
         loaded.model.trainable = True
-    curvature = Curvature(loaded.model, probe.only(task.name), args.trainable, args.workers)
+    curvature = Curvature(loaded.model, probe.batches_of(task.name), args.trainable, args.workers)
     with progress(desc="curvature", unit="product") as bar:
         top, bottom = extremes(curvature.product, curvature.n, np.random.default_rng(args.seed), args.top,
                                progress=lambda m, value: bar.update())

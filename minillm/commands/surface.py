@@ -1,4 +1,4 @@
-"""minillm surface: measure and draw the loss around the ways that training took."""
+"""minillm surface: measure and draw the loss around the trajectories of fine-tunings."""
 
 import time
 from pathlib import Path
@@ -8,23 +8,24 @@ from ..surface.views import VIEWS, line, surface
 from .options import add_grid, add_pictures, add_runs, add_seed, add_workers
 from .output import print_json
 
-VIEWS_HELP = {name: lay.__doc__ for name, (lay, _) in VIEWS.items()} | {"line": "The straight line between two models."}
+VIEWS_HELP = {name: lay_out.__doc__ for name, (lay_out, _) in VIEWS.items()} | {"line": "The straight line between two models."}
 
-SUMMARY = "Measure and draw the loss surface on which the weights moved."
+SUMMARY = "Measure and draw the loss surface around the trajectories of fine-tunings."
 EXAMPLES = ("runs/demo", "runs/demo --grid 51 --dark", "runs/demo --view pca --models full", "runs/demo --view hessian",
             "runs/demo --view curve --models full scratch", "runs/demo --view line --models pretrained full")
-NOTES = "\n".join(["views, and what they show", *(f"  {name:9s}{text}" for name, text in VIEWS_HELP.items())])
+NOTES = "\n".join(["views", *(f"  {name:9s}{text}" for name, text in VIEWS_HELP.items())])
 WRITES_FILES = True
-IF_INTERRUPTED = "; what is finished is kept, and the same command goes on from there"
+IF_INTERRUPTED = "; finished work is kept, and the same command continues from there"
 
 
 def add_options(parser):
     add_seed(parser)
     add_workers(parser)
     add_runs(parser)
-    parser.add_argument("--view", choices=VIEWS_HELP, default="three", help="along what to look (see below)")
+    parser.add_argument("--view", choices=VIEWS_HELP, default="three", help="plane to show (see below)")
     parser.add_argument("--models", nargs="+", metavar="NAME",
-                        help="fine-tunings in the folder; the first one or two choose the directions (default: all but scratch)")
+                        help="names of fine-tunings in the folder; the first one or two determine the plane (default: all but "
+                             "scratch)")
     add_grid(parser, 21)
     add_pictures(parser)
 
@@ -50,7 +51,7 @@ def run(args):
 
 
 def draw_all(args, measured):
-    """Draw every picture of a view, side by side, the slowest first. Returns where they are."""
+    """Draw all pictures of a view in parallel, the slowest first. Returns their paths."""
     from .. import draw
 
     plots, view = Path(args.plots), "" if args.view == "three" else f"-{args.view}"
@@ -62,15 +63,15 @@ def draw_all(args, measured):
             drawings += [(draw.animate, f"weights_moving{view}.gif"), (draw.player, f"weights_moving{view}.html")]
 
     def draw_one(drawing):
-        make, name = drawing
-        make(measured, plots / name, dark=args.dark)
+        draw_picture, name = drawing
+        draw_picture(measured, plots / name, dark=args.dark)
 
     parallel_map(draw_one, reversed(drawings), args.workers)
     return [plots / name for _, name in drawings]
 
 
 def numbers_of(measured, view):
-    """What --json says of it."""
+    """The numbers that --json prints."""
     if view == "line":
         return {"barrier": measured.barrier}
     return {"distances": measured.distances, "cosines": measured.cosines, "max_residual": measured.max_residual,

@@ -1,4 +1,4 @@
-"""What the commands of a learner share: lesson, check, hint, progress. What they do is in exercises/commands.py."""
+"""What the commands for learners share: lesson, check, hint, progress. They call exercises/commands.py."""
 
 from ..exercises.workbook import FOLDER
 from .options import path
@@ -10,11 +10,11 @@ def add_exercise(parser):
 
 
 def add_workbook(parser):
-    parser.add_argument("--workbook", default=FOLDER, type=path, metavar="FOLDER", help="of your exercises and progress")
+    parser.add_argument("--workbook", default=FOLDER, type=path, metavar="FOLDER", help="folder of your exercises and progress")
 
 
 def run_and_answer(command, args):
-    """Run a function of exercises/commands.py, which prints. Returns its exit code."""
+    """Run a function of exercises/commands.py, which prints its answer. Returns its exit code."""
     code, result = command(args)
     print_json(args, result)
     return code

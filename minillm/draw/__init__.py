@@ -1,7 +1,7 @@
-"""Pictures. Each function draws what was measured (a Surface, a Profile, a Comparison, or dicts of numbers) into one file.
+"""Pictures. Each function draws measurements (a Surface, a Profile, a Comparison, or dicts of numbers) into one file.
 
-Only this package imports matplotlib, and what it draws knows nothing of it. Where a function has the singular its module has the
-plural, so that neither hides the other: `draw.profile` is the function, draw/profiles.py its file.
+Only this package imports matplotlib, and nothing that it draws depends on it. A function is named in the singular and its module
+in the plural, so that neither hides the other: `draw.profile` is the function, draw/profiles.py its file.
 """
 
 from .animation import animate

@@ -1,4 +1,4 @@
-"""The weights on their way, as a moving picture: where they are, what they lose there, and what they write."""
+"""The moving picture as a GIF: where the weights are at each step, their loss, and what they write."""
 
 from matplotlib.animation import PillowWriter
 
@@ -11,11 +11,11 @@ HOLD = 1.5                     # seconds that the last frame stays before a loop
 
 
 def animate(surface, path, frames=40, fps=10, dark=False):
-    """A GIF: the weights move over the twin maps, equal times for equal steps, and below them grow their true losses.
+    """Write a GIF: the weights move over the two maps at a constant number of steps per second, above their true losses.
 
-    Between two recorded points the path is straight. The heads are projections, the losses are not: where the dashed loss, of the
-    map under the head, parts from the solid one, the weights are off the plane. What they write is drawn with the same random
-    numbers at every step, so that only the weights change it. ValueError without paths.
+    Between two recorded points the weights move along a straight line. The heads are projections, but the solid losses are true:
+    where the dashed loss, that of the map under the head, differs from it, the weights are off the plane. Their texts are drawn
+    with the same random numbers at every step, so only the weights change them. ValueError without trajectories.
     """
     with style(dark), written_whole(path) as part:
         film = Film(surface, frames)
@@ -24,10 +24,10 @@ def animate(surface, path, frames=40, fps=10, dark=False):
 
 
 class Gif(PillowWriter):
-    """All frames in the colours of the last, which has whole paths: so nothing that stands still flickers. The last one stays."""
+    """Gives all frames the palette of the last, which shows everything: so nothing flickers. The last frame is held."""
 
     def finish(self):
-        self._frames = [frame.convert("RGB") for frame in self._frames]          # older matplotlibs hand them over as RGBA
+        self._frames = [frame.convert("RGB") for frame in self._frames]          # older matplotlibs pass RGBA
         palette = self._frames[-1].quantize(256)
         tones = palette.getpalette()
         palette.putpalette([tone & ~3 for tone in tones])              # Pillow looks colours up in steps of 4

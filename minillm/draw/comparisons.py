@@ -1,4 +1,4 @@
-"""Methods side by side: what each learned, what it forgot, and how both hang on its learning rate."""
+"""Methods side by side: what each learned, what it forgot, and how both depend on its learning rate."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ UNITS = {"excess": "nats per token above the floor", "loss": "nats per token"}
 
 
 def comparison(compared, path, dark=False):
-    """Left, learning against forgetting: each method's mean and intervals over seeds, on the line that its learning rates draw.
+    """Left, learning against forgetting: each method's mean and intervals over seeds, on the curve of its learning rates.
     Right, the methods from best to worst, with the share of the weights that each trains.
 
     compared    a `Comparison` (finetune/table.py)
@@ -41,8 +41,9 @@ def _trade_off(ax, compared, rows, all_rows, color):
         ax.plot(*sweep.T, "-", color=color[name], lw=1.4, alpha=0.5, zorder=2)
         ax.plot(*sweep.T, "o", color=color[name], ms=4, alpha=0.6, mec="none", zorder=2)
     for row, entries in rows:
-        bars = {f"{axis}err": [[min(entries[f"{what}_interval"] or 0, at - RESOLVED / 2)], [entries[f"{what}_interval"] or 0]]
-                for axis, what, at in zip("xy", ("new", "old"), points[row.name])}
+        intervals = [entries[f"{domain}_interval"] or 0 for domain in ("new", "old")]
+        bars = {f"{axis}err": [[min(interval, at - RESOLVED / 2)], [interval]]
+                for axis, interval, at in zip("xy", intervals, points[row.name])}
         ax.errorbar(*points[row.name], **bars, fmt="o", ms=11, color=color[row.name], mec=look().paper, mew=1.3, elinewidth=2,
                     zorder=5)
     ax.plot(*start, "o", ms=11, color=look().ink, mec=look().paper, mew=1.3, zorder=5)

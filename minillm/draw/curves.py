@@ -1,4 +1,4 @@
-"""What training did: the loss over the steps, and what each way of fine-tuning learned and forgot."""
+"""Training: the loss over the steps, and what each method of fine-tuning learned and forgot."""
 
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
@@ -6,16 +6,16 @@ from matplotlib.ticker import LogLocator, NullLocator
 from .labels import line_ends, place
 from .styles import colors, display, figure, look, save, style
 
-RESOLVED = 1e-3                # nats a token: an excess below this is noise of the test texts, and a log axis needs an end
-TRAINED, VALIDATED = "frozen", "full"      # models whose colours these lines have
+RESOLVED = 1e-3                # nats per token: a smaller excess is noise of the test texts, and a log axis has to end somewhere
+TRAINED, VALIDATED = "frozen", "full"      # models whose colours the two lines borrow
 
 
 def pretraining(history, path, dark=False):
-    """Learning curves, against the best that any model could do.
+    """Learning curves, and the best that any model could do.
 
-    Left: the loss in training, raw and smoothed, in validation, and the floor. A loss by itself says little; what a learner still
-    lacks is its distance to the floor, the entropy of the text. Right, on a log axis: that distance for each domain, so that one
-    sees which skill comes first. A text of unknown entropy has no floor, and its picture no right half.
+    Left: the loss in training, raw and smoothed, in validation, and the floor, which is the entropy of the text. A loss by itself
+    says little; what matters is its distance from the floor. Right, on a log axis: this distance for each domain, which shows the
+    order in which skills are learned. If the entropy of the text is unknown, there is no floor and no right half.
 
     history     {"loss": [one for each step], "steps": total,
                  "validation": [{"step", "loss", and where it is known "floor", "excess": {domain: float}}, ...]}
@@ -68,11 +68,11 @@ def _excess(ax, checks, steps):
 
 
 def learning_and_forgetting(models, general, special, path, dark=False):
-    """Every model as one point: how well it does the new task, and how well it still does the old ones.
+    """Every model as one point: how good it is at the new task, and how good it still is at the old ones.
 
-    Left: excess over the floor on the new task against its mean over the old domains, both on log axes; the arrows lead from the
-    generalist to its specialists, and the best corner is at the lower left. Right: the old domains one by one, because a mean
-    hides which skill was lost. The upright bar is the generalist, the way from it to a dot is what was forgotten.
+    Left: excess over the floor on the new task against its mean over the old domains, both on log axes. Arrows lead from the
+    generalist to its specialists; the lower left corner is best. Right: the old domains one by one, because a mean hides which
+    skill was lost. The vertical bar is the generalist, and the distance from it to a dot is what was forgotten.
 
     models      {name: {"excess": {domain: float}, "trainable_parameters": int, "total_parameters": int}}
     general     names of the old domains; special: of the new one

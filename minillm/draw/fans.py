@@ -1,4 +1,4 @@
-"""One start, several learning rates: too small a rate does not arrive, too large a one does not stay."""
+"""Runs from one start with several learning rates: too small a rate gets nowhere, too large a rate diverges."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ from .labels import BOLD, caption, foot, name_lines, wrapped
 from .maps import COLUMN, LEFT, contours, dot_every, frame_losses, landscape, map_size, mark, trail
 from .styles import WIDTH, figure, look, save, shades, style
 
-MAP, LOWEST = 3.2, 2.7         # inches: the greatest size of the map, the least height of the losses
+MAP, LOWEST = 3.2, 2.7         # inches: the largest size of the map, the smallest height of the losses
 
 
 def fan(surface, rates, path, dark=False):
-    """Left, the paths of runs that differ in their learning rate alone, over the new task; right, their true losses.
+    """Left, the trajectories of runs that differ only in their learning rate, over the new task; right, their true losses.
 
-    rates       {run: learning rate}; colours follow its order. A run that diverges leaves the map, and the axes at their top
+    rates       {run: learning rate}; colours follow its order. A run that diverges leaves the map, and the axes at the top
     """
     surface = landscape(surface)
     task = next(iter(surface.loss))
@@ -39,19 +39,19 @@ def fan(surface, rates, path, dark=False):
         save(fig, path)
 
 
-def _losses(ax, task, paths, color, away):
-    for name, path in paths.items():
-        ax.plot(path.steps, path.loss[task], color=color[name])
-    frame_losses(ax, {name: path.loss[task] for name, path in paths.items()}, away)
+def _losses(ax, task, trajectories, color, away):
+    for name, trajectory in trajectories.items():
+        ax.plot(trajectory.steps, trajectory.loss[task], color=color[name])
+    frame_losses(ax, {name: trajectory.loss[task] for name, trajectory in trajectories.items()}, away)
     ax.set_title("True loss, by learning rate")
-    name_lines(ax, {name: (path.steps, path.loss[task]) for name, path in paths.items()}, color)
+    name_lines(ax, {name: (trajectory.steps, trajectory.loss[task]) for name, trajectory in trajectories.items()}, color)
 
 
 def _caption(surface, task, runs):
-    facts = surface.info
+    info = surface.info
     worst = max(float(np.nanmax(surface.trajectories[name].residual)) for name in runs)
-    gone = f" Lost, and not fitted into the map: {', '.join(facts['away'])}." if facts["away"] else ""
+    failed = f" Failed, and not fitted into the map: {', '.join(info['away'])}." if info["away"] else ""
     return (f"{len(runs)} runs from the same start on the same batches, named by their learning rates. "
-            f"Left: {facts['directions']}; a dot every {dot_every(surface)} steps; largest projection error {worst:.2f}.{gone} "
-            f"Right: the losses of the recorded weights themselves. Both on the same {facts['tokens'][task]} tokens of {task}, "
-            f"seed {facts['seed']}.")
+            f"Left: {info['directions']}; a dot every {dot_every(surface)} steps; largest projection error {worst:.2f}.{failed} "
+            f"Right: the losses of the recorded weights themselves. Both on the same {info['tokens'][task]} tokens of {task}, "
+            f"seed {info['seed']}.")

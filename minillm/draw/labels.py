@@ -1,4 +1,4 @@
-"""Labels that stand beside what they name, and not on each other."""
+"""Labels beside the points and lines that they name, without overlaps."""
 
 import textwrap
 
@@ -8,32 +8,32 @@ from .styles import look
 
 CORNERS = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)]
 HORIZONTAL, VERTICAL = {1: "left", 0: "center", -1: "right"}, {1: "bottom", 0: "center", -1: "top"}
-LETTER, BOLD = 0.52, 0.65      # mean width of a letter, in units of the size of its font
+LETTER, BOLD = 0.52, 0.65      # mean width of a letter, relative to the size of its font
 ARROW = 24                     # points
-DISTANT = 10                   # to stand once more as far away is as bad as to cover so many dots of a line
+DISTANT = 10                   # standing one distance farther away is as bad as covering this many dots of a line
 
 
 def spread(positions, gap):
     """Positions moved as little as possible (least squares) so that neighbours are at least `gap` apart.
 
-    With y_i = z_i + i gap this asks for z that does not fall, which is isotonic regression: merge neighbours that are in the
-    wrong order into blocks at their mean until none is left.
+    With y_i = z_i + i gap, z must not decrease, which makes this isotonic regression: merge neighbours that are in the wrong
+    order into groups at their mean, until all are in order.
     """
     order = np.argsort(positions, kind="stable")
     steps = gap * np.arange(len(order))
-    blocks = []                                                  # [mean, count]
+    groups = []                                                  # [mean, count]
     for z in np.asarray(positions, float)[order] - steps:
-        blocks.append([z, 1])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            mean, n = blocks.pop()
-            blocks[-1] = [(blocks[-1][0] * blocks[-1][1] + mean * n) / (blocks[-1][1] + n), blocks[-1][1] + n]
+        groups.append([z, 1])
+        while len(groups) > 1 and groups[-2][0] > groups[-1][0]:
+            mean, n = groups.pop()
+            groups[-1] = [(groups[-1][0] * groups[-1][1] + mean * n) / (groups[-1][1] + n), groups[-1][1] + n]
     apart = np.empty(len(order))
-    apart[order] = np.repeat([mean for mean, _ in blocks], [n for _, n in blocks]) + steps
+    apart[order] = np.repeat([mean for mean, _ in groups], [n for _, n in groups]) + steps
     return apart
 
 
 def line_ends(ax, ends, size=12):
-    """Names each line at its right end, above the foot of the axes. ends: {text: (x, y, colour)}. The limits must be final."""
+    """Write the name of each line at its right end.   ends: {text: (x, y, colour)}. The limits of the axes must be final."""
     if not ends:
         return
     pixels = np.array([ax.transData.transform((x, y)) for x, y, _ in ends.values()])
@@ -47,21 +47,21 @@ def line_ends(ax, ends, size=12):
 
 
 def name_lines(ax, lines, color, size=12):
-    """Names each line at its right end, or, if it leaves the axes, at an arrow there. The limits must be final.
+    """Write the name of each line at its right end, or where it leaves the axes, with an arrow. The limits must be final.
 
-    lines       {text: (x, y)}, arrays; a y that is no number counts as far above the axes
+    lines       {text: (x, y)}, arrays; a y that is not a number counts as far above the axes
     """
     far = ax.get_ylim()[1] + 1e3 * np.ptp(ax.get_ylim())
     curves = {text: np.stack([x, np.nan_to_num(y, nan=far, posinf=far)], axis=1) for text, (x, y) in lines.items()}
-    gone = [(leave(ax, curve, color[text]), text, color[text]) for text, curve in curves.items()]
-    gone = [(xy, text, shade) for xy, text, shade in gone if xy is not None]
-    left = [text for _, text, _ in gone]
-    line_ends(ax, {text: (*curve[-1], color[text]) for text, curve in curves.items() if text not in left}, size)
-    place(ax, gone, curves.values(), size=size)
+    leaving = [(leave(ax, curve, color[text]), text, color[text]) for text, curve in curves.items()]
+    leaving = [(xy, text, shade) for xy, text, shade in leaving if xy is not None]
+    named = [text for _, text, _ in leaving]
+    line_ends(ax, {text: (*curve[-1], color[text]) for text, curve in curves.items() if text not in named}, size)
+    place(ax, leaving, curves.values(), size=size)
 
 
 def leave(ax, curve, color):
-    """An arrow where a curve (n, 2) leaves the axes for good. Returns where its name may stand, or None if it ends inside."""
+    """Draw an arrow where a curve (n, 2) finally leaves the axes. Returns the position for its name; None if it ends inside."""
     crossing = way_out(ax.transData.transform(curve[np.isfinite(curve).all(1)]), ax.bbox)
     if crossing is None:
         return None
@@ -74,8 +74,7 @@ def leave(ax, curve, color):
 
 
 def way_out(curve, box):
-    """(point, direction) where a curve (n, 2) crosses the border of a box for the last time; None if it ends inside it, or was
-    never there."""
+    """(point, direction) where a curve (n, 2) leaves a box for the last time; None if it ends inside, or was never inside."""
     inside = ((curve >= box.min) & (curve <= box.max)).all(1)
     if not len(curve) or inside[-1] or not inside.any():
         return None
@@ -87,36 +86,36 @@ def way_out(curve, box):
 
 
 def place(ax, points, avoid=(), distance=9, size=12.5, taken=()):
-    """A label beside each point, on that side where it covers least; if it must, farther away, and then a line leads to it. The
-    limits must be final.
+    """Write a label beside each point, on the side where it covers least, or farther away and joined by a line. The limits must
+    be final.
 
     points      [(xy, text, colour)]
     avoid       curves (n, 2) that should stay visible
-    taken       boxes in pixels where something is written already; texts of the axes themselves are known
+    taken       boxes in pixels that other texts take; the texts of the axes are added
     """
     if not points:
         return
     renderer = ax.figure.canvas.get_renderer()
     curves = [np.asarray(curve, float) for curve in [*avoid, *([xy] for xy, _, _ in points)]]
-    seen = np.concatenate([pixels_of(ax, curve) for curve in curves])
+    visible = np.concatenate([pixels_of(ax, curve) for curve in curves])
     frame = ax.get_window_extent(renderer)
     taken = list(taken) + [text.get_window_extent(renderer).padded(3) for text in ax.texts if text.get_text()]
-    places = [(dx, dy, far) for far in (1, 2, 3.2) for dx, dy in CORNERS]
+    candidates = [(dx, dy, far) for far in (1, 2, 3.2) for dx, dy in CORNERS]
 
-    def put(label, where):
-        dx, dy, far = where
+    def put(label, candidate):
+        dx, dy, far = candidate
         label.set(position=(dx * far * distance, dy * far * distance), ha=HORIZONTAL[dx], va=VERTICAL[dy])
         return label.get_window_extent(renderer).padded(3)
 
     def cost(box, far):
-        covered = ((seen > box.min) & (seen < box.max)).all(1).sum()
+        covered = ((visible > box.min) & (visible < box.max)).all(1).sum()
         outside = not (frame.contains(*box.min) and frame.contains(*box.max))
         return covered + DISTANT * far + 1000 * (outside + sum(box.overlaps(other) for other in taken))
 
     for xy, text, color in points:
         label = ax.annotate(text, xy, textcoords="offset points", xytext=(0, 0), color=color, size=size, weight="bold",
                             path_effects=look().halo, zorder=9)
-        best = min(places, key=lambda where: cost(put(label, where), where[2]))
+        best = min(candidates, key=lambda candidate: cost(put(label, candidate), candidate[2]))
         taken.append(put(label, best))
         if best[2] > 1:
             ax.annotate("", xy, label.get_position(), textcoords="offset points", zorder=6,
@@ -124,7 +123,7 @@ def place(ax, points, avoid=(), distance=9, size=12.5, taken=()):
 
 
 def pixels_of(ax, curve, every=4):
-    """Pixels along a curve (n, 2), about `every` pixels apart."""
+    """Points (m, 2) along a curve (n, 2), in pixels and about `every` pixels apart."""
     curve = ax.transData.transform(curve[np.isfinite(curve).all(1)])
     if not len(curve):
         return curve
@@ -134,17 +133,17 @@ def pixels_of(ax, curve, every=4):
 
 
 def wrapped(text, inches, size):
-    """The text in lines of about this width."""
+    """The text as lines of about this width."""
     return textwrap.wrap(text, max(8, int(72 * inches / (LETTER * size))))
 
 
 def foot(lines):
-    """Inches that a caption takes."""
+    """The height of a caption in inches."""
     return 0.2 + 0.19 * len(lines) if lines else 0
 
 
 def caption(fig, lines, left=0.35, size=11):
-    """Lines at the foot of a figure."""
+    """Write lines at the foot of a figure."""
     width, height = fig.get_size_inches()
     fig.text(left / width, (foot(lines) - 0.08) / height, "\n".join(lines), va="top", size=size, color=look().faint,
              linespacing=1.25)

@@ -1,6 +1,6 @@
-"""A window in which weights train before one's eyes: a path grows on the maps of a loss surface, and its true loss below them.
+"""The live window: a model trains while you watch its trajectory grow on the maps of a loss surface, above its true loss.
 
-Here is what can be done and what is said; the maps are drawn in tracks.py, the widgets in panel.py, and screen.py makes it quick.
+This file has the actions and the texts; tracks.py draws the maps, panel.py the widgets, and screen.py makes it fast.
 """
 
 import subprocess
@@ -18,17 +18,17 @@ from .styles import colors, display, style
 from .tracks import draw_tracks
 
 TEXT_WIDTH, TEXT_LINES = 102, 3                 # characters; lines
-SPEED_OVER = 10                                 # steps, over which updates per second are counted
+SPEED_OVER = 10                                 # steps over which updates per second are averaged
 SILENT = {"agg", "cairo", "pdf", "pgf", "ps", "svg", "template"}       # backends that open no window
 
 
 class Window:
-    """The live window, on any figure with a canvas; made and used inside `style`.
+    """The live window, on any figure with a canvas. It must be created and used inside `style`.
 
-    live        a run that can be stepped and reset, as minillm/live.py makes it
-    playing     does it go on by itself?
+    live        a run that can be stepped and reset (minillm/live.py)
+    playing     does it advance by itself?
 
-    Space plays or pauses, the right arrow makes one step, R begins anew.
+    Space plays or pauses, the right arrow makes one step, R resets.
     """
 
     def __init__(self, live, fig):
@@ -48,10 +48,10 @@ class Window:
         fig.canvas.mpl_connect("key_press_event", self._key)
         self._begin()
 
-    # What can be done.
+    # Actions.
 
     def update(self):
-        """One optimisation step, and the picture of it."""
+        """Make one optimisation step, and show it."""
         moment = self.live.step()
         self.times.append(time.perf_counter())
         if self.live.state != "training":
@@ -85,7 +85,7 @@ class Window:
         self.update()
 
     def reset(self, *event):
-        """Begin anew, with the method and the learning rate that are chosen."""
+        """Start again, with the chosen method and learning rate."""
         self.live.reset()
         self._begin()
 
@@ -99,7 +99,7 @@ class Window:
         self._begin()
         self.play()
 
-    # The run, and the picture of it.
+    # The run, and its picture.
 
     def _begin(self):
         """Show a run at its start."""
@@ -110,7 +110,7 @@ class Window:
         self.fig.canvas.draw_idle()
 
     def _follow(self, moment):
-        """Take a new moment into the picture, or say why there is none."""
+        """Add a new moment to the picture. Without one, only the texts change."""
         if moment:
             ab = moment.ab[::-1] if self.swapped else moment.ab
             for track in self.tracks:
@@ -125,7 +125,7 @@ class Window:
             track.grow()
         self.screen.show(everything=outgrown)
 
-    # What is said of it.
+    # Texts.
 
     def _place_words(self):
         words = self.fig.add_axes([PANEL, 0, 1 - PANEL, 1])
@@ -144,7 +144,7 @@ class Window:
         self.fig.canvas.draw_idle()
 
     def _report(self):
-        """The lines at the top. While it plays, numbers stand for a few steps, or nobody could read them."""
+        """Write the lines at the top. While it plays, numbers stay for a few steps, so that they can be read."""
         live, last = self.live, self.live.moments[-1]
         self.step_line.set_text(f"step {last.step} of {live.steps}")
         if self.playing and last.losses is None:
@@ -152,17 +152,17 @@ class Window:
         self.screen.words_changed()
         self.head_line.set(text=f"{display(live.method)}, learning rate {live.lr:.2g}", color=self.color[live.method])
         alarm = self._alarm()
-        calm = "finished" if live.state == "finished" else "training" if self.playing else "paused"
+        state = "finished" if live.state == "finished" else "training" if self.playing else "paused"
         batch_loss = [f"batch loss {last.loss:.2f}"] if last.loss is not None else []
-        news = [alarm or calm, *batch_loss, f"off this plane {100 * last.residual:.0f} %", *self._speed()]
+        news = [alarm or state, *batch_loss, f"off this plane {100 * last.residual:.0f} %", *self._speed()]
         self.news_line.set(text="  ·  ".join(news), weight="bold" if alarm else "normal")
 
     def _alarm(self):
-        """What has gone wrong, if anything."""
+        """A warning if something has gone wrong, or an empty text."""
         if self.live.state == "diverged":
-            return "DIVERGED: the loss is no number"
+            return "DIVERGED: the loss is not a number"
         if self.live.worse_than_chance:
-            return "WORSE THAN A BLIND GUESS"
+            return "WORSE THAN A UNIFORM GUESS"
         return "" if all(track.on_map for track in self.tracks) else "OFF THE MAP"
 
     def _speed(self):
@@ -176,20 +176,20 @@ class Window:
             lines = [*lines[:TEXT_LINES - 1], lines[TEXT_LINES - 1] + " ..."]
         self.text_line.set_text("\n".join(lines))
 
-    # What comes from outside.
+    # Events.
 
     def _closed(self, event):
         self.playing = False
         self.timer.stop()
 
     def _key(self, event):
-        answer = {" ": self.play_or_pause, "right": self.step, "r": self.reset}.get((event.key or "").lower())
-        if answer:
-            answer()
+        action = {" ": self.play_or_pause, "right": self.step, "r": self.reset}.get((event.key or "").lower())
+        if action:
+            action()
 
 
 def has_display():
-    """Can a window be opened here? Tried in another process, for a toolkit that finds no screen may end the one that it is in."""
+    """Can a window be opened here? Tried in another process, because a toolkit without a screen may end its process."""
     trial = "from matplotlib import pyplot as plt; plt.figure().canvas; print(plt.get_backend())"
     try:
         done = subprocess.run([sys.executable, "-c", trial], capture_output=True, text=True, timeout=60)
@@ -200,11 +200,11 @@ def has_display():
 
 
 def run(live, dark=False):
-    """Open the window, and play until it is closed."""
+    """Open the window and play. Returns when it is closed."""
     from matplotlib import pyplot as plt
 
-    with style(dark), mpl.rc_context({"toolbar": "None", "figure.dpi": DPI}):      # its toolbar would take our keys for its own
+    with style(dark), mpl.rc_context({"toolbar": "None", "figure.dpi": DPI}):      # its toolbar would react to our keys
         fig = plt.figure("minillm, live", figsize=SIZE)
-        window = Window(live, fig)          # named, for matplotlib itself holds its listeners only weakly
+        window = Window(live, fig)          # in a variable, because matplotlib refers to its listeners only weakly
         window.play()
         plt.show(block=True)

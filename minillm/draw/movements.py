@@ -1,4 +1,4 @@
-"""Which parts of a model moved, how far, and in how many directions."""
+"""Pictures of which parts of a model moved, how far, and in how many directions."""
 
 import numpy as np
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
@@ -6,14 +6,14 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 from .labels import BOLD, caption, foot, line_ends, place, wrapped
 from .styles import WIDTH, colors, display, figure, look, save, style
 
-ROW, LEFT, GAP = 1.55, 0.95, 0.8         # inches of a row; bars between two layers
-CUT = 1e-6                               # of the first singular value: below lies only rounding
+ROW, LEFT, GAP = 1.55, 0.95, 0.8         # height of a row and left margin in inches; gap between layers in bars
+CUT = 1e-6                               # relative to the first singular value: smaller ones are only rounding
 PANELS = 4
-LAYERS = {"start": "words,\nplaces", "end": "final\nnorm"}
+LAYERS = {"start": "words,\npositions", "end": "final\nnorm"}
 
 
 def movement(moves, path, dark=False):
-    """A row of bars for each run: how far each part of the model moved, in per cent of its own length. No bar: it did not move.
+    """Draw a row of bars for each run: how far each part of the model moved, in per cent of its length. No bar: it did not move.
 
     moves       {run: {(layer, kind): (|moved|, |size|)}}, of `surface.movement.movement`
     """
@@ -22,8 +22,8 @@ def movement(moves, path, dark=False):
         kinds = dict(zip(dict.fromkeys(kind for _, kind in parts), [look().others[k] for k in (3, 0, 1, 2, 4)]))
         at, layers = layout(parts)
         color = colors(moves)
-        lines = wrapped("How far the weights of each part moved, |moved| in per cent of |weights at the start|. Each row has a "
-                        "scale of its own: compare parts within a row, and read numbers between rows.", WIDTH - 0.7, 11)
+        lines = wrapped("How far the weights of each part moved: |change| in per cent of |weights at the start|. Each row has "
+                        "its own scale: within a row compare bars, between rows compare numbers.", WIDTH - 0.7, 11)
         height = foot(lines) + 0.4 + ROW * len(moves) + 0.5
         fig = figure(WIDTH, height)
         for row, (name, move) in enumerate(moves.items()):
@@ -41,7 +41,7 @@ def movement(moves, path, dark=False):
 
 
 def layout(parts):
-    """Where the bar of each part stands, and {name of a layer: the middle of its bars}."""
+    """({part: x of its bar}, {name of a layer: the middle of its bars})"""
     at, x = {}, 0.0
     for k, part in enumerate(parts):
         x += 1 if k == 0 or part[0] == parts[k - 1][0] else 1 + GAP
@@ -51,7 +51,7 @@ def layout(parts):
 
 
 def shares(move):
-    """{part: per cent that it moved}; what began as zero and moved has no such number, and gets infinity."""
+    """{part: how far it moved in per cent of its length}; infinity for a part that began as zero and moved."""
     return {part: 100 * moved / size if size else np.inf if moved else 0.0 for part, (moved, size) in move.items()}
 
 
@@ -77,11 +77,11 @@ def brief(value):
 
 
 def spectrum(spectra, path, dark=False):
-    """Singular values of how matrices moved, one panel for each of the first four.
+    """Draw the singular values of the changes of matrices, one panel for each of the first four matrices.
 
-    spectra     {matrix: {run, or "chance": singular values, falling}}; "chance" is noise of the same length, which moves
-                along all directions alike. Values below a millionth of the first are rounding, and not drawn: there a matrix
-                of low rank ends, at a dot that says its rank
+    spectra     {matrix: {run, or "chance": singular values, largest first}}; "chance" is noise of the same length, which has no
+                preferred directions. Values below a millionth of the first are rounding and are left out; the line of a matrix
+                of low rank ends there, with a dot and its rank
     """
     spectra = dict(list(spectra.items())[:PANELS])
     columns = min(2, len(spectra))
@@ -89,9 +89,8 @@ def spectrum(spectra, path, dark=False):
     with style(dark):
         names = dict.fromkeys(run for runs in spectra.values() for run in runs if run != "chance")
         color = colors(names) | {"chance": look().faint}
-        lines = wrapped("How a matrix moved, as a sum of directions: the k-th singular value is the length of the k-th. A line "
-                        "that falls early moved along few; noise of the same length (dashed), along all. A dot: there are no "
-                        "more.",
+        lines = wrapped("The change of a matrix as a sum of directions: the k-th singular value is the length along the k-th. A "
+                        "line that falls early means few directions; noise of the same length (dashed) has all. A dot: the rank.",
                         WIDTH * columns / 2 - 0.7, 11)
         width, height = WIDTH * columns / 2, foot(lines) + 3.3 * rows + 0.1
         fig = figure(width, height)
@@ -107,9 +106,10 @@ def spectrum(spectra, path, dark=False):
 
 
 def _values(ax, runs, color):
-    kept = {run: np.asarray(values)[np.asarray(values) > CUT * max(np.max(values), 1e-30)] for run, values in runs.items()}
-    moved = {run: values for run, values in kept.items() if len(values)}
-    still = [run for run in kept if run not in moved]
+    above_rounding = {run: np.asarray(values)[np.asarray(values) > CUT * max(np.max(values), 1e-30)]
+                      for run, values in runs.items()}
+    moved = {run: values for run, values in above_rounding.items() if len(values)}
+    still = [run for run in above_rounding if run not in moved]
     n = max(map(len, runs.values()))
     everything = np.concatenate(list(moved.values())) if moved else np.ones(1)
     ax.set(xscale="log", yscale="log", xlim=(0.93, 1.08 * n), ylim=(0.6 * everything.min(), 1.7 * everything.max()))

@@ -1,4 +1,4 @@
-"""The moving picture as a page with a scrub bar: one file, which asks the network for nothing."""
+"""The moving picture as a page with a slider: one file, which loads nothing from the network."""
 
 import base64
 import re
@@ -18,17 +18,19 @@ from .film import Film
 from .styles import look, style
 
 DPI = 150                      # sharp on a projector
-NO_LIMIT = float("inf")        # of bytes, above which matplotlib would leave out frames
+NO_LIMIT = float("inf")        # bytes; above a limit matplotlib would leave out frames
 TITLE = "The weights on their way"
-CAPTION = ("The weights move over the loss on the new task and on the old domains, equal times for equal steps. Space plays and "
-           "pauses, the arrow keys go frame by frame.")
+CAPTION = ("The weights move over the loss on the new task and on the old domains, at a constant number of steps per second. "
+           "Space plays and pauses, the arrow keys go frame by frame.")
 BUTTONS = {"minus": "slower", "fast-backward": "first", "step-backward": "◂ step", "play fa-flip-horizontal": "◂ play",
            "pause": "pause", "play": "play ▸", "step-forward": "step ▸", "fast-forward": "last", "plus": "faster"}
 
 
 def player(surface, path, frames=51, fps=10, dark=False):
-    """A page with the picture that `animate` makes, to be played, scrubbed and stepped through. ValueError without paths, and
-    where another page of this name stands."""
+    """Write a page with the picture that `animate` makes, with a slider and buttons to play it and step through it.
+
+    ValueError without trajectories, or if a file of this name exists that is not such a page.
+    """
     not_others(path, TITLE.encode())
     with style(dark):
         page = PAGE.substitute(policy=POLICY, title=title(surface), scheme="dark" if dark else "light", ink=look().ink,
@@ -37,7 +39,7 @@ def player(surface, path, frames=51, fps=10, dark=False):
 
 
 def player_html(surface, frames=51, fps=10, dark=False):
-    """The player alone, to be put into a page, which may hold several. The same surface gives the same bytes."""
+    """The player alone, as HTML for a page, which may hold several. The same surface gives the same bytes."""
     with style(dark):
         film = Film(surface, frames, DPI)
         shots = offline(film_html(film, fps))
@@ -57,7 +59,7 @@ def title(surface):
 
 
 def film_html(film, fps):
-    """matplotlib's page of a film: a picture, a slider, buttons, and the frames in a script."""
+    """The page that matplotlib writes for a film: a picture, a slider, buttons, and the frames in a script."""
     with TemporaryDirectory() as folder:
         page = Path(folder) / "film.html"
         film.record(Slides(fps), page)
@@ -65,7 +67,7 @@ def film_html(film, fps):
 
 
 class Slides(HTMLWriter):
-    """Frames that are see-through, so that each holds only what moves, and of 256 colours: a tenth of the bytes."""
+    """Writes transparent frames, which hold only what moves, in 256 colours: a tenth of the bytes."""
 
     def __init__(self, fps):
         super().__init__(fps, embed_frames=True, default_mode="once", embed_limit=NO_LIMIT)
@@ -84,14 +86,14 @@ class Slides(HTMLWriter):
 
 
 def offline(html):
-    """matplotlib's page without what it fetches from the network, a font of icons, and with the same names in every run."""
+    """matplotlib's page without its font of icons, which it loads from the network, and with the same names in every run."""
     html = re.sub(r"<link\b[^>]*>\s*", "", html)
     html = re.sub(r'<i class="fa fa-([^"]+)"></i>', lambda icon: BUTTONS[icon[1]], html)
-    drawn = re.search(r"_anim_img(\w+)", html)[1]                    # a uuid, another one each time
-    return html.replace(drawn, sha256(html.replace(drawn, "").encode()).hexdigest()[:12])
+    uuid = re.search(r"_anim_img(\w+)", html)[1]                     # random, so we replace it by a hash
+    return html.replace(uuid, sha256(html.replace(uuid, "").encode()).hexdigest()[:12])
 
 
-# A page with a player: scripts and pictures of its own, and nothing from anywhere else.
+# A page with a player may use its own scripts and pictures, and nothing from elsewhere.
 POLICY = """<meta http-equiv="Content-Security-Policy"
       content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">"""
 

@@ -1,4 +1,4 @@
-"""What stands between two models: the loss along the straight line from one to the other, and along a way around."""
+"""The loss between two models: along the straight line from one to the other, and along a curve around the barrier."""
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -7,14 +7,14 @@ from .labels import caption, foot, place, wrapped
 from .maps import LETTERS, title, tokens_of
 from .styles import WIDTH, colors, figure, look, save, style
 
-SEEN = 0.005                   # nats: lower barriers are not pointed out
+SEEN = 0.005                   # nats: lower barriers get no arrow
 HIGH, LEFT = 3.6, 0.95         # inches
 
 
 def profile(profile, path, dark=False):
     """The loss on the new task (left) and on the old domains (right) along curves from one model to another.
 
-    A barrier is how far a curve rises above the straight line between its two end losses (dotted); an arrow shows how high it is.
+    A barrier is how far a curve rises above the straight line between its two end losses (dotted); an arrow marks it.
     """
     with style(dark):
         lines = wrapped(_caption(profile), WIDTH - 0.7, 11)
@@ -37,7 +37,7 @@ def _along(ax, profile, task):
     finite = finite[np.isfinite(finite)]
     room = 0.14 * max(np.ptp(finite), 1e-3)
     ax.set(xlim=(t[0] - 0.06, t[-1] + 0.06), ylim=(finite.min() - room, finite.max() + room), ylabel="nats per token",
-           xlabel=f"part t of the way from {ends[0]} to {ends[1]}")
+           xlabel=f"t, from 0 ({ends[0]}) to 1 ({ends[1]})")
     ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.grid(axis="y")
@@ -68,13 +68,13 @@ def _along(ax, profile, task):
 
 
 def _caption(profile):
-    facts = profile.info
+    info = profile.info
     heights = [f"{height:.3f} nats on {task} along the {curve}" for curve, tasks in profile.barrier.items()
                for task, height in tasks.items()]
     missing = sum(int((~np.isfinite(loss)).sum()) for tasks in profile.loss.values() for loss in tasks.values())
     parts = [f"Barriers, how far the loss rises above the straight line between the two end losses: {', '.join(heights)}.",
-             f"{len(profile.t)} models on each curve, all on the same tokens ({tokens_of(facts)}), seed {facts['seed']}."]
-    parts += [f"{note[0].upper()}{note[1:]}." for note in facts["notes"]]
+             f"{len(profile.t)} models on each curve, all on the same tokens ({tokens_of(info)}), seed {info['seed']}."]
+    parts += [f"{note[0].upper()}{note[1:]}." for note in info["notes"]]
     if missing:
-        parts.append(f"Gaps: {missing} losses are no numbers.")
+        parts.append(f"Gaps: {missing} losses are not numbers.")
     return " ".join(parts)

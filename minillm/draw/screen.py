@@ -1,21 +1,21 @@
-"""How the live window gets onto the screen, many times a second.
+"""Drawing the live window many times a second.
 
-What stands still is drawn once and kept as an image. A frame puts that image back and draws over it what moves (blitting), which
+What stands still is drawn once and kept as an image. A frame restores that image and draws what moves over it (blitting), which
 takes a tenth of the time of drawing everything.
 """
 
 from matplotlib.transforms import Bbox
 
-SIZE, DPI = (12.8, 7.2), 100                    # inches: 1280 x 720 pixels, what the oldest projector shows
-PANEL = 0.165                                   # the part of the width that belongs to what one can choose
+SIZE, DPI = (12.8, 7.2), 100                    # inches: 1280 x 720 pixels, which every projector can show
+PANEL = 0.165                                   # share of the width that the panel takes
 
 
 class Screen:
-    """A figure, but for its panel at the left, whose widgets draw themselves.
+    """A figure without its panel at the left, whose widgets draw themselves.
 
     blits   can this canvas keep an image? If not, each frame draws everything
 
-    What is to change is announced with `moving` or `seldom_changing`; all other artists stand still.
+    Artists that change are registered with `moving` or `seldom_changing`; all others stand still.
     """
 
     def __init__(self, fig):
@@ -27,13 +27,13 @@ class Screen:
         fig.canvas.mpl_connect("resize_event", self._resized)
 
     def moving(self, artist):
-        """An artist that is drawn anew in each frame. Returns it."""
+        """Register an artist that is redrawn in each frame. Returns it."""
         artist.set_animated(self.blits)
         self._moving.append(artist)
         return artist
 
     def seldom_changing(self, words):
-        """Words that are drawn anew only after `words_changed`: it takes longer than all the rest of a frame. Returns them."""
+        """Register a text that is redrawn only after `words_changed`, because texts are slow to draw. Returns it."""
         words.set_animated(self.blits)
         self._words.append(words)
         return words
@@ -42,7 +42,7 @@ class Screen:
         self._words_are_drawn = False
 
     def show(self, everything=False):
-        """The next frame. `everything` if what stood still has changed, too."""
+        """Draw the next frame. `everything`: what stands still has changed, too."""
         if everything or self._background is None:
             self.fig.canvas.draw_idle()
             return

@@ -1,7 +1,7 @@
-"""How every picture looks, and how it gets onto the disk.
+"""How all pictures look, and how they are saved.
 
-Pictures are made of `matplotlib.figure.Figure` and never of pyplot: no backend is chosen, no window opened, no figure kept in
-a global list. So it works without a screen and in a thread.
+Pictures use `matplotlib.figure.Figure` and never pyplot: no backend is chosen, no window is opened, and no figure stays in a
+global list. So they can be drawn without a screen and in a thread.
 """
 
 import threading
@@ -19,17 +19,17 @@ from matplotlib.patheffects import withStroke
 
 from ..ground.files import written_whole
 
-WIDTH = 1280 / 120             # inches: at half that width, as on a page, text of 13 points can still be read
+WIDTH = 1280 / 120             # inches; text of 13 points can still be read at half that width, as on a page
 
 
 @dataclass(frozen=True)
 class Look:
-    """The colours of a picture, but for those of models.
+    """The colours of a picture.
 
-    paper, ink, faint, rule     the ground, what is written on it, what is written less loudly, and thin lines
-    ground                      of a map, from its lowest places to its highest: grey, so that colour belongs to the models alone
-    models, others              colours of known models, and a cycle for all others
-    scale                       for what has an order, from its least to its most
+    paper, ink, faint, rule     background, text, less prominent text, and thin lines
+    ground                      of a map, from low to high: grey, so that only models have a colour
+    models, others              {known model: colour}, and colours for all others, used in turn
+    scale                       for ordered things, from the first to the last
     """
 
     paper: str
@@ -43,7 +43,7 @@ class Look:
 
     @property
     def halo(self):
-        """Keeps text and lines legible on any ground."""
+        """Path effects that keep text and lines legible on any background."""
         return [withStroke(linewidth=3, foreground=self.paper)]
 
 
@@ -73,7 +73,7 @@ RC = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlepad": 10,
     "axes.axisbelow": True, "lines.linewidth": 2.2, "lines.solid_capstyle": "round",
     "figure.dpi": 120, "savefig.dpi": "figure", "svg.hashsalt": "minillm",
-    "text.parse_math": False,                                    # names are names, also those with a dollar sign
+    "text.parse_math": False,                                    # a dollar sign in a name is just a dollar sign
 }
 UNDATED = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}    # same numbers, same file
 _settings = threading.RLock()                                    # matplotlib's settings are global: one picture at a time
@@ -82,7 +82,7 @@ _look = LIGHT
 
 @contextmanager
 def style(dark=False):
-    """Inside, everything that is drawn looks like this project; afterwards matplotlib is as it was."""
+    """A context in which everything is drawn in the look of this project; afterwards matplotlib is as it was."""
     global _look
     with _settings:
         before, _look = _look, DARK if dark else LIGHT
@@ -97,34 +97,35 @@ def style(dark=False):
 
 
 def look():
-    """The colours of the picture that is being drawn."""
+    """The Look of the picture that is being drawn."""
     return _look
 
 
 def figure(width, height, dpi=120):
-    """An empty figure, in inches, that paints itself with Agg."""
+    """An empty figure, with sizes in inches and an Agg canvas."""
     fig = Figure(figsize=(width, height), dpi=dpi)
     FigureCanvasAgg(fig)
     return fig
 
 
 def colors(names):
-    """{name: colour}: a model has the same colour in all pictures; other names get those of a safe cycle, in turn."""
+    """{name: colour}: known models have the same colour in all pictures; other names get those of `others`, in turn."""
     others = cycle(color for color in _look.others if color not in _look.models.values())
     return {name: _look.models.get(name) or next(others) for name in dict.fromkeys(names)}
 
 
 def shades(names):
-    """{name: colour} along a scale, for names in an order: evenly, so that neighbours are told apart."""
+    """{name: colour} for ordered names, evenly spaced along the scale."""
     return {name: _look.scale(at) for name, at in zip(names, np.linspace(0, 1, len(names)))}
 
 
 def display(name):
+    """The name of a model as pictures show it."""
     return DISPLAY.get(name, name)
 
 
 def save(fig, path):
-    """Writes the figure, whole or not at all, in the format that the suffix names, and empties it."""
+    """Write the figure, completely or not at all, in the format of the suffix, and clear it."""
     with written_whole(path) as part:
         fig.savefig(part, metadata=UNDATED.get(Path(path).suffix))
     fig.clear()

@@ -1,4 +1,4 @@
-"""Around the barrier: a curve between two models along which the loss stays low (Garipov et al. 2018)."""
+"""A curve between two models along which the loss stays low: around the barrier (Garipov et al. 2018)."""
 
 import copy
 
@@ -14,7 +14,7 @@ from ..train.workers import Workers
 
 
 def bezier(x, m, y):
-    """t -> (1 - t)^2 x + 2 t (1 - t) m + t^2 y, the quadratic Bezier curve: from x to y, drawn towards m on its way.
+    """The quadratic Bezier curve from x to y that bends towards m:  t -> (1 - t)^2 x + 2 t (1 - t) m + t^2 y.
 
     The three factors add up to 1, so the whole curve lies in the plane through x, m and y.
     """
@@ -23,14 +23,15 @@ def bezier(x, m, y):
 
 
 def train_curve(space, x, y, batches, steps, rng, lr=2e-3, clip=1.0, workers=None, title="curve"):
-    """The m of a Bezier curve from x to y, trained so that the mean loss along it is small; vectors of the space.
+    """Train the m of a Bezier curve phi from x to y so that the mean loss along the curve is small. Returns m.
 
-    m starts halfway between x and y. Each step draws t from U(0, 1) and takes a batch at phi(t); since dphi/dm = 2 t (1 - t), the
-    chain rule gives   dL(phi(t))/dm = 2 t (1 - t) dL/dtheta.   The ends stay as they are.
+    x, y and m are vectors of the space. m starts halfway between x and y. Each step draws t from U(0, 1) and takes a batch at
+    phi(t). Since dphi/dm = 2 t (1 - t), the chain rule gives   dL(phi(t))/dm = 2 t (1 - t) dL/dtheta.   x and y stay fixed.
 
-    ValueError if that would not fit into memory, or if the loss on the way is no number.
+    ValueError if this would not fit into memory, or if a loss along the curve is not a number.
 
-    batches     at(step) -> tokens, targets, and `total`, what a summed loss is divided by; None: the count in each batch
+    batches     has at(step) -> tokens, targets, and `total`, the number a summed loss is divided by (None: the number of targets
+                in each batch)
     """
     n = workers or default_workers()
     must_fit(space.size * (4 * (6 + n) + 8 * 6), f"a curve through models of {space.size:,d} parameters", "choose smaller ones")
@@ -38,7 +39,7 @@ def train_curve(space, x, y, batches, steps, rng, lr=2e-3, clip=1.0, workers=Non
     model.trainable = True
     flat = FlatParameters(model.parameters())
     workers = Workers(model, flat, None, workers)
-    middle = copy.copy(flat)                            # what the optimizer moves: m, along the gradient that the model gets
+    middle = copy.copy(flat)                            # the optimizer moves m, but reads the gradient at the model, phi(t)
     middle.data = flat.zeros()
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     middle.data[...] = (x + y) / 2

@@ -1,4 +1,4 @@
-"""A loss surface as data: all that a picture of it needs, and nothing of how it is drawn."""
+"""A loss surface as data: everything a picture of it needs, and nothing about how it is drawn."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -7,10 +7,10 @@ import numpy as np
 
 from ..ground.schema import flag, many, number, record, table, text, whole
 
-IN_PLANE = 1e-6      # a point lies in the plane if no more than this part of the way to it is missing there
+IN_PLANE = 1e-6      # a point lies in the plane if its projection error is below this; more than rounding causes
 
 
-# What a file says of a surface, and of a profile (schema.py). Where a model is ruined, a loss may be no number.
+# What a file says about a surface, and about a profile (schema.py). A ruined model may have a loss that is not a number.
 ANY, POINT = number(finite=False), many(number(finite=False), 2, 2)
 SURFACE = record({
     "points": table(POINT), "residuals": table(ANY), "point_loss": table(table(ANY)), "distances": table(ANY),
@@ -24,21 +24,21 @@ PROFILE = record({"ends": many(text(), 2, 2), "barrier": table(table(ANY)), "inf
     "tokens": table(whole()), "notes": many(text()), "seed": whole()})})
 
 
-def lost(loss):
-    """Has a run ended clearly worse than it began, so that its way leads nowhere and need not be seen to its end?"""
-    return len(loss) > 0 and not loss[-1] < 1.1 * loss[0]      # so that a loss that is no number counts, too
+def ended_worse(loss):
+    """Is the last of these losses 10 % or more above the first, or not a number? Then the run has failed."""
+    return len(loss) > 0 and not loss[-1] < 1.1 * loss[0]      # written with `not`, so that nan counts as worse
 
 
 @dataclass
 class ProjectedTrajectory:
-    """The recorded way of one model's weights, seen in the plane.
+    """The trajectory of one model's weights during training, projected onto the plane.
 
-    steps       (T,) after how many optimisation steps
-    ab          (T, 2) coordinates of the projection onto the plane
-    residual    (T,) the part of the way from the origin that the plane does not show: |delta - projection| / |delta|, 0 to 1
+    steps       (T,) the optimisation steps after which the weights were recorded
+    ab          (T, 2) coordinates of the projections
+    residual    (T,) projection error, relative to the distance from the origin: |delta - projection| / |delta|, 0 to 1
     loss        {task: (T,)} the true loss of the recorded weights, on the tokens of the surface
-    shown       {task: (T,)} the loss of the plane where they project to, measured there and not read off the grid
-    texts       [T texts] what the recorded weights write, or nothing
+    shown       {task: (T,)} the loss at their projections, measured there rather than read off the grid
+    texts       [T texts] written by the recorded weights, or an empty list
     """
 
     steps: np.ndarray
@@ -53,17 +53,27 @@ class ProjectedTrajectory:
 class Surface:
     """S_task(a, b) = loss of the model with weights  origin + a u + b v,  on fixed tokens.
 
-    a, b        coordinates of the grid (n_a,), (n_b,), in units of u and v
-    loss        {task: (n_b, n_a)} in nats a token, nan where it is no number; the first task is the new one, the second the old
-    points      {model: (a, b)} where models project to
-    residuals   {model: the part of the way from the origin that the plane does not show}
-    point_loss  {model: {task: loss}}, the true ones
-    paths       {model: Path}
-    distances   {model: |theta - origin|}
-    cosines     {"model,model": cosine between their ways from the origin}
-    info        what a caption says: view, directions, labels [a, b], notes [sentences], origin (its name), norm (|origin|), unit
-                (do a and b have length 1?), tokens {task: n}, seed, chance (ln V), in_plane [names], gap (see `checks`),
-                not_numbers (grid points without a loss), away [names of paths that leave the map]
+    a, b            coordinates of the grid (n_a,), (n_b,), in units of u and v
+    loss            {task: (n_b, n_a)} in nats per token; the first task is the new one, the second the old
+    points          {model: (a, b)} of the models' projections
+    residuals       {model: projection error, relative to its distance from the origin, 0 to 1}
+    point_loss      {model: {task: loss}}, the true ones
+    trajectories    {model: ProjectedTrajectory}
+    distances       {model: |theta - origin|}
+    cosines         {"model,model": cosine of the angle between them, seen from the origin}
+    info            what a caption needs:
+        view, seed      as they were asked for
+        directions      how u and v were chosen
+        labels          [what moving along a means, along b]
+        notes           further remarks, in sentences
+        origin, norm    the name of the model at the origin, and |origin|
+        unit            do u and v have length 1?
+        tokens          {task: how many tokens the loss is a mean over}
+        chance          ln V, the loss of a uniform guess
+        in_plane        names of the models that lie in the plane, up to rounding (IN_PLANE)
+        gap             the largest |true loss - loss of the surface| of anything that lies in the plane, in nats
+        not_numbers     how many losses of the grid are nan or infinite
+        away            names of the runs that ended worse than they began (`ended_worse`): the map is not stretched to show them
     """
 
     a: np.ndarray
@@ -79,44 +89,45 @@ class Surface:
 
     @property
     def max_residual(self):
-        """The largest projection error of any recorded point."""
-        return max((float(path.residual.max()) for path in self.trajectories.values()), default=0.0)
+        """The largest projection error of all recorded points."""
+        return max((float(trajectory.residual.max()) for trajectory in self.trajectories.values()), default=0.0)
 
     def checks(self):
-        """"Is my picture right?", in sentences."""
+        """Sentences that say how far the picture can be trusted."""
         info, origin = self.info, self.info["origin"]
         bad, n = info["not_numbers"], sum(S.size for S in self.loss.values())
         return [*info["notes"],
-                f"what lies in the plane ({', '.join(info['in_plane'])}): the surface there differs from the loss of the model, "
-                f"measured apart, by at most {info['gap']:.1e} nats",
+                f"models in the plane ({', '.join(info['in_plane'])}): their true loss, measured separately, differs from that "
+                f"of the surface by at most {info['gap']:.1e} nats",
                 *(f"|{name} - {origin}| = {distance:.2f}, {100 * distance / info['norm']:.1f} % of |{origin}|"
                   for name, distance in self.distances.items()),
-                *(f"cosine of the ways of {pair.replace(',', ' and ')}: {value:.3f}" for pair, value in self.cosines.items()),
-                *(f"projection error along the way of {name}: up to {np.nanmax(path.residual):.2f}, at its end "
-                  f"{path.residual[-1]:.2f}" for name, path in self.trajectories.items()),
-                *(f"the way of {name} leaves the map" for name in info["away"]),
-                f"losses that are no numbers: {bad} of {n}{', left blank in the picture' if bad else ''}"]
+                *(f"cosine of the angle between {pair.replace(',', ' and ')}: {value:.3f}"
+                  for pair, value in self.cosines.items()),
+                *(f"projection error along the trajectory of {name}: at most {np.nanmax(trajectory.residual):.2f}, at its end "
+                  f"{trajectory.residual[-1]:.2f}" for name, trajectory in self.trajectories.items()),
+                *(f"the trajectory of {name} leaves the map" for name in info["away"]),
+                f"losses that are not numbers: {bad} of {n}{', left blank in the picture' if bad else ''}"]
 
-    # As a file: all arrays by dotted name, and everything else as JSON.
+    # In a file: all arrays by dotted name, and everything else as JSON.
 
     META = ("points", "residuals", "point_loss", "distances", "cosines", "info")
 
     def arrays(self):
         arrays = {"a": self.a, "b": self.b} | {f"loss.{task}": S for task, S in self.loss.items()}
-        for model, path in self.trajectories.items():
-            parts = {"steps": path.steps, "ab": path.ab, "residual": path.residual}
+        for model, trajectory in self.trajectories.items():
+            parts = {"steps": trajectory.steps, "ab": trajectory.ab, "residual": trajectory.residual}
             arrays |= {f"trajectories.{model}.{part}": array for part, array in parts.items()}
             arrays |= {f"trajectories.{model}.{kind}.{task}": loss for kind in ("loss", "shown")
-                       for task, loss in getattr(path, kind).items()}
+                       for task, loss in getattr(trajectory, kind).items()}
         return arrays
 
     def meta(self):
         return {part: getattr(self, part) for part in self.META} | {
-            "texts": {name: path.texts for name, path in self.trajectories.items()}}
+            "texts": {name: trajectory.texts for name, trajectory in self.trajectories.items()}}
 
     @classmethod
     def of(cls, arrays, meta):
-        """The inverse of `arrays` and `meta`. ValueError if they do not make a surface."""
+        """The inverse of `arrays` and `meta`. ValueError if they do not belong to a surface."""
         SURFACE(meta, "it")
         def below(prefix):
             return {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
@@ -124,18 +135,18 @@ class Surface:
         shape = tuple(len(arrays.get(axis, ())) for axis in "ba")
         tasks = list(meta["info"]["tokens"])
         if not all(shape) or any(np.shape(arrays.get(f"loss.{task}")) != shape for task in tasks):
-            raise ValueError("its grid has no loss for each point")
+            raise ValueError("its grid does not have a loss for each point")
         for model in meta["texts"]:
             parts = [arrays.get(f"trajectories.{model}.{part}") for part in ("steps", "residual", *(
                 f"{kind}.{task}" for kind in ("loss", "shown") for task in tasks))]
             ab = arrays.get(f"trajectories.{model}.ab")
             if any(part is None or part.shape != parts[0].shape for part in parts) or np.shape(ab) != (*parts[0].shape, 2) or (
                     parts[0].ndim != 1 or not parts[0].size):
-                raise ValueError(f"the way of {model[:60]} is not whole")
+                raise ValueError(f"the trajectory of {model[:60]} is incomplete")
         for part in ("points", "residuals", "point_loss"):
             if meta[part].keys() != meta["points"].keys() or part == "point_loss" and any(
                     losses.keys() != set(tasks) for losses in meta[part].values()):
-                raise ValueError(f"{part} are not those of its models")
+                raise ValueError(f"{part} does not match its models")
 
         def trajectory(model):
             steps, ab, residual = (arrays[f"trajectories.{model}.{part}"] for part in ("steps", "ab", "residual"))
@@ -149,11 +160,11 @@ class Surface:
 
 @dataclass
 class Profile:
-    """The loss along curves between two models, t from 0 (the first) to 1 (the second), and a little beyond if wanted.
+    """The loss along curves between two models, t from 0 (the first) to 1 (the second), and perhaps a little beyond.
 
-    ends        the names of the two
+    ends        the names of the two models
     t           (n,) with 0 and 1 among them
-    loss        {curve: {task: (n,)}}; "straight line" is one
+    loss        {curve: {task: (n,)}}; "straight line" is one of the curves
     barrier     {curve: {task: nats}}, see `barrier` in line.py
     info        tokens {task: n}, seed, notes [sentences]
     """
@@ -179,12 +190,12 @@ class Profile:
 
     @classmethod
     def of(cls, arrays, meta):
-        """The inverse of `arrays` and `meta`. ValueError if they do not make a profile."""
+        """The inverse of `arrays` and `meta`. ValueError if they do not belong to a profile."""
         PROFILE(meta, "it")
         t, names = arrays.get("t"), [f"loss.{curve}.{task}" for curve, tasks in meta["barrier"].items() for task in tasks]
         if "straight line" not in meta["barrier"]:
-            raise ValueError("the straight line is missing in it")
+            raise ValueError("the straight line is missing")
         if np.ndim(t) != 1 or not {0, 1} <= set(t.tolist()) or any(np.shape(arrays.get(name)) != t.shape for name in names):
-            raise ValueError("its curves have no loss for each t")
+            raise ValueError("its curves do not have a loss for each t")
         loss = {curve: {task: arrays[f"loss.{curve}.{task}"] for task in tasks} for curve, tasks in meta["barrier"].items()}
         return cls(tuple(meta["ends"]), arrays["t"], loss, meta["barrier"], meta["info"])

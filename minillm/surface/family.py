@@ -1,12 +1,12 @@
-"""Fine-tunings on disk, as points and ways of one space: whatever their method, they become comparable.
+"""Fine-tunings on disk, as points and trajectories of one space, so that different methods can be compared.
 
     full, frozen, scratch       theta, the weights of the body; what is frozen has not moved
     LoRA, DoRA, (IA)^3          theta as well, after merging. The factors themselves would not do: A -> cA, B -> B/c changes them
-                                as far as one likes, and the model not at all
-    adapters, prefixes, heads   (theta, phi): the body's weights and those inserted, which at first, phi_0, do nothing. Runs that
-                                lack what another has are at phi_0 there, so all remain the models that they are
-    prompts, prefixes without   cannot be put before a text without changing it, so there is no phi_0, and only runs of that very
-    a gate                      method have a space in common; its origin is where they began
+                                as much as we like, but not the model
+    adapters, prefixes, heads   (theta, phi): the weights of the body and the inserted ones, which initially, at phi_0, do
+                                nothing. A run without some inserted module is at its phi_0, which leaves its model unchanged
+    prompts, prefixes without   always change the text that they precede, so there is no phi_0. Only runs of the same method have
+    a gate                      a space in common; its origin is where they began
 """
 
 import copy
@@ -29,11 +29,12 @@ ORIGIN = "pretrained"
 
 @dataclass
 class Run:
-    """One fine-tuning in a space that it shares with others: {parameter: array} of all that is not as at the space's start.
+    """One fine-tuning in a space shared with others. Weights are {parameter: array} of those that differ from the space's start.
 
-    end         of the saved model
-    steps       and snapshots: its recorded way
-    info       what its file says: recipe, task, seed; and history, the losses of its training
+    end         weights of the saved model
+    steps       the steps after which the weights were recorded
+    snapshots   [weights] at these steps: its trajectory
+    info        what its file says: recipe, task, seed; and history, the losses of its training
     path        of that file
     """
 
@@ -48,8 +49,11 @@ class Run:
 class Family:
     """A base and its specialists, in one space.
 
-    space       starts at the base, with whatever is inserted doing nothing
-    origin      the name of that point
+    folder      where they are
+    base        the base as it was read
+    runs        {name: Run} of the specialists
+    space       its start is the base, where all inserted modules do nothing
+    origin      the name of that start
     body        names of the base's own parameters
     """
 
@@ -64,20 +68,21 @@ class Family:
     def start(self):
         return self.space.start
 
-    def called(self, names):
-        """Names as they are in this space, where the origin may be another model than the base."""
+    def names_in_space(self, names):
+        """These names, with "pretrained" replaced by the name of the space's origin, which may not be the base."""
         return [self.origin if name == ORIGIN else name for name in names]
 
     def end(self, name):
-        """The weights of a model by name, a vector."""
+        """The weights of the saved model of this name, a vector."""
         return self.start if name == self.origin else self.space.vector(self.runs[name].end)
 
     def trajectories(self, names):
+        """{name: (steps, snapshots)} of these runs; the origin is left out, for it has no trajectory."""
         return {name: (self.runs[name].steps, self.runs[name].snapshots) for name in names if name != self.origin}
 
 
 def runs_in(folder):
-    """Names of the fine-tunings in a folder whose way was recorded: full and adapter first, a start from scratch last."""
+    """Names of the fine-tunings in a folder whose trajectories were recorded: full and adapter first, scratch last."""
     first = ["full", "adapter"]
     recorded = [path.name.removesuffix(".trajectory.npz") for path in sorted(Path(folder).glob("[!.]*.trajectory.npz"))]
     recorded = [name for name in recorded if (Path(folder) / f"{name}.npz").exists()]
@@ -85,15 +90,15 @@ def runs_in(folder):
 
 
 def files_of(folder, names):
-    """The files of some runs, and of their base. CheckpointError says which is missing."""
+    """(file of the base, files of some runs and of their trajectories). CheckpointError says which is missing."""
     folder = Path(folder)
-    there = runs_in(folder)
+    recorded_names = runs_in(folder)
     for name in names:
-        if name not in there:
+        if name not in recorded_names:
             if not folder.is_dir():
                 raise CheckpointError(f"there is no folder {folder}")
-            listed = f"it has {', '.join(there)}" if there else "it has none; make some with minillm finetune"
-            raise CheckpointError(f"{folder} has no fine-tuning {name!r} with its recorded way ({name}.npz and "
+            listed = f"it has {', '.join(recorded_names)}" if recorded_names else "it has none; make some with minillm finetune"
+            raise CheckpointError(f"{folder} has no fine-tuning {name!r} with its trajectory ({name}.npz and "
                                   f"{name}.trajectory.npz); {listed}")
     base = folder / f"{ORIGIN}.npz"
     if not base.exists():
@@ -104,109 +109,121 @@ def files_of(folder, names):
 
 
 def read_family(folder, names):
-    """The base in a folder and its fine-tunings of these names, in one space.
+    """The Family of the base in a folder and its fine-tunings of these names.
 
-    CheckpointError for what is missing, broken or of another base; ValueError if they have no space in common.
+    CheckpointError for files that are missing, broken or made from another base; ValueError if they have no space in common.
     """
     base_path, _ = files_of(folder, names)
     base = load(base_path)
     base_fingerprint = fingerprint(base.model)
-    read = {}
+    loaded_runs = {}
     for name in names:
         path = Path(folder) / f"{name}.npz"
         loaded = load(path, base_path)
         if loaded.meta.get("base", {}).get("fingerprint") != base_fingerprint:
             raise CheckpointError(f"{path} was trained on another base than {base_path}")
-        read[name] = loaded, *read_trajectory(trajectory_path(path))
-    joint, origin = common_model(base.model, read)
+        loaded_runs[name] = loaded, *read_trajectory(trajectory_path(path))
+    joint, origin = common_model(base.model, loaded_runs)
     space = Space(joint)
     body = set(base.model.parameters())
     runs = {}
-    for name, (loaded, steps, snapshots, meta) in read.items():
+    for name, (loaded, steps, snapshots, meta) in loaded_runs.items():
         info = {part: loaded.meta[part] for part in ("recipe", "task", "seed") if part in loaded.meta}
         info["history"] = meta.get("history") or {"loss": []}
-        like = {own: (p.shape, p.data.dtype) for own, p in loaded.model.parameters().items()}
-        if any(like.get(own) != (array.shape, array.dtype) for own, array in snapshots[0].items()):
-            raise CheckpointError(f"{trajectory_path(Path(folder) / f'{name}.npz')} is the way of another model than "
+        expected = {key: (p.shape, p.data.dtype) for key, p in loaded.model.parameters().items()}
+        if any(expected.get(key) != (array.shape, array.dtype) for key, array in snapshots[0].items()):
+            raise CheckpointError(f"{trajectory_path(Path(folder) / f'{name}.npz')} is not the trajectory of "
                                   f"{Path(folder) / f'{name}.npz'}")
-        points = [embed(loaded.model, arrays, space) for arrays in [loaded.model.state(), *snapshots]]
+        points = [weights_in_space(loaded.model, arrays, space) for arrays in [loaded.model.state(), *snapshots]]
         runs[name] = Run(points[0], steps, points[1:], info, loaded.path)
     return Family(Path(folder), base, runs, space, origin, body)
 
 
-def common_model(base, read):
-    """A model that each of the fine-tunings is a setting of, at the weights from which they all began; and the name of those.
+def common_model(base, loaded_runs):
+    """A model whose parameters include those of all the fine-tunings, at the weights where they began; and the origin's name.
 
-    read: {name: (Loaded, steps, snapshots, meta)}
+    loaded_runs     {name: (Loaded, steps, snapshots, meta)}
     """
-    lost = [name for name, (loaded, *_) in read.items() if not starts_as_base(loaded.model)]
-    if lost:
-        recipes = [loaded.meta["recipe"] for loaded, *_ in read.values()]
+    without_phi_0 = [name for name, (loaded, *_) in loaded_runs.items() if not starts_as_base(loaded.model)]
+    if without_phi_0:
+        recipes = [loaded.meta["recipe"] for loaded, *_ in loaded_runs.values()]
         if any(recipe != recipes[0] for recipe in recipes):
-            raise ValueError(f"{lost[0]} begins with vectors before every text, and no values of these leave the base as it was; "
-                             "so it has a surface of its own, and none in common with other methods")
-        loaded, _, snapshots, _ = read[lost[0]]
+            raise ValueError(f"{without_phi_0[0]} puts vectors before every text, and no values of these leave the base as it "
+                             "was, so it needs a surface of its own; leave it out, or name only runs of its method")
+        loaded, _, snapshots, _ = loaded_runs[without_phi_0[0]]
         model = copy.deepcopy(loaded.model)
         model.load_state(base.state() | {k: v for k, v in model.state().items() if k not in base.state()} | snapshots[0])
         return model, "the start"
     model = copy.deepcopy(base)
-    for innermost in (True, False):                     # a prefix goes into attention itself, an adapter behind both
-        for name, (loaded, _, snapshots, _) in read.items():
-            if innermost == any(slot.module.label == "prefix" for slot in inserted(loaded.model)):
+    for prefixes in (True, False):                      # a prefix wraps the attention itself, so it comes before adapters
+        for name, (loaded, _, snapshots, _) in loaded_runs.items():
+            if prefixes == any(slot.module.label == "prefix" for slot in inserted(loaded.model)):
                 graft(model, loaded.model, snapshots[0], name)
     return model, ORIGIN
 
 
 def starts_as_base(model):
-    """Is there a setting of what was inserted that changes nothing?"""
+    """Do the inserted modules of a model have values, phi_0, at which they change nothing?"""
     return not any(slot.module.label == "prompt" or slot.module.label == "prefix" and slot.module.prefix.gate is None
                    for slot in inserted(model))
 
 
 def is_mergeable(model):
+    """Was something inserted that can be merged completely into the weights of the base?"""
     return bool(inserted(model)) and all(hasattr(slot.module, "merged") for slot in inserted(model))
 
 
 def graft(model, specialist, first, name):
-    """Insert into a model, at the values `first` {parameter: array}, what a specialist has inserted and cannot be merged."""
+    """Insert the modules of a specialist that cannot be merged into a model as well, with the values `first`.
+
+    first       {parameter: array}; a parameter that is missing in it has not moved, so it gets the specialist's value
+    name        of the specialist, for the ValueError if the model has a different module of the same kind in one of the places
+    """
     if is_mergeable(specialist):
         return
-    there = model.parameters().keys()
+    old_names = model.parameters().keys()
     for slot in reversed(inserted(specialist)):
-        place = next(place for place in slots(model) if place.path == slot.path)
+        target = next(other for other in slots(model) if other.path == slot.path)
         twin = next((other.module for other in inserted(model)
                      if other.path == slot.path and other.module.label == slot.module.label), None)
         if twin is None:
             module = copy.deepcopy(slot.module)
-            module.inner = place.module
-            place.put(module)
-        elif make(twin) != make(slot.module):
-            raise ValueError(f"{name} has another {twin.label} at {slot.path} than a run before it, in form or size: two "
-                             "different things in one place have no space in common; leave one of them out")
-    own = specialist.parameters()
+            module.inner = target.module
+            target.put(module)
+        elif signature(twin) != signature(slot.module):
+            raise ValueError(f"{name} has another {twin.label} at {slot.path} than an earlier run, different in form or size, so "
+                             "they have no space in common; leave one of them out")
+    specialist_parameters = specialist.parameters()
     for key, p in model.parameters().items():
-        if key not in there:
-            p.data[...] = first.get(key, own[key].data)
+        if key not in old_names:
+            p.data[...] = first.get(key, specialist_parameters[key].data)
 
 
-def make(module):
-    """What an inserted module is, whatever its weights: its form, and the sizes and settings of what it has of its own."""
+def signature(module):
+    """What two inserted modules must agree in to share a space: their class, and the shapes and scales of what they add."""
     body = module.inner.parameters()
     sizes = {name: p.shape for name, p in module.parameters().items() if name not in body}
     return type(module), sizes, [vars(part).get("scale") for _, part in module.added()]
 
 
-def embed(model, arrays, space):
-    """{parameter: array}, of a specialist with these weights, in a space: merged where that can be, and a head set that follows
-    the table of words where the specialist has none of its own."""
+def weights_in_space(model, arrays, space):
+    """{parameter: array} of a specialist in a space, for `Space.vector`.
+
+    If all that was inserted into `model` can be merged, the given `arrays` are written into the model, merged to read off the
+    weights of the body, and the merge is undone: the model keeps the arrays. If the space has a separate output head and the
+    specialist has none, the head gets the values of the table of words.
+
+    model       the specialist, as it was loaded or trained
+    arrays      {parameter: array}, the recorded weights
+    """
     if is_mergeable(model):
         for name, array in arrays.items():
             model.parameters()[name].data[...] = array
         merged = merge(model)
-        at = {name: array.copy() for name, array in model.state().items()}
+        body = {name: array.copy() for name, array in model.state().items()}
         merged.undo()
         start = space.arrays(space.start)
-        arrays = {name: array for name, array in at.items() if (array != start[name]).any()}
+        arrays = {name: array for name, array in body.items() if (array != start[name]).any()}
     arrays = dict(arrays)
     for slot in inserted(space.model):
         if isinstance(slot.module, Untied) and f"{slot.path}.head.weight" not in arrays and f"{slot.path}.weight" in arrays:

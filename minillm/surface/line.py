@@ -1,4 +1,4 @@
-"""The straight line between two models, and what stands in its way (Goodfellow et al. 2015; Frankle et al. 2020)."""
+"""The loss along the straight line between two models, and its barrier (Goodfellow et al. 2015; Frankle et al. 2020)."""
 
 import numpy as np
 
@@ -7,16 +7,16 @@ from .measure import each_point
 
 
 def interpolation_points(points=21, beyond=0.0):
-    """t from -beyond to 1 + beyond, about `points` of them between 0 and 1, both of which are among them exactly."""
+    """Evenly spaced t from -beyond to 1 + beyond: `points` of them from 0 to 1, which are both included exactly."""
     step = 1 / (points - 1)
     outside = step * np.arange(1, round(beyond / step) + 1)
     return np.concatenate([-outside[::-1], np.linspace(0, 1, points), 1 + outside])
 
 
 def barrier(t, loss):
-    """How high the curve rises above the straight line between its two end *losses*, at most: 0 if nowhere.
+    """The most by which the loss rises above the straight line between its two end *losses*: 0 if it never does.
 
-    max over 0 <= t <= 1 of  L(t) - ((1 - t) L(0) + t L(1)).   nan if a loss on the way is no number.
+    max over 0 <= t <= 1 of  L(t) - ((1 - t) L(0) + t L(1)).   nan if one of these losses is not a number.
     """
     t, loss = np.asarray(t), np.asarray(loss)
     inside = (t >= 0) & (t <= 1)
@@ -25,7 +25,7 @@ def barrier(t, loss):
 
 
 def profile(space, names, curves, probe, t, workers=None, info=None):
-    """Losses along curves between two models.   curves: {name: function t -> vector}"""
+    """The Profile of curves between two models.   curves: {name: function t -> vector}"""
     loss = {}
     for name, curve in curves.items():
         at_each_t = each_point(space, [lambda x=x: curve(x) for x in t], probe, workers)
@@ -35,6 +35,6 @@ def profile(space, names, curves, probe, t, workers=None, info=None):
 
 
 def straight(x, y):
-    """t -> (1 - t) x + t y; exactly x at 0 and exactly y at 1."""
+    """The straight line  t -> (1 - t) x + t y,  exactly x at 0 and exactly y at 1."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     return lambda t: (1 - t) * x + t * y

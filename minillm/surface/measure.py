@@ -1,4 +1,4 @@
-"""Measure a loss surface: the loss of every model of a plane, on the same few tokens."""
+"""Measure a loss surface: the losses of the models on a grid in a plane, all on the same few tokens."""
 
 import time
 
@@ -8,22 +8,22 @@ from ..ground.arrays import read_arrays, write_arrays
 from ..ground.files import CheckpointError
 from ..ground.processes import parallel_map
 from ..ground.progress import progress
-from .data import IN_PLANE, ProjectedTrajectory, Surface, lost
+from .data import IN_PLANE, ProjectedTrajectory, Surface, ended_worse
 from .plane import cosine
 
 SAVE_EVERY = 5.0     # seconds
 
 
 def each_point(space, points, probe, workers=None):
-    """{task: loss} at each of some weights, in order. `points` are functions that make a vector, so that few exist at a time."""
+    """[{task: loss}] at some points, in order. `points` are functions that return a vector, so that few exist at a time."""
     return list(parallel_map(lambda point: space.losses(point(), probe), points, workers))
 
 
 def measure_grid(space, plane, a, b, probe, workers=None, title="surface", keep=None):
-    """{task: S (n_b, n_a)}: S[j, i] is the loss at theta(a_i, b_j). Row by row, in several processes.
+    """{task: S (n_b, n_a)}: S[j, i] is the loss at theta(a_i, b_j). Measured row by row, in several processes.
 
-    keep        a file for the rows that are done: written now and then and when interrupted, read at the start, removed at the
-                end. Its name must say what is measured (views.py)
+    keep        a file for the finished rows, or None. It is read at the start, written now and then and when interrupted, and
+                removed at the end. Its name must say what is measured (cache.py)
     """
     def row(j):
         base = plane.at_b(b[j])
@@ -58,7 +58,7 @@ def measure_grid(space, plane, a, b, probe, workers=None, title="surface", keep=
 
 
 def rows_kept(keep, shape, most):
-    """The rows of a grid that was interrupted, from its file; none if there is no such file, or none that fits."""
+    """The finished rows of an interrupted grid, from its file; none if there is no such file, or if it does not fit."""
     try:
         rows = read_arrays(keep, "unfinished grid", finite=False)[0].get("rows")
     except CheckpointError:
@@ -67,7 +67,7 @@ def rows_kept(keep, shape, most):
 
 
 def grid_axis(ends, points, margin=0.3):
-    """Evenly spaced coordinates from the least of `ends` to the largest, with a margin on both sides; every end lies inside."""
+    """Evenly spaced coordinates from the smallest of `ends` to the largest, with a margin on both sides."""
     low, high = min(ends), max(ends)
     room = margin * (high - low)
     return np.linspace(low - room, high + room, points)
@@ -75,34 +75,37 @@ def grid_axis(ends, points, margin=0.3):
 
 def measure_surface(space, plane, models, trajectories, probe, points=21, workers=None, extent=None, within=(), info=None,
                     keep=None):
-    """The surface on a plane, with models and the recorded ways of their weights on it.
+    """Measure the Surface on a plane, with models and the trajectories of their weights projected onto it.
 
-    space       its starting weights need not lie in the plane
-    models      {name: vector}, projected onto the plane; one at the plane's origin gives that its name
-    ways        {name: (steps, [{parameter: array}])}; what an array is missing for is as at the start of the space
-    probe       the texts
-    points      of the grid, along each axis
-    extent      ((from, to) of a, (from, to) of b), or None: so that all models and ways fit with a margin, but for ways that end
-                with a higher loss than they began, which would stretch the map; of such a model only what spans the plane
-    within      further points (a, b) that must fit
-    info       further ones
+    space           its starting weights need not lie in the plane
+    models          {name: vector}; the origin of the plane is named after a model that lies there
+    trajectories    {name: (steps, [{parameter: array}])}; parameters without an array are as at the start of the space
+    probe           the texts
+    points          of the grid, along each axis
+    extent          ((from, to) of a, (from, to) of b), or None: large enough for all models and trajectories, with a margin.
+                    Trajectories that ended worse than they began would stretch the map, so they need not fit, nor need their
+                    models, unless they lie in the plane
+    within          further points (a, b) that must fit
+    info            further entries of the surface's info
+    keep            a file for unfinished work, see `measure_grid`
     """
     origin = plane.origin
     chance = float(np.log(space.model.config.vocab_size))
     delta = {name: np.subtract(theta, origin, dtype=np.float64) for name, theta in models.items()}
-    distances = {name: float(np.linalg.norm(way)) for name, way in delta.items()}
+    distances = {name: float(np.linalg.norm(difference)) for name, difference in delta.items()}
     origin_name = next((name for name, distance in distances.items() if distance == 0), "the origin")
     moved = [name for name in models if distances[name]]
 
-    still = {("model", name): ([0], [lambda theta=theta: theta]) for name, theta in models.items()}
-    moving = {("way", name): (steps, [lambda arrays=arrays: space.vector(arrays) for arrays in snapshots])
-              for name, (steps, snapshots) in trajectories.items()}
-    projected = project_trajectories(space, plane, still | moving, probe, workers)
-    at, on_plane = ({name: projected[kind, name] for name in names} for kind, names in (("model", models), ("way", trajectories)))
-    gaps = np.concatenate([abs(path.loss[task] - path.shown[task])[path.residual < IN_PLANE]
-                           for path in projected.values() for task in probe.tasks])
+    single = {("model", name): ([0], [lambda theta=theta: theta]) for name, theta in models.items()}
+    recorded = {("trajectory", name): (steps, [lambda arrays=arrays: space.vector(arrays) for arrays in snapshots])
+                for name, (steps, snapshots) in trajectories.items()}
+    projected = project_trajectories(space, plane, single | recorded, probe, workers)
+    at, on_plane = ({name: projected[kind, name] for name in names}
+                    for kind, names in (("model", models), ("trajectory", trajectories)))
+    gaps = np.concatenate([abs(trajectory.loss[task] - trajectory.shown[task])[trajectory.residual < IN_PLANE]
+                           for trajectory in projected.values() for task in probe.tasks])
     in_plane = [name for name, point in at.items() if point.residual[0] < IN_PLANE]
-    away = [name for name, path in on_plane.items() if lost(path.loss[probe.tasks[0]])]
+    away = [name for name, trajectory in on_plane.items() if ended_worse(trajectory.loss[probe.tasks[0]])]
 
     if extent is None:
         fit = [at[name].ab for name in at if name not in away or name in in_plane]
@@ -126,20 +129,20 @@ def measure_surface(space, plane, models, trajectories, probe, points=21, worker
 
 
 def project_trajectories(space, plane, trajectories, probe, workers=None):
-    """{name: Path} of recorded ways: where they are in the plane, how far beside it, and their true loss beside the plane's.
+    """{name: ProjectedTrajectory}: projections onto the plane, their errors, and both the true losses and those of the plane.
 
-    ways        {name: (steps, [functions that make a vector])}; all are measured together, which keeps the workers busy
+    trajectories    {name: (steps, [functions that return a vector])}; all are measured together, to keep the workers busy
     """
-    where = {name: [plane.project(theta()) for theta in thetas] for name, (_, thetas) in trajectories.items()}
+    projections = {name: [plane.project(theta()) for theta in thetas] for name, (_, thetas) in trajectories.items()}
     true = [theta for _, thetas in trajectories.values() for theta in thetas]
-    flat = [lambda ab=ab: plane.at(*ab) for places in where.values() for ab, _ in places]
-    losses = np.array([[loss[task] for task in probe.tasks] for loss in each_point(space, true + flat, probe, workers)])
+    in_plane = [lambda ab=ab: plane.at(*ab) for pairs in projections.values() for ab, _ in pairs]
+    losses = np.array([[loss[task] for task in probe.tasks] for loss in each_point(space, true + in_plane, probe, workers)])
     measured = losses.reshape(2, -1, len(probe.tasks)).transpose(2, 0, 1)              # (task, true or shown, point)
     on_plane, start = {}, 0
     for name, (steps, _) in trajectories.items():
         own = slice(start, start + len(steps))
         loss, shown = ({task: both[k, own] for task, both in zip(probe.tasks, measured)} for k in range(2))
-        ab, residual = (np.array(part) for part in zip(*where[name]))
+        ab, residual = (np.array(part) for part in zip(*projections[name]))
         on_plane[name] = ProjectedTrajectory(np.array(steps), ab, residual, loss, shown)
         start += len(steps)
     return on_plane

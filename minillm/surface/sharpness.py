@@ -1,4 +1,4 @@
-"""How steeply do the walls of the valley rise? Eigenvalues of the Hessian, which nobody could write down, from gradients."""
+"""How steeply the walls of the valley rise: eigenvalues of the Hessian, computed from gradients without forming the matrix."""
 
 import copy
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from ..train.costs import must_fit, total_memory
 from ..train.flat import FlatParameters
 from ..train.workers import Workers
 
-VECTORS = 8          # of the length of theta that a product has in memory at a time, besides the gradients of workers
-EPSILON = 1e-5       # of central differences, as a step of this length; the error of H v is then some 1e-9 of it
+VECTORS = 8          # as long as theta that a product holds in memory at a time, besides the gradients of the workers
+EPSILON = 1e-5       # length of the step of central differences; the relative error of H v is then about 1e-9
 
 
 class Eigen(NamedTuple):
-    """An eigenvalue, its eigenvector of length 1, and a bound: an exact eigenvalue lies within `error` of `value`."""
+    """An approximate eigenvalue, its eigenvector of length 1, and a bound: an exact one lies within `error` of `value`."""
 
     value: float
     vector: np.ndarray
@@ -25,21 +25,22 @@ class Eigen(NamedTuple):
 class Curvature:
     """The Hessian H of a loss, the matrix of all second derivatives, as a function v -> H v.
 
-    It has as many rows as there are parameters, so nobody writes it down. But its product with a direction is how the gradient
-    changes along it:   H v = (g(theta + eps v) - g(theta - eps v)) / (2 eps) + O(eps^2),   |v| = 1.
-    In float64: gradients of float32 carry 1e-7 of noise, which a division by eps makes larger than H v itself.
+    H has as many rows as there are parameters, far too many to store. But its product with v is the derivative of the gradient
+    along v:   H v = (g(theta + eps v) - g(theta - eps v)) / (2 eps) + O(eps^2),   |v| = 1.
+    In float64: gradients in float32 carry 1e-7 of noise, and dividing it by eps would make it larger than H v itself.
 
-    theta       (n,) the parameters that it is about, in float64
-    names       which those are
+    theta       (n,) the parameters with respect to which we differentiate, in float64
+    names       of these parameters
     """
 
     def __init__(self, model, batches, trainable=False, workers=None):
-        """batches: [(tokens, targets)]. trainable: only of the parameters that train, instead of all.
+        """batches: [(tokens, targets)]. trainable: differentiate only with respect to the parameters that train.
 
-        ValueError if that would not fit into memory.
+        ValueError if this would not fit into memory.
         """
-        every = model.parameters().values()
-        size, n = (sum(p.size for p in some) for some in (every, [p for p in every if p.trainable or not trainable]))
+        parameters = model.parameters().values()
+        size = sum(p.size for p in parameters)
+        n = sum(p.size for p in parameters if p.trainable or not trainable)
         vectors = VECTORS + (workers or default_workers())
         must_fit(8 * (size + vectors * n), f"the curvature of a loss over {n:,d} parameters, in float64,",
                  "choose a smaller model, or only what trains")
@@ -78,15 +79,18 @@ class Curvature:
 def extremes(product, n, rng, top=1, bottom=1, tolerance=0.003, most=120, progress=None):
     """The `top` largest and `bottom` smallest eigenvalues of a symmetric matrix known only by its products (Lanczos 1950).
 
-    Power iteration, v <- H v / |H v|, turns any v towards the eigenvector of the largest |eigenvalue|, but forgets all that it
-    has seen on the way. Lanczos keeps each v, made orthogonal to those before: of the m-dimensional space they span, the small
-    matrix T = V' H V (m, m), which is tridiagonal, has the best approximations. So the same products yield both ends of the
-    spectrum, and sooner. With (lambda, s) an eigenpair of T, the error is known:   |H V s - lambda V s| = beta_m |s_m|,   and
-    some exact eigenvalue is no farther from lambda than that.
+    Power iteration, v <- H v / |H v|, turns any v towards the eigenvector of the largest |eigenvalue|, but uses only the latest
+    v. Lanczos keeps every v, each made orthogonal to the earlier ones. The best approximations in the m-dimensional space that
+    they span are the eigenpairs of a small tridiagonal matrix, T = V' H V (m, m). So the same products give both ends of the
+    spectrum, and fewer of them are needed. For an eigenpair (lambda, s) of T the error is known:
+        |H V s - lambda V s| = beta_m |s_m|,   and some exact eigenvalue is at most this far from lambda.
 
-    Ends when all errors are below `tolerance` times the largest |eigenvalue| found, or after `most` products, or as many as half
-    of the memory holds the v of; then `error` tells. Returns two lists of Eigen: the largest, falling; and the smallest, rising.
-    ValueError if a product is not a number, or for want of memory.
+    Stops when all errors are below `tolerance` times the largest |eigenvalue|, after `most` products, or when the v fill half of
+    the memory; `error` says how exact the results are. Returns two lists of Eigen: the largest, in falling order, and the
+    smallest, in rising order. ValueError if a product is not a number, or if there is too little memory.
+
+    product     v -> H v, (n,) -> (n,)
+    progress    called with the number of products so far and the largest eigenvalue
     """
     least = min(n, 4 * (top + bottom))
     must_fit(2 * 8 * n * least, f"to find eigenvalues of a matrix of {n:,d} rows", "choose a smaller model, or only what trains")
@@ -98,7 +102,7 @@ def extremes(product, n, rng, top=1, bottom=1, tolerance=0.003, most=120, progre
         V[m] = v
         w = product(v)
         if not np.isfinite(w).all():
-            raise ValueError("the gradient is not a number here, so there is no curvature to measure")
+            raise ValueError("the gradient is not a number at this model, so its curvature cannot be measured")
         alpha.append(w @ v)
         for _ in range(2):                                  # twice: once leaves rounding errors that grow
             w -= V[:m + 1].T @ (V[:m + 1] @ w)
@@ -110,7 +114,7 @@ def extremes(product, n, rng, top=1, bottom=1, tolerance=0.003, most=120, progre
             progress(m + 1, float(values[-1]))
         scale = np.abs(values).max()
         known = m + 1 >= top + bottom and max(errors[i] for kind in wanted for i in kind) <= tolerance * scale
-        if known or beta[-1] <= 1e-12 * scale:              # or the space that v spans is exhausted
+        if known or beta[-1] <= 1e-12 * scale:              # H maps the span of V to itself: there is nothing more to find
             break
         v = w / beta[-1]
     return tuple([Eigen(float(values[i]), V[:m + 1].T @ S[:, i], float(errors[i])) for i in kind if 0 <= i <= m]

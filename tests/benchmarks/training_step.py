@@ -32,7 +32,7 @@ def jax(size):
 CONTENDERS = {
     OURS: ("minillm", lambda size: bench.training_step(size, default_workers())),
     "minillm, one process": ("minillm", lambda size: bench.training_step(size, 1)),
-    FLOOR: ("minillm", lambda size: bench.gemm_floor(size, default_workers())),
+    FLOOR: ("minillm", lambda size: bench.matmul_step(size, default_workers())),
     "PyTorch eager": ("torch", pytorch),
     "PyTorch compile": ("torch", lambda size: pytorch(size, compiled=True)),
     "JAX jit": ("jax", jax),

@@ -1,23 +1,23 @@
-"""Where everything stands in the moving picture, in inches from the lower left."""
+"""The layout of the moving picture, in inches from the lower left."""
 
 from dataclasses import dataclass
 
 from .maps import map_size
 
-NAME, LETTERS = 0.11, 18                                         # a bold letter; of a name, so many are shown
-LINES = 2                                                        # of a text that is being written
-COLUMN, SIDE, BAR = 5.6, 0.85, 0.95                              # a map with all around it; left of it; right of it
-CURVE, TEXT, ROW = 1.45, 11.5, 0.19                              # height of the loss curves; size of texts; height of their lines
+NAME, LETTERS = 0.11, 18                                         # width of a bold letter; letters shown of a name
+LINES = 2                                                        # of each text that a model writes
+COLUMN, SIDE, BAR = 5.6, 0.85, 0.95                              # a map with its margins; left margin; right margin
+CURVE, TEXT, ROW = 1.45, 11.5, 0.19                              # height of loss curves; size of texts, height of a line
 
 
 @dataclass
-class Room:
-    """Maps side by side, under each the loss curves of its task, and below them all a row for each text.
+class FilmLayout:
+    """Maps side by side, below each the loss curves of its task, and at the bottom a row for each text.
 
-    across, up  size of a map
-    rows        runs that write texts, below the curves
-    letters     of the longest name, which stands right of the curves and left of the texts
-    columns     maps
+    across, up  width and height of a map
+    rows        number of runs that write texts
+    letters     of the longest name; names stand right of the curves and left of the texts
+    columns     number of maps
     """
 
     across: float
@@ -27,9 +27,9 @@ class Room:
     columns: int
 
     @classmethod
-    def for_(cls, surface):
+    def of(cls, surface):
         across, up = map_size(surface, COLUMN - SIDE - BAR, 3.0)
-        rows = len(surface.trajectories) if any(way.texts for way in surface.trajectories.values()) else 0
+        rows = len(surface.trajectories) if any(trajectory.texts for trajectory in surface.trajectories.values()) else 0
         return cls(across, up, rows, max(len(short(name)) for name in surface.trajectories), len(surface.loss))
 
     @property
