@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from ..finetune.summary import parameter_counts
 from ..ground.files import without_nan
-from ..ground.progress import Deaf
+from ..ground.progress import IgnoringErrors
 
 LONGEST = 500       # letters of an error
 
@@ -51,7 +51,7 @@ def safe_streams():
 @contextmanager
 def ignore_closed_output():
     """Inside, work whose results go into files carries on when nobody reads its output any more."""
-    before, sys.stdout = sys.stdout, Deaf(sys.stdout)
+    before, sys.stdout = sys.stdout, IgnoringErrors(sys.stdout)
     try:
         yield
     finally:

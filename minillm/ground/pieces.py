@@ -1,10 +1,10 @@
-"""Pieces of long arrays, each so small that a chain of elementwise operations on it stays in a core's cache."""
+"""Pieces of long arrays, each small enough that a chain of elementwise operations on it stays in a core's cache."""
 
-PIECE = 1 << 16      # numbers: the few arrays in use at a time fit into an L2 cache of 2 MiB, and few calls are needed
+PIECE = 1 << 16      # numbers: the arrays in use at a time fit into an L2 cache of 2 MiB, and few calls are needed
 
 
 def pieces(size, rank=0, n=1):
-    """Slices that cover 0..size; with n workers, only every n-th of them, from the rank-th on."""
+    """Slices that cover 0..size; with n workers, every n-th of them, starting with the rank-th."""
     for start in range(rank * PIECE, size, n * PIECE):
         yield slice(start, start + PIECE)
 
