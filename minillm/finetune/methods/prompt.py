@@ -88,14 +88,14 @@ class Prompted(Wrapper):
 
     def forward_cached(self, x, kv_cache):
         """With a cache that has room for the prompt; its keys and values are made with those of the first words."""
-        n, more, begins = self.prompt.n, kv_cache.more, kv_cache.length == 0
+        n, extra, begins = self.prompt.n, kv_cache.extra, kv_cache.length == 0
         if begins:
             B, H, T, D = kv_cache.keys.shape
-            more["keys"], more["values"] = np.empty((2, B, H, n + T, D), kv_cache.keys.dtype)
+            extra["keys"], extra["values"] = np.empty((2, B, H, n + T, D), kv_cache.keys.dtype)
             if self.first:
                 x, _ = self.prompt.forward(x)
         length = 0 if begins else n + kv_cache.length
-        out = self.inner.forward_cached(x, LayerKVCache(more["keys"], more["values"], length, more))
+        out = self.inner.forward_cached(x, LayerKVCache(extra["keys"], extra["values"], length, extra))
         return out[:, n:] if begins and self.last else out
 
 
