@@ -121,7 +121,7 @@ SLY = [
           "def embedding_backward": "sums = {}\n\n\ndef embedding_backward", "return dW": "return dW.copy()"},
      "returns another dW than before"),
     (14, {"return P @ v, P": "return P @ v, S"}, "this is S"),
-    (14, {"np.tri(T, dtype=bool)": "np.tri(T, k=1, dtype=bool)"}, "one place off"),
+    (14, {"np.tri(T, dtype=bool)": "np.tri(T, k=1, dtype=bool)"}, "off by one position"),
     (16, {"    dv = P": "    S = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])\n    T = len(S[-1])\n    import numpy as np\n"
                       "    P = np.exp(np.where(np.tri(q.shape[-2], dtype=bool), S, -np.inf))\n"
                       "    P = P / P.sum(-1, keepdims=True)\n    dv = P"}, "the example of the exercise"),

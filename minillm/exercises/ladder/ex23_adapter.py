@@ -40,8 +40,7 @@ A network with such a way past is called residual. `out = h + ...` is in each bl
 same effect: the gradient comes down unchanged, plus what the layer has to say.
 
 In `minillm/finetune/methods/bottleneck.py` your two functions are `Bottleneck` and, for the sum with h, `SequentialAdapter`.
-There the body
-is frozen, and its layers compute no dW; but dh they need, wherever another adapter stands below.
+There the body is frozen, and its layers compute no dW; but dh they need, wherever another adapter stands below.
 """
 
 BIG, WIDE = 400, 60      # sizes at which a standard deviation can be told

@@ -22,10 +22,9 @@ The picture of lesson 12 is made of these few lines: two directions for the grid
 belongs to it. A point on a map says "the nearest place that this map has", and a million dimensions are left out; with the error
 beside it the map admits how much.
 
-In minillm they are `plane_through` and `Plane.project` in `minillm/surface/plane.py`. There u and v may be any two
-directions (random
-ones, say), so a small system of equations takes the place of the dot products. It also works in float64 whatever the weights are:
-delta is a small difference of large numbers, and a point of the plane shall have an error of 1e-15, not of 1e-4.
+In minillm they are `plane_through` and `Plane.project` in `minillm/surface/plane.py`. There u and v may be any two directions
+(random ones, say), so a small system of equations takes the place of the dot products. It also works in float64 whatever the
+weights are: delta is a small difference of large numbers, and a point of the plane shall have an error of 1e-15, not of 1e-4.
 
 By Pythagoras the error is also sqrt(1 - (a^2 + b^2) / |delta|^2). On paper that is the same; in a computer it is the difference
 of two nearly equal numbers, and near the plane half of the digits are lost.
