@@ -139,7 +139,7 @@ SLY = [
     (27, {">= share": "> share"}, ">=, not >"),
     (27, {"    return 1.0": "    return 0.95"}, "t should be 1"),
     (27, {"    return 1.0": "    return None"}, "returns nothing"),
-    (28, {"return vocab * C": "return 1.0 * vocab * C"}, "are whole"),
+    (28, {"return vocab * C": "return 1.0 * vocab * C"}, "must be an int"),
 ]
 
 

@@ -20,6 +20,6 @@ WRONG = [
     ("-np.mean(s", "np.mean(s", "the minus is missing"),
     (" - logits.max(axis=1, keepdims=True)", " - logits.max()", "its own largest score"),
     ("s[np.arange(n), targets] - np.log(z[:, 0])", "np.log((np.exp(s) / z)[np.arange(n), targets])", "rounded to 0"),
-    ("s[np.arange(n), targets] - np.log(z[:, 0])", "np.log((np.exp(s) / z)[np.arange(n), targets] + 1e-12)", "hopeless answer is too small"),
+    ("s[np.arange(n), targets] - np.log(z[:, 0])", "np.log((np.exp(s) / z)[np.arange(n), targets] + 1e-12)", "p is clipped"),
     ("loss, d / n", "loss, -np.eye(s.shape[1])[targets] * z / np.exp(s) / n", "with respect to p"),
 ]
