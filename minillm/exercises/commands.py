@@ -185,13 +185,13 @@ def watch(exercise, path, workbook, seed):
 
 def at_rest(path):
     """The contents of the files, once two looks have shown the same: a file that is being saved may be empty for a moment."""
-    seen = contents(path)
+    current = contents(path)
     for _ in range(LOOKS):                              # not for ever: something may be written all the time
         time.sleep(POLL_SECONDS)
-        before, seen = seen, contents(path)
-        if seen == before:
+        previous, current = current, contents(path)
+        if current == previous:
             break
-    return seen
+    return current
 
 
 def hint(args):

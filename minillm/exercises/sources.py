@@ -106,8 +106,8 @@ def hold_names(text, path, folder):
         for node in ast.walk(ast.parse(text)):
             for root in {name.partition(".")[0] for name in imported_by(node)} & sys.modules.keys():
                 for own in (Path(folder) / f"{root}.py", Path(folder) / root / "__init__.py"):
-                    if own.is_file() and not any(os.path.realpath(place) == os.path.realpath(own)
-                                                 for place in places(sys.modules[root])):
+                    if own.is_file() and not any(os.path.realpath(file) == os.path.realpath(own)
+                                                 for file in files_of(sys.modules[root])):
                         raise SyntaxError(f"it imports {root}, but there are two, Python's and yours, "
                                           f"{own.relative_to(folder)}. Give yours another name", (path, node.lineno, None, None))
 
@@ -125,13 +125,13 @@ def modules_for(folder):
     with suppress(OSError):
         names = {name.partition(".")[0] for name in os.listdir(folder)}
     return [name for name, module in list(sys.modules.items())
-            if (name.partition(".")[0] in names or any(place.startswith(f"{folder}{os.sep}") for place in places(module)))
+            if (name.partition(".")[0] in names or any(path.startswith(f"{folder}{os.sep}") for path in files_of(module)))
             and name != "__main__" and is_learners(module)]
 
 
 def is_learners(module):
     """Is a module neither installed nor built in? Then it may change at any time."""
-    return not all(map(installed, places(module)))
+    return not all(map(installed, files_of(module)))
 
 
 def installed(path):
@@ -139,11 +139,11 @@ def installed(path):
     return not SITES.isdisjoint(Path(path).parts) or f"{os.path.realpath(path)}{os.sep}".startswith(LIBRARIES)
 
 
-def places(module):
+def files_of(module):
     """[the file of a module], or the folders of a namespace package; [] if it is built in."""
     attributes = getattr(module, "__dict__", {})
     paths = [attributes["__file__"]] if attributes.get("__file__") else list(attributes.get("__path__") or ())
-    return [os.path.abspath(place) for place in paths if isinstance(place, str)]
+    return [os.path.abspath(path) for path in paths if isinstance(path, str)]
 
 
 def lies_in(path, folder):

@@ -179,8 +179,8 @@ def writable(folder):
 # Reading.
 
 @contextmanager
-def opened(path, what="file"):
-    """Open a regular file to read bytes. CheckpointError, with the reason, for anything else; `what` is what it should be."""
+def opened(path, noun="file"):
+    """Open a regular file to read bytes. CheckpointError, with the reason, for anything else; `noun` says what it should be."""
     path = Path(path)
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -190,23 +190,23 @@ def opened(path, what="file"):
         raise CheckpointError(f"{str(path)!r} cannot be the name of a file") from None
     except OSError as error:
         if os.path.isdir(path):
-            raise CheckpointError(f"{path} is a folder; give the {what} in it") from None
+            raise CheckpointError(f"{path} is a folder; give the {noun} in it") from None
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from None
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
-        raise CheckpointError(f"{path} is a folder; give the {what} in it" if stat.S_ISDIR(mode) else
-                              f"{path} is {kind_of(mode)} and not a {what}")
+        raise CheckpointError(f"{path} is a folder; give the {noun} in it" if stat.S_ISDIR(mode) else
+                              f"{path} is {kind_of(mode)} and not a {noun}")
     with os.fdopen(handle, "rb") as file:
         yield file
 
 
-def read_bytes(path, most, what="file"):
+def read_bytes(path, most, noun="file"):
     """A whole file. CheckpointError if it has more than `most` bytes."""
-    with opened(path, what) as file:
+    with opened(path, noun) as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise CheckpointError(f"{path} is too large for a {what} of minillm: more than {most:,d} bytes")
+        raise CheckpointError(f"{path} is too large for a {noun} of minillm: more than {most:,d} bytes")
     return content
 
 
@@ -239,10 +239,10 @@ def without_nan(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_json(path, form, what, most=JSON_BYTES):
+def read_json(path, form, noun, most=JSON_BYTES):
     """The value in a JSON file, which must match a form (schema.py). CheckpointError says where it does not."""
-    value = parsed(read_bytes(path, most, what), path)
-    return checked(value, form, path, what)
+    value = parsed(read_bytes(path, most, noun), path)
+    return checked(value, form, path, noun)
 
 
 def parsed(content, path):
@@ -258,12 +258,12 @@ def parsed(content, path):
                               "short?") from None
 
 
-def checked(value, form, path, what):
+def checked(value, form, path, noun):
     """The value, if it matches the form. CheckpointError says where it does not."""
     try:
         return form(value, "it")
     except ValueError as error:
-        raise CheckpointError(f"{path} is not {article(what)} written by minillm: {error}") from None
+        raise CheckpointError(f"{path} is not {article(noun)} written by minillm: {error}") from None
 
 
 def article(noun):

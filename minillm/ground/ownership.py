@@ -24,5 +24,5 @@ def not_others(path, *signs, kinds=()):
             return
     except CheckpointError:
         pass
-    raise ValueError(f"{path} exists already and was not written by minillm, so it is not overwritten; choose another name or "
+    raise ValueError(f"{path} exists already, and minillm has not written it, so it is not overwritten; choose another name or "
                      "folder, or move it away")

@@ -39,27 +39,27 @@ def check(attempt):
         if leading and H == D * D:
             continue                                                # sqrt(H) would be D: two mistakes would look alike
         q, k, v = attempt.rng.normal(size=(3, *leading, T, D))
-        raw, seen = q @ k.swapaxes(-1, -2), np.tri(T, dtype=bool)
+        raw, visible = q @ k.swapaxes(-1, -2), np.tri(T, dtype=bool)
         S = raw / math.sqrt(D)
 
-        def both(S, seen=seen, v=v):
-            P = row_softmax(np.where(seen, S, -np.inf))
+        def both(S, visible=visible, v=v):
+            P = row_softmax(np.where(visible, S, -np.inf))
             return {"o": P @ v, "P": P}
 
         every = row_softmax(S)
         hold_numbers(attempt, q, k, v)
         attempt.check("causal_attention", (q, k, v), both(S), {
             "the mask is missing: a position sees its future": {"o": every @ v, "P": every},
-            "this is S; softmax is missing": {"P": np.where(seen, S, -np.inf)},
+            "this is S; softmax is missing": {"P": np.where(visible, S, -np.inf)},
             "a position sees the next one as well: the mask is off by one position": both(S, np.tri(T, k=1, dtype=bool)),
-            "the mask is the wrong way round: a position must see what comes before it": both(S, seen.T),
+            "the mask is the wrong way round: a position must see what comes before it": both(S, visible.T),
             "the scores are not divided by sqrt(D)": both(raw),
             "the scores are divided by D, not by its root": both(raw / D),
             "D is the last length of q, q.shape[-1]; the scores are divided by the root of another length": both(
                 raw / math.sqrt(H if leading else T)),
-            "the scores are masked with 0; but exp(0) is 1, not 0": masked_with_zero(S, seen, v),
-            "P is masked after softmax, so its rows no longer sum to 1": {"o": (every * seen) @ v, "P": every * seen},
-            "softmax runs over the queries; it must be over the keys, row by row": over_queries(S, seen, v),
+            "the scores are masked with 0; but exp(0) is 1, not 0": masked_with_zero(S, visible, v),
+            "P is masked after softmax, so its rows no longer sum to 1": {"o": (every * visible) @ v, "P": every * visible},
+            "softmax runs over the queries; it must be over the keys, row by row": over_queries(S, visible, v),
             "queries and keys are swapped": both(S.swapaxes(-1, -2)),
         }, "" if trial < 2 else "with two leading axes")
         check_the_future(attempt, q, k, v)
@@ -96,11 +96,11 @@ def row_softmax(S):
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def masked_with_zero(S, seen, v):
-    P = row_softmax(np.where(seen, S, 0))
+def masked_with_zero(S, visible, v):
+    P = row_softmax(np.where(visible, S, 0))
     return {"o": P @ v, "P": P}
 
 
-def over_queries(S, seen, v):
-    P = row_softmax(np.where(seen, S, -np.inf).swapaxes(-1, -2)).swapaxes(-1, -2)
+def over_queries(S, visible, v):
+    P = row_softmax(np.where(visible, S, -np.inf).swapaxes(-1, -2)).swapaxes(-1, -2)
     return {"o": P @ v, "P": P}
