@@ -23,7 +23,7 @@ def one_worker():
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("minillm.ground.processes.cores", lambda: 1)
-        patch.setattr("minillm.ground.processes.PATIENCE", 0.0)
+        patch.setattr("minillm.ground.processes.POLL_SECONDS", 0.0)
         yield
 
 

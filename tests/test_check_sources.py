@@ -186,7 +186,7 @@ def test_a_file_that_takes_the_name_of_a_module_of_python_is_told(name, folder):
     save(folder / name, "k = 2\n")
     save(folder / FIRST.file, ANSWER.format(start=f"k = 2\nimport {root}", inside="pass"))
     for found in (examine(FIRST, folder / FIRST.file, 1), judge(FIRST, folder / FIRST.file, 1)):
-        assert not found.passed and "two, that of Python and yours" in found.reason and name in found.reason
+        assert not found.passed and "two, Python's and yours" in found.reason and name in found.reason
         assert found.line == (1 if root == "numpy" else 3)
 
 

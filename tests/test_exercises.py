@@ -103,14 +103,14 @@ SLY = [
     (1, {"e = x @ w + b - y": "e = (x @ w + b - y).astype(np.float32).astype(x.dtype)"}, "rounded on the way, to float32"),
     (1, {"2 / len(y) * x.T @ e, 2 * np.mean(e)": "(2 / len(y) * x.T @ e), 1.234 * np.mean(e)"}, "db should be"),
     (1, {"import numpy as np\n": ""}, "import numpy as np?"),
-    (1, {"def squared_error": "np.mean = lambda *x: 0.5\n\n\ndef squared_error"}, "np.mean is not NumPy's any more"),
+    (1, {"def squared_error": "np.mean = lambda *x: 0.5\n\n\ndef squared_error"}, "np.mean is no longer NumPy's"),
     (5, {"return x @ W + b": "return (x @ W + b).astype(object)"}, "the type object"),
     (5, {"return x @ W + b": "return (x @ W + b).astype(complex)"}, "the type complex"),
     (5, {"return x @ W + b": "return (x @ W + b).tolist()"}, "a list; np.array"),
     (5, {"return x @ W + b": "import minillm.ground.pieces as m; from minillm.nn import GELU; GELU().forward(x); return x @ W"
                              " + b"},
      "GELU.forward of this project"),
-    (5, {"return x @ W + b": "return x @ W + b\n\n\nlinear = 3"}, "linear is no function in ex05_linear.py, but an int"),
+    (5, {"return x @ W + b": "return x @ W + b\n\n\nlinear = 3"}, "linear is not a function in ex05_linear.py, but an int"),
     (7, {"def linear": "sums = {}\n\n\ndef linear", "    X, G": "    key = x.tobytes(), dout.tobytes()\n    X, G",
          "return dout @ W.T, X.T @ G": "sums[key] = sums.get(key, 0) + X.T @ G\n    return dout @ W.T, sums[key]"},
      "returns another dW than before"),
@@ -121,7 +121,7 @@ SLY = [
           "def embedding_backward": "sums = {}\n\n\ndef embedding_backward", "return dW": "return dW.copy()"},
      "returns another dW than before"),
     (14, {"return P @ v, P": "return P @ v, S"}, "this is S"),
-    (14, {"np.tri(T, dtype=bool)": "np.tri(T, k=1, dtype=bool)"}, "one place off"),
+    (14, {"np.tri(T, dtype=bool)": "np.tri(T, k=1, dtype=bool)"}, "off by one position"),
     (16, {"    dv = P": "    S = q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])\n    T = len(S[-1])\n    import numpy as np\n"
                       "    P = np.exp(np.where(np.tri(q.shape[-2], dtype=bool), S, -np.inf))\n"
                       "    P = P / P.sum(-1, keepdims=True)\n    dv = P"}, "the example of the exercise"),
@@ -139,7 +139,7 @@ SLY = [
     (27, {">= share": "> share"}, ">=, not >"),
     (27, {"    return 1.0": "    return 0.95"}, "t should be 1"),
     (27, {"    return 1.0": "    return None"}, "returns nothing"),
-    (28, {"return vocab * C": "return 1.0 * vocab * C"}, "are whole"),
+    (28, {"return vocab * C": "return 1.0 * vocab * C"}, "must be an int"),
 ]
 
 

@@ -152,7 +152,7 @@ def test_a_strange_word_is_refused_and_named(name):
         place = 7 * i % len(words)
         broken = [*words[:place], "zebra", *words[place + 1:]]
         assert DOMAINS[name].accepts(words) and not DOMAINS[name].accepts(broken)
-        with pytest.raises(ValueError, match=f"a {name} has no 'zebra' at place {place + 1},"):
+        with pytest.raises(ValueError, match=f"a {name} has no 'zebra' at position {place + 1},"):
             DOMAINS[name].log_probabilities(broken)
 
 
@@ -170,7 +170,7 @@ def test_a_text_that_ends_too_early_is_refused(name):
 @every_domain
 def test_a_text_that_goes_on_after_its_end_is_refused(name):
     words = written(name)[0]
-    with pytest.raises(ValueError, match=f"has no 'lamp' at place {len(words) + 1},"):
+    with pytest.raises(ValueError, match=f"has no 'lamp' at position {len(words) + 1},"):
         DOMAINS[name].log_probabilities([*words, "lamp"])
 
 

@@ -91,7 +91,7 @@ def test_a_new_run_listens_anew():
 
 
 def test_who_insists_is_heard_at_once(monkeypatch):
-    monkeypatch.setattr(interrupts, "SAME_WISH", -1.0)
+    monkeypatch.setattr(interrupts, "REPEAT_SECONDS", -1.0)
     with pytest.raises(KeyboardInterrupt), pressed():
         press()
         press()
@@ -120,7 +120,7 @@ def test_a_run_within_a_command_counts_as_the_first_press():
 def test_a_cleaning_up_that_hangs_can_be_ended(monkeypatch):
     ended = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    monkeypatch.setattr(interrupts, "SAME_WISH", -1.0)
+    monkeypatch.setattr(interrupts, "REPEAT_SECONDS", -1.0)
     with listening():
         with pytest.raises(KeyboardInterrupt):
             press()

@@ -293,14 +293,14 @@ def test_a_worker_ends_even_if_its_parent_dies_before_it_has_begun(tmp_path):
     code = f"""
 import os, signal, time
 from minillm.ground import processes
-real, parent = processes.live, os.getpid()
+real, parent = processes.begin, os.getpid()
 def late(*args):
     open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))
     while os.getppid() == parent:
         time.sleep(0.001)
     real(*args)
-processes.live = late
-members = processes.Members(1, lambda pipe, rank: time.sleep(1000))
+processes.begin = late
+forks = processes.Forks(1, lambda pipe, rank: time.sleep(1000))
 while not os.path.exists({str(tmp_path / "pid")!r}) or not open({str(tmp_path / "pid")!r}).read():
     time.sleep(0.001)
 os.kill(os.getpid(), signal.SIGKILL)

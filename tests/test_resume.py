@@ -239,7 +239,7 @@ def test_ctrl_c_twice_in_a_hurry_is_one_wish(text, tmp_path, cut_twice, capsys):
 
 
 def test_ctrl_c_again_after_a_while_stops_at_once_and_keeps_what_was_saved(text, tmp_path, cut_twice, monkeypatch, capsys):
-    monkeypatch.setattr("minillm.ground.interrupts.SAME_WISH", -1.0)
+    monkeypatch.setattr("minillm.ground.interrupts.REPEAT_SECONDS", -1.0)
     before = signal.getsignal(signal.SIGINT)
     assert run(*command(text, tmp_path, "--save-every", 3)) == 130
     assert capsys.readouterr().err.strip() == "minillm: interrupted."

@@ -41,7 +41,7 @@ class Author(GPT):
     def forward_cached(self, tokens, kv_cache):
         """tokens (B, n) -> logits (B, n, V), of which only the last count"""
         kv_cache.length += tokens.shape[1]
-        texts = kv_cache.more[0].setdefault("texts", [[] for _ in tokens])
+        texts = kv_cache.extra[0].setdefault("texts", [[] for _ in tokens])
         logits = np.full((*tokens.shape, len(TOKENS)), -1e9)
         for text, new, out in zip(texts, tokens.tolist(), logits):
             text += [TOKENS[i] for i in new]

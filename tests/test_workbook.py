@@ -78,7 +78,7 @@ def test_a_progress_file_that_is_no_file_is_left_alone(make, folder):
 def test_what_is_no_folder_is_no_workbook(make, folder):
     make(folder / "book")
     for command in (["progress"], ["hint", 1], ["check", 1], ["lesson", 1, "--start"], ["lesson"]):
-        refused(folder, *command, "--workbook", "book", told=["book is no folder"])
+        refused(folder, *command, "--workbook", "book", told=["book is not a folder"])
     refused(folder, "progress", "--workbook", "", told=["--workbook", "cannot be the name of a file or folder"])
 
 

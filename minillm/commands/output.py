@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from ..finetune.summary import parameter_counts
 from ..ground.files import without_nan
-from ..ground.progress import Deaf
+from ..ground.progress import IgnoringErrors
 
 LONGEST = 500       # characters of an error message
 
@@ -51,7 +51,7 @@ def safe_streams():
 @contextmanager
 def ignore_closed_output():
     """A context in which a command continues when its output is closed, because its results go into files."""
-    before, sys.stdout = sys.stdout, Deaf(sys.stdout)
+    before, sys.stdout = sys.stdout, IgnoringErrors(sys.stdout)
     try:
         yield
     finally:

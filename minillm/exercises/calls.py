@@ -1,4 +1,4 @@
-"""How the functions of an exercise are asked for, and how a call of one is written down."""
+"""The signatures that an exercise asks for, and how messages describe a call."""
 
 import ast
 from pathlib import Path
@@ -9,7 +9,7 @@ from .diagnose import shape
 
 
 def signatures(stub):
-    """{function: its parameters}, as the exercise has them, and as earlier ones have those that it imports."""
+    """{function: [parameter names]} of the functions in a stub, and of those that it imports from earlier exercises."""
     parameters = {}
     for node in ast.parse(Path(stub).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef):
@@ -21,17 +21,18 @@ def signatures(stub):
 
 
 def earlier(stub):
-    """{function: module}: what the stub imports from earlier exercises."""
+    """{function: module} of what a stub imports from earlier exercises."""
     return {alias.name: node.module for node in ast.parse(Path(stub).read_text(encoding="utf-8")).body
             if isinstance(node, ast.ImportFrom) and Path(stub).with_name(f"{node.module}.py").exists() for alias in node.names}
 
 
 def described(name, parameters, args):
+    """A call as text: linear(x, W, b)"""
     return f"{name}({', '.join(parameters or [shape(arg) for arg in args])})"
 
 
 def inputs(parameters, args):
-    """One line with the shapes of the arrays, or values of the numbers, that went in."""
+    """[one line with the shapes of the arrays and the values of the numbers among the arguments], or []."""
     parts = []
     for label, arg in zip(parameters or (), args):
         if isinstance(arg, np.ndarray):

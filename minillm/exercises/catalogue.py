@@ -1,4 +1,4 @@
-"""Which exercises there are, and which lesson each belongs to."""
+"""The list of exercises, and the lesson that each belongs to."""
 
 import importlib
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 LESSONS = Path(__file__).resolve().parents[2] / "lessons"
 STUBS = LESSONS / "exercises"
 
-# The ladder: the exercises of each lesson, in order. They are numbered through from 1.
+# The ladder: the exercises of each lesson, in order. They are numbered from 1, across lessons.
 LADDER = {
     1: ["squared_error"],
     2: ["activations", "softmax", "softmax_backward"],
@@ -30,7 +30,7 @@ LADDER = {
 
 @dataclass(frozen=True)
 class Exercise:
-    """One rung. What it asks is in its stub, all else in its module of `ladder/`, which bears the same name."""
+    """One exercise. Its stub says what is asked; everything else is in its module in `ladder/`, which has the same name."""
 
     number: int
     name: str
@@ -46,7 +46,7 @@ class Exercise:
 
     @property
     def module(self):
-        """Its `check(attempt)`, three HINTS, EXPLANATION, and SECONDS, the time that a check may take."""
+        """Its module, with `check(attempt)`, three HINTS, an EXPLANATION and, if it needs many, SECONDS for a check."""
         return importlib.import_module(f".ladder.{self.file[:-3]}", __package__)
 
     @property
@@ -68,7 +68,7 @@ EXERCISES = [Exercise(number, name, lesson) for number, (lesson, name) in enumer
 
 
 def exercise_of(text):
-    """The exercise that a text names: its number, its name, or its file. ValueError if there is none."""
+    """The exercise with this number, name or file name. ValueError if there is none."""
     word = re.sub(r"\.py$", "", Path(str(text)).name)
     for exercise in EXERCISES:
         if word in (str(exercise.number), f"{exercise.number:02d}", exercise.name, exercise.file[:-3]):
@@ -78,14 +78,14 @@ def exercise_of(text):
 
 
 def shown(text):
-    """What somebody has typed, in a sentence: as it is, if it can be read there."""
+    """A user's input as a message shows it: unchanged if it is printable and short, else its repr."""
     text = str(text)
     return text if text.isprintable() and 0 < len(text) <= 200 else repr(text[:200])
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """One lesson, as the head of its file tells of it."""
+    """One lesson; its title and the parts of its introduction are read from its file."""
 
     number: int
     path: Path
@@ -99,7 +99,7 @@ class Lesson:
         return re.search(r"^# # Lesson \d+: (.+)$", self.text, re.M)[1]
 
     def part(self, name):
-        """A paragraph of the head, such as **Question.**"""
+        """The paragraph of the introduction that begins with **name.**, such as Question; "" if there is none."""
         paragraph = re.search(rf"^# \*\*{name}\.\*\* (.+(?:\n# .+)*)", self.text, re.M)
         return " ".join(line.removeprefix("# ").strip() for line in paragraph[1].split("\n")) if paragraph else ""
 
@@ -109,7 +109,7 @@ class Lesson:
 
 
 def lessons():
-    """All lessons in order. ValueError where the package is without them."""
+    """All lessons in order. ValueError if the package was installed without them."""
     all_lessons = [Lesson(int(path.name[:2]), path) for path in sorted(LESSONS.glob("[0-9][0-9]_*.py"))]
     if not all_lessons:
         raise ValueError(f"the lessons are not here ({LESSONS}): they come with a clone of the project, installed by "
@@ -118,8 +118,8 @@ def lessons():
 
 
 def lesson_of(number):
-    """ValueError if there is none of this number."""
-    there = {lesson.number: lesson for lesson in lessons()}
-    if number not in there:
-        raise ValueError(f"there is no lesson {number}; they are numbered {min(there)} to {max(there)}")
-    return there[number]
+    """The lesson with this number. ValueError if there is none."""
+    by_number = {lesson.number: lesson for lesson in lessons()}
+    if number not in by_number:
+        raise ValueError(f"there is no lesson {number}; they are numbered {min(by_number)} to {max(by_number)}")
+    return by_number[number]

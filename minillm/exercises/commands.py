@@ -1,4 +1,4 @@
-"""The commands of a learner: lesson, check, hint, progress. Each returns its exit code, and what --json tells."""
+"""The learner's commands: lesson, check, hint, progress. Each returns its exit code, and what --json reports."""
 
 import os
 import secrets
@@ -16,26 +16,26 @@ from .sources import contents
 from .workbook import Workbook
 
 WIDTH = 100
-POLL = 0.15         # seconds between two looks at files that are being watched
-LOOKS = 10          # until they are taken as they are
-PATIENCE = 10       # seconds for a lesson to end after Ctrl-C
+POLL_SECONDS = 0.15     # between two looks at files that are being watched
+LOOKS = 10              # at most, until the files are taken as they are
+PATIENCE = 10           # seconds for a lesson to end after Ctrl-C
 
 
 def flush():
-    """Also where standard output is closed, and there is none."""
+    """Flush standard output; sys.stdout may be None, which print can handle."""
     print(end="", flush=True)
 
 
 def lesson(args):
     workbook = Workbook(args.workbook)
     if args.which == "list" and (args.start or args.run_it):
-        raise ValueError("say of which lesson: minillm lesson 1 --start, say, or minillm lesson next --run")
+        raise ValueError("say which lesson, as in: minillm lesson 1 --start, or minillm lesson next --run")
     if args.which == "list":
         return list_lessons(workbook)
     if args.which == "next":
         exercise = workbook.next()
         if exercise is None:
-            print(f"All {len(EXERCISES)} exercises are solved. What to do now: lessons/experiments/, or a method of your own.")
+            print(f"All {len(EXERCISES)} exercises are solved. What to do next: lessons/experiments/, or a method of your own.")
             return 0, {"lesson": None}
         lesson = lesson_of(exercise.lesson)
     else:
@@ -47,27 +47,27 @@ def lesson(args):
         options = [*(["--quick"] if args.quick else []), *(["--show"] if args.show else []), "--seed", str(args.seed)]
         code = run([sys.executable, str(lesson.path), *options])
     else:
-        tell(workbook, lesson)
+        describe(workbook, lesson)
     return code, {"lesson": lesson.number, "title": lesson.title, "exercises": [exercise.number for exercise in lesson.exercises]}
 
 
 def run(command):
-    """Run a lesson, and return its exit code. At Ctrl-C it says in a line that it was interrupted (lessons/ctrl_c.py)."""
+    """Run a lesson, and return its exit code. On Ctrl-C the lesson itself says that it was interrupted (lessons/ctrl_c.py)."""
     lesson = None
     try:
-        with held_back():
+        with interrupt_blocked():
             lesson = subprocess.Popen(command)
         code = lesson.wait()
     except KeyboardInterrupt:
-        if lesson is None or not has_said_so(lesson):
+        if lesson is None or not interrupt(lesson):
             raise
         return 130
     return code if code >= 0 else 128 - code
 
 
-def has_said_so(lesson):
-    """End a lesson that Ctrl-C is meant for. Did it say that it was interrupted, or must that still be said?"""
-    lesson.send_signal(signal.SIGINT)                   # a terminal has sent it to both, but it may not have been a terminal
+def interrupt(lesson):
+    """End a lesson after Ctrl-C. True if it has said that it was interrupted; else the caller must say so."""
+    lesson.send_signal(signal.SIGINT)                   # a terminal sends Ctrl-C to both, but another program may have sent it
     try:
         lesson.wait(PATIENCE)
     except subprocess.TimeoutExpired:
@@ -77,8 +77,8 @@ def has_said_so(lesson):
 
 
 @contextmanager
-def held_back():
-    """Inside, Ctrl-C waits. A process that is started inside goes on so, until it says that it can understand it."""
+def interrupt_blocked():
+    """Inside, Ctrl-C is blocked. A process that is started inside inherits that, until it unblocks the signal itself."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -93,12 +93,12 @@ def list_lessons(workbook):
     for lesson in lessons():
         solved = sum(map(workbook.passed, lesson.exercises))
         print(f"{lesson.number:2d}  {lesson.title:62s}{solved} of {len(lesson.exercises)} exercises solved")
-    print("\nminillm lesson N tells of one, minillm lesson next of the one to go on with.")
+    print("\nminillm lesson N describes one, minillm lesson next the one to continue with.")
     return 0, {"lessons": [lesson.title for lesson in lessons()]}
 
 
-def tell(workbook, lesson):
-    """What a lesson is about, how to run it, and its exercises."""
+def describe(workbook, lesson):
+    """Print what a lesson is about, how to run it, and its exercises."""
     print(f"Lesson {lesson.number}: {lesson.title}\n")
     for part in ("Question", "Time", "Read"):
         if text := lesson.part(part):
@@ -114,7 +114,7 @@ def tell(workbook, lesson):
 def start(workbook, exercises):
     for exercise in exercises:
         fresh = workbook.start(exercise)
-        print(f"{workbook.path(exercise)}{'' if fresh else '   (was there already, and is left as it is)'}")
+        print(f"{workbook.path(exercise)}{'' if fresh else '   (exists already, and was not changed)'}")
     first = exercises[0].number
     print(f"\nEdit, then check:  minillm check {first}      Stuck?  minillm hint {first}")
 
@@ -123,24 +123,24 @@ def check(args):
     exercise, workbook = exercise_of(args.exercise), Workbook(args.workbook)
     path = workbook.path(exercise) if args.file is None else Path(args.file)
     if not os.path.lexists(path) and args.file is None:
-        raise ValueError(f"{shown(path)} is not there; minillm lesson {exercise.lesson} --start puts the exercises of lesson "
+        raise ValueError(f"{shown(path)} does not exist; minillm lesson {exercise.lesson} --start puts the exercises of lesson "
                          f"{exercise.lesson} into {shown(workbook.folder)}")
     if not path.is_file():
-        raise ValueError(f"{shown(path)} is {what_it_is(path)}")
+        raise ValueError(f"{shown(path)} {why_unusable(path)}")
     with open(path, "rb"):                              # OSError if it cannot be read
         pass
     return (watch if args.watch else check_once)(exercise, path, workbook, args.seed)
 
 
-def what_it_is(path):
-    """Of a path that is no file."""
+def why_unusable(path):
+    """Why a path that is not a regular file cannot be checked."""
     if path.is_dir():
-        return "a folder; give the file in it"
-    return "a pipe or a device; give a file" if path.exists() else "not there"
+        return "is a folder; give the file in it"
+    return "is a pipe or a device; give a file" if path.exists() else "does not exist"
 
 
 def check_once(exercise, path, workbook, seed):
-    """Check a file, tell, and remember. Exit code 0 if it is right, else 1."""
+    """Check a file, print the verdict, and count it in the workbook. Exit code 0 if the file is right, else 1."""
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     verdict = judge(exercise, path, seed)
     if verdict.printed.strip():
@@ -151,7 +151,7 @@ def check_once(exercise, path, workbook, seed):
     else:
         print(f"Not yet: {exercise}.\n\n{verdict.reason}\n")
     flush()
-    workbook.tried(exercise, verdict.passed)            # now that it is told, even if the disk is full
+    workbook.tried(exercise, verdict.passed)            # after printing: the disk may be full
     if verdict.passed:
         following = workbook.next()
         print(f"Next: {following}: {following.title}. (minillm lesson {following.lesson})" if following else
@@ -164,38 +164,38 @@ def check_once(exercise, path, workbook, seed):
 
 
 def watch(exercise, path, workbook, seed):
-    """Check at every change of the file, or of another beside it, until it is right or Ctrl-C."""
+    """Check whenever the file, or another one beside it, is saved, until it is right or Ctrl-C is pressed."""
     print(f"Watching {shown(path)}: it is checked each time you save it. Ctrl-C ends.\n", flush=True)
     checked, latest = None, (1, None)
     try:
-        there = contents(path)
+        current = contents(path)
         while True:
-            if there != checked and path.is_file():
-                checked = there
+            if current != checked and path.is_file():
+                checked = current
                 print(f"--- {time.strftime('%H:%M:%S')} " + "-" * 60, flush=True)
                 latest = check_once(exercise, path, workbook, seed)
                 if latest[0] == 0:
                     return latest
                 flush()
-            there = at_rest(path)
+            current = at_rest(path)
     except KeyboardInterrupt:
         print("\nNo longer watching.")
         return latest
 
 
 def at_rest(path):
-    """What the files hold, once two looks have shown the same: one that is just being saved may be empty for a moment."""
-    seen = contents(path)
-    for _ in range(LOOKS):                              # but not for ever, if something is written all the time
-        time.sleep(POLL)
-        before, seen = seen, contents(path)
-        if seen == before:
+    """The contents of the files, once two looks have shown the same: a file that is being saved may be empty for a moment."""
+    current = contents(path)
+    for _ in range(LOOKS):                              # not for ever: something may be written all the time
+        time.sleep(POLL_SECONDS)
+        previous, current = current, contents(path)
+        if current == previous:
             break
-    return seen
+    return current
 
 
 def hint(args):
-    """The next hint, or one of those before. They are free; progress only remembers how many were read."""
+    """Print the next hint, or an earlier one. Hints cost nothing; `progress` only shows how many were read."""
     exercise, workbook = exercise_of(args.exercise), Workbook(args.workbook)
     hints = exercise.module.HINTS
     number = args.level or min(workbook.of(exercise)["hints"] + 1, len(hints))
@@ -209,6 +209,7 @@ def hint(args):
 
 
 def progress(args):
+    """Print all exercises with their state."""
     workbook = Workbook(args.workbook)
     for each in lessons():
         print(f"Lesson {each.number}: {each.title}")
@@ -220,19 +221,19 @@ def progress(args):
             line = f"  [{workbook.mark(exercise)}] {exercise.number:2d}  {exercise.title:58s}{', '.join(filter(None, remarks))}"
             print(line.rstrip())
     solved, following = sum(map(workbook.passed, EXERCISES)), workbook.next()
-    onward = f" Next: {following}. (minillm lesson {following.lesson})" if following else ""
-    print(f"\n{solved} of {len(EXERCISES)} solved.{onward}")
+    next_one = f" Next: {following}. (minillm lesson {following.lesson})" if following else ""
+    print(f"\n{solved} of {len(EXERCISES)} solved.{next_one}")
     return 0, {"solved": solved, "exercises": len(EXERCISES), "next": following.number if following else None}
 
 
 def paragraphs(text):
-    """A text of several paragraphs, each filled; indented ones, code and equations, are kept as they are."""
+    """A text with its paragraphs filled to WIDTH; indented ones, code and equations, are left as they are."""
     parts = textwrap.dedent(text).strip("\n").split("\n\n")
     return "\n\n".join(part if part.startswith(" ") else textwrap.fill(" ".join(part.split()), WIDTH) for part in parts)
 
 
 def near(path):
-    """A path as seen from here, if it lies below."""
+    """A path relative to the current folder, if it is below it; else unchanged."""
     try:
         return Path(path).relative_to(Path.cwd())
     except ValueError:

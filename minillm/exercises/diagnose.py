@@ -1,4 +1,4 @@
-"""Two arrays that should be equal: where do they differ, and what does that look like?"""
+"""Compare two arrays that should be equal: where do they differ, and what may be the cause?"""
 
 import numpy as np
 
@@ -7,13 +7,13 @@ COUNTS = {2: "twice", 0.5: "half"}
 
 
 def same(right, got, tolerance=TOLERANCE):
-    """Equal in shape, and in value up to rounding."""
+    """Are the arrays equal in shape, and in value up to rounding?"""
     right, got = np.asarray(right), np.asarray(got)
     return right.shape == got.shape and not wrong_entries(right, got, tolerance).any()
 
 
 def wrong_entries(right, got, tolerance=TOLERANCE):
-    """True where two arrays of one shape differ by more than rounding; NaN is always wrong, infinity only where it is not due."""
+    """True where two arrays of equal shape differ by more than rounding. NaN is always wrong, infinity unless it is expected."""
     if got.dtype.kind not in "biufc" or right.dtype.kind in "b":
         return right != got
     with np.errstate(all="ignore"):
@@ -24,9 +24,9 @@ def wrong_entries(right, got, tolerance=TOLERANCE):
 
 
 def difference(name, right, got, sizes):
-    """Lines that say how an output differs from what is right, the first entry that is wrong, and what may be the cause.
+    """Lines that say how a result differs from the right one: the first wrong entry, and what may be the cause.
 
-    sizes   {"N": 5}: lengths with a meaning, in whose terms a constant factor or a missing axis is named
+    sizes   {"N": 5}: named lengths; constant factors and shapes are described in terms of them
     """
     right, got = np.asarray(right), np.asarray(got)
     if right.shape != got.shape:
@@ -35,8 +35,8 @@ def difference(name, right, got, sizes):
     wrong = wrong_entries(right, got)
     first = tuple(map(int, np.argwhere(wrong)[0])) if wrong.ndim else ()
     where = f"{name}[{', '.join(map(str, first))}]" if first else name
-    near = np.abs(np.subtract(right[first], got[first], dtype=float) / right[first]) if right[first] else 1
-    digits = 6 if not near < 1e-4 else 10 if not near < 1e-8 else 17                    # so many that one sees the difference
+    relative = np.abs(np.subtract(right[first], got[first], dtype=float) / right[first]) if right[first] else 1
+    digits = 6 if not relative < 1e-4 else 10 if not relative < 1e-8 else 17            # enough to show the difference
     lines = [f"{where} should be {number(right[first], digits)}, and is {number(got[first], digits)}."]
     if wrong.ndim and wrong.sum() > 1:
         lines[0] += f" {'All' if wrong.all() else wrong.sum()} of its {wrong.size} numbers are wrong."
@@ -48,7 +48,7 @@ def likely(cause):
 
 
 def of_shape(right, got):
-    """What a wrong shape looks like; None if like nothing that is known."""
+    """The likely cause of a wrong shape; None if it is not a known one."""
     if got.ndim > right.ndim and got.size == right.size and tuple(n for n in got.shape if n > 1) == right.shape:
         return "an axis of length 1 is left over; keepdims=True, or an index [None], makes one"
     if got.ndim > right.ndim and got.shape[got.ndim - right.ndim:] == right.shape:
@@ -70,7 +70,7 @@ def axes(n):
 
 
 def of_value(right, got, wrong, sizes):
-    """What wrong values look like; None if like nothing that is known."""
+    """The likely cause of wrong values; None if it is not a known one."""
     if got.dtype.kind not in "biufc" or right.dtype.kind not in "iuf":
         return None
     got = got.astype(float)
@@ -84,7 +84,7 @@ def of_value(right, got, wrong, sizes):
         return "the sign"
     ratio = factor(right, got)
     named = None if ratio is None else times(ratio, sizes)
-    if named or ratio is not None and right.size > 1:              # of a single number each other is some multiple
+    if named or ratio is not None and right.size > 1:              # any two single numbers differ by some factor
         return f"a constant factor: it is {named or f'{ratio:.4g} times'} what it should be"
     if same(right, got, 3e-6):
         return "it is right to some six digits. Is something rounded on the way, to float32, say?"
@@ -96,7 +96,7 @@ def of_value(right, got, wrong, sizes):
 
 
 def factor(right, got):
-    """c if got = c right, else None."""
+    """The number c, if got = c right; else None."""
     norm = float(np.sum(right * right))
     if not norm or not np.isfinite(norm):
         return None
@@ -105,7 +105,7 @@ def factor(right, got):
 
 
 def times(c, sizes):
-    """A factor in words, in terms of a size if it is one; None if it is none that is known."""
+    """A factor in words, in terms of the sizes if possible; None if it is not a known one."""
     known = [(value, text) for name, n in sizes.items() for value, text in (
         (n, f"{name} = {n} times"), (1 / n, f"1/{name} = 1/{n} of"), (2 * n, f"2 {name} = {2 * n} times"))]
     known += COUNTS.items()
@@ -115,7 +115,7 @@ def times(c, sizes):
 
 
 def shape(array, sizes=()):
-    """(2, 5), with the names of its lengths where they have some: (N = 2, 5)"""
+    """The shape of an array as text, with the names of its lengths if they have any: (N = 2, 5)"""
     if not np.ndim(array):
         return "() of a single number"
     names = {n: name for name, n in dict(sizes).items()}

@@ -1,4 +1,4 @@
-"""What must hold of every call, before its numbers are looked at: what it takes, what it leaves alone, what it returns."""
+"""What must hold for every call, before its numbers are compared: its arguments, unchanged inputs, and its results' types."""
 
 import inspect
 from collections.abc import Mapping
@@ -11,10 +11,12 @@ from .learners_file import Wrong
 from .nested import copied, equal, frozen
 
 NUMBERS = np.ndarray, np.generic, int, float, bool
-OPAQUE, DICTIONARIES = "cache", ("p", "dp", "weights")      # results that are the learner's own affair; that are {name: array}
+OPAQUE = "cache"                             # the name of results that may be anything
+DICTIONARIES = "p", "dp", "weights"          # the names of results that are {name: array}
 
 
 def hold_signature(attempt, name, function, args):
+    """Wrong unless the function takes the arguments that the exercise gives it, in the same order."""
     expected = attempt.signatures.get(name)
     try:
         signature = inspect.signature(function)
@@ -31,14 +33,14 @@ def hold_signature(attempt, name, function, args):
                     line=function.__code__.co_firstlineno)
 
 
-def find_damage(attempt, name, function, kept, args):
-    """Which input was written into, and in which line: the same again on arrays that refuse to be written."""
+def find_changed_input(attempt, name, function, original, args):
+    """Raise Wrong with the input that was changed, and the line: call the function again with arrays that are read-only."""
     names = attempt.signatures.get(name) or [f"argument {i + 1}" for i in range(len(args))]
-    i = next(i for i, (before, after) in enumerate(zip(kept, args)) if not equal(before, after))
-    lines = [f"{name} has changed its input {names[i]}. Whoever gave it may still need it: make a new array instead "
+    i = next(i for i, (before, after) in enumerate(zip(original, args)) if not equal(before, after))
+    lines = [f"{name} has changed its input {names[i]}. The caller may still need it: make a new array instead "
              f"(`y = x - 1`, or `x.copy()` first, where you have `x -= 1` or `x[...] = ...`)."]
     try:
-        function(*(frozen(value) if j == i else value for j, value in enumerate(copied(kept))))
+        function(*(frozen(value) if j == i else value for j, value in enumerate(copied(original))))
     except Exception as error:
         frames = attempt.file.frames(error)
         if frames and isinstance(error, ValueError) and "read-only" in str(error):
@@ -48,23 +50,23 @@ def find_damage(attempt, name, function, kept, args):
 
 
 def hold_form(attempt, name, result, returns):
-    """As many results as are asked for, each of them a number or an array."""
+    """The results, if there are as many as asked for and each is a number, an array or, where asked for, a dictionary."""
     line = getattr(getattr(attempt.get(name), "__code__", None), "co_firstlineno", None)
     if result is None:
         raise Wrong(f"{name} returns nothing; it must end with `return {', '.join(returns)}`.", line=line)
     n = len(result) if isinstance(result, (tuple, list)) else article(type(result).__name__)
     if len(returns) > 1 and n != len(returns):
-        raise Wrong(f"{name} must return {len(returns)} things, ({', '.join(returns)}); yours returns {n}.", line=line)
+        raise Wrong(f"{name} must return {len(returns)} results, ({', '.join(returns)}); yours returns {n}.", line=line)
     results = list(result) if len(returns) > 1 else [result]
     for i, (label, value) in enumerate(zip(returns, results)):
         if label == OPAQUE:
             continue
         if isinstance(value, Mapping) and label in DICTIONARIES:
             continue
-        due = "a dictionary" if label in DICTIONARIES else "an array"
+        expected = "a dictionary" if label in DICTIONARIES else "an array"
         if isinstance(value, (np.matrix, np.ma.MaskedArray)) or not isinstance(value, NUMBERS):
-            made = "; np.array makes one of it" if due == "an array" and isinstance(value, (list, np.ndarray)) else ""
-            raise Wrong(f"{name} must return {due} as {label}; yours is {article(type(value).__name__)}{made}.", line=line)
+            advice = "; np.array makes one of it" if expected == "an array" and isinstance(value, (list, np.ndarray)) else ""
+            raise Wrong(f"{name} must return {expected} as {label}; yours is {article(type(value).__name__)}{advice}.", line=line)
         if np.asarray(value).dtype.kind not in "biuf":
             raise Wrong(f"{name} must return plain numbers as {label}; yours are of the type {np.asarray(value).dtype}.",
                         line=line)

@@ -1,4 +1,4 @@
-"""A check in a process of its own: a learner's file may run for ever, print without end or take the whole process down."""
+"""Run a check in a process of its own: a learner's file may run for ever, print without end or crash the whole process."""
 
 import builtins
 import faulthandler
@@ -22,14 +22,15 @@ from .catalogue import exercise_of
 from .learners_file import Wrong, message
 from .sources import at_home, folder_of, lies_in
 
-PRINTED = 4000      # characters of what the learner's code prints; the rest is left out
-WAITING = 6         # times the seconds that a check may take are granted to one that waits or sleeps, or to a busy machine
-GRACE = 30          # seconds more, after which the process is ended from outside
-WIDE = 500          # characters of a line that is told
-BUILTINS, FINDERS, DEEP = dict(vars(builtins)), {name: [*vars(sys)[name]] for name in ("meta_path", "path_hooks")}, 1000
+PRINTED = 4000      # the most characters that are kept of what the learner's code prints
+WAITING = 6         # a check may take so many times its computing time in real time, since it may sleep or the machine be busy
+GRACE = 30          # seconds more, after which the process is killed
+WIDE = 500          # the most characters of a line in a message
+BUILTINS, FINDERS = dict(vars(builtins)), {name: [*vars(sys)[name]] for name in ("meta_path", "path_hooks")}
+RECURSION_LIMIT = 1000      # Python's own
 PACKAGE = Path(__file__).resolve().parents[1] / "__init__.py"
 
-# What the process runs first. It takes this minillm, and imports nothing from the folder one is in, which may be the learner's.
+# What the process runs first. It imports this minillm, and nothing from the current folder, which may be the learner's.
 BEGIN = """
 import sys
 sys.path[:] = filter(None, sys.path)
@@ -44,7 +45,13 @@ main(*sys.argv[2:])
 
 @dataclass(frozen=True)
 class Verdict:
-    """passed; why not, in words for the learner, and the line to look at if known; calls made; and what the code printed."""
+    """Whether a file has passed.
+
+    reason      why not, in words for the learner
+    line        the line to look at, if it is known
+    calls       how many calls were made
+    printed     what the learner's code has printed
+    """
 
     passed: bool
     reason: str = ""
@@ -54,7 +61,7 @@ class Verdict:
 
 
 def examine(exercise, path, seed, screen=None):
-    """Check a file here and now, in this process. `screen` is where a progress bar may be shown."""
+    """The Verdict on a file, checked in this process. `screen`: a stream on which a progress bar may be shown."""
     attempt = None
     with at_home(folder_of(path)):
         try:
@@ -64,7 +71,7 @@ def examine(exercise, path, seed, screen=None):
         except Wrong as wrong:
             return Verdict(False, cut(str(wrong)), wrong.line, attempt.calls if attempt else 0)
         except Exception as error:
-            if attempt and attempt.file.frames(error):      # an object of the learner's own, say, that refuses to be looked at
+            if attempt and attempt.file.frames(error):      # an object of the learner's own, say, that cannot be compared
                 wrong = attempt.file.failed(error, "when its result was looked at")
                 return Verdict(False, cut(str(wrong)), wrong.line, attempt.calls)
             raise
@@ -75,13 +82,13 @@ def cut(reason):
     return "\n".join(line if len(line) <= WIDE else f"{line[:WIDE]} ..." for line in reason.split("\n"))
 
 
-# Here: start the process, and understand how it ended.
+# In minillm's process: start the check's process, and find out how it ended.
 
 def judge(exercise, path, seed, seconds=None, passing=None):
-    """The same in a child, without a keyboard, with limits on what it takes, and with what it prints kept apart.
+    """The Verdict on a file, checked in a child process without a keyboard and with limits; its output is collected.
 
-    seconds     of computing
-    passing     seconds that may pass; many more, for what else the machine does is not the learner's affair
+    seconds     the limit of computing time
+    passing     the limit of real time; much larger, since it also depends on what else the machine is doing
     """
     seconds = seconds or exercise.seconds
     passing = passing or WAITING * seconds
@@ -95,17 +102,17 @@ def judge(exercise, path, seed, seconds=None, passing=None):
         finally:
             end(child)
         output, report = (content(file) for file in (printed, reported))
-        return understood(report, output[:PRINTED + 200], child.returncode, path, seconds, passing)
+        return verdict_of(report, output[:PRINTED + 200], child.returncode, path, seconds, passing)
 
 
 def end(child):
-    """When its pipe is closed, the child ends itself and all that it has started; see warden.py."""
+    """End the child: when its pipe is closed, it ends itself and all processes that it has started (warden.py)."""
     child.stdin.close()
     try:
         with suppress(subprocess.TimeoutExpired):
             child.wait(warden.PATIENCE + 1)
     finally:
-        if hasattr(os, "killpg") and (child.returncode is None or not CAN_FORK):      # else its number may be another's by now
+        if hasattr(os, "killpg") and (child.returncode is None or not CAN_FORK):      # else another process may have its pid
             with suppress(OSError):
                 os.killpg(child.pid, signal.SIGKILL)
         child.kill()
@@ -113,7 +120,7 @@ def end(child):
 
 
 def scratch():
-    """A file without a name: it is gone with the last process that has it open, and needs no room on a disk if it can."""
+    """A file without a name, which vanishes with the last process that has it open; in RAM, if the system can do that."""
     return os.fdopen(os.memfd_create("minillm"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
 
 
@@ -124,7 +131,7 @@ def content(file):
 
 @contextmanager
 def second_screen():
-    """Standard error once more, to be handed to a child; nothing where that cannot be, or if it is closed."""
+    """Yield (a duplicate of standard error,) for a child to inherit; () if that is not possible."""
     screen = None
     with suppress(OSError):
         screen = os.dup(2) if os.name == "posix" else None
@@ -135,8 +142,8 @@ def second_screen():
             os.close(screen)
 
 
-def understood(report, output, code, path, seconds, passing):
-    """A verdict from what the child has told: its own, or where it stood when it was stopped, or nothing."""
+def verdict_of(report, output, code, path, seconds, passing):
+    """The Verdict from what the child has reported: its own verdict, or where it was when it was stopped, or nothing."""
     verdicts = [line for line in report.split("\n") if line.startswith('{"passed"')]
     if verdicts:
         return Verdict(**json.loads(verdicts[-1]) | {"printed": output})
@@ -146,7 +153,7 @@ def understood(report, output, code, path, seconds, passing):
         reason = (f"Still running after {seconds:g} seconds{where}Is there a loop that does not end? A loop over all numbers of "
                   "an array is slow, too: let NumPy work on whole arrays.")
     elif report.startswith("Timeout"):
-        reason = (f"Not done after {passing:g} seconds, most of which it did not compute{where}"
+        reason = (f"Not done after {passing:g} seconds, most of which were not spent computing{where}"
                   "Does it sleep, or wait for something that does not come?")
     elif "Traceback (most recent call last)" in report:
         return fault(report.strip().split("\n")[-1])
@@ -160,7 +167,7 @@ def place_in(trace, path):
     """(file name, line number, text) of the innermost line in the learner's folder, from what faulthandler wrote; or None."""
     for file, line in re.findall(r'File "(.+?)", line (\d+)', trace):
         if lies_in(file, folder_of(path)):
-            with suppress(OSError):                     # it may be gone by now
+            with suppress(OSError):                     # the file may be gone by now
                 lines = Path(file).read_text(encoding="utf-8", errors="replace").split("\n")
                 return Path(file).name, int(line), lines[int(line) - 1].strip() if int(line) <= len(lines) else ""
     return None
@@ -170,11 +177,11 @@ def fault(error):
     return Verdict(False, f"The check itself has failed, which is a fault of minillm and not yours: {error}")
 
 
-# There: what the process does.
+# In the check's process.
 
 def main(number, path, seed, seconds, passing, screen=None):
-    """Never returns. Whatever is imported, or has to be, is so before the time of the learner begins."""
-    report = os.fdopen(os.dup(2), "w", encoding="utf-8")      # from here on, only this is standard error as it was
+    """Check a file and report the verdict. Never returns. Everything is imported before the learner's time begins."""
+    report = os.fdopen(os.dup(2), "w", encoding="utf-8")      # from here on, only this is the old standard error
     os.dup2(1, 2)
     screen = os.fdopen(int(screen), "w") if screen else None
     exercise, seconds, passing = exercise_of(number), float(seconds), float(passing)
@@ -196,8 +203,8 @@ def main(number, path, seed, seconds, passing, screen=None):
 
 
 def check(exercise, path, seed, tell, screen):
-    """Examine a file, and tell the verdict."""
-    here = os.getpid()
+    """Examine a file with limited output, and report the verdict with `tell`."""
+    own_pid = os.getpid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdout = sys.stderr = Limited(os.fdopen(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False), PRINTED)
     try:
@@ -205,30 +212,30 @@ def check(exercise, path, seed, tell, screen):
     except MemoryError:
         verdict = Verdict(False, f"It takes more than {warden.MEMORY >> 30} GB of memory.")
     except BaseException as error:
-        changed = put_back()
+        changed = restore_python()
         verdict = fault(f"{type(error).__name__}: {message(error)}") if not changed else Verdict(
             False, f"Something in your file has changed {changed}, on which Python itself depends. So it could not be checked.")
-    if os.getpid() == here:                             # and not a fork of the learner's
+    if os.getpid() == own_pid:                          # not a fork that the learner's code has made
         tell(verdict)
 
 
-def put_back():
-    """Whatever the learner may have changed of Python itself, so that nothing works any more. Returns a name for it, if any."""
+def restore_python():
+    """Undo changes to Python itself after which nothing may work any more. Returns the name of one, or None."""
     changed = [f"builtins.{name}" for name, value in BUILTINS.items() if vars(builtins).get(name) is not value]
     vars(builtins).update(BUILTINS)
     for name, value in FINDERS.items():
         if vars(sys)[name] != value:
             setattr(sys, name, value)
             changed.append(f"sys.{name}")
-    if sys.getrecursionlimit() < DEEP:
-        sys.setrecursionlimit(DEEP)
+    if sys.getrecursionlimit() < RECURSION_LIMIT:
+        sys.setrecursionlimit(RECURSION_LIMIT)
         changed.append("the recursion limit")
     return changed[0] if changed else None
 
 
 def tell_place_after(seconds, passing, file):
-    """After so many seconds of computing, or when so many have passed, write into `file` where the process stands, and end it."""
-    faulthandler.enable(file)                           # and where it crashes
+    """After `seconds` of computing, or `passing` seconds of real time, write the traceback into `file` and end the process."""
+    faulthandler.enable(file)                           # the traceback of a crash goes there, too
     faulthandler.dump_traceback_later(passing if hasattr(signal, "setitimer") else seconds, exit=True, file=file)
     if hasattr(signal, "setitimer"):
         faulthandler.register(signal.SIGPROF, file, chain=True)
@@ -236,7 +243,7 @@ def tell_place_after(seconds, passing, file):
 
 
 class Limited:
-    """A standard output that stops listening after so many characters."""
+    """A standard output that drops everything after so many characters."""
 
     def __init__(self, stream, limit):
         self.stream, self.left = stream, limit

@@ -1,4 +1,4 @@
-"""What else must hold once all numbers are right: the work is the learner's own, and the same whenever it is asked for."""
+"""Checks once all numbers are right: the work is the learner's own, it is repeatable, and it keeps the type of its inputs."""
 
 import os
 import sys
@@ -15,28 +15,28 @@ from .learners_file import Wrong
 from .nested import as_float32, copied, mapped
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-PROJECT = str(Path(HERE).parent) + os.sep, str(Path(HERE).parents[1] / "tests") + os.sep      # where the answers are
+PROJECT = str(Path(HERE).parent) + os.sep, str(Path(HERE).parents[1] / "tests") + os.sep      # both contain answers
 NUMPY = dict(vars(np))
-KEPT = ("Likely: something is kept from call to call, in a global variable, say. What a function needs must come in as an "
-        "argument, or in its cache.")
+STORED = ("Likely: something is kept from call to call, in a global variable, say. What a function needs must come in as an "
+          "argument, or in its cache.")
 
 
 def hold_numpy(attempt):
-    """What is compared is computed with it as well."""
+    """Wrong if the learner's file has changed NumPy, which the checks use as well."""
     changed = [name for name, value in NUMPY.items() if vars(np).get(name) is not value]
-    attempt.insist(not changed, f"np.{changed[0]} is not NumPy's any more: something in your file has put another function into "
+    attempt.insist(not changed, f"np.{changed[0]} is no longer NumPy's: something in your file has put another function in "
                                 "its place." if changed else "")
 
 
 def hold_again(attempt, name, args, returns, before, like):
-    """An earlier call once more, and once more: the same must come out, and it must be the learner's own work."""
+    """Repeat an earlier call twice: the results must be the same, and must not come from this project's own functions."""
     labels, function, called = returns.split(), attempt.get(name), set()
     call = described(name, attempt.signatures.get(name), args)
     for watch in (False, True):
-        given = copied(args)
+        fresh_args = copied(args)
         watching = calls_of_the_project(called, attempt.file.folder) if watch and not any(map(callable, args)) else nullcontext()
-        with attempt.file.explaining(f"when {call} is called again as before", KEPT), watching:
-            result = function(*given)
+        with attempt.file.explaining(f"when {call} is called again as before", STORED), watching:
+            result = function(*fresh_args)
         attempt.calls += 1
         if like and isinstance(result, np.ndarray):
             result = tuple(result)
@@ -45,14 +45,14 @@ def hold_again(attempt, name, args, returns, before, like):
         for label, then, now in pairs:
             attempt.insist(label == OPAQUE or alike(then, now),
                            f"All numbers are right. But {call}, called once more with the same inputs after other calls, "
-                           f"returns another {label} than before.", KEPT)
+                           f"returns another {label} than before.", STORED)
     if called:
         raise Wrong(f"All numbers are right. But {name} calls {min(called)} of this project, where somebody else has done "
-                    "the work. So it does not count: write it with NumPy, and with your own earlier exercises.")
+                    "the work. That does not count: write it with NumPy, and with your own earlier exercises.")
 
 
 def hold_precision(attempt, name, args, returns, results, like):
-    """Of float64 numbers float64 results."""
+    """Wrong if a function returns a smaller type than float64 for float64 inputs."""
     labels = returns.split()
     if dtypes(args) != {np.dtype(np.float64)}:
         return
@@ -63,7 +63,7 @@ def hold_precision(attempt, name, args, returns, results, like):
 
 
 def hold_dtype(attempt, name, args, right):
-    """Of float32 numbers float32 results."""
+    """Wrong if a function returns float64 for float32 inputs."""
     smaller = as_float32(args)
     if smaller is None:
         return
@@ -81,14 +81,14 @@ def hold_dtype(attempt, name, args, right):
 
 
 def dtypes(value):
-    """Of all arrays of floating point numbers in it."""
+    """The set of dtypes of all floating point arrays in a value."""
     kinds = set()
     mapped(lambda array: kinds.add(array.dtype) if array.dtype.kind == "f" else None, value)
     return kinds
 
 
 def alike(then, now):
-    """The same arrays but for rounding; what cannot be compared passes."""
+    """Are two results the same, up to rounding? What cannot be compared counts as the same."""
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         return then.keys() == now.keys() and all(alike(then[key], now[key]) for key in then)
     if isinstance(then, Mapping) or isinstance(now, Mapping):
@@ -98,9 +98,9 @@ def alike(then, now):
 
 @contextmanager
 def calls_of_the_project(called, folder):
-    """Inside, the names of all functions of this project that are called are put into the set `called`.
+    """Inside, the names of all functions of this project that are called are added to the set `called`.
 
-    Not those of the check, nor those in the learner's folder, which may be that of the solutions.
+    Except those of the checks, and those in the learner's folder, which may be the folder of the solutions.
     """
     def note(frame, event, _):
         file = frame.f_code.co_filename

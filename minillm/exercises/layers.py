@@ -1,4 +1,4 @@
-"""What the checks of layers share: leading axes, two passes through one layer, and earlier exercises that may be the cause."""
+"""Shared by the checks of layers: leading axes, two passes through one layer, and mistakes in earlier exercises."""
 
 import sys
 from contextlib import contextmanager
@@ -9,11 +9,11 @@ from .judge import examine
 from .learners_file import Unwritten, Wrong
 from .nested import as_float32
 
-OTHER_PASS = "this is right for another forward pass than that of this cache; each needs a cache of its own"
+OTHER_PASS = "this is right for another forward pass than the one of this cache; each needs a cache of its own"
 
 
 def rows(x):
-    """All leading axes made one: (..., C) -> (N, C)"""
+    """Merge all leading axes into one: (..., C) -> (N, C)"""
     return x.reshape(-1, x.shape[-1])
 
 
@@ -23,7 +23,7 @@ def product(x, dout):
 
 
 def leading_axes(attempt, trial, one, N, M):
-    """(N,) in the first trials, `one` of them, then (N, M). Sizes that are not in the inputs are not spoken of."""
+    """(N,) in the first `one` trials, then (N, M). If M is not used, messages must not name it, so it leaves attempt.sizes."""
     if trial < one:
         attempt.sizes = {name: size for name, size in attempt.sizes.items() if size != M}
         return (N,)
@@ -35,10 +35,10 @@ def note_of(leading):
 
 
 def hold_layer(attempt, forward, backward, dout, passes, note=""):
-    """Two forward passes and only then the backward pass of each, as where a network has such a layer twice.
+    """Check two forward passes and then the backward pass of each, as in a network that has such a layer twice.
 
-    passes      two of (args, right, wrong): what goes into the forward function; {name: value} of what comes out of it and then
-                of all that comes out of the backward function; {sentence: {name: value}} of known mistakes in either
+    passes      two triples (args, right, wrong). args: of the forward function; right: {name: value}, first its output and then
+                all results of the backward function; wrong: {sentence: {name: value}}, known mistakes in either
     """
     caches = []
     for args, right, wrong in passes:
@@ -57,10 +57,10 @@ def hold_layer(attempt, forward, backward, dout, passes, note=""):
 
 
 def hold_earlier(attempt, parts):
-    """What an exercise is built of must be right, or the search would begin in the wrong file.
+    """Wrong if a function of an earlier exercise is wrong: else the learner would search for the mistake in the wrong file.
 
-    parts       {(function, number of its exercise): (inputs, right results, their names)}; those that the file does not import
-                are left out
+    parts       {(function, number of its exercise): (inputs, right results, their names)}; functions that the file does not
+                import are left out
     """
     for (name, number), (args, right, returns) in parts.items():
         if hasattr(attempt.file.module, name):
@@ -71,7 +71,7 @@ def hold_earlier(attempt, parts):
 
 @contextmanager
 def looking_at_earlier_ones(attempt):
-    """Whatever is wrong inside may come from an earlier exercise that the file imports: if one of them is wrong, that is said."""
+    """If something inside is Wrong, check the earlier exercises that the file imports, and name one that is wrong as a cause."""
     imported = [exercise for exercise in EXERCISES
                 if exercise.file != attempt.file.path.name and exercise.file[:-3] in sys.modules]
     try:

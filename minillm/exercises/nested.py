@@ -1,4 +1,4 @@
-"""Arrays within arguments, which may be tuples of tuples: a cache, say."""
+"""Functions for all arrays in nested arguments, such as a cache: tuples, lists and dictionaries of arrays."""
 
 from collections.abc import Mapping
 
@@ -6,6 +6,7 @@ import numpy as np
 
 
 def mapped(function, value):
+    """The value with function(array) in place of every array in it."""
     if isinstance(value, np.ndarray):
         return function(value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -18,10 +19,12 @@ def mapped(function, value):
 
 
 def copied(args):
+    """The arguments with copies of all arrays."""
     return mapped(np.copy, args)
 
 
 def frozen(args):
+    """The arguments with read-only copies of all arrays."""
     def freeze(array):
         array = array.copy()
         array.flags.writeable = False
@@ -30,24 +33,24 @@ def frozen(args):
 
 
 def as_float32(args):
-    """The arguments with float32 in the place of float64; None if there is no float64 array in them, or an object of the
-    learner's own, in which there may be others."""
+    """The arguments with float32 in place of float64. None if they contain no float64 array, or an object of the learner's own,
+    in which there may be others."""
     if not transparent(args):
         return None
-    seen = []
+    cast_arrays = []
 
     def cast(array):
         if array.dtype == np.float64:
-            seen.append(array)
+            cast_arrays.append(array)
             return array.astype(np.float32)
         return array.copy()
 
     smaller = mapped(cast, args)
-    return smaller if seen else None
+    return smaller if cast_arrays else None
 
 
 def transparent(value):
-    """Can one see all that is in it?"""
+    """Does the value contain only arrays, numbers and other known types, so that no array in it can be missed?"""
     if isinstance(value, Mapping):
         return all(map(transparent, value.values()))
     if isinstance(value, (tuple, list)):
@@ -56,7 +59,7 @@ def transparent(value):
 
 
 def equal(x, y):
-    """The same arrays, to the bit, and NaN equal to NaN."""
+    """Are all arrays the same, bit for bit? (So NaN equals NaN.)"""
     if isinstance(x, np.ndarray):
         return isinstance(y, np.ndarray) and x.shape == y.shape and x.dtype == y.dtype and x.tobytes() == y.tobytes()
     if isinstance(x, (tuple, list)):

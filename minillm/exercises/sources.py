@@ -1,8 +1,8 @@
-"""The sources of a learner: what runs is what stands in their files at this moment.
+"""The learner's source files: what runs is always what is in the files now.
 
-Python itself trusts the bytecode in __pycache__ if a source has still the same size and was saved in the same second; its list of
-a folder's files if the folder was changed at the same moment; and sys.modules always. That is good for files that rest. A learner
-saves twice in a second. So here, of what is not installed, nothing that was kept is trusted, and nothing is kept.
+Python itself trusts the bytecode in __pycache__ if a source has the same size and the same time, to the second; its list of a
+folder's files if the folder's time is the same; and sys.modules always. That is fine for files that rarely change. But a learner
+may save twice in a second. So for files that are not installed, nothing that was cached is used, and nothing is cached.
 """
 
 import ast
@@ -23,15 +23,15 @@ from pathlib import Path
 LIBRARIES = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")}
                   | {str(Path(__file__).resolve().parents[1]) + os.sep})
 SITES = {"site-packages", "dist-packages"}
-LARGEST = 5_000_000      # bytes of a source; a longer one is no exercise
-MANY = 500               # files, or folders, that are watched
+LARGEST = 5_000_000      # bytes of a source; a longer one is not an exercise
+MANY = 500               # the most files, and folders, that are watched
 
 
 @contextmanager
 def at_home(folder):
-    """Inside, what lies in this folder can be imported by its name, as it is now. Afterwards all is as before.
+    """Inside, the files of this folder can be imported, as they are now. Afterwards, sys.modules and sys.path are as before.
 
-    Modules of the folder that were imported earlier step aside: they may be older than their files.
+    Modules of the folder that were imported earlier are set aside: they may be older than their files.
     """
     aside = {name: sys.modules.pop(name) for name in modules_for(folder)}
     modules, path, entries = dict(sys.modules), sys.path, list(sys.path)
@@ -57,12 +57,12 @@ def at_home(folder):
 
 
 def folder_of(path):
-    """The folder in which a file really lies: Python imports from there, even if the file is a link elsewhere."""
+    """The real folder of a file: Python imports from there, even if the path is a link."""
     return Path(os.path.realpath(path)).parent
 
 
 def compiled(path, folder):
-    """The code of a file. SyntaxError or OSError if there is none; what a traceback quotes from then on is what was compiled."""
+    """The code object of a file. SyntaxError or OSError if there is none. Tracebacks then quote the text that was compiled."""
     path = str(path)
     text = text_of(path)
     linecache.cache[path] = len(text), None, [f"{line}\n" for line in text.split("\n")], path
@@ -77,7 +77,7 @@ def compiled(path, folder):
 
 
 def text_of(path):
-    """As Python reads a source: with a byte order mark or without, in the encoding that it names, or else in UTF-8."""
+    """The text of a source, read as Python does: a byte order mark is skipped; the encoding is the declared one, or UTF-8."""
     def refused(reason):
         return SyntaxError(reason, (path, None, None, None))
 
@@ -100,74 +100,74 @@ def text_of(path):
 
 
 def hold_names(text, path, folder):
-    """SyntaxError if a source imports a file of the folder that nobody can import, since Python has a module of that name."""
+    """SyntaxError if a source imports a file of the folder that has the name of one of Python's modules, which hides it."""
     with warnings.catch_warnings(), suppress(RecursionError, MemoryError):
         warnings.simplefilter("ignore")                     # they were given when it was compiled
         for node in ast.walk(ast.parse(text)):
             for root in {name.partition(".")[0] for name in imported_by(node)} & sys.modules.keys():
                 for own in (Path(folder) / f"{root}.py", Path(folder) / root / "__init__.py"):
-                    if own.is_file() and not any(os.path.realpath(place) == os.path.realpath(own)
-                                                 for place in places(sys.modules[root])):
-                        raise SyntaxError(f"it imports {root}, of which there are two, that of Python and yours, "
+                    if own.is_file() and not any(os.path.realpath(file) == os.path.realpath(own)
+                                                 for file in files_of(sys.modules[root])):
+                        raise SyntaxError(f"it imports {root}, but there are two, Python's and yours, "
                                           f"{own.relative_to(folder)}. Give yours another name", (path, node.lineno, None, None))
 
 
 def imported_by(node):
-    """The dotted names that a statement imports; relative ones left out, which can only be the learner's."""
+    """The dotted names that a statement imports, without relative ones, which can only be the learner's."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     return [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
 
 
 def modules_for(folder):
-    """The names in sys.modules under which a learner would expect what is in the folder."""
+    """The names in sys.modules that are those of files in the folder, or of modules that were loaded from it."""
     names = set()
     with suppress(OSError):
         names = {name.partition(".")[0] for name in os.listdir(folder)}
     return [name for name, module in list(sys.modules.items())
-            if (name.partition(".")[0] in names or any(place.startswith(f"{folder}{os.sep}") for place in places(module)))
+            if (name.partition(".")[0] in names or any(path.startswith(f"{folder}{os.sep}") for path in files_of(module)))
             and name != "__main__" and is_learners(module)]
 
 
 def is_learners(module):
-    """Not installed, and not built in: it may change at any moment."""
-    return not all(map(installed, places(module)))
+    """Is a module neither installed nor built in? Then it may change at any time."""
+    return not all(map(installed, files_of(module)))
 
 
 def installed(path):
-    """Does a file belong to Python, to a package, or to minillm?"""
+    """Does a file belong to Python, to an installed package, or to minillm?"""
     return not SITES.isdisjoint(Path(path).parts) or f"{os.path.realpath(path)}{os.sep}".startswith(LIBRARIES)
 
 
-def places(module):
-    """The file of a module, or of a namespace its folders; nothing if it is built in."""
-    held = getattr(module, "__dict__", {})
-    paths = [held["__file__"]] if held.get("__file__") else list(held.get("__path__") or ())
-    return [os.path.abspath(place) for place in paths if isinstance(place, str)]
+def files_of(module):
+    """[the file of a module], or the folders of a namespace package; [] if it is built in."""
+    attributes = getattr(module, "__dict__", {})
+    paths = [attributes["__file__"]] if attributes.get("__file__") else list(attributes.get("__path__") or ())
+    return [os.path.abspath(path) for path in paths if isinstance(path, str)]
 
 
 def lies_in(path, folder):
-    """Is a file in a folder or below it? As its path says, or as the links on it lead. What is installed there is not meant."""
+    """Is a file in a folder or below it, by its path or its real path, and not installed there?"""
     return os.path.isabs(path) and not installed(path) and any(
-        Path(folder) in Path(way).parents for way in (os.path.abspath(path), os.path.realpath(path)))
+        Path(folder) in Path(candidate).parents for candidate in (os.path.abspath(path), os.path.realpath(path)))
 
 
 def contents(path):
-    """What can decide about a check: {file: (when it was last touched, its bytes)} of a file and all sources beside and below it.
+    """{file: (times, inode, bytes)} of a file and all sources beside and below it: everything that a check can depend on.
 
-    The bytes, since neither size nor time must change when a file does; the time, since whoever saves expects an answer.
+    Bytes, since a file can change without a change of size or time; times, since a learner who saves a file expects a new check.
     """
-    held = {}
+    files = {}
     for file in (Path(path).absolute(), *sources_below(folder_of(path))):
         with suppress(OSError):
             status = file.stat()
             if stat.S_ISREG(status.st_mode) and status.st_size <= LARGEST:
-                held[file] = status.st_mtime_ns, status.st_ctime_ns, status.st_ino, file.read_bytes()
-    return held
+                files[file] = status.st_mtime_ns, status.st_ctime_ns, status.st_ino, file.read_bytes()
+    return files
 
 
 def sources_below(folder):
-    """All .py files, the nearest folders first; neither what is installed or hidden nor, of very many, all."""
+    """The .py files in and below a folder, the nearest folders first, at most MANY. Installed and hidden ones are left out."""
     folders, sources = [folder], []
     for n, each in enumerate(folders):
         if n >= MANY or len(sources) >= MANY:

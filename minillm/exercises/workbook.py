@@ -1,4 +1,4 @@
-"""The learner's folder: copies of the stubs, which are theirs from then on, and progress.json, which remembers the place."""
+"""The learner's folder: copies of the stubs, which then belong to the learner, and progress.json."""
 
 import os
 from contextlib import suppress
@@ -11,24 +11,28 @@ from ..ground.schema import maybe, record, table, whole
 from .catalogue import EXERCISES, shown
 
 FOLDER = "workbook"
-LARGEST = 1_000_000      # bytes of progress.json, and the largest number in it
+LARGEST = 1_000_000      # the most bytes of progress.json, and the largest number in it
 
 
 class Workbook:
-    """progress    {number of an exercise: {"tries": n, "hints": n, "passed": date or None}}"""
+    """The learner's folder and progress.
+
+    progress    {number of an exercise: {"tries": n, "hints": n, "passed": date or None}}
+    """
 
     def __init__(self, folder=FOLDER):
-        """ValueError if this is no folder, or if progress.json is there and cannot be read: it is then left alone."""
+        """ValueError if `folder` is not a folder, or if it has a progress.json that cannot be read, which is then left alone."""
         if not str(folder):
             raise ValueError("--workbook needs the name of a folder")
-        inside = folder == FOLDER and not Path(folder).exists() and Path.cwd().name == FOLDER      # a learner has gone there
+        inside = folder == FOLDER and not Path(folder).exists() and Path.cwd().name == FOLDER      # it is the current folder
         self.folder = Path() if inside else Path(folder)
         if os.path.lexists(self.folder) and not self.folder.is_dir():
-            raise ValueError(f"{shown(folder)} is no folder; --workbook is that of your exercises and progress")
+            raise ValueError(f"{shown(folder)} is not a folder; --workbook needs the folder of your exercises and progress")
         self.note = self.folder / "progress.json"
         self.progress = read(self.note)
 
     def of(self, exercise):
+        """The progress of an exercise: {"tries": n, "hints": n, "passed": date or None}"""
         return self.progress.get(exercise.number, {"tries": 0, "hints": 0, "passed": None})
 
     def passed(self, exercise):
@@ -38,11 +42,11 @@ class Workbook:
         return self.folder / exercise.file
 
     def start(self, exercise):
-        """Copy the stub into the folder, unless there is a file already. Says whether it did."""
+        """Copy the stub into the folder, unless the file exists already. Returns whether it was copied."""
         if os.path.lexists(self.path(exercise)):
             return False
         self.folder.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):                 # somebody else has made it just now
+        with suppress(FileExistsError):                 # another process has just created it
             write_new(self.path(exercise), exercise.stub.read_bytes())
             return True
         return False
@@ -58,8 +62,8 @@ class Workbook:
         self.change(exercise, lambda entry: entry | {"hints": max(hints, entry["hints"])})
 
     def change(self, exercise, changed):
-        """Write what `changed` makes of an entry as it is in the file now: another process may have counted, too."""
-        note = Path(os.path.realpath(self.note))        # if it is a link, it stays one
+        """Read progress.json again, since another process may have changed it, and write changed(entry) for one exercise."""
+        note = Path(os.path.realpath(self.note))        # a link stays a link
         note.parent.mkdir(parents=True, exist_ok=True)
         with alone_in(note.parent):
             self.progress = read(self.note)
@@ -77,7 +81,7 @@ class Workbook:
 
 
 def read(note):
-    """What is in a progress.json; nothing if there is none. ValueError if any of it is not as `Workbook.change` writes it."""
+    """The progress in a progress.json; {} if there is none. ValueError if it is not as `Workbook.change` writes it."""
     if not os.path.lexists(note):
         return {}
     try:
@@ -85,10 +89,11 @@ def read(note):
         return {number_of(key): {part: entry[part] for part in ("tries", "hints", "passed")} for key, entry in entries.items()}
     except ValueError as error:
         reason = str(error).removeprefix(f"{note} ")
-        raise ValueError(f"{shown(note)} cannot be read ({reason}); move it away, and progress starts anew") from None
+        raise ValueError(f"{shown(note)} cannot be read ({reason}); move it away, and progress starts from zero") from None
 
 
 def number_of(text):
+    """The number of an exercise from a key of progress.json. ValueError if it is not one."""
     if not (text.isascii() and text.isdigit() and len(text) < 5 and text == str(int(text)) != "0"):
         raise ValueError(f"{shown(text)} is not the number of an exercise")
     return int(text)
@@ -99,7 +104,7 @@ def day(value, where):
     with suppress(TypeError, ValueError):
         if date.fromisoformat(value).isoformat() == value:
             return value
-    raise ValueError(f"{where} is no date")
+    raise ValueError(f"{where} is not a date")
 
 
 ENTRY = record({"tries": whole(0, LARGEST), "hints": whole(0, LARGEST), "passed": maybe(day)})

@@ -1,8 +1,7 @@
-"""Files of arrays: an .npz is a zip archive of .npy files and a readable meta.json, which says what it is.
+"""Files of arrays: an .npz is a zip archive of .npy files and a readable meta.json, which says what the file holds.
 
-`unzip -p model.npz meta.json` shows it. Nothing is built from a file before its names, shapes, types and sizes are known to be
-what they should be: it may be broken, or made to do harm. No pickle; and nothing compressed, so that no array is larger than its
-file.
+`unzip -p model.npz meta.json` shows it. A file may be broken or malicious, so nothing is built from it until its names, shapes,
+types and sizes have been checked. There is no pickle and no compressed array, so no array is larger than its file.
 """
 
 import json
@@ -17,18 +16,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .files import JSON_BYTES, CheckpointError, opened, parsed, written_whole
+from .files import JSON_BYTES, CheckpointError, article, opened, parsed, written_whole
 
-FORMAT = 2                  # of an .npz; goes up when an older program could no longer read what a newer one writes
+FORMAT = 2                  # of an .npz; goes up when older programs could no longer read what newer ones write
 META = "meta.json"
 HEADER_BYTES = 10_000       # of a .npy, as in NumPy
-DIRECTORY_BYTES = 4 << 20   # of a zip archive, which is read at once
+DIRECTORY_BYTES = 4 << 20   # of a zip archive, which is read all at once
 DTYPES = {np.dtype(kind) for kind in ("<f4", "<f8", "<i4", "<i8")}
 
 
 def write_arrays(path, arrays, meta):
-    """arrays {name: array} and meta, anything JSON can say, into one file."""
-    import zipfile  # in the functions that need it: with hashlib, a tenth of the time that importing minillm takes
+    """Write arrays {name: array} and meta (anything JSON can express) into one file."""
+    import zipfile  # in the functions that need it: with hashlib, it takes a tenth of the time of importing minillm
 
     meta_json = json.dumps({"format": FORMAT} | meta, indent=None if len(meta.get("history", ())) else 1)
     with written_whole(path) as temporary:
@@ -45,13 +44,13 @@ def read_arrays(path, *kinds, finite=True):
 
 
 def read_meta(path, *kinds):
-    """Only what a file says of itself."""
+    """The meta.json of a file, without reading its arrays."""
     with Arrays(path, *kinds) as file:
         return file.meta
 
 
 class Header(NamedTuple):
-    """What a .npy says of itself, in so many bytes."""
+    """The header of a .npy file: what it says of its array, and how many bytes the header takes (`length`)."""
 
     shape: tuple
     dtype: np.dtype
@@ -64,15 +63,15 @@ class Header(NamedTuple):
 
 
 class Arrays:
-    """An .npz, open: its meta.json is read, and of its arrays what they are. Use it in a `with`.
+    """An open .npz: its meta.json and the headers of its arrays have been read, the arrays have not. Use it in a `with`.
 
-    meta        of meta.json
-    headers     {name: Header}; the sizes are those of the bytes that are there
+    meta        the content of meta.json
+    headers     {name: Header}; the sizes agree with the bytes in the file
     Every method raises CheckpointError, with the file's name.
     """
 
     def __init__(self, path, *kinds):
-        """kinds: what the file may hold (meta["kind"]); all, if none are given."""
+        """kinds: the kinds of file allowed (meta["kind"]); any kind, if none are given."""
         self.path = Path(path)
         self._opened = opened(path, ".npz file")
         self._file = self._opened.__enter__()
@@ -94,7 +93,7 @@ class Arrays:
 
     @contextmanager
     def _one_error(self):
-        """Spoiled bytes can make zipfile, json and NumPy fail in very many ways: all become one CheckpointError."""
+        """Corrupt bytes make zipfile, json and NumPy raise many kinds of exceptions: turn them all into CheckpointError."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -110,11 +109,11 @@ class Arrays:
         import zipfile
 
         size = self._file.seek(0, os.SEEK_END)
-        self._file.seek(max(0, size - 65_557))                      # the end of a zip archive, with its longest comment
+        self._file.seek(max(0, size - 65_557))                      # the end record of a zip archive, with the longest comment
         tail = self._file.read()
         at = tail.rfind(b"PK\5\6")
         if at < 0 or len(tail) < at + 22:
-            raise ValueError("it is no zip archive")
+            raise ValueError("it is not a zip archive")
         length, = struct.unpack("<I", tail[at + 12:at + 16])
         if length > DIRECTORY_BYTES and not (length == 0xFFFFFFFF and size > 0xFFFFFFFF):
             raise ValueError("its directory is too long")
@@ -122,7 +121,7 @@ class Arrays:
         infos = self._archive.infolist()
         self._infos = {info.filename: info for info in infos}
         if len(self._infos) < len(infos):
-            raise ValueError("two of its parts have one name")
+            raise ValueError("two of its parts have the same name")
         if META not in self._infos:
             raise ValueError(f"there is no {META} in it")
 
@@ -142,17 +141,17 @@ class Arrays:
         self.meta = meta
 
     def _header(self, info):
-        """Of one .npy, without reading more of it."""
+        """The Header of one .npy, without reading its array."""
         import zipfile
 
         if not info.filename.endswith(".npy"):
-            raise ValueError(f"{info.filename[:60]!r} is no array")
+            raise ValueError(f"{info.filename[:60]!r} is not an array")
         if info.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"{info.filename[:60]!r} is compressed, and minillm keeps its arrays as they are")
+            raise ValueError(f"{info.filename[:60]!r} is compressed, but minillm never compresses arrays")
         with self._archive.open(info) as file:
             magic = file.read(10)
             if magic[:8] != b"\x93NUMPY\x01\x00" or len(magic) < 10:
-                raise ValueError(f"{info.filename[:60]!r} is no array of NumPy's format 1.0")
+                raise ValueError(f"{info.filename[:60]!r} is not an array of NumPy's format 1.0")
             length, = struct.unpack("<H", magic[8:])
             if length > HEADER_BYTES:
                 raise ValueError(f"the header of {info.filename[:60]!r} is too long")
@@ -162,26 +161,26 @@ class Arrays:
             raise ValueError(f"{info.filename[:60]!r} has a type or shape that minillm does not write: {str(dtype)[:60]}, "
                              f"{str(shape)[:60]}")
         if info.file_size != header.length + header.size * dtype.itemsize:
-            raise ValueError(f"{info.filename[:60]!r} has other sizes than it says")
+            raise ValueError(f"{info.filename[:60]!r} does not have the size that its header gives")
         return header
 
     def refuse(self, reason):
         raise CheckpointError(f"{self.path} {reason}")
 
-    def expect(self, wanted):
-        """CheckpointError unless names, shapes and types are those of `wanted`, {name: array or Header}; none of them is read."""
-        odd = sorted(wanted.keys() ^ self.headers.keys())
-        if odd:
-            where = "is missing in it" if odd[0] in wanted else "is in it and should not be"
-            self.refuse(f"does not hold what it should: {odd[0][:60]!r} {where} ({len(odd)} such names)")
-        for name, like in wanted.items():
-            here = self.headers[name]
-            if here.shape != like.shape or here.dtype != like.dtype:
-                self.refuse(f"does not hold what it should: {name[:60]!r} has shape {here.shape} and type {here.dtype}, "
+    def expect(self, expected):
+        """CheckpointError unless names, shapes and types are those of `expected`, {name: array or Header}. Reads no array."""
+        mismatched = sorted(expected.keys() ^ self.headers.keys())
+        if mismatched:
+            problem = "is missing" if mismatched[0] in expected else "is in it and should not be"
+            self.refuse(f"does not hold what it should: {mismatched[0][:60]!r} {problem} ({len(mismatched)} such names)")
+        for name, like in expected.items():
+            header = self.headers[name]
+            if header.shape != like.shape or header.dtype != like.dtype:
+                self.refuse(f"does not hold what it should: {name[:60]!r} has shape {header.shape} and type {header.dtype}, "
                             f"not {like.shape} and {like.dtype}")
 
     def read(self, name, finite=True):
-        """One array. With `finite`, all of it must be numbers."""
+        """One array. With `finite`, CheckpointError if any entry is NaN or infinite."""
         header = self.headers[name]
         with self._one_error():
             array = np.empty(header.shape[::-1] if header.fortran else header.shape, header.dtype)
@@ -194,16 +193,12 @@ class Arrays:
                     if not n:
                         raise ValueError(f"{name[:60]!r} ends too soon")
                     done += n
-                file.read(1)                                    # at its very end the check sum is compared
+                file.read(1)                                    # zipfile compares the checksum at the very end
         if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
-            self.refuse(f"holds what is no number: {np.count_nonzero(~np.isfinite(array))} of {array.size} in {name[:60]!r}; the "
-                        "run that made it went wrong, so take a file of before")
+            self.refuse(f"holds NaN or infinity: {np.count_nonzero(~np.isfinite(array))} of {array.size} in {name[:60]!r}; the "
+                        "run that wrote it went wrong, so use an earlier file")
         return array.T if header.fortran else array
 
     def read_all(self, finite=True):
         """{name: array}"""
         return {name: self.read(name, finite) for name in self.headers}
-
-
-def article(kind):
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

@@ -1,9 +1,9 @@
 """Files are written whole or not at all, and read with care.
 
-Written whole: under a temporary name that nobody else has, then synced, then put in the place of the old file. A reader sees the
-old file or the new one, even after a power cut. Read with care: a file may be broken, made to do harm, or no file at all. So it
-is opened only if it is a regular one, and no more of it is read than minillm could have written. What its JSON may say is in
-schema.py; files of arrays are in arrays.py.
+Written whole: under a unique temporary name, then synced, then renamed to replace the old file. A reader sees the old file or
+the new one, even after a power cut. Read with care: a path may lead to a broken file, a malicious one or a device. So only
+regular files are opened, and no more is read than minillm could have written. schema.py says what JSON may contain; arrays.py
+reads and writes files of arrays.
 """
 
 import errno
@@ -19,8 +19,8 @@ from pathlib import Path
 from . import locks
 from .interrupts import shielded
 
-JSON_BYTES = 32 << 20       # as much may be said in JSON: the history of a million steps
-JSON_PARTS = 500_000        # lists and objects in it; each takes far more memory than its two brackets
+JSON_BYTES = 32 << 20       # the most JSON that is read: the history of a million steps
+JSON_PARTS = 500_000        # the most lists and objects in it; each takes far more memory than its two brackets
 
 
 class CheckpointError(ValueError):
@@ -31,9 +31,9 @@ class CheckpointError(ValueError):
 
 @contextmanager
 def written_whole(path):
-    """Yield a temporary name in the folder of `path`; what is written there takes the place of `path` only if all went well.
+    """Yield a temporary name in the folder of `path`; what is written there replaces `path` only if nothing went wrong.
 
-    A link is followed, so that the file behind it is replaced. ValueError for what is no regular file: a device, say.
+    A link is followed, so the file that it points to is replaced. ValueError if `path` is not a regular file: a device, say.
     """
     path = destination(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def written_whole(path):
             temporary = None
             sync(path.parent)
     except OSError as error:
-        if error.filename is None or str(error.filename) == str(temporary):      # a full disk, say: the name that is known
+        if error.filename is None or str(error.filename) == str(temporary):      # a full disk, say: name the user's file
             error.filename = str(path)
         raise
     finally:
@@ -63,7 +63,7 @@ def written_whole(path):
 
 
 def destination(path):
-    """Where a file of this name lies, or will. ValueError if something else has the name."""
+    """The real path of a file, which need not exist yet. ValueError if something other than a regular file has the name."""
     try:
         path = Path(os.path.realpath(path, strict=False))
         mode = path.stat().st_mode
@@ -74,7 +74,7 @@ def destination(path):
     if stat.S_ISDIR(mode):
         raise ValueError(f"{path} is a folder, so no file of this name can be written; choose another name")
     if not stat.S_ISREG(mode):
-        raise ValueError(f"{path} is {kind_of(mode)} and no regular file, so it is not written to; choose another name")
+        raise ValueError(f"{path} is {kind_of(mode)} and not a regular file, so it is not written to; choose another name")
     return path
 
 
@@ -91,20 +91,22 @@ def temporary_name(path, mark):
 
 
 def new_file(path):
-    """An empty file beside `path` that nobody else knows, with the permissions that new files get; and its handle, which holds a
-    lock for as long as it is open: so that it is known which such file nobody will ever finish."""
+    """Create an empty file with a unique name beside `path`, with the usual permissions. Returns its path and its handle.
+
+    The handle holds a lock for as long as it is open, so `remove_abandoned` can tell whether anybody is still writing the file.
+    """
     while True:
         temporary = path.with_name(temporary_name(path, secrets.token_hex(4)))
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        with suppress(OSError):                                 # a drive that has no locks
+        with suppress(OSError):                                 # a drive without locks
             locks.lock(handle)
         if temporary.exists():
             return temporary, handle
-        os.close(handle)                                        # it was taken for abandoned before it had its lock
+        os.close(handle)                                        # another process removed it as abandoned before it was locked
 
 
 def remove_abandoned(path):
-    """What a process that was killed while it wrote `path` has left beside it."""
+    """Remove the temporary files of processes that were killed while they wrote `path`."""
     if not locks.AVAILABLE:
         return
     ours = re.compile(re.escape(temporary_name(path, "MARK")).replace("MARK", "[0-9a-f]{8}"))
@@ -119,11 +121,11 @@ def remove_abandoned(path):
 
 
 def sync(path):
-    """Have the system write a file, or the names in a folder, to the disk now."""
+    """Make the system write a file, or the names in a folder, to the disk now."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
-        if os.name == "nt" or os.path.isdir(path):              # Windows opens no folder
+        if os.name == "nt" or os.path.isdir(path):              # Windows cannot open a folder
             return
         raise
     try:
@@ -136,7 +138,7 @@ def sync(path):
 
 
 def write_new(path, content):
-    """Bytes into a new file, whole or not at all. FileExistsError if there is one of this name already; it stays as it is."""
+    """Write bytes into a new file, whole or not at all. FileExistsError if the file exists already; it is left unchanged."""
     part, handle = new_file(path)
     try:
         part.write_bytes(content)
@@ -145,11 +147,11 @@ def write_new(path, content):
             os.link(part, path)
         except FileExistsError:
             raise
-        except OSError:                                         # a file system without links: take the name, and then fill it
+        except OSError:                                         # a file system without links: reserve the name, then replace it
             path.touch(exist_ok=False)
             os.replace(part, path)
     except OSError as error:
-        error.filename, error.filename2 = str(path), None       # the name that is known, not that of the temporary file
+        error.filename, error.filename2 = str(path), None       # name the user's file, not the temporary one
         raise
     finally:
         with shielded():
@@ -163,7 +165,7 @@ def write_text(path, content):
 
 
 def writable(folder):
-    """Make a folder if it is not there. OSError now, rather than after the work, if nothing can be written to it."""
+    """Make a folder unless it exists. OSError now, rather than after the work, if it cannot be written to."""
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file, where a folder is needed; choose another name")
@@ -177,8 +179,8 @@ def writable(folder):
 # Reading.
 
 @contextmanager
-def opened(path, what="file"):
-    """A regular file, open to read bytes. CheckpointError for everything else, with the reason; `what` it should be."""
+def opened(path, noun="file"):
+    """Open a regular file to read bytes. CheckpointError, with the reason, for anything else; `noun` says what it should be."""
     path = Path(path)
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -188,29 +190,29 @@ def opened(path, what="file"):
         raise CheckpointError(f"{str(path)!r} cannot be the name of a file") from None
     except OSError as error:
         if os.path.isdir(path):
-            raise CheckpointError(f"{path} is a folder; give the {what} in it") from None
+            raise CheckpointError(f"{path} is a folder; give the {noun} in it") from None
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from None
     mode = os.fstat(handle).st_mode
     if not stat.S_ISREG(mode):
         os.close(handle)
-        raise CheckpointError(f"{path} is a folder; give the {what} in it" if stat.S_ISDIR(mode) else
-                              f"{path} is {kind_of(mode)} and not a {what}")
+        raise CheckpointError(f"{path} is a folder; give the {noun} in it" if stat.S_ISDIR(mode) else
+                              f"{path} is {kind_of(mode)} and not a {noun}")
     with os.fdopen(handle, "rb") as file:
         yield file
 
 
-def read_bytes(path, most, what="file"):
+def read_bytes(path, most, noun="file"):
     """A whole file. CheckpointError if it has more than `most` bytes."""
-    with opened(path, what) as file:
+    with opened(path, noun) as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise CheckpointError(f"{path} is too large for a {what} of minillm: more than {most:,d} bytes")
+        raise CheckpointError(f"{path} is too large for a {noun} of minillm: more than {most:,d} bytes")
     return content
 
 
 def digest(*paths):
-    """A short name for exactly these contents: SHA-256."""
-    import hashlib  # here, for with zipfile it is a tenth of the time that importing minillm takes
+    """The first 16 hex digits of the SHA-256 of the contents of files."""
+    import hashlib  # here, since with zipfile it takes a tenth of the time of importing minillm
 
     sha = hashlib.sha256()
     for path in paths:
@@ -224,12 +226,12 @@ def digest(*paths):
 # JSON.
 
 def write_json(path, value):
-    """NaN and infinity, for which JSON has no word, are written as null."""
+    """Write a value as JSON. NaN and infinity, which JSON does not have, become null."""
     write_text(path, json.dumps(without_nan(value), indent=2) + "\n")
 
 
 def without_nan(value):
-    """The same with None in the place of every float that is no number."""
+    """The same value with None in place of every NaN and infinity."""
     if isinstance(value, dict):
         return {key: without_nan(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -237,28 +239,33 @@ def without_nan(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_json(path, form, what, most=JSON_BYTES):
-    """The value in a JSON file, which must have a form (schema.py). CheckpointError says where it has not."""
-    value = parsed(read_bytes(path, most, what), path)
-    return checked(value, form, path, what)
+def read_json(path, form, noun, most=JSON_BYTES):
+    """The value in a JSON file, which must match a form (schema.py). CheckpointError says where it does not."""
+    value = parsed(read_bytes(path, most, noun), path)
+    return checked(value, form, path, noun)
 
 
 def parsed(content, path):
-    """Bytes of JSON -> its value. CheckpointError for what is none, or takes too much memory."""
+    """Bytes of JSON -> its value. CheckpointError if they are not JSON, or would take too much memory."""
     try:
         if len(content) > JSON_BYTES or content.count(b"[") + content.count(b"{") > JSON_PARTS:
             raise ValueError("there is far too much of it")
         return json.loads(content.decode("utf-8"))
     except RecursionError:
-        raise CheckpointError(f"{path} has JSON that is nested too deeply to be one of minillm") from None
+        raise CheckpointError(f"{path} has JSON that is nested too deeply to be written by minillm") from None
     except ValueError as error:
-        raise CheckpointError(f"{path} has no JSON that can be read ({str(error)[:100]}); was its writing or copying cut "
+        raise CheckpointError(f"{path} is not JSON that can be read ({str(error)[:100]}); was its writing or copying cut "
                               "short?") from None
 
 
-def checked(value, form, path, what):
-    """The value, if it has the form. CheckpointError says where not."""
+def checked(value, form, path, noun):
+    """The value, if it matches the form. CheckpointError says where it does not."""
     try:
         return form(value, "it")
     except ValueError as error:
-        raise CheckpointError(f"{path} is no {what} that minillm has written: {error}") from None
+        raise CheckpointError(f"{path} is not {article(noun)} written by minillm: {error}") from None
+
+
+def article(noun):
+    """The noun with its article: "a model", "an adapter"."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

@@ -1,8 +1,8 @@
-"""Ctrl-C, heard where it does no harm.
+"""Handle Ctrl-C only where it does no harm.
 
-Python raises KeyboardInterrupt between any two of its steps: also between the making of a temporary file and the note that it
-must be removed, or inside code whose errors nobody sees. So what must not be cut is `shielded`, a training run only notes the
-press and ends after a whole step (`pressed`), and a command listens as `listening` says.
+Python can raise KeyboardInterrupt between any two bytecodes: after a temporary file was created but before anything will remove
+it, or inside code whose exceptions are ignored. So operations that must not be interrupted are `shielded`, a training run only
+notes the press and ends after a whole step (`pressed`), and a command handles it as `listening` says.
 """
 
 import os
@@ -12,30 +12,30 @@ import threading
 import time
 from contextlib import contextmanager
 
-SAME_WISH = 5.0      # seconds: presses that follow each other so closely mean one thing, said impatiently
-SOON = 0.01          # seconds until a press that got lost is heard again
+REPEAT_SECONDS = 5.0      # presses that follow the first one within this time count as the same press, made impatiently
+RETRY_SECONDS = 0.01      # until a press that got lost is raised again
 
-_heard = float("-inf")      # when a press was heard last
+_last_press = float("-inf")      # when the last press that was no repetition came, in time.monotonic()
 
 
-def is_new_wish():
-    """Is this press of Ctrl-C more than a repetition of the one before?"""
-    global _heard
+def is_new_press():
+    """Is this press of Ctrl-C more than a repetition of the last one?"""
+    global _last_press
     now = time.monotonic()
-    new = now - _heard > SAME_WISH
+    new = now - _last_press > REPEAT_SECONDS
     if new:
-        _heard = now
+        _last_press = now
     return new
 
 
 def can_listen():
-    """Signals are the business of the main thread, and of handlers that Python has set."""
+    """Can handlers be set here? Only in the main thread, and not over a handler that was set outside of Python."""
     return threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not None
 
 
 @contextmanager
 def handled_by(handler):
-    """Inside, Ctrl-C calls handler(signum, frame); afterwards it does what it did before."""
+    """Inside, Ctrl-C calls handler(signum, frame); afterwards the previous handler is back. Yields the previous handler."""
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, handler)
     try:
@@ -46,9 +46,9 @@ def handled_by(handler):
 
 @contextmanager
 def shielded():
-    """Inside, Ctrl-C waits, and so does a worker's being told to end; it is heard at the end of the block.
+    """Inside, Ctrl-C and the signal that ends a worker are held back; they are handled at the end of the block.
 
-    For a few file operations, or the start of a few processes: not for long.
+    Meant for short blocks: a few file operations, or starting a few processes.
     """
     if not can_listen():
         yield
@@ -68,9 +68,9 @@ def shielded():
 
 @contextmanager
 def pressed():
-    """Inside, Ctrl-C only sets the event that is yielded, so that a step is never cut in the middle.
+    """Inside, Ctrl-C only sets the event that is yielded, so that no step is interrupted in the middle.
 
-    Pressed again, after a while, it stops at once.
+    A second press, more than REPEAT_SECONDS later, interrupts at once.
     """
     event = threading.Event()
     if not can_listen():
@@ -78,22 +78,24 @@ def pressed():
         return
 
     def note(signum, frame):
-        if is_new_wish():
+        if is_new_press():
             if event.is_set():
                 raise KeyboardInterrupt
             event.set()
 
-    global _heard
-    _heard = float("-inf")
+    global _last_press
+    _last_press = float("-inf")
     with handled_by(note):
         yield event
 
 
 def while_starting():
-    """If this process is the command `minillm`, and not another program that uses the package: until the command listens, Ctrl-C
-    ends it with a sentence. Nothing has been done yet that could be lost."""
+    """Let Ctrl-C end the command `minillm` with one sentence until the command itself handles it (`listening`).
+
+    Nothing has been done yet that could be lost. Does nothing in another program that uses the package.
+    """
     name = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else ""
-    starting = name.removesuffix(".exe") in ("minillm", "-m")      # "-m": while Python looks for the module that it is to run
+    starting = name.removesuffix(".exe") in ("minillm", "-m")      # "-m": while Python looks for the module to run
     if not starting or not can_listen() or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return
 
@@ -106,33 +108,33 @@ def while_starting():
 
 @contextmanager
 def listening():
-    """Inside, Ctrl-C raises KeyboardInterrupt once, and its repetitions do not disturb whoever cleans up.
+    """Inside, Ctrl-C raises KeyboardInterrupt once; repetitions are ignored, so that they do not disturb the clean-up.
 
-    If that hangs, another press after SAME_WISH seconds ends the process where it stands. A press that comes while Python runs
-    code whose exceptions go nowhere (a destructor, say) is not lost, but heard a moment later.
+    If the clean-up hangs, another press after REPEAT_SECONDS ends the process at once. A press that comes while Python runs code
+    whose exceptions are ignored (a destructor, say) is not lost, but raised again a moment later.
     """
     if not can_listen() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
         return
-    wishes = 0
+    presses = 0
 
     def press(signum, frame):
-        nonlocal wishes
-        if signum == signal.SIGINT and not is_new_wish():
+        nonlocal presses
+        if signum == signal.SIGINT and not is_new_press():
             return
-        wishes += signum == signal.SIGINT
-        if wishes > 1:
+        presses += signum == signal.SIGINT
+        if presses > 1:
             os._exit(130)
         raise KeyboardInterrupt
 
-    def unraisable(lost, told=sys.unraisablehook):
+    def unraisable(lost, previous_hook=sys.unraisablehook):
         if isinstance(lost.exc_value, KeyboardInterrupt) and hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, SOON)
+            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
         else:
-            told(lost)
+            previous_hook(lost)
 
-    global _heard
-    _heard = float("-inf")
+    global _last_press
+    _last_press = float("-inf")
     alarm = getattr(signal, "SIGALRM", None)
     before = sys.unraisablehook, alarm and signal.signal(alarm, press)
     sys.unraisablehook = unraisable

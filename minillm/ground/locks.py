@@ -1,6 +1,6 @@
-"""Two programs that would write the same files wait for one another, or one of them gives up and says so.
+"""Locks, so that two programs do not write the same files: the second one waits, or gives up and says so.
 
-The locks are the system's own: it releases them when a process ends, however it ends, so no lock outlives a crash.
+They are the operating system's locks: it releases them when a process ends, however it ends, so no lock outlives a crash.
 """
 
 import errno
@@ -17,22 +17,22 @@ except ImportError:         # Windows
 from .interrupts import shielded
 
 AVAILABLE = fcntl is not None
-PATIENCE = 10               # seconds to wait for another process that writes for a moment
+PATIENCE = 10               # seconds to wait for another process to finish a short write
 
 
 def lock(handle):
-    """Lock an open file. BlockingIOError if another process has locked it; any other OSError where there are no locks."""
+    """Lock an open file. BlockingIOError if another process has locked it; another OSError where there are no locks."""
     if not AVAILABLE:
-        raise OSError(errno.ENOTSUP, "there are no locks here")
+        raise OSError(errno.ENOTSUP, "there are no locks on this system")
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
 def alone(path):
-    """Hold a lock while `path` is being made, so that two runs do not write the same files. ValueError if another has it.
+    """Hold a lock while `path` is written, so that two runs do not write the same files. ValueError if another run holds it.
 
-    The system lets go of the lock when the process ends, however that may be; the file .NAME.lock may then be left, and does no
-    harm. Where locks are not to be had (Windows, some network drives) there is none.
+    The system releases the lock when the process ends, however it ends; the file .NAME.lock may be left over and does no harm.
+    Where locks are not available (Windows, some network drives), nothing is locked.
     """
     if not AVAILABLE:
         yield
@@ -54,7 +54,7 @@ def alone(path):
 
 @contextmanager
 def alone_in(folder):
-    """The same for a moment, with a folder as the lock: who comes second waits a while. It leaves no file at all."""
+    """Hold a lock on a folder for a moment: a second process waits for up to PATIENCE seconds. It leaves no lock file."""
     if not AVAILABLE:
         yield
         return
@@ -68,7 +68,7 @@ def alone_in(folder):
                 if time.monotonic() > until:
                     raise ValueError(f"another program has locked {folder}, so nothing was written; try again") from None
                 time.sleep(0.01)
-            except OSError:                                     # a drive that has no locks
+            except OSError:                                     # a drive without locks
                 break
         yield
     finally:
@@ -76,7 +76,7 @@ def alone_in(folder):
 
 
 def locked(name, path):
-    """The lock file `name`, open and locked."""
+    """The handle of the lock file `name`, open and locked. ValueError if another process holds the lock."""
     while True:
         handle = os.open(name, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
         try:
@@ -85,8 +85,8 @@ def locked(name, path):
             os.close(handle)
             raise ValueError(f"another minillm is at work on {path}; wait until it has ended, or choose another name or "
                              "folder") from None
-        except OSError:                                         # a drive that has no locks
+        except OSError:                                         # a drive without locks
             return handle
         if name.exists() and os.path.samestat(os.stat(name), os.fstat(handle)):
             return handle
-        os.close(handle)                                        # its owner has just removed it
+        os.close(handle)                                        # the process that had it has just removed it

@@ -1,4 +1,4 @@
-"""Somebody's own file is never overwritten: minillm writes only over what it has written itself."""
+"""minillm overwrites only files that it has written itself, never a user's own."""
 
 import os
 
@@ -7,10 +7,10 @@ from .files import CheckpointError, destination, opened
 
 
 def not_others(path, *signs, kinds=()):
-    """ValueError if a file of this name is there, and is none that minillm writes under it: somebody's own is never overwritten.
+    """ValueError if `path` exists and minillm has not written it.
 
-    kinds       what an .npz may hold
-    signs       bytes, of which one stands at the start of any other file that minillm writes there
+    kinds       the kinds of .npz that minillm writes there
+    signs       for other files: byte strings; every file that minillm writes there has one of them near its start
     """
     if not os.path.lexists(path):
         return
@@ -24,5 +24,5 @@ def not_others(path, *signs, kinds=()):
             return
     except CheckpointError:
         pass
-    raise ValueError(f"{path} is there already, and minillm has not written it, so it is not overwritten; choose another name or "
+    raise ValueError(f"{path} exists already, and minillm has not written it, so it is not overwritten; choose another name or "
                      "folder, or move it away")

@@ -12,7 +12,7 @@ SCORES = 1 << 17     # in a tile of attention, about
 
 
 def pieces(size, rank=0, n=1):
-    """Slices that cover 0..size; with n workers, only every n-th of them, from the rank-th on."""
+    """Slices that cover 0..size; with n workers, every n-th of them, starting with the rank-th."""
     for start in range(rank * PIECE, size, n * PIECE):
         yield slice(start, start + PIECE)
 

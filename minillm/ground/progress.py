@@ -1,10 +1,10 @@
-"""Progress bars, which never stand in the way of the work."""
+"""Progress bars, and streams whose failure does not stop the work."""
 
 from contextlib import suppress
 
 
-class Deaf:
-    """A stream that goes on when nobody reads any more: standard error may be closed, or the program behind a pipe have ended."""
+class IgnoringErrors:
+    """Wrap a stream so that failed writes are ignored: it may be closed, its disk full, or the reader of its pipe gone."""
 
     def __init__(self, stream):
         self.stream = stream
@@ -17,7 +17,7 @@ class Deaf:
         self._try("flush")
 
     def _try(self, name, *args):
-        with suppress(OSError, ValueError):      # a broken pipe, a full disk, a closed file
+        with suppress(OSError, ValueError):      # ValueError: the file is closed
             getattr(self.stream, name)(*args)
 
     def __getattr__(self, name):
@@ -25,15 +25,15 @@ class Deaf:
 
 
 def progress(iterable=None, quiet=False, **options):
-    """A tqdm bar, shown where somebody looks at standard error: not if that is a file, and not if it is closed.
+    """A tqdm bar on standard error; not shown if that is a file or closed, or if `quiet`.
 
-    iterable    what the bar goes along with; none if it is moved by hand
-    options     of tqdm: total, desc, unit ...
+    iterable    what the bar iterates over; None if the caller updates it
+    options     for tqdm: total, desc, unit ...
     """
     import sys
 
-    from tqdm import tqdm  # here, since importing it takes as long as half of NumPy
+    from tqdm import tqdm  # here, since importing it takes half as long as NumPy
 
     if quiet or sys.stderr is None:
         return tqdm(iterable, disable=True, **options)
-    return tqdm(iterable, disable=None, file=Deaf(sys.stderr), **options)
+    return tqdm(iterable, disable=None, file=IgnoringErrors(sys.stderr), **options)

@@ -1,7 +1,8 @@
-"""What a value from a file must be: its form, as a function form(value, where) that returns the value or raises a ValueError.
+"""Forms: what a value from a file must look like. A form is a function form(value, where) -> the value, or a ValueError.
 
-The error says in a sentence where what is wrong: "config.n_layer is 'four', but must be a whole number from 1 to 1000". Forms are
-made of forms: record({"n_layer": whole(1, 1000)}). Values come from JSON: None, bools, numbers, texts, lists and dictionaries.
+The error says in one sentence what is wrong and where: "config.n_layer is 'four', but must be a whole number from 1 to 1000".
+Forms are built from forms: record({"n_layer": whole(1, 1000)}). Values come from JSON: None, bools, numbers, strings, lists and
+dictionaries. `where` is the value's name in the message; "it" is the whole file.
 """
 
 import math
@@ -10,17 +11,17 @@ LONGEST = 10_000      # characters of a text
 
 
 def shown(value):
-    """A value in a message, however long it is."""
+    """A value as a message shows it: shortened if it is long."""
     if isinstance(value, (dict, list)):
         return f"a {'dictionary' if isinstance(value, dict) else 'list'}"
     if isinstance(value, int) and abs(value) >= 10 ** 20:
         return "a whole number of more than 20 digits"
-    found = repr(value)
-    return found if len(found) <= 40 else f"{found[:37]}..."
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def inside(where, name):
-    """Where a part is, as `config.n_layer` or `shapes.wte[1]`."""
+    """The name of a part of a value: `config.n_layer` or `shapes.wte[1]`."""
     name = name if isinstance(name, str) else f"[{name}]"
     return name[:60] if where == "it" else f"{where}{name}" if name.startswith("[") else f"{where}.{name[:60]}"
 
@@ -40,8 +41,8 @@ def whole(low=0, high=2 ** 53):
 def number(low=-math.inf, high=math.inf, finite=True):
     """A float or a whole number; with finite=False it may also be NaN or infinite."""
     def form(value, where):
-        known = type(value) is float or type(value) is int and abs(value) <= 2 ** 53
-        if known and (low <= value <= high if math.isfinite(value) else not finite):
+        is_number = type(value) is float or type(value) is int and abs(value) <= 2 ** 53
+        if is_number and (low <= value <= high if math.isfinite(value) else not finite):
             return value
         bounds = "" if (low, high) == (-math.inf, math.inf) else f" from {low:g} to {high:g}"
         raise wrong(value, where, f"a number{bounds}")
@@ -77,12 +78,12 @@ def one_of(*values):
 
 
 def maybe(inner):
-    """None, or what `inner` takes."""
+    """None, or a value that `inner` accepts."""
     return lambda value, where: None if value is None else inner(value, where)
 
 
 def many(inner, least=0, most=10_000_000):
-    """A list."""
+    """A list of `least` to `most` parts, each of which `inner` accepts."""
     def form(value, where):
         if not isinstance(value, list) or not least <= len(value) <= most:
             raise wrong(value, where, f"a list of {least} to {most}" if least != most else f"a list of {most}")
@@ -93,7 +94,7 @@ def many(inner, least=0, most=10_000_000):
 
 
 def table(inner, names=None):
-    """A dictionary of any keys; or of just these names."""
+    """A dictionary whose values `inner` accepts; its keys must be exactly `names`, if they are given."""
     def form(value, where):
         if not isinstance(value, dict):
             raise wrong(value, where, "a dictionary")
@@ -106,7 +107,7 @@ def table(inner, names=None):
 
 
 def record(parts, exact=False):
-    """A dictionary with these keys: {name: form}; one that ends with ? may be missing. Others may be there, unless `exact`."""
+    """A dictionary with these keys: {name: form}. A name that ends in ? is optional. Other keys are allowed, unless `exact`."""
     parts = {name.rstrip("?"): (form, name.endswith("?")) for name, form in parts.items()}
 
     def form(value, where):
@@ -117,15 +118,15 @@ def record(parts, exact=False):
                 inner(value[name], inside(where, name))
             elif not optional:
                 raise ValueError(f"{name} is missing" if where == "it" else f"{where} has no {name}")
-        odd = [name for name in value if name not in parts]
-        if exact and odd:
-            raise ValueError(f"{where} has {shown(odd[0])}, which is unknown")
+        unknown = [name for name in value if name not in parts]
+        if exact and unknown:
+            raise ValueError(f"{where} has {shown(unknown[0])}, which is unknown")
         return value
     return form
 
 
 def either(first, second, must):
-    """What one of two forms takes."""
+    """A value that one of two forms accepts; `must` says in the message what is accepted."""
     def form(value, where):
         for inner in (first, second):
             try:

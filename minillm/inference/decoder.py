@@ -1,26 +1,37 @@
-"""One more token at a time, in as few calls of NumPy as the maths allows.
+"""Generate one token at a time, in as few calls of NumPy as the maths allows.
 
-The next token of a text is one row of numbers on its way through matrices. Reading these from memory takes its time whatever one
-does; in a small model, the rest is the price of *calling* NumPy, about a microsecond a call. `GPT.forward_cached` makes some
-eighty calls for each block, but much of what they compute is the same for every token. Here it is computed once, into the
-weights:
+The plain form is what `GPT.forward_cached` does with one token, at position t (each bias b is that of its own layer):
 
-    Norms      Two linear maps in a row are one. Of a norm's output x_hat g + b, the linear layer behind it makes
+    x = wte[token] + wpe[t]                                                 (C,)
+    for each block:
+        q, k, v = norm_1(x) W_qkv + b         each cut into H heads of D features; k and v go into the KV cache
+        x += concatenation over heads of softmax(q K' / sqrt(D)) V, times W_proj, + b      K, V: the cache up to position t
+        x += gelu(norm_2(x) W_fc + b) W_out + b
+    logits = norm_f(x) wte'                                                 (V,)
+
+    norm(x) = x_hat g + b,   x_hat = (x - mean(x)) / sqrt(var(x) + eps)
+
+These are about eighty calls of NumPy for each block. Reading the matrices from RAM takes the same time in any form; in a small
+model, most of the rest is the cost of the calls themselves, about a microsecond each. But much of what they compute is the same
+for every token. Here it is computed once, into the weights ("folded"), which leaves about twenty-five calls for each block:
+
+    Norms      Two linear maps in a row are one. With the gain g and bias b of a norm and the linear layer W, c after it:
                    (x_hat g + b) W + c = x_hat (diag(g) W) + (b W + c)
-    Means      A norm does not notice a constant added to all of x. So let whatever writes into x, the embeddings and both
-               projections, leave out the mean of what it writes: subtract from each row of its weights, and from its bias, the
-               mean of that row. Then x has mean 0 all the way, and
+               This saves the gain and the bias.
+    Means      A norm ignores a constant that is added to all features of x. So everything that is added to x (the embeddings
+               and the outputs of both projections) may leave out its mean over the features: subtract from each row of its
+               weights, and from its bias, the mean of that row. Then the mean of x is always 0, and
                    x_hat = x / sqrt(x.x / C + eps) = sqrt(C) x / sqrt(x.x + C eps)
-               where sqrt(C) can go into the weights behind it as well.
-    Scores     (q / sqrt(D)) k' = q k' / sqrt(D), so 1 / sqrt(D) goes into those columns of the weights that make q.
-    GELU       With s^3 = A B and z = s x,
+               where sqrt(C) goes into the weights after the norm as well. This saves the mean and the division by C.
+    Scores     (q / sqrt(D)) k' = q k' / sqrt(D), so 1 / sqrt(D) goes into the columns of W_qkv and b that make q.
+               This saves scaling the scores.
+    GELU       With s^3 = A B (A, B: the constants in nn/gelu.py) and z = s x,
                    x/2 (1 + tanh(A x + A B x^3)) = (z + z tanh(z (z^2 + A/s))) / 2s
-               so s goes into the weights before it and 1/2s into those behind it.
-    Biases     x W + b = [x 1] [W; b]: a matrix with one row more, and a 1 that stands behind x for good.
+               so s goes into the weights before the GELU and 1/2s into those after it. This saves the multiplications by
+               constants.
+    Biases     x W + b = [x 1] [W; b]: one more row in the matrix, and a 1 after x, written once. This saves the addition.
 
-What is left is some twenty-five calls for each block.
-
-Check: tests/test_decoder.py, against `GPT.logits`, float64 to 1e-10, with all weights shaken.
+Check: tests/test_decoder.py, against `GPT.logits`, float64 to 1e-10, with all weights perturbed.
 """
 
 import math
@@ -30,15 +41,16 @@ from typing import NamedTuple
 import numpy as np
 
 from ..nn import GELU, GPT, MLP, AttentionHeads, Block, CausalSelfAttention, Config, Embedding, LayerNorm, Linear
-from ..nn.gelu import A, B
+from ..nn.gelu import A as GELU_A
+from ..nn.gelu import B as GELU_B
 from ..nn.layernorm import EPS
 from .kv_cache import KVCache
 
-S = (A * B) ** (1 / 3)      # s of GELU, above
+S = (GELU_A * GELU_B) ** (1 / 3)      # s in "GELU" above
 
 
 class Folded(NamedTuple):
-    """The weights of a block, each with its bias as the last row."""
+    """The folded weights of a block, each with its bias as the last row."""
 
     qkv: np.ndarray           # (C + 1, 3C)
     attn_proj: np.ndarray     # (C + 1, C)
@@ -47,37 +59,37 @@ class Folded(NamedTuple):
 
 
 class Decoder:
-    """A model as it is now, to write on in the B texts of a KV cache. It does not see later changes of the weights.
+    """Continues the B texts of a KV cache with a copy of the model's weights as they are now; later changes are not seen.
 
-    NumPy is quicker with vectors (C,) than with matrices (1, C), so a single text has no axis B: below, (B, C) is (C,) then.
+    NumPy is faster with vectors (C,) than with matrices (1, C), so a single text has no batch axis: read (B, C) below as (C,).
     """
 
     def __init__(self, model, kv_cache):
         n_layer, B, H, T, D = kv_cache.keys.shape
         C, dtype = H * D, kv_cache.keys.dtype
-        texts = () if B == 1 else (B,)
+        batch_axis = () if B == 1 else (B,)
         self.kv_cache, self.context, self.eps = kv_cache, T, C * EPS
-        self.keys = kv_cache.keys.reshape(n_layer, *texts, H, T, D).swapaxes(-1, -2)        # views: (layers, B, H, D, T)
-        self.values = kv_cache.values.reshape(n_layer, *texts, H, T, D)
+        self.keys = kv_cache.keys.reshape(n_layer, *batch_axis, H, T, D).swapaxes(-1, -2)   # views: (layers, B, H, D, T)
+        self.values = kv_cache.values.reshape(n_layer, *batch_axis, H, T, D)
 
         self.wte, self.wpe = (table.weight.data - row_means(table.weight.data) for table in (model.wte, model.wpe))
         self.blocks = [fold(block, D) for block in model.blocks]
         self.head = fold_norm(model.ln_f, model.wte.weight.data.T)                          # (C + 1, V)
 
-        # Where results go: arrays that are made once, and views of them in the shapes in which they are written.
-        self.x_hat_and_1, self.o_and_1, self.h_and_1 = (np.ones((*texts, n + 1), dtype) for n in (C, C, 4 * C))
+        # Arrays for results, allocated once, and views of them in the shapes in which they are written.
+        self.x_hat_and_1, self.o_and_1, self.h_and_1 = (np.ones((*batch_axis, n + 1), dtype) for n in (C, C, 4 * C))
         self.x_hat, self.h = self.x_hat_and_1[..., :-1], self.h_and_1[..., :-1]
-        self.o = self.o_and_1[..., :-1].reshape(*texts, H, 1, D)
-        self.qkv = np.empty((*texts, 3 * C), dtype)
-        q, self.k, self.v = np.moveaxis(self.qkv.reshape(*texts, 3, H, D), -3, 0)           # (B, H, D) each
+        self.o = self.o_and_1[..., :-1].reshape(*batch_axis, H, 1, D)
+        self.qkv = np.empty((*batch_axis, 3 * C), dtype)
+        q, self.k, self.v = np.moveaxis(self.qkv.reshape(*batch_axis, 3, H, D), -3, 0)      # (B, H, D) each
         self.q = q[..., None, :]                                                            # (B, H, 1, D)
-        self.inverse_length = inverse_lengths if texts else inverse_length
-        self.shape = *texts, C
+        self.inverse_length = inverse_lengths if batch_axis else inverse_length
+        self.shape = *batch_axis, C
 
     def step(self, tokens):
-        """The next token of each text, B ids -> the logits of what follows, (B, V). The cache grows by one position.
+        """The next token of each text, B ids -> the logits of the token after it, (B, V). The cache grows by one position.
 
-        ValueError if that would be beyond the context.
+        ValueError if the context is full.
         """
         t = self.kv_cache.length
         if t == self.context:
@@ -95,9 +107,9 @@ class Decoder:
         return self.x_hat_and_1
 
     def attention(self, x, weights, keys, values):
-        """x (B, C) -> (B, C). keys (B, H, D, t + 1) and values (B, H, t + 1, D) are views of the cache; the last are new here."""
+        """x (B, C) -> (B, C). keys (B, H, D, t + 1) and values (B, H, t + 1, D) are views of the cache, up to position t."""
         self.norm(x).dot(weights.qkv, out=self.qkv)
-        keys[..., -1] = self.k
+        keys[..., -1] = self.k                                                              # writes into the cache
         values[..., -1, :] = self.v
         P = np.matmul(self.q, keys)                                                         # (B, H, 1, t + 1)
         P -= np.maximum.reduce(P, axis=-1, keepdims=True)
@@ -110,7 +122,7 @@ class Decoder:
         """x (B, C) -> (B, C)"""
         z = self.norm(x).dot(weights.fc)                                                    # (B, 4C)
         u = z * z
-        u += A / S
+        u += GELU_A / S
         u *= z
         np.tanh(u, out=u)
         u *= z
@@ -128,10 +140,10 @@ def inverse_lengths(x, eps):
     return 1 / np.sqrt(np.matmul(x[:, None, :], x[:, :, None])[:, 0] + eps)
 
 
-# The weights, once.
+# Folding the weights.
 
 def fold(block, D):
-    """All of a block's, for heads of size D."""
+    """The Folded weights of a block with heads of size D."""
     attn, mlp = block.attn, block.mlp
     qkv = fold_norm(block.ln_1, attn.qkv.weight.data, attn.qkv.bias.data)
     qkv[:, :len(qkv) - 1] *= 1 / math.sqrt(D)
@@ -140,13 +152,13 @@ def fold(block, D):
 
 
 def fold_norm(norm, W, b=0, scale=1):
-    """The linear layer behind a norm, (C, n) -> one for [x_hat / sqrt(C), 1] whose output is scaled, (C + 1, n)"""
+    """The linear layer W, b after a norm, (C, n) -> the folded matrix for [x_hat / sqrt(C), 1], output times scale, (C + 1, n)"""
     g = norm.weight.data * (scale * math.sqrt(W.shape[0]))
     return with_bias(W, g[:, None], scale * (norm.bias.data @ W + b))
 
 
 def fold_mean(linear, scale=1):
-    """A linear layer that writes into x, (n, C) -> one for [its input / scale, 1] whose output has mean 0, (n + 1, C)"""
+    """A linear layer whose output is added to x, (n, C) -> the matrix for [input / scale, 1], output of mean 0, (n + 1, C)"""
     folded = with_bias(linear.weight.data, scale, linear.bias.data)
     folded -= row_means(folded)
     return folded
@@ -166,13 +178,13 @@ def row_means(rows):
 
 # For any model.
 
-KNOWN = (GPT, Embedding, Block, LayerNorm, CausalSelfAttention, AttentionHeads, Linear, MLP, GELU)      # what is folded above
+FOLDABLE = (GPT, Embedding, Block, LayerNorm, CausalSelfAttention, AttentionHeads, Linear, MLP, GELU)      # what is folded
 
 
 def stepper(model, kv_cache):
-    """A function: the next token of each text, B ids -> the logits of what follows, (B, V), as the cache grows by one position.
+    """A function step(next token of each text, B ids) -> the logits of the token after it, (B, V), as `Decoder.step`.
 
-    A model with anything else in it, built in or inserted, goes its own way (`GPT.forward_cached`), and so does one whose layers
+    A model with any other layer, built in or inserted, uses the plain form (`GPT.forward_cached`), and so does one whose layers
     do not compute what is folded here.
     """
     if is_plain(model) and folding_is_right():
@@ -181,13 +193,13 @@ def stepper(model, kv_cache):
 
 
 def is_plain(model):
-    """Is every layer of a kind that is folded above, with nothing wrapped around it?"""
-    return all(type(module) in KNOWN for _, module in model.modules())
+    """Can every layer be folded as above, with no wrapper around it?"""
+    return all(type(module) in FOLDABLE for _, module in model.modules())
 
 
 @lru_cache
 def folding_is_right():
-    """Does a decoder give a model's logits? Tried once, on a small one: a layer may have been edited, and what is above not."""
+    """Does a decoder give the model's logits? Tried once, on a small model: someone may have edited a layer but not this file."""
     rng = np.random.default_rng(0)
     model = GPT(Config(5, 4, 1, 2, 8), rng, np.float64)
     for p in model.parameters().values():

@@ -1,4 +1,4 @@
-"""What can be learned: one file a task, the contract in task.py, and the list of all tasks here."""
+"""Tasks, which a model can learn: one file for each, the contract in task.py, and the list of all tasks here."""
 
 from ..ground.schema import one_of, record
 from .pairs import PairTask
@@ -14,7 +14,7 @@ TASK_OF_KIND = {kind: task for task in TASKS for kind in task.kinds}
 def task_from_json(json, tokenizer=None, workers=None, folder=None):
     """The inverse of `Task.to_json`, for a checkpoint in a folder.
 
-    ValueError if the JSON describes no task, or if the file that it was learned from is gone.
+    ValueError if the JSON does not describe a task, or if the file with its data is gone.
     """
     kind = record({"kind": one_of(*TASK_OF_KIND)})(json, "task")["kind"]
     task = TASK_OF_KIND[kind]

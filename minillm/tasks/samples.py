@@ -1,11 +1,12 @@
-"""What a person counts: how many of the texts that a model writes are without a mistake.
+"""Count how many of the texts that a model generates have no mistake.
 
-Excess is counted by the token, and a text has many: 0.05 nats a token are 5 nats a novel of a hundred tokens, and a single wrong
-word spoils it. Here the model writes, and the program of the domain reads: could it have written that, to the last word? If not,
-text/mistakes.py says which word is wrong, and why.
+Excess is measured per token, and a text has many: 0.05 nats a token are 5 nats for a novel of a hundred tokens, and one wrong
+word spoils the whole novel. Here the model generates texts, and the program of the domain checks whether it could have written
+them, to the last word. If not, text/mistakes.py says which word is wrong, and why.
 
-Only the form is judged. That every text is possible does not mean that a model writes each as often as it should: this is what
-excess tells. And a contradiction allows the same reports as the old law of weather, only others more often.
+This judges only whether a text is possible, not whether the model generates each text as often as it should: excess measures
+that. The two laws of the weather, for example, allow the same reports with different probabilities, so flawless reports do not
+tell which law a model has learned.
 """
 
 import math
@@ -14,18 +15,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ground.processes import parallel_map
-from ..inference.generate import write
+from ..inference.generate import generate_equal_lengths
 from ..text.mistakes import mistake
 from ..text.tokenizer import END
 
-TEMPERATURES = (1.0, 0.7)      # as the model would have it, and with the likely made likelier
-BATCH = 50                     # texts that are written together
-RARELY = 4                     # of what a model has not just been taught, a fourth as many texts will do
+TEMPERATURES = (1.0, 0.7)      # the model's own distribution, and a sharper one
+BATCH = 50                     # texts that are generated together
+FEWER = 4                      # a domain that has not just been taught gets n / 4 texts
 
 
 @dataclass(frozen=True)
 class Flawless:
-    """n texts that a model has written, and of those with a mistake [(text, the first mistake in a sentence)]."""
+    """How many of n generated texts have no mistake.
+
+    mistakes    [(text, its first mistake in a sentence)] of the others
+    """
 
     n: int
     mistakes: list
@@ -41,17 +45,17 @@ class Flawless:
 
     @property
     def interval(self):
-        """Of the share, 95 % (Wilson 1927): unlike p ± 1.96 sqrt(p (1 - p) / n), right near 0 and 1, too.
+        """The 95 % confidence interval of the share (Wilson 1927). Unlike p ± 1.96 sqrt(p (1 - p) / n), it holds near 0 and 1.
 
-        It holds those p from which the share that was found lies at most z = 1.96 of p's own standard errors away:
-        (share - p)^2 = z^2 p (1 - p) / n, solved for p.
+        It contains every p whose distance from the observed share is at most z = 1.96 of p's own standard errors. Its ends solve
+        (share - p)^2 = z^2 p (1 - p) / n.
         """
         z2 = 1.96 ** 2 / self.n
         centre, half = self.share + z2 / 2, math.sqrt(z2 * (self.share * (1 - self.share) + z2 / 4))
         return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
 
     def to_json(self):
-        """For JSON."""
+        """A dictionary for JSON."""
         return {"n": self.n, "count": self.count, "share": self.share, "interval": list(self.interval)}
 
     def __str__(self):
@@ -60,15 +64,15 @@ class Flawless:
 
 
 def flawless(model, world, domain, n=100, temperature=1.0, seed=0, workers=None):
-    """Flawless of n texts of a domain, n > 0: each is written from <begin> and the tag to its end, or the end of the context.
+    """Flawless of n > 0 texts of a domain, each generated from <begin> and the tag up to <end>, or the end of the context.
 
-    The i-th text has the same random numbers for every model, domain and temperature.
+    The i-th text uses the same random numbers for every model, domain and temperature.
     """
     return flawless_world(model, world, {domain: n}, (temperature,), seed, workers)[domain][temperature]
 
 
 def flawless_world(model, world, sample_counts, temperatures=TEMPERATURES, seed=0, workers=None):
-    """{domain: {temperature: Flawless}}, of as many texts as `sample_counts` says for each domain; nothing where that is 0."""
+    """{domain: {temperature: Flawless}}.   sample_counts {domain: number of texts}; domains with 0 texts are left out"""
     def work(job):
         temperature, texts = job
         rngs = [np.random.default_rng([seed, i]) for _, i in texts]
@@ -76,29 +80,30 @@ def flawless_world(model, world, sample_counts, temperatures=TEMPERATURES, seed=
 
     texts = [(domain, i) for domain, number in sample_counts.items() for i in range(number)]
     jobs = [(temperature, texts[i:i + BATCH]) for temperature in temperatures for i in range(0, len(texts), BATCH)]
-    found = {domain: {temperature: Flawless(number, []) for temperature in temperatures}
-             for domain, number in sample_counts.items() if number}
-    for (temperature, texts), written in zip(jobs, list(parallel_map(work, jobs, workers))):
-        for (domain, _), (text, sentence) in zip(texts, written):
+    results = {domain: {temperature: Flawless(number, []) for temperature in temperatures}
+               for domain, number in sample_counts.items() if number}
+    for (temperature, texts), judged in zip(jobs, list(parallel_map(work, jobs, workers))):
+        for (domain, _), (text, sentence) in zip(texts, judged):
             if sentence:
-                found[domain][temperature].mistakes.append((text, sentence))
-    return found
+                results[domain][temperature].mistakes.append((text, sentence))
+    return results
 
 
 def write_and_judge(model, world, domains, rngs, temperature=0.7):
-    """[(text, its first mistake in a sentence, or None)]: a text of each of some domains, each with its own random numbers."""
+    """[(text, its first mistake in a sentence, or None)]: one generated text for each of `domains`, each with its own rng."""
     beginnings = [world.beginning(domain) for domain in domains]
     given = len(beginnings[0])
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            texts = write(model, beginnings, model.config.context - given, rngs, temperature, stop=world.tokenizer.ids[END])
+            texts = generate_equal_lengths(model, beginnings, model.config.context - given, rngs, temperature,
+                                           stop=world.tokenizer.ids[END])
     except ValueError:
         return [("", "nothing can be written, as the logits are not numbers")] * len(domains)
     return [read(world, domain, ids[given:]) for domain, ids in zip(domains, texts)]
 
 
 def read(world, domain, ids):
-    """ids after <begin> and the tag -> (text, its first mistake or None)"""
+    """ids after <begin> and the tag -> (text, its first mistake in a sentence, or None)"""
     words = [world.tokenizer.tokens[i] for i in ids]
     ended = words[-1:] == [END]
     words = words[:-1] if ended else words
@@ -106,19 +111,20 @@ def read(world, domain, ids):
 
 
 def sample_counts(world, names, taught, n):
-    """{name: how many texts to judge}: n of what was taught, fewer of the rest, none of what has no grammar.
+    """{name: number of texts to judge}: n for the domains that were taught, n / 4 for the others.
 
-    That is of pairs of question and answer: how many of these are right, their accuracy tells.
+    Names without a grammar are left out: pairs of question and answer, which have an accuracy instead.
     """
-    return {name: n if name in taught else math.ceil(n / RARELY) for name in names if name in world.grammars}
+    return {name: n if name in taught else math.ceil(n / FEWER) for name in names if name in world.grammars}
 
 
-def pooled_flawless(found, domains, temperature):
-    """Flawless of the texts of several domains."""
-    parts = [found[name][temperature] for name in domains]
+def pooled_flawless(results, domains, temperature):
+    """Flawless of the texts of several domains together.   results: of `flawless_world`"""
+    parts = [results[name][temperature] for name in domains]
     return Flawless(sum(part.n for part in parts), [mistake for part in parts for mistake in part.mistakes])
 
 
-def flawless_json(found):
-    """{domain: {"1": {...}, "0.7": {...}}}, for JSON."""
-    return {name: {f"{temperature:g}": one.to_json() for temperature, one in of.items()} for name, of in found.items()}
+def flawless_json(results):
+    """The results of `flawless_world` for JSON: {domain: {"1": {...}, "0.7": {...}}}."""
+    return {name: {f"{temperature:g}": result.to_json() for temperature, result in by_temperature.items()}
+            for name, by_temperature in results.items()}

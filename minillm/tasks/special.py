@@ -1,4 +1,4 @@
-"""What a specialist of the toy world learns: a few documents of one kind, again and again."""
+"""The task of a specialist of the toy world: a few documents of one kind, many times."""
 
 from ..ground.schema import record, whole
 from ..text.batches import DocumentBatches, Text
@@ -13,14 +13,14 @@ class SpecialTask(WorldTask):
     """The specialist's task.
 
     name            one of SPECIALITIES
-    n_documents     how many there are to learn from
-    draw            which: another draw gives others
+    n_documents     the number of documents to learn from
+    draw            another draw gives other documents
     """
 
     kinds = dict.fromkeys(SPECIALITIES, record({"seed": SEED, "documents": whole(1, 10_000_000), "draw?": whole(0, 1_000_000)}))
 
     def __init__(self, name="novel", seed=0, n_documents=64, draw=0, workers=None):
-        """ValueError for a name that is none."""
+        """ValueError for an unknown name."""
         if name not in SPECIALITIES:
             raise ValueError(f"there is no task {name!r}; tasks are {', '.join(SPECIALITIES)}")
         super().__init__(seed, workers)
@@ -45,7 +45,7 @@ class SpecialTask(WorldTask):
         return [Text(document.ids, document.given) for document in self.documents("test", 4)]
 
     def documents(self, split, n):
-        """n documents of what is learned. What is to be known by heart are the very facts that were taught, and no more."""
+        """n documents of what is learned. For facts, they are among the documents that were taught, so there may be fewer."""
         if not self.unseen:
             return self.world.documents(self.name, min(n, self.n_documents), draw=self.draw)
         return self.world.documents(self.name, n, split, self.draw if split == "train" else 0)
@@ -63,11 +63,11 @@ class SpecialTask(WorldTask):
         return evaluate_documents(model, self.documents(split, n), self.workers)
 
     def kl_old_new(self, split="test", n=200):
-        """Of a contradiction: what a perfect learner must lose on old reports, KL(old || new) in nats a token."""
+        """For a contradiction: what a perfect learner must lose on old reports, KL(old || new) in nats per token."""
         old = self.world.documents("report", n, split)
-        words = [[self.tokenizer.tokens[i] for i in document.ids[2:-1]] for document in old]
-        lost = sum(document.log_p[1:].sum() - sum(CONTRADICTION.log_probabilities(text)) for document, text in zip(old, words))
-        return float(lost / sum(len(document.log_p) - 1 for document in old))
+        texts = [[self.tokenizer.tokens[i] for i in document.ids[2:-1]] for document in old]
+        total = sum(document.log_p[1:].sum() - sum(CONTRADICTION.log_probabilities(words)) for document, words in zip(old, texts))
+        return float(total / sum(len(document.log_p) - 1 for document in old))
 
     def remarks(self, split, n):
         if self.name != CONTRADICTION.name:

@@ -1,17 +1,18 @@
-"""The contract of a task: a text to learn, how to batch it, and how to tell how well it is known."""
+"""The contract of a task: texts to learn, how to batch them, and how to measure how well a model has learned them."""
 
 from .evaluate import pooled, score_table
 
 
 class Task:
-    """What the commands, runs and pictures ask of whatever is learned. To add a task, write one of these and list it in TASKS.
+    """What the commands, runs and pictures need to know about a task. To add a task, write a subclass and list it in TASKS.
 
-    name        of what it teaches; learned: the domains of that
-    tokenizer   of the texts
-    world       the toy world that the texts are of, or None
-    measure     what a model is judged by: "excess" over the floor, or "loss" where nobody knows the floor
-    unseen      is it judged by texts that it does not teach?
-    kinds       {kind: form}: what its JSON can call itself, and what else must be in it (ground/schema.py)
+    name        of what is learned
+    learned     the names of its domains
+    tokenizer   of its texts
+    world       the toy world that the texts come from, or None
+    measure     what a model is judged by: "excess" over the floor, or "loss" if the floor is unknown
+    unseen      is a model judged by texts that it was not trained on?
+    kinds       {kind: form}: the values that "kind" can have in its JSON, and the form of that JSON (ground/schema.py)
     """
 
     kinds = {}
@@ -20,12 +21,12 @@ class Task:
     unseen = True
 
     def to_json(self, folder=None):
-        """What a checkpoint in a folder has to remember, for `from_json`."""
+        """What a checkpoint in a folder must save for `from_json`."""
         raise NotImplementedError
 
     @classmethod
     def from_json(cls, json, tokenizer=None, workers=None, folder=None):
-        """The inverse; tokenizer: of the model that the checkpoint holds."""
+        """The inverse of `to_json`.   tokenizer: that of the model in the checkpoint"""
         raise NotImplementedError
 
     def batches(self, batch, context, seed=0):
@@ -33,31 +34,31 @@ class Task:
         raise NotImplementedError
 
     def old_sequences(self, n):
-        """n lists of ids such as it teaches, for when something else is learned after it."""
+        """n sequences of what is learned, for methods that need old data when a model learns something else afterwards."""
         raise NotImplementedError
 
     def probe(self, context):
-        """A few texts (text/batches.py, Text), none longer than the context, that a loss surface is measured on."""
+        """A few texts (text/batches.py, Text), none longer than the context, for measuring a loss surface."""
         raise NotImplementedError
 
     def score(self, model, split="test", n=200):
-        """{domain: Score} of what it teaches and of what was known before, on up to n documents of each."""
+        """{domain: Score} on what is learned and on what the base model had learned, on up to n documents of each."""
         raise NotImplementedError
 
     def score_learned(self, model, split="test", n=200):
-        """The Score of what it teaches, alone."""
+        """The Score on what is learned alone."""
         return self.score(model, split, n)[self.name]
 
     def validate(self, model):
-        """A short look, for the history of a run: {"loss": ...} and what else is known of it."""
+        """A quick evaluation for the history of a run: {"loss": ...}, and other figures that the task has."""
         return {"loss": self.score_learned(model, "validation").loss}
 
     def remarks(self, split, n):
-        """Sentences that a reader of its scores should know."""
+        """Sentences that help to read the scores."""
         return []
 
     def final_report(self, model):
-        """What a training command says at its end: lines, and numbers for JSON."""
+        """What a training command reports at its end: lines of text, and numbers for JSON."""
         scores = self.score(model, "validation", 100)
         lines = ["on validation texts, up to 100 of each kind:", *score_table(scores), *self.remarks("validation", 100)]
         return lines, {"validation_loss": pooled({name: scores[name] for name in self.learned}),
@@ -65,5 +66,5 @@ class Task:
 
 
 def identity(json):
-    """What a task is, wherever its data lie."""
+    """The JSON of a task without the path of its data: equal for equal tasks, wherever their data are."""
     return {name: value for name, value in json.items() if name != "path"}

@@ -1,4 +1,4 @@
-"""A person's own text as a task."""
+"""The user's own text as a task."""
 
 import codecs
 import math
@@ -16,17 +16,17 @@ from .evaluate import evaluate_text
 from .source import FILE, locate, portable_path
 from .task import Task
 
-CHARACTERS = 30_000         # different ones in a text that is learned character by character; Chinese has some 8,000 in use
-PIECE = 1 << 20             # characters that are turned into ids at a time
+CHARACTERS = 30_000         # the most different characters in a text; Chinese texts use about 8,000
+PIECE = 1 << 20             # characters that are encoded at a time
 
 
 class TextTask(Task):
-    """A person's own text: the first nine tenths to learn from, the last tenth to be judged by."""
+    """The user's own text: the first nine tenths are the training split, the last tenth is the validation split."""
 
     kinds = {"text": record(FILE)}
 
     def __init__(self, path, tokenizer=None, workers=None):
-        """ValueError for a file that is missing, empty, no UTF-8, or has characters that `tokenizer` (of a base model) lacks."""
+        """ValueError if the file is missing, empty or not UTF-8, or has characters that `tokenizer` (of a base model) lacks."""
         text = read_text(path)
         self.path = Path(os.path.realpath(path))
         self.name, self.digest = self.path.stem, digest(path)
@@ -45,7 +45,7 @@ class TextTask(Task):
         return cls(locate(json, folder), tokenizer, workers)
 
     def old_sequences(self, n):
-        """n windows of it, for when something else is learned after it."""
+        """n windows of the training split, at regular distances."""
         context = min(64, len(self.train) // 2)
         return [self.train[start:start + context].tolist() for start in np.linspace(0, len(self.train) - context, n, dtype=int)]
 
@@ -61,11 +61,11 @@ class TextTask(Task):
         return [Text(self.validation[i:i + context + 1].tolist(), given=0) for i in starts]
 
     def score(self, model, split="test", n=None):
-        """{name: Score}; a text has one split that is not trained on, and is judged by all of it."""
+        """{name: Score} on the validation split, always all of it."""
         return {self.name: evaluate_text(model, self.validation, self.workers)}
 
     def validate(self, model):
-        """On the first part of what is kept apart: enough for a curve."""
+        """On the first part of the validation split, which is enough for a curve."""
         return {"loss": evaluate_text(model, self.validation[:20_000], self.workers).loss}
 
     def final_report(self, model):
@@ -77,9 +77,9 @@ class TextTask(Task):
 
 
 def read_text(path):
-    """A text file as a string. ValueError for what is none, in a sentence that says what it looks like instead."""
+    """A text file as a string. ValueError if it is not UTF-8 text; the message says what it looks like instead."""
     path = Path(path)
-    most = total_memory() // 40                                       # a text takes up to 16 bytes a character while it is read
+    most = total_memory() // 40                                       # reading a text takes up to 16 bytes per character
     try:
         content = read_bytes(path, most, "text file")
     except CheckpointError as error:
@@ -98,7 +98,7 @@ def read_text(path):
 
 
 def looks_like(content):
-    """The encoding that bytes which are no UTF-8 text most likely have."""
+    """The most likely encoding of bytes that are not UTF-8 text."""
     for mark, name in ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"),
                        (codecs.BOM_UTF16_BE, "UTF-16")):
         if content.startswith(mark):
@@ -116,7 +116,7 @@ def looks_like(content):
 
 
 def vocabulary(text, path):
-    """The tokenizer of the characters of a text. ValueError for far too many."""
+    """The tokenizer of the characters of a text. ValueError if there are far too many different ones."""
     n = len(set(text))
     if n > CHARACTERS:
         raise ValueError(f"{path} has {n:,d} different characters, and a model that reads character by character learns at most "
@@ -125,7 +125,7 @@ def vocabulary(text, path):
 
 
 def ids_of(text, tokenizer):
-    """The ids of a text as a vector, made piece by piece: a list of them takes five times the memory."""
+    """The ids of a text as a vector, encoded piece by piece: a list of all ids would take five times the RAM."""
     if tokenizer.kind != CharTokenizer.kind:
         return np.array(tokenizer.encode(text), np.int32)
     return np.concatenate([np.array(tokenizer.encode(text[i:i + PIECE]), np.int32) for i in range(0, len(text), PIECE)])

@@ -7,12 +7,12 @@ from .evaluate import evaluate_world, mean_excess, pooled
 from .task import Task
 
 CONTEXT = 112              # holds the longest document of the world
-VALIDATION_DOCUMENTS = 24  # of each domain: a look now and then, cheap enough to take often
+VALIDATION_DOCUMENTS = 24  # of each domain: few enough to evaluate often during training
 SEED = whole(0, 2 ** 32 - 1)
 
 
 class WorldTask(Task):
-    """The general domains of the toy world, ever new documents."""
+    """The general domains of the toy world, with new documents in every batch."""
 
     name = "general"
     measure = "excess"
@@ -35,7 +35,7 @@ class WorldTask(Task):
         return cls(json["seed"], workers)
 
     def batches(self, batch, context, seed=0):
-        """ValueError if the model's context is too short for the world's documents: half a document has no floor."""
+        """ValueError if the model's context is too short for the world's documents: only whole documents have a floor."""
         if context < CONTEXT:
             raise ValueError(f"the documents of the toy world need a context of {CONTEXT}, not {context}")
         return WorldBatches(self.world, batch)
@@ -51,7 +51,7 @@ class WorldTask(Task):
         return self.world.mixed_ids(n, 3)
 
     def validate(self, model):
-        """Loss, floor and mean excess over the domains it learns, and the excess of each."""
+        """Loss, floor and mean excess over the domains that are learned, and the excess of each."""
         scores = evaluate_world(model, self.world, "validation", VALIDATION_DOCUMENTS, self.workers, self.learned)
         return {"loss": pooled(scores), "floor": pooled(scores, "floor"),
                 "mean_excess": mean_excess(scores, list(scores)),

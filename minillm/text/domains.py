@@ -1,8 +1,8 @@
-"""What the toy world talks about: six general domains and the novel, each a short program (see grammar.py).
+"""The domains of the toy world: six general ones and the novel, each a short program (see grammar.py).
 
-The general domains each teach something that a language model must learn: to copy, to recall a list in order, to keep two
-speakers apart, to know which verb goes with which thing, to add, to infer what is not said. The novel does all of it in one
-text and in a style of its own. A generalist has the skills and lacks the style; who starts from nothing lacks both.
+Each general domain teaches something that a language model must learn: to copy, to recall a list in order, to keep two speakers
+apart, to know which verb goes with which thing, to add, to infer what is not said. The novel needs all of these skills in one
+text, in its own style. A generalist has the skills but lacks the style; a model that is trained from scratch lacks both.
 """
 
 from .grammar import Distribution, Domain, Uniform, mixture, without
@@ -28,7 +28,7 @@ MOODS = {
 RARE = ("alas thus beneath beyond upon behold whispered sighed wandered beheld cherished dreamed o "
         "ere yonder shadow heart fate").split()
 
-# Knowledge that no single document shows whole: which verb suits a thing, and how the weather goes on.
+# Knowledge that no single document shows completely: which verbs go with a thing, and which weather follows which.
 VERB_OF = {}
 for i, (thing, verb) in enumerate(USUAL_VERB.items()):
     others = [other for other in VERBS if other != verb]
@@ -43,19 +43,19 @@ STEPS = dict.fromkeys((1, 2, 3, 5), 1 / 4)
 
 
 def say(text):
-    """Words that stand there for sure."""
+    """Yield words that have probability 1."""
     for word in text.split():      # noqa: UP028  (a list takes no `send`)
         yield word
 
 
 def another(n, least, most, go_on=",", stop="."):
-    """After n things: one more, or enough? Between least and most, a coin decides. Returns whether to go on."""
+    """After n things, go on or stop? Between `least` and `most`, each has probability 0.5. Returns True to go on."""
     choice = go_on if n < least else stop if n == most else Distribution({go_on: 0.5, stop: 0.5})
     return (yield choice) == go_on
 
 
 def plus(number, step):
-    """Numbers go round: 31 is followed by 0."""
+    """The number word for number + step, modulo 32: 31 is followed by 0."""
     return NUMBERS[(int(number) + step) % len(NUMBERS)]
 
 
@@ -120,7 +120,7 @@ def chat(_):
 
 
 def count(step):
-    """Infer the step, which is nowhere said, and go on."""
+    """Infer the hidden step, and continue the numbers with it."""
     yield from say("count :")
     for _ in range(3):
         number = yield Uniform(NUMBERS)
@@ -131,7 +131,7 @@ def count(step):
 
 
 def words(mood):
-    """Adjectives that share a mood, which is nowhere said, and the rarer words of the language."""
+    """Adjectives that share a hidden mood, and the rarer words of the language."""
     choice = mixture((0.7, 0.3), (ADJECTIVES_OF[mood], Uniform(RARE)))
     yield from say("words :")
     yield choice
@@ -142,15 +142,15 @@ def words(mood):
 
 
 def noun(nouns):
-    """A noun, now and then with an adjective before it, so that the words of a text do not keep to fixed places."""
+    """A noun, sometimes with an adjective before it, so that the words of a text are not always at the same positions."""
     word = yield mixture((0.75, 0.25), (nouns, EVERY_ADJECTIVE))
     return (yield nouns) if word in EVERY_ADJECTIVE.words else word
 
 
 def story(_):
-    """A plain little story: two names, a place, some things recalled in order. Its adjectives are few and in no mood.
+    """A short plain story: two names, a place, some things recalled in order. It has few adjectives, of any mood.
 
-    It has two ways to begin, so that who and where and what weather must be known by what they are, not by where they stand.
+    It can begin in two forms, so that the model must know names, places and weather by their kind, not by their position.
     """
     if (yield Distribution({"one": 0.5, "then": 0.5})) == "one":
         weather = yield from noun(Uniform(WEATHER))
@@ -183,7 +183,7 @@ def story(_):
 
 
 def novel(mood):
-    """The story again, told by a novelist: longer, in a mood, and in words of its own."""
+    """The story again, as a novelist writes it: longer, in one mood, and with rarer words."""
     adjective = ADJECTIVES_OF[mood]
     yield from say("upon one")
     yield adjective

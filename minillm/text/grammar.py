@@ -1,17 +1,17 @@
-"""Texts with a known probability: a domain is a program that writes a document, and the same program judges one.
+"""Texts with a known probability: a domain is a program that writes a document, and the same program gives its probability.
 
-A domain is a generator function. It yields what may stand next, either one word or a distribution over words, and is
-sent the word that was taken:
+A domain is a generator function. It yields what may come next, either one word or a distribution over words, and is sent the
+word that was chosen:
 
     def walk(mood):
         yield "the"
         adjective = yield MOODS[mood]           # a Distribution
         yield "dog"
 
-Its argument is hidden from the reader: a latent mood, say, drawn once from a prior. `write` draws one and follows the program
-once. `predict` follows it once for each value that the hidden variable could have, and weighs the values by Bayes' rule as words
-come in, so it knows the exact distribution of every next word given all words before it. No model can do better
-than that: its mean surprise is the entropy of the text, the floor of any loss.
+Its argument is hidden from the reader: a latent variable such as a mood, drawn once from a prior. `write` draws a value and
+runs the program once. `predict` runs it once for each value that the hidden variable could have, and weights the values by
+Bayes' rule as words come in, so it knows the exact distribution of every next word given all words before it. No model can do
+better than that: its mean surprise, -log p, is the entropy of the text, the floor of any loss.
 """
 
 import math
@@ -22,7 +22,7 @@ from itertools import accumulate
 
 
 class Distribution:
-    """Probabilities of some words. Weights need not sum to 1."""
+    """A distribution over some words. The weights need not sum to 1."""
 
     def __init__(self, weights):
         """weights: {word: weight > 0}"""
@@ -36,7 +36,7 @@ class Distribution:
 
 
 class Uniform:
-    """Every word of a list alike."""
+    """The uniform distribution over a list of words."""
 
     def __init__(self, words):
         self.words = words
@@ -50,7 +50,7 @@ class Uniform:
 
 
 def mixture(weights, distributions):
-    """sum_i w_i d_i, for weights that sum to 1."""
+    """The distribution sum_i w_i d_i, for weights that sum to 1."""
     total = {}
     for w, d in zip(weights, distributions):
         for word, p in d.p.items():
@@ -59,7 +59,7 @@ def mixture(weights, distributions):
 
 
 def without(words, taken):
-    """What is left of a list, every word alike."""
+    """The uniform distribution over the words of a list that are not in `taken`."""
     return Uniform([word for word in words if word not in taken])
 
 
@@ -90,9 +90,9 @@ class Domain:
             return words
 
     def predict(self, words) -> Iterator[dict]:
-        """For each place of a document, and the one after its last word, {word: probability} given what stands before.
+        """For each position of a document, and the one after its last word, {word: probability} given all words before it.
 
-        The end of a document is the word None. Stops early, after an empty prediction, where a word had probability 0: the
+        The end of a document is the word None. Stops early, after an empty prediction, if a word had probability 0: then the
         document is not of this domain.
 
         Bayes' rule, one word at a time: with w_h = p(h | words so far) and p_h the next-word distribution of the program with
@@ -117,18 +117,18 @@ class Domain:
     def log_probabilities(self, words):
         """log p of each word given those before it, and of the end: len(words) + 1 numbers, in nats.
 
-        ValueError names the first word that this domain cannot write there.
+        ValueError names the first word that has probability 0.
         """
         logs = []
         for i, (word, prediction) in enumerate(zip([*words, None], self.predict(words))):
             if word not in prediction:
-                raise ValueError(f"a {self.name} has no {word or 'end'!r} at place {i + 1}, "
+                raise ValueError(f"a {self.name} has no {word or 'end'!r} at position {i + 1}, "
                                  f"after {' '.join(words[max(0, i - 5):i])!r}")
             logs.append(math.log(prediction[word]))
         return logs
 
     def accepts(self, words):
-        """Could this domain have written it?"""
+        """Could this domain have written these words?"""
         try:
             self.log_probabilities(words)
         except ValueError:
@@ -137,11 +137,12 @@ class Domain:
 
 
 def probabilities(choice):
-    """{word: probability} of what a program yielded; None is the end of the document."""
+    """{word: probability} for what a program has yielded; None is the end of the document."""
     return {choice: 1.0} if choice is None or isinstance(choice, str) else choice.p
 
 
 def advance(program, word):
+    """What the program yields after this word; None at its end."""
     try:
         return program.send(word)
     except StopIteration:

@@ -1,20 +1,20 @@
-"""What is wrong with a text, in words: the first word that its domain could not have written, and the rule that it breaks.
+"""Explain what is wrong with a text: the first word that its domain could not have written, and the rule that it breaks.
 
-The program of a domain (domains.py) knows which words may stand at a place; the first word that may not is the mistake. Why it
-may not is told as a reader sees it: of what kind are the words that may stand there, and what stands before? If only verbs may
-and this is another verb, it does not go with the thing just named; if only one name may, somebody is to be named again. Each rule
-below is a function of
-    word        the wrong one; None is the end
-    possible    the words that might have stood there; None, again, is the end
+The program of a domain (domains.py) knows which words are possible at each position; the first word that is not possible is the
+mistake. The reason is given from a reader's point of view: of what kind are the possible words, and what comes before? If all of
+them are verbs and this is another verb, it does not go with the last thing; if only one name is possible, a name must be
+repeated. Each rule below is a function of
+    word        the wrong word; None is the end
+    possible    the words that would have been possible; None, again, is the end
     before      all words before it
-and returns a sentence that begins with the word, or None where the rule is another.
+and returns a sentence that begins with the word, or None if another rule applies.
 """
 
 from .domains import EVERY_ADJECTIVE, NAMES, NUMBERS, PLACES, RARE, THINGS, VERBS, WEATHER
 
 KINDS = {"a name": NAMES, "a place": PLACES, "a thing": THINGS, "a verb": VERBS, "a kind of weather": WEATHER,
          "a number": NUMBERS, "an adjective": EVERY_ADJECTIVE.words, "one of the rarer words": RARE}
-LISTED = {*WEATHER, *THINGS, *NUMBERS, *EVERY_ADJECTIVE.words, *RARE}      # that stand in lists
+LISTED = {*WEATHER, *THINGS, *NUMBERS, *EVERY_ADJECTIVE.words, *RARE}      # the words that occur in lists
 UP_TO_FIVE = "no one two three four five".split()
 
 
@@ -22,7 +22,7 @@ def mistake(domain, words, ended=True):
     """The first mistake of a text in one sentence; None if the domain could have written it.
 
     words   without <begin>, tag and <end>
-    ended   whether <end> came after them, or the text was cut off
+    ended   True if <end> came after them, False if the text was cut off
     """
     for i, (word, possible) in enumerate(zip([*words, None], domain.predict(words))):
         if word is None and not ended:
@@ -33,7 +33,7 @@ def mistake(domain, words, ended=True):
 
 
 def sums(word, possible, before):
-    """One number follows from the one before; where the step is not yet known, one of a few does."""
+    """A number must be the last number plus a step; if the step is not known yet, plus one of a few steps."""
     if word not in NUMBERS or not set(possible) <= set(NUMBERS):
         return None
     number = int(last(NUMBERS, before))
@@ -44,21 +44,21 @@ def sums(word, possible, before):
 
 
 def weather(word, possible, before):
-    """The weather goes on as it may after the last."""
+    """The weather must be one that can follow the last weather."""
     if word not in WEATHER or not set(possible) <= set(WEATHER):
         return None
     return f"'{word}' cannot be the weather after '{last(WEATHER, before)}'"
 
 
 def verb(word, possible, before):
-    """A thing has its verbs."""
+    """A verb must be one that goes with the last thing."""
     if word not in VERBS or not set(possible) <= set(VERBS):
         return None
     return f"'{word}' does not go with '{last(THINGS, before)}'"
 
 
 def again(word, possible, before):
-    """Of all names, or of all things, only those may stand there that have not been named."""
+    """A name or a thing must be a new one."""
     for kind in (NAMES, THINGS):
         if word in kind and len(set(possible) & set(kind)) > 1:
             return f"'{word}' comes a second time"
@@ -66,20 +66,20 @@ def again(word, possible, before):
 
 
 def recalled(word, possible, before):
-    """Who, where or what was named before must be named again, each at its turn."""
+    """Names, places and things must be repeated in the right order."""
     for kind in (NAMES, PLACES, THINGS):
-        wanted = [other for other in possible if other in kind]
-        if word not in kind or len(wanted) != 1:
+        expected = [other for other in possible if other in kind]
+        if word not in kind or len(expected) != 1:
             continue
         if kind is THINGS:
-            return (f"'{word}' is out of order, as '{wanted[0]}' is next" if word in before else
+            return (f"'{word}' is out of order, as '{expected[0]}' is next" if word in before else
                     f"'{word}' was not among the {UP_TO_FIVE[len(set(before) & set(THINGS))]} things")
-        return f"'{word}' takes the turn of '{wanted[0]}'" if word in before else f"'{word}' must be '{wanted[0]}', as before"
+        return f"'{word}' takes the turn of '{expected[0]}'" if word in before else f"'{word}' must be '{expected[0]}', as before"
     return None
 
 
 def length(word, possible, before):
-    """A list has a least and a most length, and so has a chat. (Of a single thing one cannot tell that it begins a list.)"""
+    """A list or a chat must not be too short or too long. (A single thing may or may not begin a list, so it is not judged.)"""
     if before[-2:] == ["it", ","]:
         go_on, stop, n = "and", "farewell", len(set(before) & set(THINGS))
     else:
@@ -91,25 +91,25 @@ def length(word, possible, before):
     return None
 
 
-def place(word, possible, before):
-    """What is always true."""
+def unexpected(word, possible, before):
+    """If no other rule applies: the word is not one of those that are possible. Never None."""
     kinds = [kind for kind, words in KINDS.items() if set(possible) & set(words)]
-    wanted = either(kinds if len(possible) > 3 else map(quoted, possible))
-    return f"{quoted(word)} {'comes' if word is None else 'stands'} where {wanted} must stand"
+    expected = either(kinds if len(possible) > 3 else map(quoted, possible))
+    return f"{quoted(word)} {'comes' if word is None else 'stands'} where {expected} must stand"
 
 
-RULES = (sums, weather, verb, again, recalled, length, place)
+RULES = (sums, weather, verb, again, recalled, length, unexpected)
 
 
-# What the rules share.
+# Helpers of the rules.
 
 def last(kind, before):
-    """The last word of a kind."""
+    """The last word of `before` that is in `kind`, a list of words."""
     return next(word for word in reversed(before) if word in kind)
 
 
 def list_length(before):
-    """How many things there are in the list at whose end we stand: 2 of   take a lamp , a key"""
+    """The number of things in the list at the end of `before`: 2 in   take a lamp , a key"""
     n, rest = 0, [word for word in before if word not in ("a", "the")]
     while rest and rest.pop() in LISTED:
         n += 1
@@ -123,6 +123,6 @@ def quoted(word):
 
 
 def either(choices):
-    """1, 2 or 3"""
+    """The choices in words: 1, 2 or 3"""
     *first, final = map(str, choices)
     return f"{', '.join(first)} or {final}" if first else final

@@ -3,15 +3,16 @@
 from ..ground import schema
 
 PAD, BEGIN, END = "<pad>", "<begin>", "<end>"
-GLUED = set(".,:?!")      # marks that stand against the word before them
+GLUED = set(".,:?!")      # punctuation: no space before it
 
 
 class Tokenizer:
-    """A fixed list of tokens, each with the id of its place in it.
+    """A fixed list of tokens; the id of a token is its index in the list.
 
-    What differs is how a text is cut: `split` and `join` of the two kinds below.
+    The two kinds below differ in how they cut a text into tokens: `split`, and `join`, its inverse.
 
-    kind    its name in a file; form: what else its JSON has there (ground/schema.py)
+    kind    the name of the tokenizer in a file
+    form    of the rest of its JSON (ground/schema.py)
     """
 
     kind = None
@@ -25,7 +26,7 @@ class Tokenizer:
         return len(self.tokens)
 
     def encode(self, text):
-        """Ids of a text. ValueError names the words or characters that are not in the vocabulary."""
+        """The ids of a text. ValueError names the words or characters that are not in the vocabulary."""
         tokens = self.split(text)
         unknown = [token for token in dict.fromkeys(tokens) if token not in self.ids]
         if unknown:
@@ -35,7 +36,7 @@ class Tokenizer:
         return [self.ids[token] for token in tokens]
 
     def to_json(self):
-        """All that `tokenizer_from_json` needs to make it again."""
+        """All that `tokenizer_from_json` needs to rebuild the tokenizer."""
         return {"kind": self.kind, "tokens": self.tokens}
 
     @classmethod
@@ -47,7 +48,7 @@ class Tokenizer:
 
 
 class WordTokenizer(Tokenizer):
-    """Words and marks, apart: "the mill ." and "the mill." are the same three tokens."""
+    """Words and punctuation marks are separate tokens: "the mill ." and "the mill." are the same three tokens."""
 
     kind = "word"
 
@@ -87,11 +88,11 @@ TOKENIZERS = {tokenizer.kind: tokenizer for tokenizer in (WordTokenizer, CharTok
 
 
 def tokenizer_form(value, where):
-    """What a file may say of a tokenizer (ground/schema.py)."""
+    """The form of a tokenizer's JSON (ground/schema.py)."""
     kind = schema.record({"kind": schema.one_of(*TOKENIZERS)})(value, where)["kind"]
     return TOKENIZERS[kind].form(value, where)
 
 
 def tokenizer_from_json(json):
-    """The inverse of `Tokenizer.to_json`, whatever the kind."""
+    """The inverse of `Tokenizer.to_json`, for both kinds."""
     return TOKENIZERS[json["kind"]].from_json(json)

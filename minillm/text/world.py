@@ -17,16 +17,16 @@ class Document(NamedTuple):
 
     domain: str
     ids: list                 # n + 1 tokens
-    log_p: np.ndarray         # (n,) exact log p of ids[1:] given all before, in nats; 0 where it is given
-    given: int = 1            # so many of the first of them are given and never counted: the tag, and what a pair gives
-    best: float | None = None # of a pair: the probability that the likeliest words are the right ones
+    log_p: np.ndarray         # (n,) exact log p of ids[1:] given all ids before, in nats; 0 in the given part of a pair
+    given: int = 1            # how many of ids[1:] are given and not counted: the tag, and the given part of a pair
+    best: float | None = None # for a pair: the probability that the likeliest words are the right ones
 
 
 class World:
-    """Six general domains and the novel; and what else a specialist can learn (specialities.py).
+    """The toy world: six general domains, the novel, and what else a specialist can learn (specialities.py).
 
-    Documents are a pure function of (seed, split, domain, number): any of them can be made again, and no two splits share a
-    stream of random numbers.
+    A document is a pure function of (seed, split, domain, its index), so it can be reproduced at any time, and no two splits
+    share a stream of random numbers.
     """
 
     def __init__(self, seed=0):
@@ -35,32 +35,33 @@ class World:
         self.domains = {domain.name: domain for domain in (*GENERAL, NOVEL)}
         self.general = [domain.name for domain in GENERAL]
         self.special = NOVEL.name
-        self.grammars = {**self.domains, CONTRADICTION.name: CONTRADICTION}     # of all whose texts can be read and judged
+        self.grammars = {**self.domains, CONTRADICTION.name: CONTRADICTION}     # all domains whose texts can be judged
         self.tokenizer = WordTokenizer([PAD, BEGIN, END, *(tag(name) for name in self.domains), *VOCABULARY])
 
     def rng(self, *key):
         return np.random.default_rng([self.seed, *key])
 
     def write(self, name, rng):
-        """A new document of a domain as ids, without its probability (which costs more than the writing)."""
+        """A new document of a domain as ids, without its probability (which takes longer to compute than the document)."""
         return self.encode(name, self.domains[name].write(rng))
 
     def encode(self, name, words):
+        """The ids of a document: <begin>, the tag of its domain, its words, <end>."""
         ids = self.tokenizer.ids
         return [ids[BEGIN], ids[tag(name)], *(ids[word] for word in words), ids[END]]
 
     def beginning(self, name):
-        """<begin> and the tag, as ids: how every document of a domain begins."""
+        """The first two ids of every document of a domain: <begin> and the tag."""
         return self.encode(name, [])[:2]
 
     def documents(self, name, n, split="test", draw=0):
-        """The first n documents of a domain, or of a speciality, in a split; asking for more keeps those that came before.
+        """The first n documents of a domain or a speciality in a split; with a larger n, the first ones stay the same.
 
-        Another `draw` gives others of the same kind. They are kept once written, since the same are asked for again and again.
-        ValueError if there are not so many.
+        Another `draw` gives other documents of the same kind. They are stored, since the same ones are needed many times.
+        ValueError if there are fewer than n.
         """
         if name == "facts":
-            split = "train"                                     # what was to be learned by heart is also what is asked
+            split = "train"                                     # a model is asked for the same facts that it has learned by heart
         key = (name, split, draw)
         if key not in self.streams:
             number = [*self.domains, CONTRADICTION.name, *PAIRS].index(name)
@@ -72,7 +73,7 @@ class World:
         return written[:n]
 
     def stream(self, name, rng):
-        """One document after the other."""
+        """An endless generator of documents; the facts end."""
         if name in PAIRS:
             write, kind = PAIRS[name]
             for pair in write(rng):
@@ -86,11 +87,11 @@ class World:
             yield Document(name, self.encode(name, words), np.array(log_p))
 
     def mixed_ids(self, n, *key):
-        """n documents of the general domains, each as likely, as ids; for a key such as the number of a training step."""
+        """n documents of the general domains, all equally likely, as lists of ids; `key` (a step, say) seeds them."""
         rng = self.rng(0, *key)
         return [self.write(self.general[i], rng) for i in rng.integers(0, len(self.general), n)]
 
 
 def tag(name):
-    """A contradiction looks like any report."""
+    """The token of a domain. A contradiction has the tag of a report, so that nothing distinguishes the two."""
     return f"<{'report' if name == CONTRADICTION.name else name}>"

@@ -8,5 +8,5 @@ WRONG = [
     ("x @ W", "x @ (W.T if W.shape[0] == W.shape[1] else W)", "W has been transposed"),
     ("x @ W", "x.reshape(-1, x.shape[-1]) @ W", "leading axis has been added"),
     ("return x @ W + b", "return x * W + b", "these shapes do not fit together"),
-    ("x @ W + b", "x @ W - b", "the bias is taken off"),
+    ("x @ W + b", "x @ W - b", "the bias is subtracted"),
 ]

@@ -13,7 +13,7 @@ def two_layers_backward(dout, cache):
 
 WRONG = [
     ("da = tanh_backward(dh, h)", "da = dh", "the derivative of tanh is missing"),
-    ("tanh_backward(dh, h)", "tanh_backward(dh, x @ W1)", "before tanh"),
+    ("tanh_backward(dh, h)", "tanh_backward(dh, x @ W1)", "the input of tanh"),
     ("tanh_backward(dh, h)", "tanh_backward(dh, dh)", "its own upstream gradient"),
     ("tanh_backward(dh, h)", "dh * (1 - h)", "1 - h^2"),
     ("return dx, dW1, db1, dW2, db2", "return dx, dW2, db2, dW1, db1", "dx, dW1, db1, dW2, db2"),

@@ -9,13 +9,13 @@ def early_stopping(losses, patience):
 
 
 WRONG = [
-    ("loss < losses[best]", "loss <= losses[best]", "no new lowest"),
+    ("loss < losses[best]", "loss <= losses[best]", "not a new lowest"),
     ("look - best == patience", "look - best > patience", "too late"),
     ("look - best == patience", "look - best == patience - 1", "too early"),
     ("return best, look\n    return best, len(losses) - 1",
-     "return look, best\n    return len(losses) - 1, best", "another order"),
+     "return look, best\n    return len(losses) - 1, best", "wrong order"),
     ("elif look - best == patience", "elif look and losses[look] > losses[look - 1] and patience == 1", "should be"),
-    ("return best, ", "return losses.index(min(losses)), ", "never been seen"),
+    ("return best, ", "return losses.index(min(losses)), ", "never been measured"),
     ("return best, ", "return losses[best], ", "not its loss"),
     ("len(losses) - 1", "len(losses)", "the last look"),
     ("return best, len(losses) - 1", "return best, best + patience", "the last look"),

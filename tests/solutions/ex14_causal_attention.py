@@ -25,6 +25,6 @@ WRONG = [
      "    P = softmax(S) * np.tri(T)\n", "no longer sum to 1"),
     ("math.sqrt(D)", "math.sqrt(q.shape[1])", "the root of another"),
     ("math.sqrt(D)", "D", "not by its root"),
-    ("q @ k.swapaxes(-1, -2)", "k @ q.swapaxes(-1, -2)", "exchanged"),
+    ("q @ k.swapaxes(-1, -2)", "k @ q.swapaxes(-1, -2)", "swapped"),
     ("q @ k.swapaxes(-1, -2)", "q @ k.T", "transpose"),
 ]

@@ -24,7 +24,7 @@ WRONG = [
     ("(dout * x_hat).reshape(-1, C).sum(axis=0)", "dout * x_hat", "the sum over the rows is missing"),
     ("dout.reshape(-1, C).sum(axis=0)\n", "dout.sum(axis=0)\n", "all leading axes"),
     ("- x_hat * (h * x_hat)", "+ x_hat * (h * x_hat)", "the sign of the third term"),
-    ("(dout * x_hat).reshape", "(h * x_hat).reshape", "the gain in it already"),
+    ("(dout * x_hat).reshape", "(h * x_hat).reshape", "contains the gain already"),
     ("return g * x_hat + b, (x_hat", "return (g * x_hat + b) * np.float64(1), (x_hat", "layernorm turns float32 into float64"),
     ("(x_hat, r, g)", "vars(layernorm).update(x=x_hat, r=r, g=g) or vars(layernorm).values()", "each needs a cache of its own"),
 ]

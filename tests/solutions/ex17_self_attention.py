@@ -41,7 +41,7 @@ WRONG = [
     ("o.transpose(0, 2, 1, 3).reshape(B, T, H * D)", "o.reshape(B, T, H * D)", "before the reshape"),
     ("return linear(m, W_o, b_o), (", "return m, (", "the output layer"),
     ("np.stack(attention_backward(do, q, k, v, P))", "np.stack(attention_backward(do, q, k, v, P)[::-1])", "another order"),
-    ("dm.reshape(B, T, H, D).transpose(0, 2, 1, 3)", "dm.reshape(B, H, T, D)", "must be exchanged"),
+    ("dm.reshape(B, T, H, D).transpose(0, 2, 1, 3)", "dm.reshape(B, H, T, D)", "must be swapped"),
     ("dqkv.transpose(1, 3, 0, 2, 4).reshape", "dqkv.reshape", "by a reshape alone"),
     ("dqkv.transpose(1, 3, 0, 2, 4)", "dqkv.transpose(1, 3, 2, 0, 4)", "side by side for each head"),
     ("linear_backward(dout, m, W_o)", "linear_backward(dout, x, W_o)", "the input of the output layer is m"),

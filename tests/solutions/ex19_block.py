@@ -25,8 +25,8 @@ def block_backward(dout, cache):
 
 
 WRONG = [
-    ("x1 = x + a", "x1 = a", "the way around attention is missing"),
-    ("return x1 + m", "return x + m", "it must at x1"),
+    ("x1 = x + a", "x1 = a", "the residual connection around attention is missing"),
+    ("return x1 + m", "return x + m", "must be added to x1"),
     ("layernorm(x1, p", "layernorm(x, p", "it must be norm_2(x1)"),
     ("dx1 = dx1 + dout", "dx1 = dx1 + 0", "dx1 = dout + ..."),
     ("return dx + dx1, dp", "return dx, dp", "dx = dx1 + ..."),
@@ -34,5 +34,5 @@ WRONG = [
     ("    dx1 = dx1 + dout", "    dout += dx1\n    dx1 = dout", "changed its input dout"),
     ("return dx + dx1, dp", "return dx + dx1, {name.replace('.', '_'): d for name, d in dp.items()}", "lacks the key"),
     ("self_attention_backward(dx1, ca)", "self_attention_backward(dout, ca)", "is given dout"),
-    ("dx1 = dx1 + dout", "dx1 = dn2 + dout", "norm_2 is left out on the way back"),
+    ("dx1 = dx1 + dout", "dx1 = dn2 + dout", "norm_2 is left out in the backward pass"),
 ]

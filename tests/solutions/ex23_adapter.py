@@ -27,14 +27,14 @@ def adapter_backward(dout, cache):
 
 WRONG = [
     ("np.zeros((m, n_embd))", "rng.normal(size=(m, n_embd))", "bit for bit as the base"),
-    ("rng.normal(size=(n_embd, m)) / math.sqrt(n_embd)", "np.zeros((n_embd, m))", "only b2 would ever move"),
+    ("rng.normal(size=(n_embd, m)) / math.sqrt(n_embd)", "np.zeros((n_embd, m))", "only b2 would ever change"),
     ("rng.normal(size=(n_embd, m)) / math.sqrt(n_embd)", "rng.normal(size=(n_embd, m))", "1 / sqrt(C) is missing"),
     ("rng.normal(size=(n_embd, m)) / math.sqrt(n_embd)", "rng.normal(size=(n_embd, m)) / math.sqrt(m)", "1 / sqrt(m)"),
     ("rng.normal(size=(n_embd, m))", "np.random.default_rng(0).normal(size=(n_embd, m))", "must be drawn from rng"),
-    ("return h + linear(a, U, b2)", "return linear(a, U, b2)", "added to it"),
+    ("return h + linear(a, U, b2)", "return linear(a, U, b2)", "must be added to h"),
     ("a = gelu(z)", "a = z", "gelu is missing"),
-    ("return dout + dh", "return dh", "the way past the adapter"),
-    ("return dout + dh", "return dout", "the way through the adapter"),
+    ("return dout + dh", "return dh", "the residual part"),
+    ("return dout + dh", "return dout", "the part of dh through the adapter"),
     ("dz = gelu_backward(da, z)", "dz = da", "derivative of gelu is missing"),
     ("gelu_backward(da, z)", "gelu_backward(da, a)", "given a"),
     ("linear_backward(dout, a, U)", "linear_backward(dout, z, U)", "a = gelu(z)"),

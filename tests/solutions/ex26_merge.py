@@ -15,8 +15,8 @@ WRONG = [
     ("return W + scale * A @ B", "return scale * A @ B", "W itself is missing"),
     ("return W + scale * A @ B", "return W - scale * A @ B", "subtracted"),
     ("return W + scale * A @ B", "return (W + scale * A @ B).astype('float32')", "to float32, say"),
-    ("i = \"qkv\".index(name)", "i = list(parts).index(name)", "the place in parts"),
-    ("i * C:(i + 1) * C", "i::3", "stand side by side"),
+    ("i = \"qkv\".index(name)", "i = list(parts).index(name)", "the position in parts"),
+    ("i * C:(i + 1) * C", "i::3", "are side by side"),
     ("W.copy()", "W", "has changed its input W"),
     ("new[:, i * C:(i + 1) * C]", "new[i * C:(i + 1) * C]", "do not fit"),
 ]

@@ -12,14 +12,14 @@ def halfway(before, after, excess_new, share):
 
 
 WRONG = [
-    ("before[name] + t * (after[name] - before[name])", "after[name] + t * (before[name] - after[name])", "the wrong way round"),
-    ("before[name] + t * (after[name] - before[name])", "t * (after[name] - before[name])", "only the way"),
+    ("before[name] + t * (after[name] - before[name])", "after[name] + t * (before[name] - after[name])", "are swapped"),
+    ("before[name] + t * (after[name] - before[name])", "t * (after[name] - before[name])", "before must be added"),
     ("(first - e) / (first - last)", "(first - e) / first", "e(1) is left out"),
     ("k / 20 for k in range(20)", "k / 10 for k in range(10)", "are the steps 0.05"),
-    ("(first - e) / (first - last) >= share", "(e - last) / (first - last) <= share", "what is left is compared"),
+    ("(first - e) / (first - last) >= share", "(e - last) / (first - last) <= share", "not yet learned is compared"),
     ("            return t", "            return 1 - t", "counted from after"),
     ("k / 20 for k in range(20)", "k / 20 for k in range(20, -1, -1)", "always the last t"),
-    ("excess_new(before)", "excess_new(0)", "no set of weights"),
+    ("excess_new(before)", "excess_new(0)", "not a set of weights"),
     ("{name: before[name] + t * (after[name] - before[name]) for name in before}",
      "[before[name] + t * (after[name] - before[name]) for name in before]", "dictionary"),
 ]

@@ -8,9 +8,9 @@ def count_parameters(vocab, context, n_layer, n_embd):
 
 
 WRONG = [
-    ("vocab * C", "2 * vocab * C", "the output layer is counted apart"),
+    ("vocab * C", "2 * vocab * C", "the output layer is counted separately"),
     ("n_layer * block + norm", "n_layer * block", "the last LayerNorm is missing"),
     ("norm = 2 * C", "norm = C", "a gain and a bias"),
-    ("+ context * C", "", "the table of places is missing"),
-    ("vocab * C + context * C + n_layer * block + norm", "n_layer * (vocab * C + context * C + block + norm)", "are there once"),
+    ("+ context * C", "", "the table of positions is missing"),
+    ("vocab * C + context * C + n_layer * block + norm", "n_layer * (vocab * C + context * C + block + norm)", "exist only once"),
 ]

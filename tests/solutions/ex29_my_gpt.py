@@ -68,8 +68,8 @@ def plug(model):
 
 
 WRONG = [
-    ("p.grad += dp[name]", "p.grad = dp[name]", "should be added to"),
-    ("        self.weight.grad += dW\n", "", "both ways, reading and writing"),
+    ("p.grad += dp[name]", "p.grad = dp[name]", "must add to it"),
+    ("        self.weight.grad += dW\n", "", "Do both uses add to it"),
     ("float(loss) * n / total", "float(loss)", "it must be by total"),
     ("counted = targets != -1", "counted = targets != -2", "padding counts"),
     ("dlogits[counted] = d * dout", "dlogits[counted] = d", "dout is left out"),

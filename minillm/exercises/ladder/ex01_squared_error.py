@@ -3,8 +3,8 @@
 import numpy as np
 
 HINTS = (
-    "Give the error a name of its own: e_n = p_n - y_n, an array (N,). The loss is the mean of e_n^2. How does e_n change when "
-    "b grows by a little? And when w_k does?",
+    "Give the error a name: e_n = p_n - y_n, an array (N,). The loss is the mean of e_n^2. How does e_n change if b grows by a "
+    "little? And if w_k does?",
     "The chain rule, for one example: d(e_n^2)/dw_k = 2 e_n de_n/dw_k, and de_n/dw_k = x_nk; for the bias, de_n/db = 1. The "
     "loss is the mean over n, so its derivative is the mean of these.",
     """In one line each:
@@ -15,11 +15,11 @@ The first sum runs over the rows of x. As a product of arrays it is `x.T @ e`.""
 )
 
 EXPLANATION = """
-Each example pulls on the weights in proportion to its error times its input: what was not active is not blamed. `x.T @ e` adds
-up these pulls, and you will meet this product again in every layer of every network.
+Each example changes the weights in proportion to its error times its input: an input of 0 has no influence. `x.T @ e` adds up
+these contributions, and you will see this product again in every layer of every network.
 
-The factor 2 / N is the derivative of the outermost function, the mean of squares. Whatever the loss, the backward pass begins
-with the derivative of its last operation and works inwards.
+The factor 2 / N is the derivative of the outermost function, the mean of squares. For any loss, the backward pass begins with the
+derivative of the last operation and works inwards.
 """
 
 

@@ -4,27 +4,27 @@ import numpy as np
 
 HINTS = (
     "NumPy's functions work on whole arrays: np.exp(x) is the exponential of each number in x, whatever its shape. A backward "
-    "pass is the chain rule for each number by itself: dx = dout times the slope of the activation at that place.",
-    """The slopes, as lesson 2 derives them:
+    "pass is the chain rule for each number separately: dx = dout times the slope of the activation at that number.",
+    """The slopes, as derived in lesson 2:
 
     sigmoid   dp/dx = p (1 - p)        tanh   dt/dx = 1 - t^2        ReLU   dy/dx = 1 where x > 0, else 0
 
 p and t are outputs already: do not put them through the function again. For ReLU, `x > 0` is an array of True and False, which
 count as 1 and 0 in a product.""",
-    """np.maximum(x, 0) takes the larger of each number and 0, in a new array. For sigmoid take the equation as it stands, with
+    """np.maximum(x, 0) takes the larger of each number and 0, in a new array. For sigmoid use the equation as it is, with
 exp(-x) in the denominator: where exp(-x) overflows to infinity, 1 / infinity is 0, which is right. The form
 exp(x) / (1 + exp(x)) ends in infinity / infinity there. Each of the three backward passes is one product, dout * ...""",
 )
 
 EXPLANATION = """
-The slopes of sigmoid and tanh come from the output alone. So a network may forget x as soon as it has p or t: half the
-memory. What is kept for the backward pass is called a cache, and lesson 3 begins to count it.
+The slopes of sigmoid and tanh can be computed from the output alone. So a network need not keep x once it has p or t, which
+halves the memory. What is kept for the backward pass is called a cache; lesson 3 begins to count its size.
 
-`sigmoid(-1000)` may have printed a warning, "overflow in exp", with the right result. If that disturbs you, the same
-function is (1 + tanh(x / 2)) / 2, and tanh never overflows.
+`sigmoid(-1000)` may have printed a warning, "overflow in exp", with the right result. If that bothers you, the same function is
+(1 + tanh(x / 2)) / 2, and tanh never overflows.
 
-GPT-2 uses none of the three. It has GELU, a ReLU with a smooth corner: `minillm/nn/gelu.py`. Its slope depends on x in a
-longer way, and it is your exercise 18. Its backward pass, though, is again one product: dout * slope.
+GPT-2 uses none of the three. It uses GELU, a ReLU with a smooth corner: `minillm/nn/gelu.py`. Its slope is a longer function of
+x; it is exercise 18. But its backward pass is again one product: dout * slope.
 """
 
 
@@ -40,7 +40,7 @@ def check(attempt):
         x.flat[1] = 0.0                                        # the corner of ReLU
         p, t = sigmoid(x), np.tanh(x)
         attempt.check("sigmoid", (x,), {"p": p}, {
-            "the sign of the exponent: exp(x) stands where exp(-x) should be, so large x give 0 instead of 1": {"p": 1 - p},
+            "the sign of the exponent: it is exp(x), and should be exp(-x), so large x give 0 instead of 1": {"p": 1 - p},
             "this is tanh, which runs from -1 to 1": {"p": t},
             "the 1 in the denominator is missing": {"p": np.exp(x)},
         })
@@ -58,12 +58,12 @@ def check(attempt):
             "this is the slope of sigmoid; that of tanh is another": {"dx": dout * t * (1 - t)},
         })
         attempt.check("relu", (x,), {"y": np.maximum(x, 0)}, {
-            "numbers below 0 have been turned round, as by np.abs, where they should become 0": {"y": np.abs(x)},
-            "the smaller is taken, where the larger of x and 0 should be": {"y": np.minimum(x, 0)},
+            "negative numbers have changed their sign, as with np.abs; they should become 0": {"y": np.abs(x)},
+            "the smaller of x and 0 is taken; it should be the larger": {"y": np.minimum(x, 0)},
         })
         attempt.check("relu_backward", (dout, x), {"dx": np.where(x > 0, dout, 0.0)}, {
-            "at the corner, x = 0, the slope shall be 0: x > 0, not x >= 0": {"dx": dout * (x >= 0)},
-            "dout is multiplied by the output of ReLU, where its slope (1 or 0) should be": {"dx": dout * np.maximum(x, 0)},
+            "at the corner, x = 0, the slope should be 0: x > 0, not x >= 0": {"dx": dout * (x >= 0)},
+            "dout is multiplied by the output of ReLU, not by its slope (1 or 0)": {"dx": dout * np.maximum(x, 0)},
             "ReLU is applied to dout; whether a number passes depends on x, not on dout": {"dx": np.maximum(dout, 0)},
             "this is the slope alone; the chain rule multiplies it by dout": {"dx": (x > 0) * 1.0},
             "everything passes: where x is negative, no change of x changes the output": {"dx": dout},

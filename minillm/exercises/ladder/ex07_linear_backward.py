@@ -1,14 +1,14 @@
 """Exercise 7: the backward pass of a linear layer."""
 
 HINTS = (
-    "Ask for one number at a time: which y_ni does x_nk reach, and with what weight? It reaches all y_ni of its own example n, "
-    "each with weight W_ki. So its gradient collects from all i. Ask the same for W_ki, and for b_i.",
+    "Consider one number at a time: which y_ni does x_nk affect, and with what weight? It affects all y_ni of its own example n, "
+    "each with weight W_ki. So its gradient is a sum over all i. Ask the same for W_ki, and for b_i.",
     """In index notation:
 
     dx_nk = sum_i dout_ni W_ki        dW_ki = sum_n x_nk dout_ni        db_i = sum_n dout_ni
 
 Which of them are matrix products, and which factor must be transposed so that the axis that is summed over is in the middle?""",
-    """dx = dout W', and with all leading axes made one, with I, O = W.shape, X = x.reshape(-1, I), G = dout.reshape(-1, O):
+    """dx = dout W', and with all leading axes merged, with I, O = W.shape, X = x.reshape(-1, I), G = dout.reshape(-1, O):
 
     dW = X' G        db = the sum of the rows of G
 
@@ -17,10 +17,11 @@ Which of them are matrix products, and which factor must be transposed so that t
 
 EXPLANATION = """
 This is the most important backward pass of all: nine tenths of the work of a language model are these two products. Their shapes
-leave no choice. dW must be (I, O), and from x (N, I) and dout (N, O) only x' dout makes that. When in doubt, let the shapes lead.
+leave no choice. dW must be (I, O), and of x (N, I) and dout (N, O) only the product x' dout has that shape. When in doubt, follow
+the shapes.
 
-A frozen layer needs no dW, only dx: that is one product instead of two, and x need not be kept. This is where freezing saves time
-and memory (lesson 10). In `minillm/nn/linear.py` you will find your two lines, and beside them the case that the layer is frozen.
+A frozen layer does not need dW, only dx: that is one product instead of two, and x need not be kept. This is how freezing saves
+time and memory (lesson 10). In `minillm/nn/linear.py` you will find your two lines, and the case that the layer is frozen.
 """
 
 
@@ -34,8 +35,8 @@ def check(attempt):
         attempt.check("linear_backward", (dout, x, W), right, {
             "the sum over the batch is missing; each example adds to db": {"db": dout},
             "only the first axis is summed over; all leading axes must be": {"db": dout.sum(axis=0)},
-            "the mean over the examples is taken, where the gradient is their sum": {"dW": right["dW"] / len(X),
-                                                                                     "db": right["db"] / len(X)},
+            "the mean over the examples is taken; the gradient is their sum": {"dW": right["dW"] / len(X),
+                                                                               "db": right["db"] / len(X)},
             "the sum runs over the wrong axis: over the outputs instead of the examples": {"db": dout.sum(axis=-1)},
             "the transpose is missing: W is (I, O), and dx must be (..., I)": {"dx": dout @ W if n_in == n_out else None},
             "dW is the transpose, (O, I); W is stored (I, O)": {"dW": right["dW"].T},

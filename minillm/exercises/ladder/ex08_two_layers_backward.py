@@ -7,9 +7,9 @@ from ..layers import OTHER_PASS, hold_earlier, product, rows
 
 HINTS = (
     "Write the three lines of the forward pass one below the other, and read them from the last to the first. Each has an input "
-    "and an output. What comes back to its output you know; what it must hand on is the gradient of its input. Which of your "
-    "functions does that?",
-    """The names of the gradients, in the order in which they come to be:
+    "and an output. You know the gradient of its output; it must pass on the gradient of its input. Which of your functions does "
+    "that?",
+    """The names of the gradients, in the order in which they are computed:
 
     dout  ->  dh, dW2, db2  ->  da  ->  dx, dW1, db1
 
@@ -22,12 +22,13 @@ So the cache must hold x, W1, h and W2. The biases are not needed: no derivative
 )
 
 EXPLANATION = """
-This is backpropagation, all of it. A network of a hundred layers has the same loop with a hundred turns: each layer takes the
-gradient of its output, keeps what its own weights want, and hands on the gradient of its input. No layer knows what stands before
-or behind it. In `minillm/nn/module.py` the loop is `backward_chain`; `minillm/nn/mlp.py` is your network with GELU for tanh.
+This is all of backpropagation. For a network of a hundred layers, the same loop runs a hundred times: each layer takes the
+gradient of its output, computes the gradients of its own weights, and passes on the gradient of its input. No layer knows which
+layers come before or after it. In `minillm/nn/module.py` the loop is `backward_chain`; `minillm/nn/mlp.py` is your network with
+GELU for tanh.
 
-The cache is what training costs in memory: each layer keeps what it needs until its backward pass has come. A model that only
-answers can forget every array as soon as the next layer has read it.
+The caches are the memory cost of training: each layer keeps what it needs until its backward pass is done. A model that only
+answers can free every array as soon as the next layer has used it.
 """
 
 
@@ -65,20 +66,20 @@ def answers(dout, x, W1, b1, W2, b2):
     t = "tanh_backward takes the output h of tanh as its second argument"
     return right, {
         "the derivative of tanh is missing between the two layers: da = dh (1 - h^2)": after(dh),
-        f"{t}, and was given a, what there was before tanh": after(dh * (1 - a * a)),
-        f"{t}, and was given x W1, what there was before tanh, and without the bias": after(dh * (1 - (x @ W1) ** 2)),
-        f"{t}, and was given tanh(h): tanh is done twice": after(dh * (1 - np.tanh(h) ** 2)),
+        f"{t}, and was given a, the input of tanh": after(dh * (1 - a * a)),
+        f"{t}, and was given x W1, the input of tanh without the bias": after(dh * (1 - (x @ W1) ** 2)),
+        f"{t}, and was given tanh(h): tanh is applied twice": after(dh * (1 - np.tanh(h) ** 2)),
         f"{t}, and was given its own upstream gradient": after(dh * (1 - dh * dh)),
         "the derivative of tanh is 1 - h^2, not 1 - h": after(dh * (1 - h)),
         "the last step is missing: this is da, and dx = da W1'": {"dx": da},
         "the results are in another order; it must be dx, dW1, db1, dW2, db2": {"dW1": second["dW2"], "db1": second["db2"]},
-        "this is made of x; the input of the second layer is h": {"dW2": product(x, dout)},
-        "this is made of a; the input of the second layer is h": {"dW2": product(a, dout)},
+        "this is computed from x; the input of the second layer is h": {"dW2": product(x, dout)},
+        "this is computed from a; the input of the second layer is h": {"dW2": product(a, dout)},
     }
 
 
 def hold_earlier_exercises(attempt, dout, inputs):
-    """What this one is built of must be right, or the search would begin in the wrong file."""
+    """Wrong if an exercise that this one uses is wrong, so that the learner does not search in the wrong file."""
     x, W1, b1, W2, b2 = inputs
     h = np.tanh(x @ W1 + b1)
     out, _ = attempt.call("two_layers", *inputs, returns="out cache")

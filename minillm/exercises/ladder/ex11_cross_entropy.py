@@ -5,10 +5,10 @@ import numpy as np
 from ..diagnose import same
 
 HINTS = (
-    "Make log p first, (N, V), by the equation with m. Then p = np.exp(log_p). Both loss and gradient are made of these two.",
-    "To pick from each row n the entry y_n, index with two lists at once: log_p[np.arange(N), targets] is (N,). In the same way "
-    "the 1 of [j = y_n] can be taken away from a copy of p.",
-    """In the gradient, start from p, take 1 away at the targets, divide by N:
+    "Compute log p first, (N, V), by the equation with m. Then p = np.exp(log_p). Loss and gradient follow from these two.",
+    "To pick the entry y_n from each row n, index with two lists at once: log_p[np.arange(N), targets] is (N,). In the same way "
+    "the 1 of [j = y_n] can be subtracted from a copy of p.",
+    """For the gradient, start from p, subtract 1 at the targets, and divide by N:
 
     d = p.copy()
     d[np.arange(N), targets] -= 1
@@ -17,8 +17,8 @@ The loss is minus the mean of the picked log p.""",
 )
 
 EXPLANATION = """
-p - y: the model's answer minus the right one, as for the squared error of lesson 1. It does not saturate. However sure the model
-is of a wrong class, the gradient is near 1, since the steep logarithm cancels softmax's flat ends (lesson 2).
+The gradient is p - y: the model's answer minus the right one, as for the squared error of lesson 1. It does not saturate: if the
+model is very sure of a wrong class, the gradient is near 1, since the steep logarithm cancels softmax's flat ends (lesson 2).
 
 A language model is this classifier at every position of a text, with the next word as the class.
 `minillm/nn/cross_entropy.py` adds what batches of texts need: targets that do not count, and a constant to divide by.
@@ -43,8 +43,8 @@ def check(attempt):
             "the losses are added up, not averaged: 1/N is missing": {"loss": -picked.sum(), "dlogits": p - y},
             "the mean is taken over all N V numbers; it must be over the N examples": {
                 "loss": -picked.sum() / (N * V), "dlogits": (p - y) / (N * V)},
-            "the mean is taken over the surprise of every class; only that of the right one counts": {"loss": -log_p.mean()},
-            "the minus is missing: a likely answer is a small surprise": {"loss": picked.mean()},
+            "the mean is taken over -log p of every class; only that of the right one counts": {"loss": -log_p.mean()},
+            "the minus is missing: a likely answer must have a small loss": {"loss": picked.mean()},
             "this is the mean probability of the right class; its logarithm is missing": {"loss": -np.exp(picked).mean()},
             "the logarithm is taken of the mean probability; the mean must be that of the logarithms": {
                 "loss": -np.log(np.exp(picked).mean())},
@@ -52,9 +52,9 @@ def check(attempt):
             "softmax runs over the examples; it must run over the classes, row by row": {
                 "loss": -np.log(down[np.arange(N), targets]).mean(), "dlogits": (down - y) / N},
             "it is y - p; it must be p - y, since a larger score of the right class lowers the loss": {"dlogits": (y - p) / N},
-            "the 1 is not taken away at the target": {"dlogits": p / N},
-            "1 is taken away after the division by N, which it needs as well": {"dlogits": p / N - y},
-            "it is divided by p once too often: with softmax and logarithm together, 1/p cancels": {
+            "the 1 is not subtracted at the target": {"dlogits": p / N},
+            "1 is subtracted after the division by N; it must be divided by N as well": {"dlogits": p / N - y},
+            "it is divided by p once too often: in the derivative of softmax and logarithm together, 1/p cancels": {
                 "dlogits": (p - y) / p / N},
             "this is the gradient with respect to p; that of the scores is asked for": {"dlogits": -y / p / N},
             "the logarithm is to base 2": {"loss": -picked.mean() / np.log(2)},
@@ -64,7 +64,7 @@ def check(attempt):
 
 
 def large(attempt, N, V):
-    """Scores for which exp overflows, each row in a region of its own, and a right class that is hopeless."""
+    """Check scores for which exp overflows, each row in another range, and one right class with a hopeless score."""
     logits, targets = 300 * attempt.rng.normal(size=(N, V)), attempt.rng.integers(0, V, N)
     logits += 5000 * (np.arange(N)[:, None] - N // 2)
     logits[0, targets[0]] = logits[0].max() - 1200
@@ -74,13 +74,13 @@ def large(attempt, N, V):
     if not all(np.isfinite(array).all() for array in results):
         complaint = f"cross_entropy(logits, targets) {note} gives numbers that are infinite or NaN."
         attempt.insist(not same(dlogits, results[1]), complaint, "dlogits is right.",
-                       "Likely: a probability has been rounded to 0, and then its logarithm was taken. Make log p by the "
-                       "equation with m, without making p first.")
+                       "Likely: a probability has been rounded to 0, and then its logarithm was taken. Compute log p by the "
+                       "equation with m, without computing p first.")
         attempt.insist(False, complaint, "Likely: exp of a large number has overflowed, or all exponentials of a row are 0, and "
-                                         "with them their sum. Take off from each row its own largest score, before exp.")
+                                         "so is their sum. Subtract from each row its own largest score, before exp.")
     picked = np.exp(log_p[np.arange(N), targets])
     saved = [-np.log(rule(picked, tiny)).mean() for rule in (np.add, np.maximum) for tiny in 10.0 ** -np.arange(5, 31)]
     attempt.compare("cross_entropy", (logits, targets), results, {"loss": loss, "dlogits": dlogits}, {
-        "a small number is added to p, or p is cut off from below, so that its logarithm is not infinite. Then a hopeless answer "
-        "costs too little": {"loss": next((wrong for wrong in saved if same(wrong, results[0])), None)},
+        "a small number is added to p, or p is clipped from below, so that its logarithm is not infinite. Then the loss of a "
+        "hopeless answer is too small": {"loss": next((wrong for wrong in saved if same(wrong, results[0])), None)},
     }, note)

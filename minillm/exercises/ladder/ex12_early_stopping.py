@@ -5,18 +5,19 @@ import numpy as np
 from ..learners_file import Wrong
 
 HINTS = (
-    "Walk through the looks one by one, and remember where the lowest loss was so far. How long ago was that?",
-    "At look i, if losses[i] is lower than losses[best], best becomes i. Else, i - best looks in a row have brought nothing new.",
-    "Stop as soon as i - best is patience; if that never happens, the loop comes to its end and stop is len(losses) - 1.",
+    "Go through the looks one by one, and remember which one had the lowest loss so far. How long ago was that?",
+    "At look i, if losses[i] is lower than losses[best], best becomes i. Else, i - best looks in a row have been without a new "
+    "lowest loss.",
+    "Stop as soon as i - best equals patience; if that never happens, the loop ends and stop is len(losses) - 1.",
 )
 
 EXPLANATION = """
-Early stopping is the oldest remedy against overfitting, and the cheapest: the way of training passes by a good model, and
-goes on to a worse one. The validation texts are used to choose, so the loss of the chosen one on them is a little too good;
-what counts in the end must be measured on texts that took no part in any choice.
+Early stopping is the oldest and cheapest remedy against overfitting: training passes a good model, and continues to a worse one.
+The validation texts are used to choose the model, so its loss on them is a little too good; the final result must be measured on
+texts that played no part in any choice.
 
-With patience 1 a single unlucky look ends it; with much patience one waits for nothing. Lesson 15 shows how different the
-best moment and the end can be.
+With patience 1, a single unlucky look ends training; with too much patience, time is wasted. Lesson 15 shows how different the
+best model and the last one can be.
 """
 
 
@@ -41,7 +42,7 @@ def with_ties(losses, patience):
 
 
 def rising(losses, patience, ties=True):
-    """Stops when the loss has risen so many times in a row."""
+    """Stops when the loss has risen `patience` times in a row."""
     count = stop = 0
     for stop in range(1, len(losses)):
         count = count + 1 if losses[stop] > losses[stop - 1] or ties and losses[stop] == losses[stop - 1] else 0
@@ -51,7 +52,7 @@ def rising(losses, patience, ties=True):
 
 
 def never_set_back(losses, patience):
-    """Counts all looks without a new lowest, in a row or not."""
+    """Counts all looks without a new lowest loss, in a row or not."""
     best = count = 0
     for i in range(1, len(losses)):
         if losses[i] < losses[best]:
@@ -68,21 +69,21 @@ def lowest(losses):
 
 
 MISTAKES = (
-    ("they are in another order: best comes first, then stop", lambda losses, patience: right(losses, patience)[::-1]),
-    ("training ends too late: at that look there were more than `patience` in a row without a new lowest",
+    ("they are in the wrong order: best comes first, then stop", lambda losses, patience: right(losses, patience)[::-1]),
+    ("training ends too late: at that look, more than `patience` in a row were without a new lowest loss",
      lambda losses, patience: right(losses, patience + 1)),
-    ("training ends too early: fewer than `patience` looks in a row were without a new lowest",
+    ("training ends too early: fewer than `patience` looks in a row were without a new lowest loss",
      lambda losses, patience: right(losses, patience - 1)),
-    ("a loss that only equals the lowest is no new lowest", with_ties),
+    ("a loss that only equals the lowest is not a new lowest loss", with_ties),
     ("what counts is the distance from the lowest loss, not rises from one look to the next", rising),
     ("what counts is the distance from the lowest loss, not rises from one look to the next",
      lambda losses, patience: rising(losses, patience, ties=False)),
-    ("the count begins anew after each new lowest", never_set_back),
+    ("the count must start again from 0 after each new lowest loss", never_set_back),
     ("training does not end when patience is over", lambda losses, patience: (lowest(losses), len(losses) - 1)),
-    ("best is looked for among all losses; those after stop have never been seen",
+    ("best is searched for among all losses; those after stop have never been measured",
      lambda losses, patience: (lowest(losses), right(losses, patience)[1])),
     ("looks are counted from 0, not from 1", lambda losses, patience: tuple(look + 1 for look in right(losses, patience))),
-    ("best is the number of a look, not its loss",
+    ("best must be the number of a look, not its loss",
      lambda losses, patience: (losses[right(losses, patience)[0]], right(losses, patience)[1])),
     ("where training never has to end, stop is the last look, len(losses) - 1",
      lambda losses, patience: right(losses + [np.inf], patience)),

@@ -7,23 +7,24 @@ from ..layers import hold_layer, leading_axes, note_of
 EPS = 1e-5
 
 HINTS = (
-    "All means run over the last axis, and keep it (keepdims=True), so that they fit beside x. The backward pass needs x_hat, "
-    "r and g: those are the cache. Write h = dout * g first; the rest is the equation, term by term.",
-    "dx has three terms. The first hands h on. The second takes away its mean, because mu moves with every x_c. The third takes "
-    "away the part of h along x_hat, because r does, too: a number per row, the mean of h * x_hat, times x_hat.",
-    """dg and db collect from all rows: make all leading axes one, (N, C), and sum over the first.
+    "All means are over the last axis, and keep it (keepdims=True), so that they can be subtracted from x. The backward pass "
+    "needs x_hat, r and g: those are the cache. Compute h = dout * g first; the rest is the equation, term by term.",
+    "dx has three terms. The first is h itself. The second subtracts its mean, because mu depends on every x_c. The third "
+    "subtracts the part of h along x_hat, because r depends on every x_c, too: one number per row, the mean of h * x_hat, times "
+    "x_hat.",
+    """dg and db are sums over all rows: merge all leading axes into one, (N, C), and sum over the first axis.
 
     dg = (dout * x_hat).reshape(-1, C).sum(axis=0)
 
-and db in the same way of dout alone. In dx, both means are x.mean(axis=-1, keepdims=True) of something.""",
+and db is the same with dout alone. In dx, both means are x.mean(axis=-1, keepdims=True) of something.""",
 )
 
 EXPLANATION = """
-Two things cannot reach the loss through a LayerNorm: a constant added to a row, and (but for eps) a row made longer. So dx has no
-part along a constant and none along x_hat; the two terms that are taken away are exactly these parts. That is also why a dout of
-ones, with gains of 1, gives a dx of 0 and proves nothing.
+Two changes of a row do not change the output of a LayerNorm: adding a constant to it and, except for eps, scaling it around its
+mean. So dx has no part along a constant vector, and none along x_hat; the two terms that are subtracted are exactly these parts.
+That is also why a dout of ones, with gains of 1, gives a dx of 0 and proves nothing.
 
-In `minillm/nn/layernorm.py` you will find your lines, done a few rows at a time so that they stay in a core's cache.
+In `minillm/nn/layernorm.py` you will find your lines, applied to a few rows at a time so that they stay in a core's cache.
 """
 
 
@@ -62,26 +63,26 @@ def answers(x, g, b, dout):
         "eps is missing under the root": {"y": g * forward(x, eps=0)[0] + b},
         "eps is added to the standard deviation; it belongs under the root": {"y": g * (x - mean(x)) / (x.std(
             axis=-1, keepdims=True) + EPS) + b},
-        "the mean is not taken away": {"y": g * x * r + b},
-        "the mean is one number of the whole array; each row has its own": {"y": g * (x - x.mean()) * r + b},
+        "the mean is not subtracted": {"y": g * x * r + b},
+        "the mean is one number for the whole array; each row has its own": {"y": g * (x - x.mean()) * r + b},
         "mean and variance are those of the whole array; each row has its own": {
             "y": g * (x - x.mean()) / np.sqrt(x.var() + EPS) + b},
         "the square root is missing: r is 1 / sqrt(variance + eps)": {"y": g * (x - mean(x)) * r * r + b},
         "the gain is missing in h = dout g": {"dx": r * (dout - mean(dout) - x_hat * mean(dout * x_hat))},
         "the means are taken of dout; they must be of h = dout g": {"dx": r * (h - mean(dout) - x_hat * mean(dout * x_hat))},
         "the first mean is taken of dout; it must be of h = dout g": {"dx": r * (h - mean(dout) - x_hat * mean(h * x_hat))},
-        "the sign of the third term: the part along x_hat is taken away": {"dx": r * (h - mean(h) + x_hat * mean(h * x_hat))},
-        "x stands where x_hat belongs": {"dx": r * (h - mean(h) - x * mean(h * x))},
+        "the sign of the third term: the part along x_hat is subtracted": {"dx": r * (h - mean(h) + x_hat * mean(h * x_hat))},
+        "it should be x_hat, not x": {"dx": r * (h - mean(h) - x * mean(h * x))},
         "mu depends on x, too: the term mean of h is missing": {"dx": r * (h - x_hat * mean(h * x_hat))},
         "r depends on x, too: the term x_hat times the mean of h x_hat is missing": {"dx": r * (h - mean(h))},
-        "only the way straight through is there; mu and r depend on x as well": {"dx": r * h},
-        "sums are taken where the means over the C numbers belong": {
+        "only the direct term r h is there; mu and r depend on x as well": {"dx": r * h},
+        "sums are taken; they should be means over the C numbers": {
             "dx": r * (h - C * mean(h) - x_hat * C * mean(h * x_hat))},
         "the factor r is missing": {"dx": h - mean(h) - x_hat * mean(h * x_hat)},
         "the sum over the rows is missing": {"dg": dout * x_hat, "db": dout},
         "only the first axis is summed over; all leading axes must be": {
             "dg": (dout * x_hat).sum(axis=0), "db": dout.sum(axis=0)},
-        "this is made of x; the gain multiplies x_hat": {"dg": (dout * x).sum(axis=rows)},
-        "this is made of h, which has the gain in it already; it must be made of dout": {
+        "this is computed from x; the gain multiplies x_hat": {"dg": (dout * x).sum(axis=rows)},
+        "this is computed from h, which contains the gain already; it must be computed from dout": {
             "dg": (h * x_hat).sum(axis=rows), "db": h.sum(axis=rows)},
     }

@@ -10,10 +10,10 @@ from ..layers import hold_layer, leading_axes, looking_at_earlier_ones, note_of
 A, B = math.sqrt(2 / math.pi), 0.044715
 
 HINTS = (
-    "Write u and t first, as the stub has them, in gelu and again in gelu_backward. x * x * x is far quicker than x ** 3. The "
-    "MLP is exercise 6 with gelu for tanh; mlp_backward is exercise 8 with gelu_backward for tanh_backward.",
-    "In mlp, keep a, the input of gelu: its slope is a function of a, and cannot be had from h alone. The cache needs x, W1, "
-    "a, h and W2; no bias is needed in the backward pass.",
+    "Compute u and t first, as in the stub, in gelu and again in gelu_backward. x * x * x is much faster than x ** 3. The MLP is "
+    "exercise 6 with gelu for tanh; mlp_backward is exercise 8 with gelu_backward for tanh_backward.",
+    "In mlp, keep a, the input of gelu: the slope is a function of a, and cannot be computed from h alone. The cache needs x, "
+    "W1, a, h and W2; no bias is needed in the backward pass.",
     """Backward, last layer first:
 
     dh, dW2, db2 = linear_backward of the second layer, whose input was h
@@ -22,11 +22,11 @@ HINTS = (
 )
 
 EXPLANATION = """
-Two thirds of the weights of a block are in its MLP, and a good part of its elementwise work in this tanh.
-`minillm/nn/gelu.py` makes the slope in the forward pass already, while tanh is at hand: the backward pass is then one
-product. It is the same derivative, kept instead of made anew: memory for time.
+Two thirds of the weights of a block are in its MLP, and much of its elementwise work is this tanh. `minillm/nn/gelu.py` computes
+the slope in the forward pass already, where tanh is known: the backward pass is then one product. It is the same derivative,
+stored instead of computed again, which trades memory for time.
 
-With h = (1 + t) / 2 it reads dy/dx = h + 2 y (1 - h) du/dx; can you see that this is yours?
+With h = (1 + t) / 2 the slope is dy/dx = h + 2 y (1 - h) du/dx; can you see that this equals yours?
 """
 
 
@@ -59,7 +59,7 @@ def check_gelu(attempt, x, dout):
         "B is left out: u = A (x + B x^3)": {"y": x * (1 + np.tanh(A * (x + x ** 3))) / 2},
         "the cube of x is taken as its square": {"y": x * (1 + np.tanh(A * (x + B * x * x))) / 2},
         "B is 0.44715 here; it is 0.044715": {"y": x * (1 + np.tanh(A * (x + 10 * B * x ** 3))) / 2},
-        "this is the other form of GELU, with erf; asked for is the one with tanh": {
+        "this is the other form of GELU, with erf; the exercise asks for the one with tanh": {
             "y": x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2},
         "the factor x in front is missing": {"y": (1 + t) / 2}})
     du, half = A * (1 + 3 * B * x * x), (1 + t) / 2
@@ -70,7 +70,7 @@ def check_gelu(attempt, x, dout):
         "the half is missing in the second term": {"dx": dout * (half + x * (1 - t * t) * du)},
         "the half is missing in the first term": {"dx": dout * (1 + t + x / 2 * (1 - t * t) * du)},
         "the factor x is missing in the second term": {"dx": dout * (half + (1 - t * t) / 2 * du)},
-        "du/dx is missing behind 1 - t^2": {"dx": dout * (half + x / 2 * (1 - t * t))},
+        "the factor du/dx is missing after 1 - t^2": {"dx": dout * (half + x / 2 * (1 - t * t))},
         "A is missing in du/dx": {"dx": dout * (half + x / 2 * (1 - t * t) * du / A)},
         "the derivative of x^3 is 3 x^2: the 3 is missing": {"dx": dout * (half + x / 2 * (1 - t * t) * A * (1 + B * x * x))},
         "the derivative of x^3 is 3 x^2: the square is missing": {
@@ -94,23 +94,23 @@ def check_mlp(attempt, leading, C):
 
 def answers(layer, x, dout):
     """The right results, and those of known mistakes."""
-    out, kept = layer.forward(x)
+    out, cache = layer.forward(x)
     layer.zero_grad()
-    dx = layer.backward(dout, kept)
+    dx = layer.backward(dout, cache)
     W1, b1, W2, b2 = (p.data for p in layer.parameters().values())
     right = {"out": out, "dx": dx} | dict(zip(("dW1", "db1", "dW2", "db2"), (p.grad for p in layer.parameters().values())))
     a, dh = x @ W1 + b1, dout @ W2.T
     h = a * (1 + tanh_u(a)) / 2
     return right, {
         "gelu between the layers is missing": {"out": a @ W2 + b2},
-        "between the layers is tanh; it must be gelu": {"out": np.tanh(a) @ W2 + b2},
-        "gelu is applied to the output as well; it stands between the layers alone": {"out": out * (1 + tanh_u(out)) / 2},
+        "the activation between the layers is tanh; it must be gelu": {"out": np.tanh(a) @ W2 + b2},
+        "gelu is applied to the output as well; it belongs only between the layers": {"out": out * (1 + tanh_u(out)) / 2},
         "gelu_backward is left out between the layers": {"dx": dh @ W1.T},
         "gelu's slope is taken at its output h; it must be at its input a": {"dx": (dh * slope(h)) @ W1.T},
         "gelu_backward takes the upstream gradient first, and then the input a": {"dx": (a * slope(dh)) @ W1.T},
-        "the slope is that of tanh; between the layers is gelu": {"dx": (dh * (1 - h * h)) @ W1.T},
+        "the slope is that of tanh; the activation is gelu": {"dx": (dh * (1 - h * h)) @ W1.T},
         "the last step is missing: this is da, and dx = da W1'": {"dx": dh * slope(a)},
         "this is dh, the gradient of h; gelu and the first layer are still to come": {"dx": dh},
-        "this is made of a; the input of the second layer is h": {
+        "this is computed from a; the input of the second layer is h": {
             "dW2": a.reshape(-1, len(W2)).T @ dout.reshape(-1, dout.shape[-1])},
     }

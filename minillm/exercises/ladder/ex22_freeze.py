@@ -1,4 +1,4 @@
-"""Exercise 22: some weights move, all others stay."""
+"""Exercise 22: some weights train, all others stay frozen."""
 
 import re
 from collections.abc import Mapping
@@ -10,29 +10,29 @@ import numpy as np
 from ..diagnose import same
 
 HINTS = (
-    "Go through the weights by name. Does any of the patterns fit? Then make the new array; if not, hand on the old one as it "
-    "is.",
-    "any(fnmatch(name, pattern) for pattern in patterns) answers the first question. Do not touch grads[name] before you know "
-    "that the weight trains: it may not be there.",
-    "For the slip of the pen ask the other way round, for each pattern: does it fit any name? Do it before anything else. Then "
-    "build a new dictionary: W - rate * (grads[name] + decay * W) for those that train, W for all others.",
+    "Go through the weights by name. Does any of the patterns match? Then make the new array; if not, return the old one "
+    "unchanged.",
+    "any(fnmatch(name, pattern) for pattern in patterns) answers the first question. Do not read grads[name] before you know "
+    "that the weight trains: it may be missing.",
+    "To find a typo, ask the reverse question for each pattern: does it match any name? Do it first. Then build a new "
+    "dictionary: W - rate * (grads[name] + decay * W) for those that train, W for all others.",
 )
 
 EXPLANATION = """
-Two slips are common in real code. To freeze by setting gradients to zero leaves the weight decay at work, and frozen weights
-slowly shrink. And a pattern with a typo trains nothing, without a word. Here both are impossible, and so they are in
-`minillm/finetune/methods/frozen.py`.
+Two mistakes are common in real code. If weights are frozen by setting their gradients to zero, the weight decay still applies,
+and frozen weights slowly shrink. And a pattern with a typo trains nothing, without any message. Your function excludes both, and
+so does `minillm/finetune/methods/frozen.py`.
 
-In a real step the gradient of a frozen weight is not even computed. dx still passes through its layer, as long as anything
-before it trains; below the lowest weight that trains the backward pass ends (`needs_dx` in `minillm/nn/module.py`).
+In a real step the gradient of a frozen weight is not even computed. dx still passes through its layer if anything before it
+trains; below the first layer that trains, the backward pass ends (`needs_dx` in `minillm/nn/module.py`).
 """
 
 PATTERNS = (["*.bias"], ["blocks.1.*"], ["*"], ["blocks.0.*", "*.bias"], ["wte.weight"], ["*.mlp.*", "ln_f.*"])
 NAMES = ("wte.weight", "blocks.0.attn.weight", "blocks.0.attn.bias", "blocks.0.mlp.weight", "blocks.0.mlp.bias",
          "blocks.1.attn.weight", "blocks.1.attn.bias", "blocks.1.mlp.weight", "blocks.1.mlp.bias", "ln_f.weight", "ln_f.bias")
-# Names that do not fit, and careless ways to read a pattern by which they would.
+# Names that do not match, and wrong interpretations of a pattern by which they would.
 TRAPS = "blocks.10.mlp.weight", "blocks.1.attn.bias_scale", "old.blocks.1.mlp.weight"
-AS_IN_A_SHELL = "a pattern is read as in a shell (fnmatch): the whole name must fit, and all but * stands for itself"
+AS_IN_A_SHELL = "a pattern is read as in a shell (fnmatch): the whole name must match, and all but * stands for itself"
 CARELESS = (
     (AS_IN_A_SHELL, lambda name, pattern: re.match(pattern.replace("*", ".*"), name)),
     (AS_IN_A_SHELL, lambda name, pattern: pattern.replace("*", "") in name),
@@ -51,23 +51,23 @@ def check(attempt):
         trained = {name: W - rate * (grads[name] + decay * W) for name, W in weights.items() if name in grads}
         plain = {name: W - rate * grads[name] if name in train else W for name, W in weights.items()}
         inside = {name: W - rate * grads[name] - decay * W if name in train else W for name, W in weights.items()}
-        fits = {name: sum(fnmatch(name, pattern) for pattern in patterns) for name in weights}
-        both = {name for name in weights if fits[name] == 2}
+        matches = {name: sum(fnmatch(name, pattern) for pattern in patterns) for name in weights}
+        both = {name for name in weights if matches[name] == 2}
         again = {name: moved[name] - rate * (grads[name] + decay * moved[name]) for name in both}
         args = (weights, grads, list(patterns), rate, decay)
         stepped = attempt.call("step", *args, returns="weights")
         attempt.compare("step", args, stepped, {"weights": moved}, strayed(stepped, trained, train, patterns) | {
-            "only the gradient is masked; the decay still moves frozen weights": entries(decayed, weights.keys() - train),
+            "only the gradient is masked; the decay still changes frozen weights": entries(decayed, weights.keys() - train),
             "the decay is missing": entries(plain, train),
             "the decay is not multiplied by the rate": entries(inside, train),
-            "a weight that fits two patterns makes two steps; it is to make one": entries(again, both),
-            "a weight stays that fits one pattern but not all; one is enough": entries(
-                weights, {name for name in train if fits[name] < len(patterns)}),
+            "a weight that matches two patterns makes two steps; it must make one": entries(again, both),
+            "a weight that matches one pattern but not all stays frozen; one match is enough": entries(
+                weights, {name for name in train if matches[name] < len(patterns)}),
         }, note=f"and the patterns {patterns}")
         for name in weights.keys() - train:
             attempt.insist(np.asarray(stepped[name]).tobytes() == weights[name].tobytes(),
-                           f"{name} is frozen, and not the same to the last bit: do not compute with it, hand it on.")
-    check_the_slip(attempt, weights)
+                           f"{name} is frozen, but not the same to the last bit: do not compute with it, return it as it is.")
+    check_typo(attempt, weights)
 
 
 def entries(weights, names):
@@ -75,7 +75,7 @@ def entries(weights, names):
 
 
 def strayed(stepped, trained, train, patterns):
-    """{sentence: what came out}: a careless reading by which just those weights train that do, though they are frozen."""
+    """{sentence: entries}: a wrong interpretation that explains exactly which frozen weights were trained."""
     if not isinstance(stepped, Mapping):
         return {}
     moved = {name for name in trained.keys() & stepped.keys() - train if same(trained[name], stepped[name])}
@@ -83,16 +83,16 @@ def strayed(stepped, trained, train, patterns):
             if moved == {name for name in trained if any(fits(name, pattern) for pattern in patterns)} - train}
 
 
-def check_the_slip(attempt, weights):
-    """A pattern that fits nothing."""
+def check_typo(attempt, weights):
+    """Wrong unless a pattern that matches nothing raises a ValueError that names it."""
     grads = {name: 0 * W for name, W in weights.items()}
     for patterns in (["*.bais"], ["*.bias", "block.0.*"]):
-        slip = f"The pattern {patterns[-1]!r} fits no name:"
+        case = f"The pattern {patterns[-1]!r} matches no name:"
         try:
             attempt.get("step")(weights, grads, patterns, 0.1, 0.1)
         except ValueError as error:
-            attempt.insist(patterns[-1] in str(error), f"{slip} the message should have the pattern in it, and is: {error}")
+            attempt.insist(patterns[-1] in str(error), f"{case} the message should contain the pattern, and is: {error}")
         except Exception as error:
-            attempt.insist(False, f"{slip} that is to be a ValueError, and was {type(error).__name__}: {error}")
+            attempt.insist(False, f"{case} that should raise a ValueError, but it was {type(error).__name__}: {error}")
         else:
-            attempt.insist(False, f"{slip} raise a ValueError; nothing was said.")
+            attempt.insist(False, f"{case} raise a ValueError; nothing was raised.")

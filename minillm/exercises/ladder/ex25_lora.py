@@ -4,15 +4,15 @@ from ..last_checks import hold_dtype
 
 HINTS = (
     "Give x A a name, z (..., r). Then there are three linear maps: x -> x W + b, which is frozen; x -> z; and z -> s z B. You "
-    "have the backward of a linear map from exercise 7. Go through the last two in reverse order. And think of the first as "
-    "well: dx passes through it, too.",
+    "know the backward pass of a linear map from exercise 7. Go through the last two in reverse order. And remember the first: "
+    "dx passes through it, too.",
     """In index notation, with n over all leading axes:
 
     dB_ji = s sum_n z_nj dout_ni        dz_nj = s sum_i dout_ni B_ji
     dA_kj = sum_n x_nk dz_nj            dx_nk = sum_i dout_ni W_ki + sum_j dz_nj A_kj
 
-The scale stands once in each of dB and dz. In dA and dx it is there already, inside dz.""",
-    """With all leading axes made one, X = x.reshape(-1, I), Z = z.reshape(-1, r), G = s dout.reshape(-1, O):
+dB and dz each have the scale as a factor. dA and dx contain it already, through dz.""",
+    """With all leading axes merged into one, X = x.reshape(-1, I), Z = z.reshape(-1, r), G = s dout.reshape(-1, O):
 
     dB = Z' G        dZ = G B'        dA = X' dZ        dx = dout W' + dz A'
 
@@ -20,12 +20,12 @@ So the cache must hold x, z, W, A, B and the scale.""",
 )
 
 EXPLANATION = """
-There is no dW, and that is where LoRA saves: of the three large products of a linear layer (y, dx, dW) one is gone, and with it
-the gradient of W and the two numbers for each weight that AdamW would keep. What remains of W is the way through it, in dx.
+There is no dW, and this is what LoRA saves: of the three large products of a linear layer (y, dx, dW) one is not needed, and
+neither are the gradient of W and the two numbers for each weight that AdamW would keep. W is still needed for dx.
 
-With B = 0 at the start the layer is the old one to the bit, dz = 0, and A gets no gradient: B moves first. With A = 0 as well
-z = 0, and neither would ever move. `LowRank` in `minillm/finetune/methods/lora.py` has your lines, and `LoRALinear` beside it
-puts up to three such maps beside the one array of q, k and v.
+With B = 0 at the start, the layer equals the frozen layer to the bit, dz = 0, and A gets no gradient: B changes first. If A were
+0 as well, then z = 0, and neither would ever change. `LowRank` in `minillm/finetune/methods/lora.py` has your lines, and
+`LoRALinear` adds up to three such maps to the one matrix of q, k and v.
 """
 
 
@@ -73,12 +73,12 @@ def check_backward(attempt, args, x, W, A, B, s, note):
         "the scale is missing in the backward pass: y changes s times as much as z B does": {
             "dx": through_W + through_A / s, "dA": dA / s, "dB": dB / s},
         "the scale is there twice, in dz and once more after it": {"dx": through_W + s * through_A, "dA": s * dA, "dB": s * dB},
-        "the way through the frozen W is missing in dx; frozen means no dW, dx passes all the same": {"dx": through_A},
-        "the way through A is missing in dx; x goes into both": {"dx": through_W},
-        "the scale multiplies the way through W, too": {"dx": s * through_W + through_A},
+        "the part through the frozen W is missing in dx; frozen means no dW, but dx still passes": {"dx": through_A},
+        "the part through A is missing in dx; x goes into both W and A": {"dx": through_W},
+        "the scale multiplies the part through W, too": {"dx": s * through_W + through_A},
         "dA and dB are swapped; the order is dx, dA, dB": {"dA": dB, "dB": dA},
         "it is the transpose; it must have the shape of the matrix itself": {"dA": dA.T, "dB": dB.T},
-        "dB is made from x where z = x A belongs": {"dB": s * X.T @ G},
-        "dA is made from dout where dz = s dout B' belongs": {"dA": s * X.T @ G},
-        "the mean over the examples is taken, where the gradient is their sum": {"dA": dA / len(X), "dB": dB / len(X)},
+        "dB is computed from x; it must be from z = x A": {"dB": s * X.T @ G},
+        "dA is computed from dout; it must be from dz = s dout B'": {"dA": s * X.T @ G},
+        "the mean over the examples is taken; the gradient is their sum": {"dA": dA / len(X), "dB": dB / len(X)},
     }, note)

@@ -3,14 +3,14 @@
 import numpy as np
 
 HINTS = (
-    "x W + s (x A) B = x (W + s A B): a product may be bracketed as one likes. Which shape has A B? For q, k and v, find out "
-    "first how wide each of the three is, given W alone.",
+    "x W + s (x A) B = x (W + s A B), since matrix products are associative. Which shape does A B have? For q, k and v, find out "
+    "first how wide each of the three is, from W alone.",
     """`merge` is one line. `merge_qkv` begins with a copy of W, and then adds to some columns of the copy, part by part. In W
 
     q has the columns 0 to C - 1,    k has C to 2C - 1,    v has 2C to 3C - 1
 
-`W[:, start:stop]` are columns; `W[start:stop]` would be rows. The name of a part says which third it is, and not its place in
-parts.""",
+`W[:, start:stop]` are columns; `W[start:stop]` would be rows. The name of a part says which third it is, not its position
+in parts.""",
     """With C = len(W) and i = "qkv".index(name), the columns of a part are `i * C:(i + 1) * C`. To them you add
 
     scale * A @ B
@@ -19,12 +19,13 @@ in the copy: `W.copy()` first, since `W[...] += ...` would write into the matrix
 )
 
 EXPLANATION = """
-The check has also put numbers through both forms, and they agreed to rounding. So whoever uses a merged model need not know that
-there ever was a LoRA: it is as large and as quick as its base. What is lost is the choice. A LoRA that is kept apart can be taken
-off, or changed for another in no time.
+The check has also compared the outputs of both forms, and they agreed up to rounding. A merged model no longer needs the code of
+LoRA: it is as large and as fast as its base. What is lost is flexibility: a LoRA that is not merged can be removed, or replaced
+by another one, at once.
 
-To unmerge, W is kept and put back: to subtract s A B from W' would leave rounding. So does `minillm/finetune/merge.py`, for all
-layers of a model. `LoRALinear.merged` in `minillm/finetune/methods/lora.py` has your lines.
+To unmerge, keep W and put it back: subtracting s A B from the merged matrix would leave rounding errors.
+`minillm/finetune/merge.py` does this for all layers of a model. `LoRALinear.merged` in `minillm/finetune/methods/lora.py` has
+your lines.
 """
 
 CLOSE = 1e-10
@@ -61,7 +62,7 @@ def check_qkv(attempt, names, C, r):
     W, parts = rng.normal(size=(C, 3 * C)), {name: low_rank(rng, C, r, C) for name in names}
 
     def merged(of, scale=s, columns=lambda i: slice(i * C, (i + 1) * C)):
-        """W with each change in the third whose number `of` gives for a name."""
+        """W with the change of each part added to the third with the index of(name)."""
         new = W.copy()
         for name, (A, B) in parts.items():
             new[:, columns(of(name))] += scale * A @ B
@@ -71,9 +72,9 @@ def check_qkv(attempt, names, C, r):
     args, note = (W, parts, s), f"with parts {', '.join(order)}" if names else "without any part"
     answer = attempt.check("merge_qkv", args, {"merged": right}, {
         "the scale is missing": {"merged": merged("qkv".index, 1)},
-        "the third is taken from the place in parts; it must be taken from the name": {"merged": merged(order.index)},
+        "the third is chosen by the position in parts; it must be chosen by the name": {"merged": merged(order.index)},
         "the thirds are numbered from the end: q comes first, then k, then v": {"merged": merged("vkq".index)},
-        "every third column is changed; the columns of a part stand side by side": {
+        "every third column is changed; the columns of a part are side by side": {
             "merged": merged("qkv".index, columns=lambda i: slice(i, None, 3))},
         "W itself is missing: these are only the changes": {"merged": right - W},
     }, note)
@@ -81,7 +82,7 @@ def check_qkv(attempt, names, C, r):
         columns = slice(i * C, (i + 1) * C)
         attempt.insist(name in parts or np.array_equal(answer[:, columns], W[:, columns]),
                        f"merge_qkv {note}: the columns of {name}, which is not among them, are not the same bits as before. "
-                       "Leave them alone; to add something and take it off again would round.")
+                       "Leave them unchanged; adding something and subtracting it again causes rounding errors.")
     attempt.insist(not np.shares_memory(answer, W),
                    f"merge_qkv {note} returns W itself; it must be a new array, which can be changed without changing W.")
     x = rng.normal(size=(3, C))
@@ -90,7 +91,7 @@ def check_qkv(attempt, names, C, r):
 
 
 def close(attempt, name, merged, apart):
-    """The merged matrix does what W and the LoRA beside it do."""
+    """Wrong unless the merged matrix has the same output as W with a LoRA beside it."""
     gap = float(np.max(np.abs(merged - apart)))
     attempt.insist(gap < CLOSE, f"{name}: the merged layer and the one with a LoRA beside it differ by {gap:.1g} for some x, "
-                                f"where the gap must be below {CLOSE:g}. Is something rounded on the way, to float32, say?")
+                                f"but the difference must be below {CLOSE:g}. Is something rounded, to float32, say?")

@@ -11,24 +11,24 @@ HINTS = (
     "need? Two of them are the same for all t.",
     "Measure e(0) with before and e(1) with after. Then go through t = 0, 0.05, ... in order, measure e(t) at the weights that "
     "`interpolate` gives, and stop at the first t that is good enough.",
-    """At each t of `[k / 20 for k in range(21)]`:
+    """For each t of `[k / 20 for k in range(21)]`:
 
     learned = (e(0) - e(t)) / (e(0) - e(1))        is it at least the share? Then return t
 
-At t = 1 learned is 1, so one of them is found.""",
+At t = 1 learned is 1, so there is always such a t.""",
 )
 
 EXPLANATION = """
-Your t was tried on a small network as well, which had learned a curve and then something new on a part of it. Along the way back
-it kept the share that was asked for, and less than half of the forgetting was left.
+Your t was also tested on a small network, which had learned a curve and then something new on a part of it. At your t, the
+network kept the share that was asked for, and less than half of the forgetting was left.
 
-The new loss is flat near the end of the way, and the old one flat near its beginning: so the first steps back win much and cost
-little. The t was chosen by the new task alone. With some old texts at hand you would look at both curves, as in the picture of
-lesson 14. `minillm finetune --remedy wise:keep=0.7` does it for any method, and `interpolate` in `minillm/finetune/remedies.py`
-says what to do with a LoRA, whose change is a product of two matrices.
+The new loss is flat near t = 1, and the old loss is flat near t = 0: so the first steps back from t = 1 gain much and cost
+little. Here t was chosen with the new task alone. With some old texts you would look at both curves, as in the picture of lesson
+14. `minillm finetune --remedy wise:keep=0.7` does it for any method, and `interpolate` in `minillm/finetune/remedies.py` says
+what to do with a LoRA, whose change is a product of two matrices.
 """
 
-STATIONS = [k / 20 for k in range(21)]
+POINTS = [k / 20 for k in range(21)]
 HIDDEN = 24
 
 
@@ -43,14 +43,14 @@ def check(attempt):
 
 
 def check_stairs(attempt):
-    """An excess that falls in steps: there is exactly as much learned as is asked for; or nothing before the end of the way."""
+    """Check an excess that falls in steps: exactly the share is learned at some t; or nothing is learned before t = 1."""
     before, after = ({"in": attempt.rng.normal(size=(2, 3)), "b": attempt.rng.normal(size=3)} for _ in range(2))
-    way = after["b"][0] - before["b"][0]
+    difference = after["b"][0] - before["b"][0]
     for stairs, note in ((((0.475, 0.5), (0.775, 1.0)), "where the share is met exactly"),
-                         (((0.975, 1.0),), "where all is learned at the very end")):
+                         (((0.975, 1.0),), "where everything is learned at the very end")):
         def excess(weights, stairs=stairs):
-            t = (weights["b"][0] - before["b"][0]) / way
-            return 2.0 - max([0.0, *(learned for place, learned in stairs if t > place)])
+            t = (weights["b"][0] - before["b"][0]) / difference
+            return 2.0 - max([0.0, *(learned for step_t, learned in stairs if t > step_t)])
 
         check_halfway(attempt, before, after, excess, 0.5, note)
 
@@ -62,63 +62,65 @@ def between(before, after, t):
 def check_interpolate(attempt, before, after, t):
     right = {"weights": between(before, after, t)}
     mistakes = {
-        "before and after are the wrong way round: t = 0 is before, t = 1 is after": between(after, before, t),
-        "only the way is returned; it must start at before": {name: right["weights"][name] - before[name] for name in before},
-        "t multiplies after itself; it must multiply the way, after - before": {
+        "before and after are swapped: t = 0 is before, t = 1 is after": between(after, before, t),
+        "only t (after - before) is returned; before must be added": {
+            name: right["weights"][name] - before[name] for name in before},
+        "t multiplies after; it must multiply the difference, after - before": {
             name: before[name] + t * after[name] for name in before}}
     mixed = attempt.check("interpolate", (before, after, t), right, {
         sentence: {f"weights[{name!r}]": array for name, array in wrong.items()} for sentence, wrong in mistakes.items()})
     attempt.insist(not any(np.shares_memory(mixed[name], other[name]) for name in before for other in (before, after)),
-                   f"interpolate(before, after, {t:g}) returns the very arrays that it was given; it must make new ones, which "
-                   "can be changed without changing the model.")
+                   f"interpolate(before, after, {t:g}) returns arrays that it was given; it must make new ones, which can be "
+                   "changed without changing the model.")
 
 
 def measured(before, after, excess):
-    """The excess at each of the stations, and what is learned there."""
-    e = np.array([excess(between(before, after, t)) for t in STATIONS])
+    """The excess e(t) and the learned share at each of the POINTS."""
+    e = np.array([excess(between(before, after, t)) for t in POINTS])
     return e, (e[0] - e) / (e[0] - e[-1])
 
 
 def first(good):
-    return STATIONS[int(np.argmax(good))] if np.any(good) else None
+    """The first of the POINTS where `good` is true, or None."""
+    return POINTS[int(np.argmax(good))] if np.any(good) else None
 
 
 def likely(e, learned, share):
-    """{mistake: the t that it gives}"""
+    """{known mistake: the t that it gives}"""
     t = first(learned >= share)
     return {
         "e(1) is left out: the fall must be divided by e(0) - e(1)": first((e[0] - e) / e[0] >= share),
         "it is counted from after; t = 0 is before": 1 - t,
-        "what is left is compared with the share, where what is learned should be": first(1 - learned <= share),
+        "the part not yet learned is compared with the share; it must be the part learned": first(1 - learned <= share),
         "the first t at which no more than the share is learned is taken": first(learned <= share),
-        "t is taken to be the share; but the excess does not fall in a straight line": first(np.array(STATIONS) >= share),
-        "it is found from the far end: the excess does not fall all the way, and a smaller t is good enough, too":
-            STATIONS[max(np.flatnonzero(learned < share)) + 1],
+        "t is taken to be the share; but the excess does not fall in a straight line": first(np.array(POINTS) >= share),
+        "the search goes from t = 1 down: the excess does not fall all the way, and a smaller t is good enough, too":
+            POINTS[max(np.flatnonzero(learned < share)) + 1],
         "it is the last t that is not good enough": t - 0.05,
-        "it is one step too far. Are the steps 0.05? And is it the t itself that is returned, not the next?": t + 0.05,
+        "it is one step too far. Are the steps 0.05? And is t itself returned, not the next one?": t + 0.05,
         "it is the number of the step, not t": round(20 * t),
         "it is always the last t; return the first that is good enough": 1.0,
     }
 
 
 def check_halfway(attempt, before, after, excess, share, note):
-    """Returns the right t."""
-    def asked(weights):
+    """Check halfway, and return the right t."""
+    def excess_new(weights):
         if not isinstance(weights, Mapping) or weights.keys() != before.keys():
-            raise Wrong("excess_new was called with something that is no set of weights. Give it a dictionary {name: array} with "
-                        "the names of before, such as `interpolate` returns.")
+            raise Wrong("excess_new was called with something that is not a set of weights. Give it a dictionary {name: array} "
+                        "with the names of before, such as `interpolate` returns.")
         return excess(weights)
 
     e, learned = measured(before, after, excess)
     t = first(learned >= share)
     mistakes = {"the share itself is enough: >=, not >": first(learned > share)} | likely(e, learned, share)
-    attempt.check("halfway", (before, after, asked, share), {"t": t}, {
+    attempt.check("halfway", (before, after, excess_new, share), {"t": t}, {
         sentence: {"t": wrong} for sentence, wrong in mistakes.items() if wrong is not None}, note)
     return t
 
 
 def check_bowl(attempt, dent):
-    """A bowl with its lowest point near the end of the way; with a dent, the excess rises again on the way."""
+    """Check an excess with the shape of a bowl, lowest near t = 1; with a dent, it rises again at some smaller t."""
     rng = attempt.rng
     while True:
         before, after = ({"in": rng.normal(size=(2, 3)), "b": rng.normal(size=3)} for _ in range(2))
@@ -135,7 +137,7 @@ def check_bowl(attempt, dent):
 
 
 def bowl(before, after, lowest, floor, dent):
-    """weights -> floor + |weights - bottom|^2, the whole way being 1 long; the bottom is at t = lowest."""
+    """The function weights -> floor + |weights - bottom|^2, with |after - before| as unit; the bottom is at t = lowest."""
     bottom = between(before, after, lowest)
     size = sum(float(np.sum((after[name] - before[name]) ** 2)) for name in before)
 
@@ -147,7 +149,7 @@ def bowl(before, after, lowest, floor, dent):
 
 
 def check_network(attempt):
-    """Two layers, 1 - 24 - 1: all of a curve, and then something new on a part of it."""
+    """Check both functions on a network 1 - 24 - 1 that has learned a curve, and then something new on a part of it."""
     rng = attempt.rng
     x, part = np.linspace(-3, 3, 61), np.linspace(0.5, 2, 16)
     start = {"in": 2 * rng.normal(size=HIDDEN), "b": 2 * rng.normal(size=HIDDEN), "out": 0.3 * rng.normal(size=HIDDEN)}
@@ -162,12 +164,12 @@ def check_network(attempt):
 
     share, note = 0.85, "on a small network that has learned a curve, and then something new on a part of it"
     t = check_halfway(attempt, before, after, new, share, note)
-    here = attempt.call("interpolate", before, after, t, returns="weights")
-    kept = (new(before) - new(here)) / (new(before) - new(after))
-    left = (old(here) - old(before)) / (old(after) - old(before))
-    attempt.insist(kept >= share - 1e-9 and left <= 0.5,
-                   f"interpolate and halfway together, {note}: {kept:.0%} of the learning is kept, where it must be {share:.0%}, "
-                   f"and {left:.0%} of the forgetting is left, where it must be less than half.")
+    weights = attempt.call("interpolate", before, after, t, returns="weights")
+    learned = (new(before) - new(weights)) / (new(before) - new(after))
+    forgotten = (old(weights) - old(before)) / (old(after) - old(before))
+    attempt.insist(learned >= share - 1e-9 and forgotten <= 0.5,
+                   f"interpolate and halfway together, {note}: {learned:.0%} of the learning is kept, which must be {share:.0%}, "
+                   f"and {forgotten:.0%} of the forgetting is left, which must be less than half.")
 
 
 def error(weights, x, y):
@@ -175,7 +177,7 @@ def error(weights, x, y):
 
 
 def trained(weights, x, y, steps, rate):
-    """By Adam, on all points at once. Takes a few milliseconds."""
+    """The weights after some steps of Adam on all points at once, which takes a few milliseconds."""
     weights = {name: array.copy() for name, array in weights.items()}
     m, v = ({name: np.zeros_like(array) for name, array in weights.items()} for _ in range(2))
     for step in range(1, steps + 1):

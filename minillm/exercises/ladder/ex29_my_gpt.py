@@ -19,32 +19,32 @@ from ..learners_file import Wrong
 
 HINTS = (
     "Begin with MyLayerNorm: forward calls your `layernorm` with x and the .data of its two parameters; backward calls "
-    "`layernorm_backward`, adds dg and db to the .grad of these parameters, and returns dx. The others are the same with other "
-    "functions.",
-    "MyBlock: p = {name: parameter.data for all of self.parameters()} is the dictionary that your `block` wants; after "
+    "`layernorm_backward`, adds dg and db to the .grad of these parameters, and returns dx. The other layers are the same with "
+    "other functions.",
+    "MyBlock: p = {name: parameter.data for all of self.parameters()} is the dictionary that your `block` needs; after "
     "`block_backward`, add dp[name] to the grad of each. MyEmbedding: the cache of forward is the index, that of unembed is x; "
     "both backward passes add to the same self.weight.grad.",
-    """MyCrossEntropy: pick the rows that count, and undo the division by their number:
+    """MyCrossEntropy: select the rows that count, and undo the division by their number:
 
     counted = targets != -1                     (B, T), true or false
     loss, d = cross_entropy(logits[counted], targets[counted])        d (n, V)
 
-With n rows counted, the loss wanted is loss * n / total. In backward, make zeros in the shape of the logits, and write
+If n rows count, the loss must be loss * n / total. In backward, make zeros in the shape of the logits, and write
 d * n / total * dout into the rows that count.""",
 )
 
 EXPLANATION = """
-A language model has just been trained on a backward pass that you have written from end to end. There is no gradient in it that
-you have not derived.
+A language model has just been trained with a backward pass that you have written from end to end. You have derived every gradient
+in it.
 
-What the project's own layers do besides: they skip what is frozen, they keep only what is needed, they work piece by piece in a
-core's cache, and attention leaves out what the mask forbids. None of that changes a single derivation. To see each of them beside
-its plain form, read tests/test_plain_forms.py.
+The project's own layers also skip what is frozen, keep only what is needed, work piece by piece in a core's cache, and do not
+compute the scores that the mask hides. None of that changes a derivation. To see each of them beside its plain form, read
+tests/test_plain_forms.py.
 """
 
 SECONDS = 600
 STEPS = 60
-CLOSE = 0.01      # of the project's loss
+CLOSE = 0.01      # the largest relative difference from the project's loss
 
 PROJECT = {nn.Linear: ("forward", "backward"), nn.LayerNorm: ("forward", "backward"), nn.GELU: ("forward", "backward"),
            nn.Softmax: ("forward", "backward"), nn.CausalSelfAttention: ("forward", "backward"), nn.MLP: ("forward", "backward"),
@@ -56,19 +56,19 @@ def check(attempt):
     plug, loss = attempt.get("plug"), attempt.get("MyCrossEntropy")()
     check_loss(attempt, loss)
     check_gradients(attempt, plug)
-    own, theirs = (np.mean(train(STEPS, *layers, title=title)[0][-10:]) for layers, title in (
+    project_loss, learner_loss = (np.mean(train(STEPS, *layers, title=title)[0][-10:]) for layers, title in (
         ((), "with the project's layers"), ((plug, loss, attempt), "with yours")))
-    attempt.insist(abs(theirs / own - 1) < CLOSE,
-                   f"All gradients are right, but after {STEPS} steps the loss is {theirs:.4f} with your layers, and {own:.4f} "
-                   f"with the project's. Does something change when float32 is used, or when a batch is padded?")
+    attempt.insist(abs(learner_loss / project_loss - 1) < CLOSE,
+                   f"All gradients are right, but after {STEPS} steps the loss is {learner_loss:.4f} with your layers, and "
+                   f"{project_loss:.4f} with the project's. Does something change with float32, or when a batch is padded?")
 
 
 @contextmanager
 def without_the_project():
-    """Inside, the project's own layers refuse to work: what runs is the learner's."""
+    """Inside, the project's own layers raise Wrong when they are called: only the learner's may run."""
     def refusal(layer, method):
         def refuse(*args, **options):
-            raise Wrong(f"The project's own {layer.__name__}.{method} was called. Here only your layers may work: write {method} "
+            raise Wrong(f"The project's own {layer.__name__}.{method} was called. Here only your layers may run: write {method} "
                         "in your class, with your own functions.")
         return refuse
 
@@ -83,7 +83,7 @@ def without_the_project():
 
 
 def check_loss(attempt, loss):
-    """The learner's cross-entropy, with padding and a total of its own."""
+    """Check the learner's cross-entropy with padding and a given total."""
     for B, T, V in attempt.trials("B T V", 3):
         logits, targets = attempt.rng.normal(size=(B, T, V)), attempt.rng.integers(0, V, (B, T))
         targets[0, -1] = nn.IGNORE
@@ -105,7 +105,7 @@ def check_loss(attempt, loss):
 
 
 def check_gradients(attempt, plug):
-    """Logits and all gradients of a small GPT in float64, with repeated words, against those of the project's own layers."""
+    """Check the logits and all gradients of a small GPT in float64, with repeated words, against the project's own layers."""
     V, B, T, H, C = 11, 2, 5, 3, 12
     model = nn.GPT(nn.Config(V, T + 1, 2, H, C), attempt.rng, np.float64)
     perturb(model, attempt.rng)
@@ -117,7 +117,7 @@ def check_gradients(attempt, plug):
     right = {name: p.grad.copy() for name, p in model.parameters().items()}
     with without_the_project(), attempt.file.explaining("in a GPT with your layers"):
         plug(model)
-        for k in (1, 2):                                            # the second time on top of the first
+        for k in (1, 2):                                            # the second gradient is added to the first
             if k == 1:
                 model.zero_grad()
             out, cache = model.forward(tokens)
@@ -129,18 +129,18 @@ def check_gradients(attempt, plug):
 
 
 def hold_gradient(attempt, name, right, k, got):
-    """One gradient after k backward passes, each of which adds `right` to it."""
+    """Check one gradient after k backward passes, each of which must add `right` to it."""
     off = relative_error(k * right, got)
     attempt.insist(k == 1 or off < CLOSE or relative_error(right, got) > CLOSE,
-                   f"The gradient of {name} is written over by a second backward pass, where it should be added to: "
+                   f"The gradient of {name} is overwritten by a second backward pass, which must add to it: "
                    "`p.grad += ...`, not `=`.")
     attempt.insist(off < 1e-6, f"All logits are right, but the gradient of {name} differs from the project's by a relative error "
                                f"of {off:.1g} (1 is as wrong as can be).",
-                   "Is it added to on both ways, reading and writing?" if name == "wte.weight" else "")
+                   "Do both uses add to it, the embedding and the output layer?" if name == "wte.weight" else "")
 
 
 def train(steps, plug=None, loss=None, attempt=None, seed=1, title="training"):
-    """Pretrain the demo's model for some steps, on other layers if they are given. Returns the losses, and the model."""
+    """Pretrain the demo's model, with the learner's layers if `plug` is given. Returns the losses and the model."""
     from tqdm import tqdm
 
     plan, world = Plan(), World(seed)
@@ -158,7 +158,7 @@ def train(steps, plug=None, loss=None, attempt=None, seed=1, title="training"):
 
 
 def race(plug, loss, steps=None, seed=1):
-    """The demo's whole pretraining on the project's layers and on the learner's; prints how good each becomes."""
+    """Run the demo's whole pretraining with the project's layers and with the learner's, and print the scores of both."""
     steps, world = steps or Plan().pretraining_steps, World(seed)
     for title, layers in (("the project's layers", ()), ("your layers", (plug, loss))):
         _, model = train(steps, *layers, seed=seed, title=title)

@@ -87,15 +87,15 @@ class Prompted(Wrapper):
         return self.prompt.backward(dx, cache.prompt) if self.first and dx is not None else dx
 
     def forward_cached(self, x, kv_cache):
-        """As elsewhere, but with arrays of keys and values long enough for the prompt too, which are in kv_cache.more."""
-        n, more, at_start = self.prompt.n, kv_cache.more, kv_cache.length == 0
+        """As elsewhere, but with arrays of keys and values long enough for the prompt too, which are in kv_cache.extra."""
+        n, extra, at_start = self.prompt.n, kv_cache.extra, kv_cache.length == 0
         if at_start:
             B, H, T, D = kv_cache.keys.shape
-            more["keys"], more["values"] = np.empty((2, B, H, n + T, D), kv_cache.keys.dtype)
+            extra["keys"], extra["values"] = np.empty((2, B, H, n + T, D), kv_cache.keys.dtype)
             if self.first:
                 x, _ = self.prompt.forward(x)
         length = 0 if at_start else n + kv_cache.length
-        out = self.inner.forward_cached(x, LayerKVCache(more["keys"], more["values"], length, more))
+        out = self.inner.forward_cached(x, LayerKVCache(extra["keys"], extra["values"], length, extra))
         return out[:, n:] if at_start and self.last else out
 
 
