@@ -12,9 +12,9 @@ STEP = 1e-3      # with the stencil below: truncation ~ STEP^4, rounding ~ 1e-16
 def relative_error(a, n, largest=0.0):
     """The largest |a - n| / (|a| + |n|) over all entries of an analytic and a numerical gradient: 1e-7 is right, 1 is wrong.
 
-    The denominator is at least a thousandth of the largest entry, or of `largest`, that of the whole gradient, if only some of its
-    entries are compared. Some gradients are exactly zero (a bias on the keys adds the same to all scores of a row, which does not
-    change their softmax), and a rounding error divided by zero would say nothing.
+    The denominator is at least a thousandth of the largest entry, or of `largest`: that of the whole gradient, where only some of
+    its entries are compared. Some gradients are exactly zero (a bias on the keys adds the same to all scores of a row, which does
+    not change their softmax), and a rounding error divided by zero would say nothing.
     """
     smallest = 1e-3 * max(largest, np.max(np.abs(a), initial=0.0), np.max(np.abs(n), initial=0.0)) + 1e-8
     return float(np.max(np.abs(a - n) / np.maximum(np.abs(a) + np.abs(n), smallest), initial=0.0))

@@ -226,3 +226,12 @@ def test_no_file_knows_the_name_of_a_layer_from_outside_its_room(path):
     if room(path) in MAY_NAME_LAYERS or name_of(path) in HOMES_OF_NAMES:
         return
     assert not [(line, text) for line, text in texts_of(path) if LAYER_NAME.search(text)]
+
+
+def test_every_file_on_the_map_exists():
+    text = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    files = re.findall(r"`([\w./]+/(?:\w+\.\w+)?)`|`(\w+\.py)`", text)
+    names = {name for pair in files for name in pair if name and "exNN" not in name and "NAME" not in name and "X" not in name}
+    assert len(names) > 50
+    roots = (PACKAGE, PACKAGE.parent, PACKAGE / "exercises")
+    assert not [name for name in names if not any((root / name).exists() for root in roots)]

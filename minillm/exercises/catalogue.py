@@ -7,25 +7,7 @@ from pathlib import Path
 
 LESSONS = Path(__file__).resolve().parents[2] / "lessons"
 STUBS = LESSONS / "exercises"
-
-# The ladder: the exercises of each lesson, in order. They are numbered from 1, across lessons.
-LADDER = {
-    1: ["squared_error"],
-    2: ["activations", "softmax", "softmax_backward"],
-    3: ["linear", "two_layers"],
-    4: ["linear_backward", "two_layers_backward"],
-    5: ["momentum", "divergence"],
-    6: ["cross_entropy", "early_stopping"],
-    7: ["embedding", "causal_attention"],
-    8: ["layernorm", "attention_backward", "self_attention", "mlp", "block", "tied_head"],
-    9: ["filter_normalisation"],
-    10: ["freeze"],
-    11: ["adapter"],
-    12: ["plane"],
-    13: ["lora", "merge"],
-    14: ["halfway"],
-    15: ["count", "my_gpt"],
-}
+LADDER = Path(__file__).parent / "ladder"
 
 
 @dataclass(frozen=True)
@@ -63,8 +45,14 @@ class Exercise:
         return f"exercise {self.number}, {self.name}"
 
 
-EXERCISES = [Exercise(number, name, lesson) for number, (lesson, name) in enumerate(
-    ((lesson, name) for lesson, names in LADDER.items() for name in names), 1)]
+def exercise_at(path):
+    """The exercise of a file of the ladder, such as ex05_linear.py. Its LESSON is read, not imported: there are many files."""
+    number, name = path.stem.removeprefix("ex").split("_", 1)
+    lesson = re.search(r"^LESSON = (\d+)$", path.read_text(encoding="utf-8"), re.M)
+    return Exercise(int(number), name, int(lesson[1]))
+
+
+EXERCISES = [exercise_at(path) for path in sorted(LADDER.glob("ex*.py"))]
 
 
 def exercise_of(text):

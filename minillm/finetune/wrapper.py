@@ -12,7 +12,8 @@ class Wrapper(Module):
     In the place of `blocks.0.attn.qkv`, the weight is still `blocks.0.attn.qkv.weight`, and new is `blocks.0.attn.qkv.lora.q.A`.
     """
 
-    label = None      # what it is called in a message
+    label = None                    # what it is called in a message
+    starts_as_identity = True       # are there values of what is added, phi_0, at which it changes nothing?
 
     def __init__(self, inner):
         self.inner = inner

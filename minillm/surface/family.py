@@ -155,17 +155,14 @@ def common_model(base, loaded_runs):
         model.load_state(base.state() | {k: v for k, v in model.state().items() if k not in base.state()} | snapshots[0])
         return model, "the start"
     model = copy.deepcopy(base)
-    for prefixes in (True, False):                      # a prefix wraps the attention itself, so it comes before adapters
-        for name, (loaded, _, snapshots, _) in loaded_runs.items():
-            if prefixes == any(slot.module.label == "prefix" for slot in inserted(loaded.model)):
-                graft(model, loaded.model, snapshots[0], name)
+    for name, (loaded, _, snapshots, _) in loaded_runs.items():
+        graft(model, loaded.model, snapshots[0], name)
     return model, ORIGIN
 
 
 def starts_as_base(model):
     """Do the inserted modules of a model have values, phi_0, at which they change nothing?"""
-    return not any(slot.module.label == "prompt" or slot.module.label == "prefix" and slot.module.prefix.gate is None
-                   for slot in inserted(model))
+    return all(slot.module.starts_as_identity for slot in inserted(model))
 
 
 def is_mergeable(model):

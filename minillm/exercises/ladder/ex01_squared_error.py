@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LESSON = 1
+
 HINTS = (
     "Give the error a name: e_n = p_n - y_n, an array (N,). The loss is the mean of e_n^2. How does e_n change if b grows by a "
     "little? And if w_k does?",

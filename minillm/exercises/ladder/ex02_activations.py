@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LESSON = 2
+
 HINTS = (
     "NumPy's functions work on whole arrays: np.exp(x) is the exponential of each number in x, whatever its shape. A backward "
     "pass is the chain rule for each number separately: dx = dout times the slope of the activation at that number.",

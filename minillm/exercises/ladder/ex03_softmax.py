@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LESSON = 2
+
 HINTS = (
     "Write the equation for one row first: call the exponentials e; then p is e divided by its sum. Then ask along which axis "
     "the sum must run if there are several rows, and what shape it must have so that each row is divided by its own sum.",

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LESSON = 2
+
 HINTS = (
     "A score s_j affects every probability of its row. So its gradient is a sum over all of them: ds_j = sum_i dout_i dp_i/ds_j. "
     "Which two cases does dp_i/ds_j have?",

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LESSON = 3
+
 HINTS = (
     "One neuron for all examples was `x @ w + b` in lesson 1: (N, I) times (I,) gives (N,). What changes if w is not one column "
     "but O of them, side by side?",

@@ -5,6 +5,8 @@ import numpy as np
 from ..last_checks import hold_dtype
 from ..nested import copied, equal
 
+LESSON = 3
+
 HINTS = (
     "From the inside outwards, one step per line: your `linear` on x, tanh of the result, your `linear` once more on that. "
     "Give the hidden values a name, h: the backward pass needs them.",

@@ -1,5 +1,7 @@
 """Exercise 7: the backward pass of a linear layer."""
 
+LESSON = 4
+
 HINTS = (
     "Consider one number at a time: which y_ni does x_nk affect, and with what weight? It affects all y_ni of its own example n, "
     "each with weight W_ki. So its gradient is a sum over all i. Ask the same for W_ki, and for b_i.",

@@ -5,6 +5,8 @@ import numpy as np
 from ..diagnose import same
 from ..layers import OTHER_PASS, hold_earlier, product, rows
 
+LESSON = 4
+
 HINTS = (
     "Write the three lines of the forward pass one below the other, and read them from the last to the first. Each has an input "
     "and an output. You know the gradient of its output; it must pass on the gradient of its input. Which of your functions does "

@@ -1,5 +1,7 @@
 """Exercise 9: one step of gradient descent with momentum."""
 
+LESSON = 5
+
 HINTS = (
     "Two lines, one for each equation, in their order. The second uses the new v of the first.",
     "The arrow in an equation is an assignment in Python. `v = ...` makes a new array and gives it the old name, which leaves "

@@ -7,6 +7,8 @@ from ..diagnose import shape
 STEPS = 300
 CLOSE = 1e-6        # the largest relative difference at which a rate counts as that of a known mistake
 
+LESSON = 5
+
 HINTS = (
     "Along an eigenvector of the Hessian, with eigenvalue lambda, each step multiplies the distance from the lowest point by "
     "1 - rate lambda. When does that shrink? It must do so along every eigenvector: for which of them does it fail first?",

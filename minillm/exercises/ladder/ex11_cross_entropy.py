@@ -4,6 +4,8 @@ import numpy as np
 
 from ..diagnose import same
 
+LESSON = 6
+
 HINTS = (
     "Compute log p first, (N, V), by the equation with m. Then p = np.exp(log_p). Loss and gradient follow from these two.",
     "To pick the entry y_n from each row n, index with two lists at once: log_p[np.arange(N), targets] is (N,). In the same way "

@@ -4,6 +4,8 @@ import numpy as np
 
 from ..learners_file import Wrong
 
+LESSON = 6
+
 HINTS = (
     "Go through the looks one by one, and remember which one had the lowest loss so far. How long ago was that?",
     "At look i, if losses[i] is lower than losses[best], best becomes i. Else, i - best looks in a row have been without a new "

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LESSON = 7
+
 HINTS = (
     "An array can be an index: W[index] reads a row for each number in it, whatever its shape. For the backward pass, begin with "
     "zeros in the shape of W (np.zeros_like(W), which also has the type of W).",

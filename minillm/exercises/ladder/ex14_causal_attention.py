@@ -6,6 +6,8 @@ import numpy as np
 
 from ..diagnose import same
 
+LESSON = 7
+
 HINTS = (
     "Scores first: q times the transpose of k, divided by math.sqrt(D). Then everything above the diagonal becomes -infinity; "
     "then softmax; then the product with v.",

@@ -6,6 +6,8 @@ from ..layers import hold_layer, leading_axes, note_of
 
 EPS = 1e-5
 
+LESSON = 8
+
 HINTS = (
     "All means are over the last axis, and keep it (keepdims=True), so that they can be subtracted from x. The backward pass "
     "needs x_hat, r and g: those are the cache. Compute h = dout * g first; the rest is the equation, term by term.",

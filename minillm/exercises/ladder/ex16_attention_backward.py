@@ -7,6 +7,8 @@ import numpy as np
 from ...nn.attention import causal_mask
 from ..layers import looking_at_earlier_ones
 
+LESSON = 8
+
 HINTS = (
     "Four lines, in the order of the stub: dv, dP, dS, and then dq and dk. Write the shapes beside each; with leading axes, the "
     "transpose of the last two is x.swapaxes(-1, -2), since x.T would reverse all of them.",

@@ -6,6 +6,8 @@ from ...nn import CausalSelfAttention
 from ..every_call import hold_form
 from ..layers import hold_layer, looking_at_earlier_ones, product
 
+LESSON = 8
+
 HINTS = (
     "y.reshape(B, T, 3, H, D) cuts each row into thirds, and each third into heads; nothing moves in memory. Then .transpose "
     "puts the axes into the order (3, B, H, T, D), and the three parts are q, k and v. merge_heads is a transpose, then a "

@@ -9,6 +9,8 @@ from ..layers import hold_layer, leading_axes, looking_at_earlier_ones, note_of
 
 A, B = math.sqrt(2 / math.pi), 0.044715
 
+LESSON = 8
+
 HINTS = (
     "Compute u and t first, as in the stub, in gelu and again in gelu_backward. x * x * x is much faster than x ** 3. The MLP is "
     "exercise 6 with gelu for tanh; mlp_backward is exercise 8 with gelu_backward for tanh_backward.",

@@ -5,6 +5,8 @@ import numpy as np
 from ...nn import Block
 from ..layers import hold_layer, looking_at_earlier_ones
 
+LESSON = 8
+
 HINTS = (
     "Forward: four calls and two sums. Each call gives a cache; the block's cache is those four. Name the results n1 (of "
     "norm_1), a (of attention), x1, n2, m.",

@@ -4,6 +4,8 @@ import numpy as np
 
 from ..layers import leading_axes, looking_at_earlier_ones, note_of
 
+LESSON = 8
+
 HINTS = (
     "It is a linear layer without a bias, whose matrix is W transposed. What were dx and dW in exercise 7, and what are they if "
     "W is replaced by W'?",

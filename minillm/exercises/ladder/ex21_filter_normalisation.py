@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LESSON = 9
+
 HINTS = (
     "The length of each column is one number per column: a sum over which axis? Keep that axis (keepdims=True), so that the "
     "lengths (1, out) broadcast to d (in, out).",

@@ -9,6 +9,8 @@ import numpy as np
 
 from ..diagnose import same
 
+LESSON = 10
+
 HINTS = (
     "Go through the weights by name. Does any of the patterns match? Then make the new array; if not, return the old one "
     "unchanged.",

@@ -9,6 +9,8 @@ from ..diagnose import shape
 from ..last_checks import hold_dtype
 from ..layers import OTHER_PASS, hold_earlier, product, rows
 
+LESSON = 11
+
 HINTS = (
     "Start: which of U and D must be 0 for the correction to vanish, and which must then not be 0? Forward: two of your linear "
     "layers with gelu between them, and h added at the end. Put into the cache what the backward pass of each part needs: a "

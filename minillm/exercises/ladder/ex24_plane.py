@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LESSON = 12
+
 HINTS = (
     "Directions: u is a difference of models divided by its length. The part of another difference w along u is the vector "
     "(w . u) u, where w . u is the dot product `w @ u`. Subtract it, then scale the rest to length 1. Coordinates: they are "

@@ -2,6 +2,8 @@
 
 from ..last_checks import hold_dtype
 
+LESSON = 13
+
 HINTS = (
     "Give x A a name, z (..., r). Then there are three linear maps: x -> x W + b, which is frozen; x -> z; and z -> s z B. You "
     "know the backward pass of a linear map from exercise 7. Go through the last two in reverse order. And remember the first: "

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+LESSON = 13
+
 HINTS = (
     "x W + s (x A) B = x (W + s A B), since matrix products are associative. Which shape does A B have? For q, k and v, find out "
     "first how wide each of the three is, from W alone.",

@@ -6,6 +6,8 @@ import numpy as np
 
 from ..learners_file import Wrong
 
+LESSON = 14
+
 HINTS = (
     "For `interpolate` go through the names and make a new array for each. For `halfway`, which three numbers does learned(t) "
     "need? Two of them are the same for all t.",

@@ -4,6 +4,8 @@ import numpy as np
 
 from ...nn import GPT, Config
 
+LESSON = 15
+
 HINTS = (
     "Count one kind of layer at a time. A linear layer n -> m has n m weights and m biases; a LayerNorm of width C has 2 C "
     "numbers.",

@@ -17,6 +17,8 @@ from ...train.schedule import warmup_linear
 from ...train.trainer import Trainer
 from ..learners_file import Wrong
 
+LESSON = 15
+
 HINTS = (
     "Begin with MyLayerNorm: forward calls your `layernorm` with x and the .data of its two parameters; backward calls "
     "`layernorm_backward`, adds dg and db to the .grad of these parameters, and returns dx. The other layers are the same with "

@@ -104,6 +104,10 @@ class PrefixedHeads(Wrapper):
         super().__init__(inner)
         self.prefix = prefix
 
+    @property
+    def starts_as_identity(self):
+        return self.prefix.gate is not None
+
     def added(self):
         yield "prefix", self.prefix
 
