@@ -230,13 +230,13 @@ with tempfile.TemporaryDirectory() as folder:
 (full_new, full_old), (lora_new, lora_old) = excess(full), excess(lora)
 lesson.expect("full: excess on novels", full_new, "0.13 ± 0.08")
 lesson.expect("full: excess on the old kinds", full_old, "0.14 ± 0.07")
-lesson.expect("LoRA: excess on novels", lora_new, "0.15 ± 0.09")
+lesson.expect("LoRA: excess on novels", lora_new, "0.17 ± 0.11")
 lesson.expect("LoRA: excess on the old kinds", lora_old, "0.44 ± 0.20")
 lesson.expect("LoRA: % of all numbers that trains", 100 * n / sum(p.size for p in lora.parameters().values()), "5.2 ± 0.1")
 
 # %% [markdown]
 # LoRA trains 5.2 ± 0.1 % of all parameters, and its file is smaller by the same factor: only what trained is saved, four
-# bytes a number. On novels it reaches an excess of 0.15 ± 0.09, full fine-tuning 0.13 ± 0.08. On the old kinds of text LoRA
+# bytes a number. On novels it reaches an excess of 0.17 ± 0.11, full fine-tuning 0.13 ± 0.08. On the old kinds of text LoRA
 # has 0.44 ± 0.20, full fine-tuning 0.14 ± 0.07. So at these rates LoRA forgets *more*. Training few parameters does not
 # protect old skills. Lesson 14 is about this.
 #

@@ -10,10 +10,11 @@ Notation, in the maths of every docstring:
     [i = j]       1 if i = j, else 0
     dX            dLoss/dX, in the shape of X
     dout          dLoss/dout: of a layer's output, what its backward is given
-    J             the Jacobian of a layer f, J_ij = df_i/dx_j, so that dx = J' dout
+    J             the Jacobian of a layer f, J_ij = df_i/dx_j: dx_j = sum_i dout_i J_ij, or dx = J' dout
 
-Read in this order: module (parameters, the chain rule), linear, gelu, softmax, layernorm, embedding, cross_entropy, attention,
-mlp, block, gpt. A file whose fast form hides the idea says the plain form first; lessons/whole_story.py is all plain forms.
+Read in this order: module (parameters, the chain rule), linear, relu, gelu, softmax, layernorm, rmsnorm, embedding,
+cross_entropy, attention, mlp, block, gpt. Where the fast form hides the idea, a file says the plain form first;
+lessons/whole_story.py is nothing but plain forms.
 """
 
 from .attention import AttentionHeads, CausalSelfAttention

@@ -65,17 +65,17 @@ class AttentionHeads(Module):
         B, H, T, D = q.shape
         o = np.empty((B, T, H, D), q.dtype).transpose(0, 2, 1, 3)           # (B, H, T, D), in memory as (B, T, C)
         P = []
-        for b, t in tiles(B, H, T):
-            seen = slice(0, t.stop)
-            S = q[b, :, t] @ k[b, :, seen].swapaxes(-1, -2)                 # (b, H, t, seen)
+        for texts, queries in tiles(B, H, T):
+            seen = slice(0, queries.stop)
+            S = q[texts, :, queries] @ k[texts, :, seen].swapaxes(-1, -2)   # (texts, H, queries, seen)
             S *= 1 / math.sqrt(D)
-            z, m = softmax_in_place(S, causal_mask(t.stop - t.start, S.dtype))
-            P_t = S
-            np.matmul(P_t, v[b, :, seen], out=o[b, :, t])
+            z, m = softmax_in_place(S, causal_mask(queries.stop - queries.start, S.dtype))
+            P_tile = S
+            np.matmul(P_tile, v[texts, :, seen], out=o[texts, :, queries])
             if log_z is not None:
-                log_z[b, :, t] = np.log(z) + m
+                log_z[texts, :, queries] = np.log(z) + m
             if keep:
-                P.append(P_t)
+                P.append(P_tile)
         return o, P
 
     def backward(self, dout, cache, dlog_z=None):
@@ -90,11 +90,11 @@ class AttentionHeads(Module):
             S_ts = sum_c q_tc k_sc / sqrt(D)
                                         dq_tc = sum_s dS_ts k_sc / sqrt(D)      dq = dS k / sqrt(D)
                                         dk_sc = sum_t dS_ts q_tc / sqrt(D)      dk = dS' q / sqrt(D)
-        Query t was scored against every key s, so dq sums over s; key s was scored against every query t, so dk sums over t.
+        Query t was scored against the keys s <= t, so dq sums over them; key s by the queries t >= s, so dk sums over those.
         Masked places have P = 0, hence dS = 0: no gradient flows from a position to its future.
 
-        dlog_z  (B, H, T, 1), where the loss also depends on log z_t, z_t = sum_s exp(S_ts). Since dlog_z_t/dS_ts = P_ts, it joins
-                the inner sum:  dS_ts = P_ts (dP_ts - (sum_c do_tc o_tc - dlog_z_t)).
+        dlog_z  (B, H, T, 1), where the loss also depends on log z_t = log sum_s exp(S_ts), as with prefix tuning. Its derivative
+                by S_ts is P_ts, so it joins the inner sum:  dS_ts = P_ts (dP_ts - (sum_c do_tc o_tc - dlog_z_t)).
         Check: tests/test_gradients.py with B=2, H=3, T=5, D=4, where changing token t+1 leaves all outputs up to t as they were;
         tests/test_plain_forms.py, with many tiles, against the plain form.
         """
@@ -106,27 +106,27 @@ class AttentionHeads(Module):
         inner = np.einsum("bhtd,bhtd->bht", do, o)[..., None]               # (B, H, T, 1)
         if dlog_z is not None:
             inner -= dlog_z
-        dqkv = np.empty(cache.qkv.shape, do.dtype)
+        dqkv = np.empty(cache.qkv.shape, do.dtype)                          # not yet written
         dq, dk, dv = self.split(dqkv)
-        for (b, t), P_t in zip(tiles(B, H, T), P):
-            seen = slice(0, t.stop)
-            dP = do[b, :, t] @ v[b, :, seen].swapaxes(-1, -2)               # (b, H, t, seen)
-            dP -= inner[b, :, t]
-            dP *= P_t
+        for (texts, queries), P_tile in zip(tiles(B, H, T), P):
+            seen = slice(0, queries.stop)
+            do_tile = do[texts, :, queries]
+            dP = do_tile @ v[texts, :, seen].swapaxes(-1, -2)               # (texts, H, queries, seen)
+            dP -= inner[texts, :, queries]
+            dP *= P_tile
             dS = dP
-            dS *= 1 / math.sqrt(D)
-            np.matmul(dS, k[b, :, seen], out=dq[b, :, t])
-            if t.stop == T:         # the last queries come first, and see every key: they may write where the others add
-                np.matmul(P_t.swapaxes(-1, -2), do[b, :, t], out=dv[b])
-                np.matmul(dS.swapaxes(-1, -2), q[b, :, t], out=dk[b])
+            dS *= 1 / math.sqrt(D)                                          # dS / sqrt(D), for both products
+            np.matmul(dS, k[texts, :, seen], out=dq[texts, :, queries])
+            if queries.stop == T:       # `tiles` gives the last queries first; they see every key, so they write, and others add
+                np.matmul(P_tile.swapaxes(-1, -2), do_tile, out=dv[texts])
+                np.matmul(dS.swapaxes(-1, -2), q[texts, :, queries], out=dk[texts])
             else:
-                dv[b, :, seen] += P_t.swapaxes(-1, -2) @ do[b, :, t]
-                dk[b, :, seen] += dS.swapaxes(-1, -2) @ q[b, :, t]
+                dv[texts, :, seen] += P_tile.swapaxes(-1, -2) @ do_tile
+                dk[texts, :, seen] += dS.swapaxes(-1, -2) @ q[texts, :, queries]
         return dqkv
 
     def forward_cached(self, qkv, kv_cache):
-        o, _, _ = self.attend_cached(qkv, kv_cache)
-        return self.merge(o)
+        return self.merge(self.attend_cached(qkv, kv_cache)[0])
 
     def attend_cached(self, qkv, kv_cache):
         """`attend` for the next n positions, qkv (B, n, 3C): the last n rows of S -> o, q (B, H, n, D), log_z (B, H, n, 1)"""

@@ -48,7 +48,7 @@ class Block(Module):
         return out, BlockCache(attn_cache, mlp_cache, needs_dx, needs_dx1)
 
     def backward(self, dout, cache):
-        """Forward: x1 = x + f(x), out = x1 + g(x1).
+        """Forward: x1 = x + f(x), out = x1 + g(x1), with f(x) = attn(ln_1(x)), g(x1) = mlp(ln_2(x1)).
         Given dout (B, T, C), want dx (B, T, C).
         Derivation. A sum hands its gradient to both of its terms:
             dx1 = dout + J_g' dout,        dx = dx1 + J_f' dx1

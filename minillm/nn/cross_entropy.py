@@ -32,8 +32,7 @@ class CrossEntropy(Module):
         shifted, e, z = exponentials(logits.reshape(-1, logits.shape[-1]))  # (N, V), (N, V), (N, 1)
         log_p_target = shifted[counted, targets[counted]] - np.log(z[counted, 0])
         loss = -float(log_p_target.sum(dtype=np.float64)) / total
-        e /= z
-        p = e
+        p = np.divide(e, z, out=e)
         return loss, CrossEntropyCache(p.reshape(logits.shape), targets, total)
 
     def backward(self, dout, cache):

@@ -55,9 +55,8 @@ def gelu_piece(x, y, dy_dx):
     u += A
     u *= x                              # u = A x + A B x^3
     t = np.tanh(u, out=u)
-    t *= 0.5
-    t += 0.5
-    h = t                               # h = (1 + t) / 2
+    h = np.multiply(t, 0.5, out=t)
+    h += 0.5                            # h = (1 + t) / 2
     np.multiply(x, h, out=y)
     if dy_dx is None:
         return

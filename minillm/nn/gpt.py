@@ -61,8 +61,8 @@ class GPTCache(NamedTuple):
 class GPT(Module):
     """tokens (B, T) -> logits (B, T, V); the logits at t are about token t + 1.
 
-    Weights start as in GPT-2: N(0, 0.02^2), but smaller by sqrt(2 n_layer) where they write into the residual stream, since that
-    many of them add up in it.
+    Weights start as in GPT-2: N(0, 0.02^2), but smaller by a factor of sqrt(2 n_layer) where they write into the residual stream,
+    since that many of them add up in it.
     """
 
     def __init__(self, config, rng, dtype=np.float32):
@@ -98,12 +98,12 @@ class GPT(Module):
     def backward(self, dlogits, cache):
         """The forward pass in reverse, line for line; adds to p.grad of every trainable parameter.
 
-        Given dlogits (B, T, V). Tokens have no gradient, so nothing is returned. RuntimeError if there is no p.grad to add to.
+        Given dlogits (B, T, V). Tokens have no gradient, so nothing is returned. RuntimeError before zero_grad.
         Derivation. x_btc = word_btc + position_tc: a sum hands dx on to both terms, and position, which all B texts share, gets
         the sum over them: dposition_tc = sum_b dx_btc. Everything else is the chain rule.
         Check: tests/test_gradients.py (whole model), tests/test_torch.py (against autograd).
         """
-        if any(p.trainable and p.grad is None for p in (self.wte.weight, *self.ln_f.parameters().values())):
+        if any(p.trainable and not p.has_grad for p in (self.wte.weight, *self.ln_f.parameters().values())):
             raise RuntimeError("there are no gradients to add to; call model.zero_grad() before the backward pass")
         dx = self.wte.unembed_backward(dlogits, cache.head)
         dx = backward_chain([*self.blocks, self.ln_f], dx, cache.layers)

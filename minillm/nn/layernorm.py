@@ -12,7 +12,7 @@ EPS = 1e-5      # as in GPT-2
 
 class NormCache(NamedTuple):
     x_hat: np.ndarray         # (N, C), the normalised rows
-    r: np.ndarray             # (N, 1), 1 / the length that was divided by
+    r: np.ndarray             # (N, 1), 1 / the standard deviation; in RMSNorm, 1 / the root mean square
     needs_dx: bool
 
 
@@ -51,13 +51,14 @@ class LayerNorm(Module):
         Given dout (N, C), want dg (C,), db (C,), dx (N, C).
         Derivation.
             dg_c = sum_n dout_nc x_hat_nc,      db_c = sum_n dout_nc
-        For dx, one row, with h = dL/dx_hat = dout g:
+        For dx, one row, with h = dx_hat = dout g:
             dmu/dx_j = 1/C
             dv/dx_j  = (2/C) sum_i (x_i - mu) ([i = j] - 1/C) = 2 (x_j - mu) / C,   since sum_i (x_i - mu) = 0
             dr/dx_j  = -1/2 (v + eps)^(-3/2) dv/dx_j = -r^3 (x_j - mu) / C = -r^2 x_hat_j / C
             dx_hat_i/dx_j = r ([i = j] - 1/C) + (x_i - mu) dr/dx_j = r ([i = j] - 1/C - x_hat_i x_hat_j / C)
             dx_j = sum_i h_i dx_hat_i/dx_j = r (h_j - mean(h) - x_hat_j mean(h x_hat))
-        In words: the gradient loses its part along 1, as the mean was removed, and (but for eps) along x_hat, as the length was.
+        In words: the gradient loses its part along (1, ..., 1), as the mean was removed, and (but for eps) along x_hat, as the
+        length was divided out.
         Check: tests/test_gradients.py, with gains away from 1 and a random dout; dx sums to 0 over each row.
         """
         g, b = self.weight, self.bias

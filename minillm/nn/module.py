@@ -64,13 +64,13 @@ class Parameter:
         self._is_zero = False
 
     def zero_grad(self):
-        """Start from zero. The zeros are written only when they are needed: most gradients are overwritten before."""
+        """Start from zero. The zeros are written only if they are needed: most gradients are overwritten first."""
         if self._grad is None:
             self._grad = np.empty(self.data.shape, self.data.dtype)
         self._is_zero = True
 
     def finish_grad(self):
-        """Write the zeros after all, for whoever reads the memory of `grad` in another way."""
+        """Write the zeros after all, for code that reads their memory directly."""
         if self._is_zero:
             self._grad.fill(0)
             self._is_zero = False
@@ -92,6 +92,10 @@ class Parameter:
         self._trainable = bool(value)
         if not value:
             self.grad = None
+
+    @property
+    def has_grad(self):
+        return self._grad is not None
 
     @property
     def size(self):
@@ -165,8 +169,7 @@ class Module:
     def load_state(self, state):
         """Write the arrays of `state` into the parameters of the same names. ValueError if names or shapes differ."""
         parameters = self.parameters()
-        if parameters.keys() != state.keys():
-            odd = sorted(parameters.keys() ^ state.keys())
+        if odd := sorted(parameters.keys() ^ state.keys()):
             raise ValueError(f"the weights do not belong to this model: {odd[0]!r} is only in one of the two "
                              f"({len(odd)} such names)")
         for name, p in parameters.items():
@@ -192,10 +195,7 @@ def needs_dx_after(layer, needs_dx):
 
 
 def backward_chain(layers, dout, caches):
-    """The chain rule: dx = J_1' J_2' ... dout, from the last layer to the first.
-
-    Ends early, with None, at the layer below which nothing trains.
-    """
+    """The chain rule: dx = J_1' J_2' ... dout, from the last layer to the first; None below the lowest layer that trains."""
     for layer, cache in zip(reversed(layers), reversed(caches)):
         if dout is None:
             return None

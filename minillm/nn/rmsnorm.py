@@ -32,7 +32,7 @@ class RMSNorm(Module):
         Given dout (N, C), want dg (C,), dx (N, C).
         Derivation.
             dg_c = sum_n dout_nc x_hat_nc
-        For dx, one row, with h = dL/dx_hat = dout g and u = mean(x^2) + eps:
+        For dx, one row, with h = dx_hat = dout g and u = mean(x^2) + eps:
             du/dx_j = 2 x_j / C,    dr/du = -1/2 u^(-3/2) = -r^3 / 2,    dr/dx_j = -r^3 x_j / C = -r^2 x_hat_j / C
             dx_hat_i/dx_j = r [i = j] + x_i dr/dx_j = r ([i = j] - x_hat_i x_hat_j / C)
             dx_j = sum_i h_i dx_hat_i/dx_j = r (h_j - x_hat_j mean(h x_hat))
