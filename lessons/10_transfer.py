@@ -179,8 +179,8 @@ def part(name):
     recipe, lr = PARTS[name]
     model = fine_tune(copy_of(base), novels, lr, 0, recipe)
     scores = evaluate_world(model, world, "test", TEST, workers=1)
-    now = model.state()
-    same = [key for key, weight in base.state().items() if np.array_equal(now[key], weight)]
+    now = model.state_dict()
+    same = [key for key, weight in base.state_dict().items() if np.array_equal(now[key], weight)]
     frozen = [key for key, p in model.parameters().items() if not p.trainable]
     share = sum(p.size for p in model.trainable_parameters().values()) / sum(p.size for p in model.parameters().values())
     return 100 * share, scores["novel"].excess, mean_excess(scores, world.general), sorted(same) == sorted(frozen), len(frozen)

@@ -230,9 +230,9 @@ lesson.expect("scratch, on novels", scratch.new, "0.52 ± 0.05")
 # The second promise: what is frozen stays as it is, bit for bit.
 
 # %%
-before = base.state()
+before = base.state_dict()
 for name in ("full", "frozen", "adapter"):
-    now = runs[name][best[name]].model.state()
+    now = runs[name][best[name]].model.state_dict()
     same = sum(np.array_equal(now[key], weight) for key, weight in before.items())
     print(f"{name:8s} {same:2d} of the generalist's {len(before)} arrays are bit for bit the same; "
           f"{len(now) - len(before):2d} arrays are new")
@@ -286,7 +286,7 @@ with lesson.picture("rates.png", 10.6, 6.2) as fig:
 
 # %%
 space = Space(start("adapter"))
-moves = {name: movement(space, space.start, space.vector(result.model.state()), set(before))
+moves = {name: movement(space, space.start, space.vector(result.model.state_dict()), set(before))
          for name, result in (("full", full), ("frozen", frozen), ("adapter", adapted))}
 draw.movement(moves, lesson.path("movement.png"))
 lesson.shown(lesson.path("movement.png"))

@@ -84,7 +84,7 @@ for name, (recipe, lr) in METHODS.items():
 origin = start(METHODS["adapter"][0])                               # the generalist, with adapters that do nothing yet
 space = Space(origin)
 P = space.start
-F, A, Z = (space.vector(models[name].state()) for name in ("full", "adapter", "frozen"))
+F, A, Z = (space.vector(models[name].state_dict()) for name in ("full", "adapter", "frozen"))
 print(f"{len(P):,d} dimensions, |P| = {np.linalg.norm(P):.1f}")
 
 # %% [markdown]
@@ -271,9 +271,9 @@ lesson.expect("the largest change of five random steps", max(map(abs, changes)),
 
 # %%
 mixed, ts = copy_of(base), np.linspace(0, 1.5, 13)
-before, after, new, old = base.state(), models["full"].state(), [], []
+before, after, new, old = base.state_dict(), models["full"].state_dict(), [], []
 for t in ts:
-    mixed.load_state({key: (1 - t) * before[key] + t * after[key] for key in before})
+    mixed.load_state_dict({key: (1 - t) * before[key] + t * after[key] for key in before})
     scores = evaluate_world(mixed, world, "test", TEST)
     new.append(scores["novel"].excess)
     old.append(mean_excess(scores, world.general))

@@ -75,7 +75,7 @@ def excess(model):
 
 # %%
 full = fine_tune(Full(), 1e-3)
-before = base.state()
+before = base.state_dict()
 MATRICES = [name for name, W in before.items() if name.startswith("blocks") and W.ndim == 2]
 
 
@@ -83,7 +83,7 @@ def changes(model):
     """{(matrix, part): change}, in float64. q, k and v share one array, and are counted separately."""
     by_part = {}
     for name in MATRICES:
-        change = model.state()[name].astype(np.float64) - before[name]
+        change = model.state_dict()[name].astype(np.float64) - before[name]
         by_part |= ({(name, part): columns for part, columns in zip("qkv", np.split(change, 3, axis=1))} if "qkv" in name else
                     {(name, ""): change})
     return by_part
@@ -262,7 +262,7 @@ def merged_and_gap(dtype):
     """The LoRA model in this type, merged; and the largest gap between its logits before and after."""
     model = GPT(base.config, rng, dtype)
     LoRA(RANK, ALPHA).apply(model, rng)
-    model.load_state(lora.state())
+    model.load_state_dict(lora.state_dict())
     apart = model.logits(tokens)
     merge(model)
     return model, np.abs(model.logits(tokens) - apart).max()
@@ -271,7 +271,7 @@ def merged_and_gap(dtype):
 merged, gap = merged_and_gap(np.float32)
 lesson.expect("merged: largest gap of a logit, float32", gap, "0 ± 1e-3")
 lesson.expect("merged: largest gap of a logit, float64", merged_and_gap(np.float64)[1], "0 ± 1e-10")
-print("the merged model has the parameters of the base and no others:", merged.state().keys() == before.keys())
+print("the merged model has the parameters of the base and no others:", merged.state_dict().keys() == before.keys())
 
 # %% [markdown]
 # The gaps are 0 ± 1e-3 in float32 and 0 ± 1e-10 in float64. And the time? All three models read the same texts, taking

@@ -108,7 +108,7 @@ def cosine(x, y):
 
 
 def theta(model):
-    return np.concatenate([array.ravel() for array in model.state().values()]).astype(np.float64)
+    return np.concatenate([array.ravel() for array in model.state_dict().values()]).astype(np.float64)
 
 
 new_documents, old_sequences = [document.ids for document in world.documents("novel", 64, "train")], world.mixed_ids(256, 3)
@@ -146,7 +146,7 @@ lesson.expect("at F: cosine of the old gradient and F - P", cosine(at_F["old"], 
 # %%
 def between(t):
     model = copy_of(F)
-    interpolate(model, P.state(), float(t))
+    interpolate(model, P.state_dict(), float(t))
     return model
 
 
@@ -259,7 +259,7 @@ with lesson.picture("trade_off.png", 10.7, 6.2) as fig:
 #
 # ## Exercise
 #
-# Exercise 27: `interpolate(before, after, t)` for weights as `model.state()` gives them, {name: array}; and
+# Exercise 27: `interpolate(before, after, t)` for weights as `model.state_dict()` gives them, {name: array}; and
 # `halfway(before, after, excess_new, share)`, which tries t = 0, 0.05, 0.1, ... and returns the smallest at which a `share`
 # of what was learned is kept. As above, the learned share at t is how far the excess on the new task has fallen, in units of
 # its fall from t = 0 to t = 1:

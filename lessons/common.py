@@ -135,5 +135,5 @@ def generalist(lesson):
 def copy_of(model, rng=None):
     """A second model with the same weights, to be changed."""
     twin = GPT(model.config, rng or np.random.default_rng(0))
-    twin.load_state(model.state())
+    twin.load_state_dict(model.state_dict())
     return twin

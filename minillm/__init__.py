@@ -16,7 +16,7 @@ The package by floors, each of which knows only those below it (minillm/README.m
     text                   the toy world, tokenizers, batches
     gradcheck              every gradient against finite differences
     nn                     the layers: forward, derivation, backward
-    ground                 files, processes, Ctrl-C, progress bars: what is no part of the story
+    ground                 files, processes, Ctrl-C, progress bars: what is not part of the story
 """
 
 __version__ = "0.1.0"

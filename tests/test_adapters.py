@@ -58,7 +58,7 @@ def specialist(text, model=None):
 def assert_is_base(model):
     base = small_gpt()
     assert list(model.parameters()) == list(base.parameters()) and is_plain(model)
-    assert all(np.array_equal(model.state()[name], array) for name, array in base.state().items())
+    assert all(np.array_equal(model.state_dict()[name], array) for name, array in base.state_dict().items())
     assert np.array_equal(model.logits(TOKENS), base.logits(TOKENS))
 
 
@@ -81,7 +81,7 @@ def files(tmp_path, *texts, base=None):
     for i, text in enumerate(texts):
         paths.append(tmp_path / f"{i}.npz")
         model = GPT(CONFIG, np.random.default_rng(0))
-        model.load_state(base.state())
+        model.load_state_dict(base.state_dict())
         save_specialist(paths[-1], specialist(text, model), TEXT, recipe_of(text), paths[0], fingerprint(base))
     return paths
 
@@ -153,14 +153,14 @@ def test_what_was_learned_is_kept_when_it_is_taken_off(text, workers):
     trainer = Trainer(adapters.model, AdamW(1e-2), workers=workers)
     losses = [trainer.step(TOKENS, np.roll(TOKENS, -1, axis=1)) for _ in range(4)]
     assert losses[-1] < losses[0]
-    learned, logits = {name: a.copy() for name, a in adapters.model.state().items()}, adapters.model.logits(TOKENS)
+    learned, logits = {name: a.copy() for name, a in adapters.model.state_dict().items()}, adapters.model.logits(TOKENS)
     adapters.use(None)
     assert_is_base(adapters.model)
     adapters.add("other", recipe_of("frozen:train=*"))
     move(adapters.model)
     adapters.use("pupil")
     assert np.array_equal(adapters.model.logits(TOKENS), logits)
-    assert all(np.array_equal(adapters.model.state()[name], array) for name, array in learned.items())
+    assert all(np.array_equal(adapters.model.state_dict()[name], array) for name, array in learned.items())
 
 
 def test_two_are_trained_in_turns(shelf):
@@ -188,7 +188,7 @@ def test_a_look_at_the_base_in_the_midst_of_training_changes_nothing():
             if look:
                 with adapters.disabled():
                     assert_is_base(adapters.model)
-        states.append(adapters.model.state())
+        states.append(adapters.model.state_dict())
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
 
 
@@ -264,7 +264,7 @@ def test_without_random_numbers_it_begins_the_same_each_time(text):
     recipe_of(text).apply(plain)
     recipe_of(text).apply(seeded, np.random.default_rng(0))
     for model in (plain, seeded):
-        assert all(np.array_equal(model.state()[name], array) for name, array in adapters.model.state().items())
+        assert all(np.array_equal(model.state_dict()[name], array) for name, array in adapters.model.state_dict().items())
 
 
 # ---- an error leaves everything as it was
@@ -272,7 +272,7 @@ def test_without_random_numbers_it_begins_the_same_each_time(text):
 def everything(adapters):
     """All that must be as before: bits, structure, what trains, what is known; and that it can still be trained on."""
     model = adapters.model
-    return {"state": {name: array.copy() for name, array in model.state().items()},
+    return {"state": {name: array.copy() for name, array in model.state_dict().items()},
             "places": [(slot.path, id(slot.module)) for slot in slots(model)],
             "arrays": [id(p.data) for p in model.parameters().values()], "trains": list(model.trainable_parameters()),
             "known": list(adapters.known), "active": adapters.active, "logits": model.logits(TOKENS)}
@@ -486,9 +486,10 @@ def test_a_specialist_survives_the_round_trip_bit_for_bit(text, tmp_path):
     _, path = files(tmp_path, text)
     loaded, model = load(path), specialist(text)
     assert np.array_equal(loaded.model.logits(TOKENS), model.logits(TOKENS))
-    assert list(loaded.model.state()) == list(model.state())
-    for name, array in model.state().items():
-        assert np.array_equal(loaded.model.state()[name], array) and loaded.model.state()[name].dtype == array.dtype, name
+    assert list(loaded.model.state_dict()) == list(model.state_dict())
+    for name, array in model.state_dict().items():
+        read = loaded.model.state_dict()[name]
+        assert np.array_equal(read, array) and read.dtype == array.dtype, name
     assert loaded.tokenizer.tokens == TEXT.tokens
     assert loaded.meta["kind"] == ("model" if text == "full" else "adapter")
     assert loaded.meta["base"] == {"path": "base.npz", "fingerprint": fingerprint(small_gpt())}

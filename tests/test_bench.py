@@ -210,7 +210,7 @@ def test_pytorchs_gpt_is_the_same_function(benchmark):
     other = benchmark("pytorch_gpt").GPT(ODD)
     theirs = {"attn.qkv": "qkv", "attn.proj": "proj", "mlp.fc": "mlp.0", "mlp.proj": "mlp.2"}
     state = {}
-    for name, array in model.state().items():
+    for name, array in model.state_dict().items():
         for ours, its in theirs.items():
             name = name.replace(ours, its)
         linear = array.ndim == 2 and name.startswith("blocks")

@@ -74,8 +74,8 @@ def test_a_model_survives_the_round_trip_bit_for_bit(base):
     assert vars(loaded.model.config) == vars(CONFIG)
     assert loaded.tokenizer.tokens == TEXT.tokens and type(loaded.tokenizer) is CharTokenizer
     assert np.array_equal(loaded.model.logits(TOKENS), model.logits(TOKENS))
-    for name, array in model.state().items():
-        found = loaded.model.state()[name]
+    for name, array in model.state_dict().items():
+        found = loaded.model.state_dict()[name]
         assert np.array_equal(found, array) and found.dtype == array.dtype, name
     assert loaded.meta["kind"] == "model" and loaded.meta["seed"] == 1 and loaded.meta["task"] == {"kind": "text"}
 
@@ -291,7 +291,7 @@ def test_an_npz_of_somebody_else_is_refused(tmp_path):
 @pytest.mark.parametrize("number", [FORMAT + 1, FORMAT - 1, 0, None, str(FORMAT)])
 def test_another_format_is_refused_and_named(number, tmp_path):
     path = tmp_path / "other.npz"
-    write_arrays(path, small_gpt().state(), {"kind": "model", "format": number})
+    write_arrays(path, small_gpt().state_dict(), {"kind": "model", "format": number})
     assert_refused(path, f"has format {number}", f"reads format {FORMAT}")
 
 
@@ -317,9 +317,9 @@ def test_a_meta_that_describes_nothing_is_refused(meta, tmp_path):
 def test_a_model_that_is_described_wrongly_is_refused(change, tmp_path):
     path = tmp_path / "other.npz"
     meta = {"kind": "model", "config": vars(CONFIG), "tokenizer": {"kind": "character", "tokens": TEXT.tokens}}
-    write_arrays(path, small_gpt().state(), meta)
+    write_arrays(path, small_gpt().state_dict(), meta)
     load(path)
-    write_arrays(path, small_gpt().state(), meta | change)
+    write_arrays(path, small_gpt().state_dict(), meta | change)
     assert_refused(path)
 
 
@@ -393,7 +393,7 @@ class Mischief:
 def test_nothing_is_ever_unpickled(tmp_path, monkeypatch):
     mark, path = tmp_path / "mark", tmp_path / "evil.npz"
     monkeypatch.setenv("MISCHIEF", str(mark))
-    write_arrays(path, small_gpt().state() | {"wte.weight": np.array([Mischief()], dtype=object)},
+    write_arrays(path, small_gpt().state_dict() | {"wte.weight": np.array([Mischief()], dtype=object)},
                  {"kind": "model", "config": vars(CONFIG), "tokenizer": {"kind": "character", "tokens": TEXT.tokens}})
     assert_refused(path, "not a whole checkpoint")
     assert not mark.exists()

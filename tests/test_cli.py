@@ -11,6 +11,7 @@ import pytest
 from commands import TINY, answer, assert_one_sentence, refused, run, run_apart
 
 from minillm import __version__, draw
+from minillm.commands import COMMANDS
 from minillm.commands.app import main, parser
 from minillm.finetune import check
 from minillm.finetune.methods import ALIASES, METHODS
@@ -22,9 +23,6 @@ from minillm.runs.saved import load
 from minillm.tasks.evaluate import evaluate_text
 from minillm.tasks.samples import flawless
 from minillm.text.world import World
-
-COMMANDS = ("demo", "pretrain", "finetune", "inspect", "merge", "compare", "evaluate", "generate", "surface", "sharpness",
-            "report", "gallery", "lesson", "check", "hint", "progress", "gradcheck", "bench")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +139,7 @@ def test_the_chosen_patterns_train_and_nothing_else(shelf, tmp_path):
     found = answer("finetune", "--base", shelf / "world" / "pretrained.npz", "--method",
                    "frozen:train=blocks.-1.mlp.*+ln_f.bias", "--steps", 2, "--batch", 3, "--documents", 4, "--out", tmp_path)
     assert found["trainable_parameters"] == 8 * 12 * 12 + 5 * 12 + 12
-    before, after = (load(path).model.state() for path in (shelf / "world" / "pretrained.npz", tmp_path / "frozen.npz"))
+    before, after = (load(path).model.state_dict() for path in (shelf / "world" / "pretrained.npz", tmp_path / "frozen.npz"))
     for name, array in after.items():
         assert np.array_equal(array, before[name]) != (name.startswith("blocks.1.mlp.") or name == "ln_f.bias"), name
 

@@ -77,15 +77,15 @@ def test_every_method_by_its_name(method, base, tmp_path):
     found = answer("finetune", "--base", base, *QUICK, "--method", method, "--out", tmp_path)
     recipe = recipe_of(method)
     path = tmp_path / f"{recipe.method}.npz"
-    loaded, before = load(path), load(base).model.state()
+    loaded, before = load(path), load(base).model.state_dict()
     start = prepare(load(base).model, recipe, 1)
     assert loaded.meta["recipe"] == json.loads(json.dumps(to_json(recipe)))
     assert loaded.meta["kind"] == ("model" if method in ("ulmfit", "full:decay=2") else "adapter")
     chosen = set(start.trainable_parameters())
     assert found["trainable_parameters"] == sum(p.size for p in start.trainable_parameters().values())
     assert found["total_parameters"] == sum(p.size for p in start.parameters().values())
-    moved = {name for name, array in loaded.model.state().items() if not np.array_equal(array, start.state()[name])}
-    assert moved and moved <= chosen and all(name in before for name in start.state().keys() - chosen)
+    moved = {name for name, array in loaded.model.state_dict().items() if not np.array_equal(array, start.state_dict()[name])}
+    assert moved and moved <= chosen and all(name in before for name in start.state_dict().keys() - chosen)
     score = answer("evaluate", path, "--documents", 2, "--samples", 1)
     assert score["domains"].keys() >= {"novel", "story"} and score["loss"] > 0
     code, out, _ = run("generate", path, "--prompt", "<novel>", "--tokens", 8)
@@ -101,8 +101,8 @@ def test_with_every_remedy_another_specialist_comes_out(remedy, base, tmp_path):
     args = ["finetune", "--base", base, *QUICK, "--steps", 6, "--method", "full", "--lr", 0.01]
     for name in ("none", remedy):
         assert answer(*args, "--remedy", name, "--out", tmp_path, "--name", name.split(":")[0])["validation_loss"] > 0
-    one, other = (load(tmp_path / f"{name}.npz").model.state() for name in ("none", remedy.split(":")[0]))
-    start = load(base).model.state()
+    one, other = (load(tmp_path / f"{name}.npz").model.state_dict() for name in ("none", remedy.split(":")[0]))
+    start = load(base).model.state_dict()
     away = [np.sqrt(sum(float(((state[name] - start[name]) ** 2).sum()) for name in start)) for state in (one, other)]
     assert away[0] > 0 and away[1] != away[0]
     if not remedy.startswith("replay"):
@@ -332,7 +332,7 @@ def test_an_adapter_that_only_moved_weights_becomes_one_model_with_its_base(desk
     assert run("merge", world / "frozen.npz", "--out", world / "merged.npz")[0] == 0
     one, two = (load(world / f"{name}.npz") for name in ("frozen", "merged"))
     assert two.meta["kind"] == "model"
-    assert all(np.array_equal(array, two.model.state()[name]) for name, array in one.model.state().items())
+    assert all(np.array_equal(array, two.model.state_dict()[name]) for name, array in one.model.state_dict().items())
 
 
 def test_nothing_is_written_over_the_base_that_it_came_from(desk, monkeypatch):

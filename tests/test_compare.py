@@ -224,7 +224,7 @@ def key(base, made, tmp_path):
 
 def other_base(base):
     model = type(base.model)(base.model.config, np.random.default_rng(0))
-    model.load_state(base.model.state())
+    model.load_state_dict(base.model.state_dict())
     model.ln_f.bias.data[3] += 1e-6
     return Loaded(model, base.tokenizer, base.meta)
 

@@ -5,9 +5,9 @@ import pytest
 
 from minillm.finetune.methods import BottleneckAdapter
 from minillm.gradcheck import perturb
-from minillm.inference.decoder import Decoder, is_plain, stepper
+from minillm.inference.decoder import Decoder, folding_is_right, is_plain, stepper
 from minillm.inference.kv_cache import KVCache
-from minillm.nn import GPT, MLP, Config, Linear
+from minillm.nn import GELU, GPT, MLP, Config, Linear
 
 CONFIG = Config(vocab_size=11, context=7, n_layer=2, n_head=3, n_embd=12)
 T = CONFIG.context
@@ -126,9 +126,9 @@ def test_the_decoder_goes_on_where_the_model_stopped_and_the_model_where_the_dec
 
 def test_neither_weights_nor_their_means_are_touched(rng):
     model = gpt()
-    before = {name: array.copy() for name, array in model.state().items()}
+    before = {name: array.copy() for name, array in model.state_dict().items()}
     read(Decoder(model, KVCache(model, 2)).step, texts(rng, 2))
-    assert all(np.array_equal(array, before[name]) for name, array in model.state().items())
+    assert all(np.array_equal(array, before[name]) for name, array in model.state_dict().items())
 
 
 @every_model
@@ -168,3 +168,15 @@ def test_what_was_inserted_is_never_left_out(insert, rng):
     found = read(stepper(model, KVCache(model, 2)), tokens)
     assert_close(found, model.logits(tokens), 1e-10)
     assert np.abs(found - plain).max() > 1e-3
+
+
+def test_a_layer_that_was_edited_is_not_folded_and_that_is_said(monkeypatch, rng):
+    """As if somebody had changed the activation in its file."""
+    right = GELU.forward
+    monkeypatch.setattr(GELU, "forward", lambda self, x, needs_dx=True: right(self, 1.1 * x, needs_dx))
+    folding_is_right.cache_clear()
+    model, tokens = gpt(), texts(rng, 2)
+    with pytest.warns(UserWarning, match="does not fold what the layers compute now"):
+        logits = read(stepper(model, KVCache(model, 2)), tokens)
+    assert_close(logits, model.logits(tokens), 1e-10)
+    folding_is_right.cache_clear()

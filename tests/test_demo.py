@@ -148,9 +148,9 @@ def test_the_specialists_learned_and_the_one_from_scratch_shares_no_weight(told)
         history = read_arrays(told.out / f"{name}.trajectory.npz")[1]["history"]
         assert history["loss"][-1] < history["loss"][0]
         assert models[name]["loss"]["novel"] < models["pretrained"]["loss"]["novel"]
-    base, scratch = (load(told.out / f"{name}.npz").model.state()["wte.weight"] for name in ("pretrained", "scratch"))
+    base, scratch = (load(told.out / f"{name}.npz").model.state_dict()["wte.weight"] for name in ("pretrained", "scratch"))
     assert abs(np.corrcoef(base.reshape(-1), scratch.reshape(-1))[0, 1]) < 0.2
-    full = load(told.out / "full.npz").model.state()["wte.weight"]
+    full = load(told.out / "full.npz").model.state_dict()["wte.weight"]
     assert np.corrcoef(base.reshape(-1), full.reshape(-1))[0, 1] > 0.8
 
 

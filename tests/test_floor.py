@@ -220,7 +220,7 @@ def test_a_ruined_model_is_right_about_nothing():
     """Not even of the word at which it is no number: the largest, to argmax."""
     model = small_gpt()
     for name, word in (("wte.weight", 7), ("ln_f.bias", None)):
-        model.state()[name][word] = np.nan
+        model.state_dict()[name][word] = np.nan
         [(row, right)] = token_log_p(model, [[1, 7, 0, 7, 7]])
         assert not np.isfinite(row).any() and not right.any()
 

@@ -267,7 +267,7 @@ def test_what_cannot_be_continued_is_refused(rng):
 def test_a_ruined_model_writes_nothing_and_says_so(name, value, adapted, how, recwarn):
     """Alone, in a batch, from a prompt, one token at a time and beyond its context: one sentence, and no warning before it."""
     broken = small_gpt(adapted=adapted)
-    broken.state()[name].flat[0] = value                    # of the table of words, that of a word which is never read
+    broken.state_dict()[name].flat[0] = value                    # of the table of words, that of a word which is never read
     for ids in ([3], [3, 1, 4], list(range(1, 10))):
         for write in (lambda rng: generate(broken, ids, 1, rng, **how), lambda rng: generate(broken, ids, 3, rng, **how),
                       lambda rng: generate_batch(broken, [ids, ids[::-1]], 3, rng, **how)):

@@ -138,7 +138,7 @@ def test_gradients_from_the_loss_to_the_embeddings(rng):
         model.backward(loss.backward(dout, caches[1]), caches[0])
         return {name: p.grad for name, p in model.parameters().items()}
 
-    errors = gradcheck(forward, backward, model.state(), rng, entries=5)
+    errors = gradcheck(forward, backward, model.state_dict(), rng, entries=5)
     assert max(errors.values()) < RIGHT, errors
 
 
@@ -397,7 +397,7 @@ def test_backward_of_gpt_writes_into_no_array_of_others(rng):
     model, tokens = small_gpt(rng), some_tokens(rng)
     logits, cache = model.forward(tokens)
     dlogits = rng.normal(size=logits.shape)
-    read = [tokens, logits, dlogits, *arrays_in(cache), *model.state().values()]
+    read = [tokens, logits, dlogits, *arrays_in(cache), *model.state_dict().values()]
     before = copy.deepcopy(read)
     model.zero_grad()
     model.backward(dlogits, cache)
@@ -450,11 +450,11 @@ def test_a_text_longer_than_the_context_is_refused(method, rng):
 
 def test_load_state_refuses_weights_of_another_shape_or_name(rng):
     model = small_gpt(rng)
-    state = {name: array.copy() for name, array in model.state().items()}
+    state = {name: array.copy() for name, array in model.state_dict().items()}
     with pytest.raises(ValueError, match="ln_f.bias"):
-        model.load_state({name: array for name, array in state.items() if name != "ln_f.bias"})
+        model.load_state_dict({name: array for name, array in state.items() if name != "ln_f.bias"})
     with pytest.raises(ValueError, match="wpe.weight"):
-        model.load_state(state | {"wpe.weight": np.zeros((3, C))})
+        model.load_state_dict(state | {"wpe.weight": np.zeros((3, C))})
 
 
 @pytest.mark.parametrize("sizes, told", [({"n_head": 5}, "5 heads"), ({"n_layer": 0}, "n_layer is 0")])

@@ -81,9 +81,9 @@ def test_a_run_is_the_one_that_finetune_makes(recipe, live, tmp_path):
     """The same bits, at the usual rate, for the same seed and number of steps."""
     novels = SpecialTask("novel", SEED, 8, workers=1)
     made = finetune(live.family.base, tmp_path / "base.npz", novels, recipe, tmp_path / "own.npz", optimizer=AdamW(recipe.lr),
-                    steps=STEPS, batch=BATCH, seed=SEED, workers=1).model.state()
+                    steps=STEPS, batch=BATCH, seed=SEED, workers=1).model.state_dict()
     live.reset(recipe.method)
-    found = finish(live).model.state()
+    found = finish(live).model.state_dict()
     assert live.state == FINISHED and made.keys() == found.keys()
     assert all(np.array_equal(made[name], found[name]) for name in made)
 
@@ -139,9 +139,9 @@ def test_looking_changes_nothing(live):
     """LoRA is merged for the projection, and taken apart again, to the bit."""
     live.reset("lora")
     live.step()
-    before = {name: array.copy() for name, array in live.model.state().items()}
+    before = {name: array.copy() for name, array in live.model.state_dict().items()}
     live.look(0.0)
-    assert all(np.array_equal(before[name], array) for name, array in live.model.state().items())
+    assert all(np.array_equal(before[name], array) for name, array in live.model.state_dict().items())
 
 
 def test_the_factor_is_one_on_the_learning_rate(live):

@@ -9,13 +9,14 @@ from minillm.finetune.lr_multipliers import depths, gradual, layerwise
 from minillm.finetune.methods import METHODS, Full, recipe_of
 from minillm.gradcheck import perturb
 from minillm.nn import GPT, Config
+from minillm.train import optimizers
 from minillm.train.checkpoint import load_training, save_training
 from minillm.train.optimizers import SGD, AdamW
-from minillm.train.optimizers.muon import Muon
 from minillm.train.trainer import Trainer
 
 CONFIG = Config(vocab_size=11, context=7, n_layer=3, n_head=3, n_embd=12)
-OPTIMIZERS = {"sgd": lambda: SGD(0.05), "adamw": lambda: AdamW(1e-2), "muon": lambda: Muon()}
+RATES = {"sgd": 0.05, "adamw": 1e-2, "muon": 0.02}
+OPTIMIZERS = {name: (lambda rule=rule, name=name: rule(lr=RATES.get(name, 0.01))) for name, rule in optimizers.OPTIMIZERS.items()}
 
 every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
@@ -32,7 +33,7 @@ NAMES = small_gpt().parameters().keys()
 
 
 def copies(model):
-    return {name: array.copy() for name, array in model.state().items()}
+    return {name: array.copy() for name, array in model.state_dict().items()}
 
 
 def batch(step, rows=4):
@@ -128,7 +129,7 @@ def test_the_first_step_of_each_parameter_is_that_many_times_shorter(optimizer, 
         before = copies(model)
         trainer = Trainer(model, optimizer(), workers=workers, lr_multipliers=Full(decay).lr_multipliers(model, 10))
         trainer.step(*batch(0))
-        steps.append({name: array - before[name] for name, array in model.state().items()})
+        steps.append({name: array - before[name] for name, array in model.state_dict().items()})
     for name, factor in layerwise(small_gpt(), 2.6).items():
         np.testing.assert_allclose(steps[1][name], factor * steps[0][name], rtol=1e-9, atol=1e-14, err_msg=name)
         assert steps[1][name].any(), name
@@ -145,8 +146,8 @@ def test_with_plain_descent_exactly_so(dtype):
     Trainer(model, SGD(0.25, momentum=0), clip=None, workers=1, lr_multipliers=multipliers).step(*batch(0))
     for name, factor in layerwise(model, 2.0).items():
         g = plain.parameters()[name].grad
-        assert np.array_equal(plain.state()[name], before[name] - 0.25 * g), name
-        assert np.array_equal(model.state()[name], before[name] - 0.25 * factor * g), name
+        assert np.array_equal(plain.state_dict()[name], before[name] - 0.25 * g), name
+        assert np.array_equal(model.state_dict()[name], before[name] - 0.25 * factor * g), name
 
 
 @every_optimizer
@@ -187,7 +188,7 @@ def test_until_it_is_thawed_nothing_moves_by_a_bit_and_then_all_does(optimizer, 
         before = copies(model)
         trainer.step(*batch(step))
         for name, factor in rates(step).items():
-            assert np.array_equal(model.state()[name], before[name]) == (factor == 0), (step, name)
+            assert np.array_equal(model.state_dict()[name], before[name]) == (factor == 0), (step, name)
             gradient = trainer.flat.views(trainer.flat.grad)[name]
             assert gradient.any() == (factor > 0), (step, name)
     assert all(p.trainable for p in model.parameters().values())
@@ -228,7 +229,7 @@ def test_two_workers_learn_what_one_does(optimizer, text):
         trainer = Trainer(model, optimizer(), workers=workers, lr_multipliers=recipe_of(text).lr_multipliers(model, 10))
         for step in range(8):
             trainer.step(*batch(step))
-        states.append(model.state())
+        states.append(model.state_dict())
     for name, array in states[0].items():
         other = states[1][name]
         if name.endswith("qkv.bias"):      # the keys' part moves along rounding, for its gradient is zero

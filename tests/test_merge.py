@@ -58,12 +58,13 @@ def test_merged_or_not_the_logits_are_the_same(text, dtype, tolerance, rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_undone_every_bit_is_as_it_was(text, dtype, rng):
     model, tokens = specialist(text, dtype), tokens_of(rng)
-    logits, before = model.logits(tokens), {name: array.copy() for name, array in model.state().items()}
+    logits, before = model.logits(tokens), {name: array.copy() for name, array in model.state_dict().items()}
     trains = model.trainable_parameters()
     merged = merge(model)
     merged.undo()
     assert np.array_equal(model.logits(tokens), logits)
-    assert list(model.state()) == list(before) and all(np.array_equal(model.state()[name], before[name]) for name in before)
+    after = model.state_dict()
+    assert list(after) == list(before) and all(np.array_equal(after[name], before[name]) for name in before)
     assert model.trainable_parameters() == trains
     merged.undo()                                       # a second time it has nothing to do
     assert np.array_equal(model.logits(tokens), logits)
@@ -76,7 +77,8 @@ def test_no_other_weights_change_than_those_with_something_beside_them(text):
     paths = [slot.path for slot in inserted(model)]
     expected = {f"{path}.weight" for path in paths} | {f"{path}.bias" for path in paths if "ia3" in text and "qkv" in path}
     merge(model)
-    assert {name for name, array in small_gpt().state().items() if not np.array_equal(model.state()[name], array)} == expected
+    after = model.state_dict()
+    assert {name for name, array in small_gpt().state_dict().items() if not np.array_equal(after[name], array)} == expected
 
 
 def test_columns_of_other_targets_keep_their_bits():
@@ -135,12 +137,12 @@ def test_what_is_no_linear_function_is_refused_and_nothing_has_changed(text, lab
     model = specialist(beside) if beside else small_gpt()
     recipe_of(text).apply(model, rng)
     perturb(model, rng, 0.1)
-    before, tokens = {name: array.copy() for name, array in model.state().items()}, tokens_of(rng)
+    before, tokens = {name: array.copy() for name, array in model.state_dict().items()}, tokens_of(rng)
     logits, slots = model.logits(tokens), [slot.path for slot in inserted(model)]
     with pytest.raises(ValueError, match=f"the {label} at {path} cannot be merged"):
         merge(model)
     assert [slot.path for slot in inserted(model)] == slots and np.array_equal(model.logits(tokens), logits)
-    assert all(np.array_equal(model.state()[name], before[name]) for name in before)
+    assert all(np.array_equal(model.state_dict()[name], before[name]) for name in before)
 
 
 @pytest.mark.parametrize("text", [None, "full", "frozen:train=biases"])

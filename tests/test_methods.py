@@ -499,8 +499,8 @@ def test_trained_or_not_a_pass_for_training_and_one_for_reading_find_the_same(te
 @every_setting
 def test_exactly_the_chosen_parameters_train_and_the_base_keeps_its_names_and_values(text):
     names, count = (PLAIN | INSERTED)[text]
-    model, old = prepared(text), small_gpt().state()
-    new = model.state()
+    model, old = prepared(text), small_gpt().state_dict()
+    new = model.state_dict()
     assert model.trainable_parameters().keys() == names
     total = sum(array.size for array in new.values())
     assert parameter_counts(model) == {"trainable_parameters": count, "total_parameters": total}
@@ -647,16 +647,16 @@ def example(rng):
 def test_training_moves_all_that_trains_and_no_bit_of_the_rest(text, rng):
     model = prepared(text, np.float32)
     trains = set(model.trainable_parameters())
-    before = {name: array.copy() for name, array in model.state().items()}
+    before = {name: array.copy() for name, array in model.state_dict().items()}
     trainer = Trainer(model, AdamW(1e-2, weight_decay=0), workers=1)
     tokens, targets = example(rng)
     losses = [trainer.step(tokens, targets)]
-    for name, array in model.state().items():
+    for name, array in model.state_dict().items():
         at_rest = name not in trains or first_at_rest(name) and text not in CHANGED
         assert np.array_equal(array, before[name]) == at_rest, name
     losses += [trainer.step(tokens, targets) for _ in range(5)]
     assert losses[-1] < losses[0]
-    for name, array in model.state().items():
+    for name, array in model.state_dict().items():
         assert np.array_equal(array, before[name]) != (name in trains), name
 
 
@@ -670,7 +670,7 @@ def test_two_workers_learn_what_one_does(text, rng):
         trainer = Trainer(model, AdamW(1e-2), workers=workers)
         for _ in range(3):
             trainer.step(tokens, targets)
-        states.append(model.state())
+        states.append(model.state_dict())
     for name, array in states[0].items():
         if name.endswith("qkv.bias"):                   # the keys' part moves along rounding, for its gradient is zero
             array, states[1][name] = (np.delete(state[name], np.s_[C:2 * C]) for state in states)
@@ -685,7 +685,7 @@ def test_gradients_and_optimizer_state_are_as_large_as_what_trains(text, rng):
         assert trainer.flat.data.size == trainer.flat.grad.size == count
         assert [gradient.size for gradient in trainer.workers.gradients] == [count, count]
         n = trainer.flat.n_matrices
-        held = sum(array.size for array in trainer.optimizer.state().values() if array.ndim)
+        held = sum(array.size for array in trainer.optimizer.state_dict().values() if array.ndim)
         assert held == (n + 2 * (count - n) if copies is None else copies * count)
     trainer = Trainer(prepared(text), SGD(), workers=1)
     trainer.step(*example(rng))
@@ -810,9 +810,9 @@ def test_a_second_one_in_the_same_place_is_refused_and_nothing_has_changed(first
     ("ia3", "prompt:tokens=3")])
 def test_in_other_places_a_second_one_goes_on_top_of_the_first(first, second, rng):
     model = shaken(first)
-    old = model.state()
+    old = model.state_dict()
     recipe_of(second).apply(model, rng)
-    assert all(np.array_equal(model.state()[name], array) for name, array in old.items())
+    assert all(np.array_equal(model.state_dict()[name], array) for name, array in old.items())
     assert not model.trainable_parameters().keys() & old.keys() and model.trainable
     perturb(model, rng, 0.1)
     model.trainable = True
@@ -827,7 +827,7 @@ def test_a_recipe_returns_the_model_and_starts_the_same_each_time_without_a_rand
     model, other = small_gpt(), small_gpt()
     assert recipe_of(text).apply(model) is model and recipe_of(text).apply(other, rng=None) is other
     assert model.trainable_parameters().keys() == other.trainable_parameters().keys() == (PLAIN | INSERTED)[text][0]
-    assert all(np.array_equal(array, other.state()[name]) for name, array in model.state().items())
+    assert all(np.array_equal(array, other.state_dict()[name]) for name, array in model.state_dict().items())
 
 
 class Renamed(Block):
@@ -882,9 +882,9 @@ def test_a_prompt_is_as_if_words_without_a_position_stood_before_the_text(rng):
     """Read by the base itself: the table of positions moved up by the prompt, and zero there."""
     model, n = shaken("prompt:tokens=3"), 3
     longer = GPT(Config(V + n, CONFIG.context + n, L, H, C), rng, np.float64)
-    state = {name: array for name, array in model.state().items() if not name.endswith(".vectors")}
+    state = {name: array for name, array in model.state_dict().items() if not name.endswith(".vectors")}
     prompt = model.blocks[0].prompt.vectors.data
-    longer.load_state(state | {"wte.weight": np.concatenate([state["wte.weight"], prompt]),
+    longer.load_state_dict(state | {"wte.weight": np.concatenate([state["wte.weight"], prompt]),
                                "wpe.weight": np.concatenate([np.zeros((n, C)), state["wpe.weight"]])})
     tokens = some_tokens(rng)
     found = longer.logits(np.concatenate([np.tile(np.arange(V, V + n), (B, 1)), tokens], axis=1))[:, n:, :V]

@@ -10,12 +10,14 @@ import pytest
 from minillm.gradcheck import perturb
 from minillm.ground.pieces import PIECE, pieces
 from minillm.nn import GPT, Config, Linear, Module, Parameter
+from minillm.train import optimizers
 from minillm.train.flat import FlatParameters
-from minillm.train.optimizers import SGD, AdamW
+from minillm.train.optimizers import AdamW
 from minillm.train.optimizers.muon import QUINTIC, Muon, orthogonalise
 from minillm.train.schedule import constant, warmup_cosine, warmup_linear
 
-OPTIMIZERS = {"sgd": lambda: SGD(lr=0.1), "adamw": lambda: AdamW(lr=0.01), "muon": lambda: Muon(lr=0.02)}
+RATES = {"sgd": 0.1, "adamw": 0.01, "muon": 0.02}
+OPTIMIZERS = {name: (lambda rule=rule, name=name: rule(lr=RATES.get(name, 0.01))) for name, rule in optimizers.OPTIMIZERS.items()}
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 
 
@@ -49,7 +51,7 @@ def run(optimizer, flat, gradients, workers=1):
 
 def test_values_and_gradients_are_views_of_the_vector(rng):
     model = small_gpt()
-    before = {name: array.copy() for name, array in model.state().items()}
+    before = {name: array.copy() for name, array in model.state_dict().items()}
     flat = flat_of(model)
     for name, p in model.parameters().items():
         assert np.array_equal(p.data, before[name])
@@ -164,7 +166,7 @@ def test_a_saved_state_continues_bit_for_bit(name):
     optimizer = OPTIMIZERS[name]()
     optimizer.start(flat)
     run(optimizer, flat, gradients[:3])
-    saved = {key: array.copy() for key, array in optimizer.state().items()}
+    saved = {key: array.copy() for key, array in optimizer.state_dict().items()}
     theta = flat.data.copy()
     run(optimizer, flat, gradients[3:])
 
@@ -172,7 +174,7 @@ def test_a_saved_state_continues_bit_for_bit(name):
     resumed = OPTIMIZERS[name]()
     resumed.start(resumed_flat)
     resumed_flat.data[:] = theta
-    resumed.load_state(saved)
+    resumed.load_state_dict(saved)
     run(resumed, resumed_flat, gradients[3:])
     assert np.array_equal(resumed_flat.data, flat.data)
 
@@ -229,7 +231,7 @@ def test_float32_stays_float32(name):
     optimizer = OPTIMIZERS[name]()
     optimizer.start(flat)
     run(optimizer, flat, random_gradients(flat, 2))
-    arrays = [flat.data, *(array for key, array in optimizer.state().items() if not key.endswith("t"))]
+    arrays = [flat.data, *(array for key, array in optimizer.state_dict().items() if not key.endswith("t"))]
     assert {array.dtype for array in arrays} == {np.dtype(np.float32)}
 
 

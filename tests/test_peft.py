@@ -41,7 +41,7 @@ def gpt2(model, before=0):
     theirs = transformers.GPT2LMHeadModel(config)
     theirs.to(torch.float64 if model.wte.weight.data.dtype == np.float64 else torch.float32)
     parameters = dict(theirs.transformer.named_parameters())
-    for name, array in model.state().items():
+    for name, array in model.state_dict().items():
         layer, kind = name.removeprefix("blocks.").rsplit(".", 1)
         number, _, place = layer.partition(".") if name.startswith("blocks.") else ("", "", layer)
         if place in THEIR_NAMES:
@@ -68,7 +68,7 @@ def compare(model, theirs, pairs, tolerance, before=0):
     assert pairs.keys() == model.trainable_parameters().keys()
     with torch.no_grad():
         for name, (parameter, view) in pairs.items():
-            view(parameter)[...] = torch.tensor(model.state()[name])
+            view(parameter)[...] = torch.tensor(model.state_dict()[name])
     tokens, targets = np.random.default_rng(8).integers(0, CONFIG.vocab_size, (2, 3, CONFIG.context))
     logits, cache = model.forward(tokens)
     _, loss_cache = CrossEntropy().forward(logits, targets)
@@ -84,7 +84,7 @@ def compare(model, theirs, pairs, tolerance, before=0):
     for name, (parameter, view) in pairs.items():
         assert_close(model.parameters()[name].grad, view(parameter.grad).numpy(), tolerance, name)
     plain = GPT(CONFIG, np.random.default_rng(0), logits.dtype)
-    plain.load_state({name: model.state()[name] for name in plain.parameters()})
+    plain.load_state_dict({name: model.state_dict()[name] for name in plain.parameters()})
     assert np.abs(plain.logits(tokens) - logits).max() > 0.05 * np.abs(logits).max()      # or else nothing was compared
 
 
@@ -97,7 +97,7 @@ def compare_merged(model, theirs, tolerance):
             layer = merged.h[i].get_submodule(THEIR_NAMES[place])
             for kind in ("weight", "bias"):
                 name = f"{place}.{kind}"
-                assert_close(block.state()[name], getattr(layer, kind).detach().numpy(), tolerance, f"{i} {name}")
+                assert_close(block.state_dict()[name], getattr(layer, kind).detach().numpy(), tolerance, f"{i} {name}")
 
 
 def low_rank_pairs(model, theirs, rank, label):

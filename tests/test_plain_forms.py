@@ -31,7 +31,7 @@ def run(layer, x, rng):
 
 def same(plain_form, layer, x, rng):
     """Output, dx and every gradient of a layer are those of its plain form."""
-    w = {f"layer.{name}": array for name, array in layer.state().items()}
+    w = {f"layer.{name}": array for name, array in layer.state_dict().items()}
     out, dout, dx, gradients = run(layer, x, rng)
     plain_out, backward = plain_form(x, w, "layer")
     dw = zeros_like(w)

@@ -92,7 +92,7 @@ def test_at_the_start_it_does_not_pull(text, rng):
     for penalty in (None, L2SP(10.0).penalty(None, None)):
         model = prepared(text, np.float32)
         Trainer(model, AdamW(), workers=1, penalty=penalty).step(tokens, targets)
-        states.append(model.state())
+        states.append(model.state_dict())
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
 
 
@@ -119,7 +119,8 @@ def test_what_matters_more_moves_less(rng):
         trainer = Trainer(model, SGD(0.003, momentum=0), workers=1, penalty=penalty)
         for _ in range(30):
             trainer.step(tokens, targets)
-        moved.append({start: sum(np.abs(model.state()[name] - before[name]).sum() for name in before if name.startswith(start))
+        after = model.state_dict()
+        moved.append({start: sum(np.abs(after[name] - before[name]).sum() for name in before if name.startswith(start))
                       for start in ("blocks.0", "blocks.1")})
     assert moved[1]["blocks.0"] < 0.3 * moved[0]["blocks.0"] and moved[1]["blocks.1"] > 0.7 * moved[0]["blocks.1"]
 
@@ -272,7 +273,7 @@ def test_only_springs_pull_and_only_interpolation_has_a_last_word():
         assert (kind().penalty(model, lambda n: [[1, 2, 3]]) is not None) == (kind in (L2SP, EWC))
     for kind in set(REMEDIES.values()) - {Interpolation}:
         kind().finish(model, {})
-    assert all(np.array_equal(array, before[name]) for name, array in model.state().items())
+    assert all(np.array_equal(array, before[name]) for name, array in model.state_dict().items())
 
 
 # ---- part of the way back
@@ -301,7 +302,7 @@ def test_no_way_back_is_the_end(text, rng):
     model, start = trained(text, rng, np.float32)
     end = copies(model.parameters())
     Interpolation(1.0).finish(model, start)
-    assert all(np.abs(array - end[name]).max() < 1e-6 for name, array in model.state().items())
+    assert all(np.abs(array - end[name]).max() < 1e-6 for name, array in model.state_dict().items())
 
 
 @pytest.mark.parametrize("text", ["full", "frozen:train=biases", "ia3", "head", "prompt:tokens=2", "prefix:tokens=2,gate=no"])
@@ -309,7 +310,7 @@ def test_part_of_the_way_is_a_point_on_the_line_between(text, rng):
     model, start = trained(text, rng)
     end, base = copies(model.parameters()), copies(prepared(text).parameters())
     Interpolation(0.3).finish(model, start)
-    for name, array in model.state().items():
+    for name, array in model.state_dict().items():
         np.testing.assert_allclose(array, base[name] + 0.3 * (end[name] - base[name]), rtol=0, atol=1e-14, err_msg=name)
 
 
@@ -368,7 +369,7 @@ def test_the_norms_beside_an_adapter_go_back_on_a_line(rng):
     model, start = trained("adapter:bottleneck=3", rng)
     end, base = copies(model.parameters()), copies(prepared("adapter:bottleneck=3").parameters())
     interpolate(model, start, 0.3)
-    for name, array in model.state().items():
+    for name, array in model.state_dict().items():
         wanted = end[name] if ".down." in name else base[name] + 0.3 * (end[name] - base[name])
         np.testing.assert_allclose(array, wanted, rtol=0, atol=1e-14, err_msg=name)
 

@@ -199,11 +199,11 @@ def test_losses_alone_say_the_same(exact, curvature, eigen):
 def test_measuring_leaves_the_model_as_it_was_and_needs_no_float64(exact, rng):
     model = small_gpt(np.float32)
     model.blocks[0].trainable = False
-    before = {name: array.copy() for name, array in model.state().items()}
+    before = {name: array.copy() for name, array in model.state_dict().items()}
     curvature = Curvature(model, Probe({"new": some_texts(rng)}).batches_of("new"), workers=1)
     v = rng.normal(size=curvature.n)
     assert curvature.product(v).dtype == np.float64
-    assert all(np.array_equal(array, before[name]) and array.dtype == np.float32 for name, array in model.state().items())
+    assert all(np.array_equal(array, before[name]) and array.dtype == np.float32 for name, array in model.state_dict().items())
     assert not model.blocks[0].trainable and model.ln_f.trainable
 
 

@@ -38,16 +38,16 @@ def train(trainer, steps=2):
 
 def refuses(trainer):
     """No step, no change: neither of the model nor of what the trainer remembers."""
-    before = {name: array.copy() for name, array in trainer.model.state().items()}
-    state = {name: array.copy() for name, array in trainer.optimizer.state().items()}
+    before = {name: array.copy() for name, array in trainer.model.state_dict().items()}
+    state = {name: array.copy() for name, array in trainer.optimizer.state_dict().items()}
     done = trainer.steps_done
     with pytest.raises(ValueError, match=REFUSED):
         trainer.step(TOKENS, TARGETS)
     with pytest.raises(ValueError, match=REFUSED):
         Recorder(1)(trainer)
     assert trainer.steps_done == done
-    assert all(np.array_equal(before[name], array) for name, array in trainer.model.state().items())
-    assert all(np.array_equal(state[name], array) for name, array in trainer.optimizer.state().items())
+    assert all(np.array_equal(before[name], array) for name, array in trainer.model.state_dict().items())
+    assert all(np.array_equal(state[name], array) for name, array in trainer.optimizer.state_dict().items())
 
 
 @every_count
@@ -175,7 +175,7 @@ def test_a_look_at_the_base_or_at_another_adapter_does_not_end_a_training(worker
                 adapters.use("other")
                 adapters.use(None)
                 adapters.use("a")
-        states.append(adapters.model.state())
+        states.append(adapters.model.state_dict())
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
 
 
@@ -186,10 +186,10 @@ def test_weights_that_are_loaded_meanwhile_are_those_that_every_worker_trains(te
     model, other = small_gpt(text), small_gpt(text, seed=8)
     trainer = Trainer(model, SGD(1e-2, momentum=0), workers=workers)
     train(trainer)
-    model.load_state(other.state())
+    model.load_state_dict(other.state_dict())
     fresh = Trainer(other, SGD(1e-2, momentum=0), workers=workers)
     assert train(trainer) == train(fresh)
-    assert all(np.array_equal(other.state()[name], array) for name, array in model.state().items())
+    assert all(np.array_equal(other.state_dict()[name], array) for name, array in model.state_dict().items())
 
 
 def test_the_loss_is_that_of_the_model_as_it_is():

@@ -211,7 +211,7 @@ def test_texts_too_short_to_measure_on_are_refused():
 def test_a_space_holds_the_weights_of_a_copy(rng):
     model, probe = small_gpt(np.float32), Probe({"new": some_texts(rng)})
     space = Space(model)
-    before = {name: array.copy() for name, array in model.state().items()}
+    before = {name: array.copy() for name, array in model.state_dict().items()}
     theta = space.vector({"ln_f.bias": np.full(12, 3.0)})
     assert theta.shape == space.start.shape and (theta != space.start).sum() == 12
     changed = space.losses(theta, probe)
@@ -219,7 +219,7 @@ def test_a_space_holds_the_weights_of_a_copy(rng):
     assert changed == probe.losses(model)
     model.ln_f.bias.data[...] = before["ln_f.bias"]
     assert space.losses(space.start, probe) == probe.losses(model)
-    assert all(np.array_equal(model.state()[name], array) for name, array in before.items())
+    assert all(np.array_equal(model.state_dict()[name], array) for name, array in before.items())
 
 
 @pytest.mark.parametrize("arrays, told", [({"ln_g.bias": np.zeros(12)}, "no such weights"),
@@ -275,7 +275,7 @@ def test_the_surface_was_measured_where_it_says(story, real):
 
 def test_distances_and_cosines_are_those_of_the_weights(story, real):
     found = real[-1]
-    weights = {name: load(story / f"{name}.npz").model.state() for name in (ORIGIN, *ENDS)}
+    weights = {name: load(story / f"{name}.npz").model.state_dict() for name in (ORIGIN, *ENDS)}
     start = real[0].space.arrays(real[0].start)
     ways = {name: {key: np.float64(array) - start[key] for key, array in weights[name].items()} for name in ENDS}
     for name, way in ways.items():

@@ -236,7 +236,7 @@ def test_reading_changes_no_file(zoo):
 def test_every_method_is_recorded_from_the_base_to_its_model(name, story):
     steps, snapshots, meta = read_trajectory(trajectory_path(story / f"{name}.npz"))
     assert steps == list(range(13)) and len(snapshots) == 13
-    end, start = load(story / f"{name}.npz").model.state(), load(story / "pretrained.npz").model.state()
+    end, start = load(story / f"{name}.npz").model.state_dict(), load(story / "pretrained.npz").model.state_dict()
     assert all(np.array_equal(array, end[key]) for key, array in snapshots[-1].items())
     assert all(np.array_equal(array, start[key]) for key, array in snapshots[0].items() if key in start)
     assert meta["recipe"]["method"] == name and meta["history"]["loss"]
@@ -273,6 +273,6 @@ def test_the_last_step_is_recorded_whatever_the_number_of_steps(steps, tmp_path)
     finetune(base, tmp_path / "pretrained.npz", TextTask(text, base.tokenizer, 1), Frozen(), tmp_path / "frozen.npz",
              optimizer=AdamW(), steps=steps, batch=2, workers=1)
     found, snapshots, _ = read_trajectory(tmp_path / "frozen.trajectory.npz")
-    end = load(tmp_path / "frozen.npz").model.state()
+    end = load(tmp_path / "frozen.npz").model.state_dict()
     assert found[0] == 0 and found[-1] == steps and len(found) <= 50
     assert all(np.array_equal(array, end[key]) for key, array in snapshots[-1].items())

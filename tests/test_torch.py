@@ -29,7 +29,7 @@ def our_gpt(rng, dtype, config=CONFIG):
 
 def tensors(model):
     """Copies of our weights as leaves of torch's graph."""
-    return {name: torch.tensor(array, requires_grad=True) for name, array in model.state().items()}
+    return {name: torch.tensor(array, requires_grad=True) for name, array in model.state_dict().items()}
 
 
 def torch_gpt(w, tokens, config=CONFIG):

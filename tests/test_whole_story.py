@@ -33,7 +33,7 @@ def agree(model, tokens, targets, monkeypatch):
     model.zero_grad()
     model.backward(CrossEntropy().backward(1.0, loss_cache), cache)
 
-    w = model.state()
+    w = model.state_dict()
     dw = zeros_like({name: w[name] for name in model.trainable_parameters()})
     logits, gpt_back = plain.gpt(tokens, w)
     loss, loss_back = plain.cross_entropy(logits, targets)
@@ -87,9 +87,9 @@ def shapes(w):
 
 def test_its_weights_have_the_names_and_shapes_of_the_package(rng):
     model = GPT(Config(len(plain.WORDS), plain.T, plain.L, plain.H, plain.C), rng)
-    assert shapes(small(rng)[0]) == shapes(model.state())
+    assert shapes(small(rng)[0]) == shapes(model.state_dict())
     BottleneckAdapter(bottleneck=plain.M).apply(model, rng)
-    assert shapes(small(rng, adapters=True)[0]) == shapes(model.state())
+    assert shapes(small(rng, adapters=True)[0]) == shapes(model.state_dict())
 
 
 def test_adapters_begin_as_the_identity(rng):
@@ -140,7 +140,7 @@ def test_adamw_is_that_of_the_package(rng):
     perturb(model, rng)
     flat, theirs = FlatParameters(model.trainable_parameters()), AdamW(lr=0.01)
     theirs.start(flat)
-    w = {name: array.copy() for name, array in model.state().items()}
+    w = {name: array.copy() for name, array in model.state_dict().items()}
     m, v = zeros_like(w), zeros_like(w)
     for step in range(1, 6):
         dw = {name: rng.normal(size=array.shape) for name, array in w.items()}
@@ -148,7 +148,7 @@ def test_adamw_is_that_of_the_package(rng):
             p.grad[...] = dw[name]
         theirs.step(1 / step)
         plain.adamw(w, dw, m, v, step, 0.01 / step)
-    for name, array in model.state().items():
+    for name, array in model.state_dict().items():
         close(w[name], array)
 
 

@@ -1,6 +1,7 @@
 """Exercise 27: part of the way back.
 
-A model's weights are a dictionary {name: array}, as `model.state()` gives them: `before` fine-tuning and `after` it, with the
+A model's weights are a dictionary {name: array}, as `model.state_dict()` gives them: `before` fine-tuning and `after` it, with
+the
 same names and shapes. The straight line between them is, for each of the arrays,
 
     theta(t) = before + t (after - before)            t = 0: before,  t = 1: after

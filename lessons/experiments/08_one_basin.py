@@ -80,7 +80,7 @@ def ends(kind, seed):
     chosen = cell(kind, seed)
     model, run = trained(lab, chosen, task=lab.task(1) if chosen.method == SCRATCH else None,
                          optimizer=SGD(chosen.lr) if kind == "SGD" else None, start_seed=1 if "same start" in kind else None)
-    return space.vector(run.start), space.vector(model.state())
+    return space.vector(run.start), space.vector(model.state_dict())
 
 
 def between(kind, first, second):

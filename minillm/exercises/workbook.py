@@ -100,7 +100,7 @@ def number_of(text):
 
 
 def day(value, where):
-    """A form (schema.py): a date as YYYY-MM-DD."""
+    """A form (ground/schema.py): a date as YYYY-MM-DD."""
     with suppress(TypeError, ValueError):
         if date.fromisoformat(value).isoformat() == value:
             return value

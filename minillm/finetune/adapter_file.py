@@ -21,7 +21,7 @@ def save_specialist(path, model, tokenizer, recipe, base_path, base_fingerprint,
     base = {"path": portable_path(base_path, Path(path).parent), "fingerprint": base_fingerprint}
     meta = {"recipe": to_json(recipe), "base": base} | metadata
     if recipe.stands_alone:
-        write_arrays(path, model.state(), {"kind": "model"} | describe(model, tokenizer) | meta)
+        write_arrays(path, model.state_dict(), {"kind": "model"} | describe(model, tokenizer) | meta)
     else:
         theta, shapes = pack(model)
         write_arrays(path, {"theta": theta}, {"kind": "adapter", "shapes": shapes} | meta)

@@ -63,7 +63,7 @@ def compare(base, task_json, methods, remedies=("none",), *, seeds=3, rates=5, s
     samples     how many texts each model writes, to count those without a mistake (tasks/samples.py)
     """
     lab = Lab(base, task_json, steps, batch, test_documents, Path(folder), workers, samples)
-    for method in methods:                                  # errors shall come now, not after an hour
+    for method in methods:                                  # fail now, and not after an hour
         model, config = prepare(base.model, recipe_of(method)), base.model.config
         check_memory(config, batch, workers=workers, adds=recipe_of(method).adds(config), others=n_parameters(config),
                      trains=parameter_counts(model)["trainable_parameters"])

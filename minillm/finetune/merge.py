@@ -27,9 +27,9 @@ def merge(model):
     if not inserted_slots:
         raise ValueError("there is nothing to merge: nothing was inserted into this model")
     for slot in inserted_slots:
-        if not hasattr(slot.module, "merged"):
-            raise ValueError(f"the {slot.module.label} at {slot.path} cannot be merged: what it adds is not a linear function of "
-                             "the layer's input, so no other weights of that layer would do the same")
+        if not slot.module.mergeable:
+            raise ValueError(f"the {slot.module.label} at {slot.path} cannot be merged: no other weights of the layer there "
+                             "would do the same")
     merged = Merged()
     for slot in inserted_slots:
         wrapper = slot.module

@@ -58,7 +58,8 @@ class Replay(Remedy):
 class L2SP(Remedy):
     """A penalty on the distance of the weights from their start (L2-SP, Li, Grandvalet & Davoine 2018).
 
-    strength / 2 |theta - theta_0|^2  is added to the loss. theta_0 are the pretrained weights; in weight decay it is zero.
+    The gradient of  strength / 2 |theta - theta_0|^2  is added to that of the loss, which is reported without it. theta_0 are the
+    weights where training starts; in weight decay it is zero.
     """
 
     strength: float = 0.01
@@ -76,12 +77,12 @@ class L2SP(Remedy):
 class EWC(Remedy):
     """Elastic weight consolidation: a larger penalty on weights that matter more for the old data (Kirkpatrick et al. 2017).
 
-    strength / 2 sum_i F_i (theta_i - theta_0,i)^2  is added to the loss. With F the diagonal of the Fisher information of a
-    token, half the sum is about the rise of the old loss, in nats a token. So at a strength of 1 the old data count as much as
-    the new, as far as a diagonal F can tell.
+    The gradient of  strength / 2 sum_i F_i (theta_i - theta_0,i)^2  is added, as for L2-SP. With F the diagonal of the Fisher
+    information of a token, half the sum is about the rise of the old loss, in nats a token. So at a strength of 1 the old data
+    count as much as the new, as far as a diagonal F can tell.
 
     F says what the old texts depend on *at the start*. If a product has one factor that starts at zero, the other factor has no
-    influence at the start, so its F is 0 and it is not penalized: A of LoRA and DoRA, the down-projection of an adapter, the keys
+    influence at the start, so its F is 0 and it is not penalised: A of LoRA and DoRA, the down-projection of an adapter, the keys
     and values of a prefix with a closed gate.
 
     documents   number of old documents from which F is estimated

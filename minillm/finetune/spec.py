@@ -56,7 +56,7 @@ def restored(kind, values):
 
 
 def form_of(kind):
-    """The schema of a field of this type in JSON (schema.py)."""
+    """The schema of a field of this type in JSON (ground/schema.py)."""
     if get_origin(kind) is tuple:
         return many(form_of(get_args(kind)[0]), most=1000)
     return {bool: flag, int: whole(-2 ** 53), float: number(), str: text(1000)}[kind]

@@ -20,7 +20,7 @@ def prepare(base, recipe, seed=0, scratch=False):
     rng = np.random.default_rng([seed, 1])
     model = GPT(base.config, rng)
     if not scratch:
-        model.load_state(base.state())
+        model.load_state_dict(base.state_dict())
     return recipe.apply(model, rng)
 
 

@@ -1,14 +1,7 @@
 """What will train, in numbers: how many parameters, and how much memory that takes."""
 
 from ..train.costs import activations_of, buffers, training_state_bytes
-from ..train.parts import block_of, renumbered
-
-
-def parameter_counts(model):
-    """{"trainable_parameters": n, "total_parameters": n}"""
-    parameters = model.parameters().values()
-    return {"trainable_parameters": sum(p.size for p in parameters if p.trainable),
-            "total_parameters": sum(p.size for p in parameters)}
+from ..train.parts import block_of, parameter_counts, renumbered
 
 
 def trainable_table(model):
@@ -42,7 +35,7 @@ def training_memory(trainer, pieces):
     """
     model = trainer.model
     weights = sum(p.data.nbytes for p in model.parameters().values())
-    optimizer = sum(buffers(trainer.optimizer.state()).values())
+    optimizer = sum(buffers(trainer.optimizer.state_dict()).values())
     return {"weights": weights, "gradients": training_state_bytes(trainer) - optimizer, "optimizer": optimizer,
             "activations": sum(activations_of(model, rows, T) for rows, T in pieces)}
 

@@ -14,6 +14,7 @@ class Wrapper(Module):
 
     label = None                    # what it is called in a message
     starts_as_identity = True       # are there values of what is added, phi_0, at which it changes nothing?
+    mergeable = False               # if True, `merged` gives the weight and bias of a plain linear layer that does the same
 
     def __init__(self, inner):
         self.inner = inner
@@ -29,6 +30,10 @@ class Wrapper(Module):
     def children(self):
         yield from self.inner.children()
         yield from self.added()
+
+    def forward_cached(self, x, kv_cache):
+        """Each wrapper must say itself how it reads on: the form of `Module` would pass no KV cache on to an attention inside."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it reads on with a KV cache")
 
     def added_parameters(self):
         for _, part in self.added():

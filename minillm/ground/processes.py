@@ -124,7 +124,7 @@ class Team:
     """n processes, this one included, that run a method of one object, each with its own rank.
 
     team = Team(workers, n)
-    team.run("apply", plan, clip)      # workers.apply(rank, plan, clip) for each rank 0 .. n-1, all at the same time
+    team.run("apply", plan, shrink)    # workers.apply(rank, plan, shrink) for each rank 0 .. n-1, all at the same time
 
     The others are forked at the first run and are copies of this process as it is then. From then on they have in common only
     shared arrays (`shared_zeros`), so anything else that may have changed must be passed as an argument. They end with the team.

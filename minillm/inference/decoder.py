@@ -35,6 +35,7 @@ Check: tests/test_decoder.py, against `GPT.logits`, float64 to 1e-10, with all w
 """
 
 import math
+import warnings
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -205,4 +206,9 @@ def folding_is_right():
     for p in model.parameters().values():
         p.data += 0.3 * rng.normal(size=p.shape)
     tokens, step = np.array([[3, 1, 4, 1]]), Decoder(model, KVCache(model)).step
-    return np.allclose(np.stack([step(tokens[:, t]) for t in range(4)], axis=1), model.logits(tokens), rtol=0, atol=1e-9)
+    logits = np.stack([step(tokens[:, t]) for t in range(4)], axis=1)
+    right = np.allclose(logits, model.logits(tokens), rtol=0, atol=1e-9)
+    if not right:
+        warnings.warn("inference/decoder.py does not fold what the layers compute now; texts are written the plain, slower way",
+                      stacklevel=2)
+    return right

@@ -12,7 +12,7 @@ from .module import Module, backward_chain, forward_chain, needs_dx_after
 from .relu import ReLU
 from .rmsnorm import RMSNorm
 
-# What a block can be built of, by the names that a Config gives them.
+# What a block can be built of. Made as norm(n_embd, dtype), activation(), mlp(n_embd, rng, std, proj_std, dtype, activation).
 NORMS = {"layernorm": LayerNorm, "rmsnorm": RMSNorm}
 MLPS = {"mlp": MLP}
 ACTIVATIONS = {"gelu": GELU, "relu": ReLU}

@@ -31,7 +31,7 @@ class LayerNorm(Module):
         self.bias = Parameter(np.zeros(n_embd, dtype))
 
     def forward(self, x, needs_dx=True):
-        """x (..., C) -> y (..., C): the plain form for a few rows at a time, which then stay in a core's cache (pieces.py)."""
+        """x (..., C) -> y (..., C): the plain form for a few rows at a time, which stay in a core's cache (ground/pieces.py)."""
         g, b = self.weight, self.bias
         rows = x.reshape(-1, x.shape[-1])                                   # (N, C)
         keep = needs_dx_after(self, needs_dx)

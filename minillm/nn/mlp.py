@@ -1,4 +1,4 @@
-"""The MLP of a block: widen, bend, narrow, at each position alone."""
+"""The MLP of a block: expand, apply a nonlinearity, project back, at each position alone."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ class MLP(Module):
     """out = act(x W_1 + b_1) W_2 + b_2 with W_1 (C, 4C), W_2 (4C, C), and act the activation: GELU, as in GPT-2."""
 
     kind = "MLP"
-    output = "proj"      # the linear map that it ends with
+    output = "proj"      # its last linear map, whose inputs (IA)^3 scales
 
     def __init__(self, n_embd, rng, std=0.02, proj_std=0.02, dtype=np.float32, activation=GELU):
         self.fc = Linear(n_embd, 4 * n_embd, rng, std, dtype, maps=("fc",))

@@ -15,7 +15,7 @@ Everything has the dtype of the weights; layers name none. So constants are Pyth
 
 `needs_dx` says whether anything *before* this layer trains. If not, nobody wants dx: the cache keeps nothing for it, `backward`
 returns None, and the backward pass ends just below the lowest trainable parameter. A model that is only read, not trained, says
-NO_BACKWARD instead: then the cache keeps nothing at all.
+NO_BACKWARD instead: then the cache keeps no input for dW, either.
 
 Where a chain begins or ends, only a part of this holds: `Embedding` and `GPT` read indices, which have no gradient, so they take
 no needs_dx and return no dx; `CrossEntropy` has targets beside x, returns a float, and always makes dx.
@@ -162,12 +162,12 @@ class Module:
         """
         return self.forward(x, NO_BACKWARD)[0]
 
-    def state(self):
+    def state_dict(self):
         """The weights by name. The arrays themselves, not copies."""
         return {name: p.data for name, p in self.parameters().items()}
 
-    def load_state(self, state):
-        """Write the arrays of `state` into the parameters of the same names. ValueError if names or shapes differ."""
+    def load_state_dict(self, state):
+        """Write the arrays of `state_dict` into the parameters of the same names. ValueError if names or shapes differ."""
         parameters = self.parameters()
         if odd := sorted(parameters.keys() ^ state.keys()):
             raise ValueError(f"the weights do not belong to this model: {odd[0]!r} is only in one of the two "

@@ -53,6 +53,7 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     inputs = {"phase": "fine-tuning", "base": base_fingerprint, "recipe": to_json(recipe), "remedy": remedy and to_json(remedy),
               "scratch": scratch, "task": identity(task.to_json()), "old task": old_task and identity(old_task.to_json())}
     inputs |= settings(optimizer, steps, batch, seed, workers, accumulate)
+    # Here a penalty notes where the weights start: before `fit`, which may load those of an interrupted run.
     run = specialise(model, recipe, task, old_task, optimizer, steps, batch, seed, remedy, workers, accumulate, recorder)
     not_others(out, kinds=("model", "adapter"))
     not_others(trajectory_path(out), kinds=("trajectory",))

@@ -10,7 +10,7 @@ from ..ground.schema import flag, many, number, record, table, text, whole
 IN_PLANE = 1e-6      # a point lies in the plane if its projection error is below this; more than rounding causes
 
 
-# What a file says about a surface, and about a profile (schema.py). A ruined model may have a loss that is not a number.
+# What a file says about a surface, and about a profile (ground/schema.py). A ruined model may have a loss that is not a number.
 ANY, POINT = number(finite=False), many(number(finite=False), 2, 2)
 SURFACE = record({
     "points": table(POINT), "residuals": table(ANY), "point_loss": table(table(ANY)), "distances": table(ANY),

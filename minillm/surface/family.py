@@ -134,7 +134,7 @@ def read_family(folder, names):
         if any(expected.get(key) != (array.shape, array.dtype) for key, array in snapshots[0].items()):
             raise CheckpointError(f"{trajectory_path(Path(folder) / f'{name}.npz')} is not the trajectory of "
                                   f"{Path(folder) / f'{name}.npz'}")
-        points = [weights_in_space(loaded.model, arrays, space) for arrays in [loaded.model.state(), *snapshots]]
+        points = [weights_in_space(loaded.model, arrays, space) for arrays in [loaded.model.state_dict(), *snapshots]]
         runs[name] = Run(points[0], steps, points[1:], info, loaded.path)
     return Family(Path(folder), base, runs, space, origin, body)
 
@@ -152,7 +152,7 @@ def common_model(base, loaded_runs):
                              "was, so it needs a surface of its own; leave it out, or name only runs of its method")
         loaded, _, snapshots, _ = loaded_runs[without_phi_0[0]]
         model = copy.deepcopy(loaded.model)
-        model.load_state(base.state() | {k: v for k, v in model.state().items() if k not in base.state()} | snapshots[0])
+        model.load_state_dict(model.state_dict() | base.state_dict() | snapshots[0])
         return model, "the start"
     model = copy.deepcopy(base)
     for name, (loaded, _, snapshots, _) in loaded_runs.items():
@@ -167,7 +167,7 @@ def starts_as_base(model):
 
 def is_mergeable(model):
     """Was something inserted that can be merged completely into the weights of the base?"""
-    return bool(inserted(model)) and all(hasattr(slot.module, "merged") for slot in inserted(model))
+    return bool(inserted(model)) and all(slot.module.mergeable for slot in inserted(model))
 
 
 def graft(model, specialist, first, name):
@@ -217,7 +217,7 @@ def weights_in_space(model, arrays, space):
         for name, array in arrays.items():
             model.parameters()[name].data[...] = array
         merged = merge(model)
-        body = {name: array.copy() for name, array in model.state().items()}
+        body = {name: array.copy() for name, array in model.state_dict().items()}
         merged.undo()
         start = space.arrays(space.start)
         arrays = {name: array for name, array in body.items() if (array != start[name]).any()}

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..ground.processes import default_workers
+from ..nn import IGNORE
 from ..train.costs import must_fit, total_memory
 from ..train.flat import FlatParameters
 from ..train.workers import Workers
@@ -52,7 +53,7 @@ class Curvature:
         self.names = list(self.flat.parameters)
         self.theta = self.flat.data.copy()
         self.batches = batches
-        self.total = sum(int((targets >= 0).sum()) for _, targets in batches)
+        self.total = sum(int((targets != IGNORE).sum()) for _, targets in batches)
         self.workers = Workers(self.model, self.flat, None, workers)
 
     @property

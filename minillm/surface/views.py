@@ -95,6 +95,13 @@ def line(folder, names=None, curve=False, points=41, workers=None, seed=1):
     if path.exists():
         return read_cached(path, key, Profile.of)
     family = read_family(folder, [name for name in names if name != ORIGIN])
+    writable(path.parent)
+    with alone(path):
+        return measure_line(family, names, curve, points, workers, seed, key, path)
+
+
+def measure_line(family, names, curve, points, workers, seed, key, path):
+    """A Profile, measured and written to its file."""
     names, probe = family.names_in_space(names), probe_of(family)
     ends = [family.end(name) for name in names]
     curves = {STRAIGHT: straight(*ends)}
@@ -193,7 +200,7 @@ VIEWS = {"three": (plane_through_models, 2), "pca": (plane_of_most_movement, 1),
 def curve_middle(family, names, rng, workers):
     """The trained vector m of a Bezier curve between two models. It is kept, because training takes a while."""
     models = [ORIGIN if name == family.origin else name for name in names[:2]]
-    key, path = cache_file(family.folder, "bend", models, rng.bit_generator.state["state"])
+    key, path = cache_file(family.folder, "bend", models, CURVE_STEPS, rng.bit_generator.state["state"])
     if path.exists():
         return read_cached(path, key, lambda arrays, meta: middle_of(arrays, family.space.size))
     batches = new_task(family).batches(16, family.space.model.config.context)

@@ -14,10 +14,12 @@ class NoNumbers:
     def normal(self, mean, std, shape):
         return np.broadcast_to(np.float32(0), shape)
 
+    uniform = normal
+
 
 @lru_cache(maxsize=32)
 def blueprint(config):
-    """A GPT with a single block, whose weights are all views of one zero, so it takes no memory."""
+    """A GPT with a single block, whose matrices and tables are views of one zero, so they take no memory."""
     return GPT(replace(config, n_layer=1), NoNumbers())
 
 

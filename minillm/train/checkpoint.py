@@ -27,11 +27,13 @@ TRAINING = record({"steps_done": whole(), "history?": HISTORY, "inputs?": table(
 
 
 def fingerprint(model):
-    """An identifier of exactly these weights: 16 hex digits of a SHA-256 over names, shapes and values."""
+    """An identifier of exactly these weights: 16 hex digits of a SHA-256 over names, shapes, values, and unusual parts."""
     import hashlib
 
     digest = hashlib.sha256()
-    for name, array in sorted(model.state().items()):
+    if parts := {part: name for part, name in model.config.to_json().items() if part in PARTS}:
+        digest.update(repr(parts).encode())                 # the same numbers mean something else in another model
+    for name, array in sorted(model.state_dict().items()):
         digest.update(f"{name}{array.shape}{array.dtype}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
@@ -44,7 +46,7 @@ def describe(model, tokenizer):
 
 def save_model(path, model, tokenizer, **metadata):
     """Save a whole model. `metadata` goes into meta.json, beside the model's shape and vocabulary."""
-    write_arrays(path, model.state(), {"kind": "model"} | describe(model, tokenizer) | metadata)
+    write_arrays(path, model.state_dict(), {"kind": "model"} | describe(model, tokenizer) | metadata)
 
 
 def read_model(file):
@@ -57,12 +59,13 @@ def read_model(file):
         config = Config(**meta["config"])
     except ValueError as error:
         file.refuse(f"does not describe a model of minillm ({error})")
-    like = blueprint(config).state()                        # of block 0 and all that is in no block
+    like = blueprint(config).state_dict()                        # of block 0 and all that is in no block
     blocks = {block_of(name) for name in file.headers} - {None}
     dtypes = {file.headers[name].dtype for name in like if name in file.headers}
     if (any(name not in file.headers or file.headers[name].shape != array.shape for name, array in like.items())
-            or len(dtypes) != 1 or min(dtypes).kind != "f" or len(blocks) != config.n_layer):
+            or {dtype.kind for dtype in dtypes} != {"f"} or len(dtypes) > 1 or len(blocks) != config.n_layer):
         file.refuse("does not describe the model that it holds: the sizes in its meta.json are not those of the weights")
+    [dtype] = dtypes
     tokenizer = tokenizer_from_json(meta["tokenizer"])
     if len(tokenizer) != config.vocab_size or len(tokenizer.ids) < len(tokenizer):
         file.refuse("does not describe the model that it holds: its vocabulary has "
@@ -72,8 +75,8 @@ def read_model(file):
         must_fit(4 * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
     except ValueError as error:
         file.refuse(f"does not describe a model of minillm ({error})")
-    model = GPT(config, NoNumbers(), min(dtypes))
-    file.expect(model.state())
+    model = GPT(config, NoNumbers(), dtype)
+    file.expect(model.state_dict())
     for name, p in model.parameters().items():
         p.data = file.read(name)
     return model, tokenizer
@@ -84,9 +87,9 @@ def save_training(path, trainer, recorder=None, **metadata):
 
     There is no state of random generators, since batches are a pure function of seed and step (text/batches.py).
     """
-    parts = {"model": trainer.model.state(), "optimizer": trainer.optimizer.state()}
+    parts = {"model": trainer.model.state_dict(), "optimizer": trainer.optimizer.state_dict()}
     if recorder:
-        parts["recorder"] = recorder.state()
+        parts["recorder"] = recorder.state_dict()
     arrays = {f"{part}/{name}": array for part, state in parts.items() for name, array in state.items()}
     write_arrays(path, arrays, {"kind": "training", "steps_done": trainer.steps_done} | metadata)
 
@@ -108,8 +111,8 @@ def load_training(path, trainer, recorder=None, steps=None, inputs=None):
         done, history = meta["steps_done"], meta.get("history")
         if steps is not None and (done > steps or not history or len(history["loss"]) != done or "validation" not in history):
             file.refuse(f"belongs to another run: {done} steps are done in it, which does not fit the rest")
-        wanted = {f"model/{name}": array for name, array in trainer.model.state().items()}
-        wanted |= {f"optimizer/{name}": array for name, array in trainer.optimizer.state().items()}
+        wanted = {f"model/{name}": array for name, array in trainer.model.state_dict().items()}
+        wanted |= {f"optimizer/{name}": array for name, array in trainer.optimizer.state_dict().items()}
         recorded = file.headers.get("recorder/steps")
         if recorder and recorded and len(recorded.shape) == 1:
             wanted |= {f"recorder/{name}": like for name, like in recorder.expected_state(recorded.shape[0], trainer).items()}
@@ -122,7 +125,7 @@ def load_training(path, trainer, recorder=None, steps=None, inputs=None):
             file.refuse("holds counts below zero, so it was not written by minillm")
     owners = {"model": trainer.model, "optimizer": trainer.optimizer} | ({"recorder": recorder} if recorder else {})
     for part, owner in owners.items():
-        owner.load_state({name.split("/", 1)[1]: array for name, array in arrays.items() if name.startswith(f"{part}/")})
+        owner.load_state_dict({name.split("/", 1)[1]: array for name, array in arrays.items() if name.startswith(f"{part}/")})
     trainer.steps_done = done
     return meta
 

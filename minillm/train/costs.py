@@ -74,7 +74,7 @@ def buffers(part):
 def training_state_bytes(trainer):
     """The bytes that training needs beside weights and activations: a gradient for each worker, and the optimizer's state."""
     gradients = [p.grad for p in trainer.model.parameters().values()]
-    return sum(buffers([gradients, trainer.workers.gradients, trainer.optimizer.state()]).values())
+    return sum(buffers([gradients, trainer.workers.gradients, trainer.optimizer.state_dict()]).values())
 
 
 def activations_of(model, rows, T):
@@ -89,5 +89,5 @@ def activations_of(model, rows, T):
 def activation_bytes(model, tokens):
     """The same for a batch, measured."""
     _, cache = model.forward(tokens)
-    weights = buffers(model.state())
+    weights = buffers(model.state_dict())
     return sum(size for buffer, size in buffers(cache).items() if buffer not in weights)

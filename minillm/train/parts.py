@@ -1,4 +1,4 @@
-"""Which part of a model each parameter belongs to: its block, and its kind. Names are read here and nowhere else."""
+"""Which part of a model each parameter belongs to: its block, and its kind. Names of blocks are taken apart here alone."""
 
 import re
 
@@ -27,3 +27,10 @@ def parameter_kinds(model):
         if module.kind:
             kinds |= {f"{path}.{name}" if path else name: module.kind for name in module.parameters()}
     return kinds
+
+
+def parameter_counts(model):
+    """{"trainable_parameters": n, "total_parameters": n}"""
+    parameters = model.parameters().values()
+    return {"trainable_parameters": sum(p.size for p in parameters if p.trainable),
+            "total_parameters": sum(p.size for p in parameters)}

@@ -45,16 +45,16 @@ class Recorder:
         arrays = {name: np.stack([s[name] for s in snapshots]) for name in self.flat.parameters}
         write_arrays(path, {"steps": np.array(steps)} | arrays, {"kind": "trajectory"} | metadata)
 
-    def state(self):
+    def state_dict(self):
         """What was recorded, as arrays, for the file of a run in progress: so a resumed run has its whole trajectory."""
         return {"steps": np.array(self.steps), "thetas": np.stack(self.thetas)}
 
     def expected_state(self, n, trainer):
-        """Arrays of the shapes and types of `state` after n recordings, to check a file before it is read."""
+        """Arrays of the shapes and types of `state_dict` after n recordings, to check a file before it is read."""
         theta = trainer.flat.data
         return {"steps": np.empty(n, np.int64), "thetas": np.broadcast_to(theta, (n, theta.size))}
 
-    def load_state(self, state):
+    def load_state_dict(self, state):
         self.steps, self.thetas = state["steps"].tolist(), list(state["thetas"])
 
 

@@ -6,8 +6,8 @@ Most of a step is done by `Workers`, processes that share the batch (workers.py)
     logits, cache = model.forward(tokens)
     loss, loss_cache = CrossEntropy().forward(logits, targets)
     model.backward(CrossEntropy().backward(1.0, loss_cache), cache)
-    clip = min(1, max_norm / norm of the gradient)
-    the optimizer updates the weights along clip times the gradient
+    shrink = min(1, clip / norm of the gradient)
+    the optimizer updates the weights along shrink times the gradient
 """
 
 import math
@@ -78,8 +78,8 @@ class Trainer:
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise Diverged(self.steps_done + 1)
         # g <- g min(1, clip / |g|): the direction stays, and a single unusual batch cannot move the weights far.
-        clip = min(1.0, self.clip / norm) if self.clip and norm else 1.0
-        self.workers.update(self.optimizer.plan(self.schedule(self.steps_done)), clip)
+        shrink = min(1.0, self.clip / norm) if self.clip and norm else 1.0
+        self.workers.update(self.optimizer.plan(self.schedule(self.steps_done)), shrink)
         self.steps_done += 1
         if self.on_step:
             self.on_step(self, loss)

@@ -53,9 +53,9 @@ class Workers:
         parts = split_rows(targets, self.n, self.accumulate)
         return [max(((len(rows), T) for rows, T in part), key=math.prod) for part in parts if part]
 
-    def update(self, plan, clip):
-        """One step of the optimizer with the numbers of `plan`, along `clip` times the gradient."""
-        self.team.run("apply", plan, clip)
+    def update(self, plan, shrink):
+        """One step of the optimizer with the numbers of `plan`, along `shrink` times the gradient."""
+        self.team.run("apply", plan, shrink)
 
     def differentiate(self, rank, parts, total, frozen=()):
         """The loss of this rank's pieces of the batch; their gradient is in gradients[rank] afterwards."""
@@ -91,9 +91,9 @@ class Workers:
         with np.errstate(over="ignore", invalid="ignore"):
             return float(np.dot(g, g))
 
-    def apply(self, rank, plan, clip):
+    def apply(self, rank, plan, shrink):
         """Update this rank's share of the weights."""
-        self.optimizer.update(plan, clip, rank, self.n)
+        self.optimizer.update(plan, shrink, rank, self.n)
 
 
 def share(p):

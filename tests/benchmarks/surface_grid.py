@@ -37,7 +37,7 @@ def demo_model(rng):
 
 def moved(model, rng):
     """All weights, each a little elsewhere."""
-    return {name: array + rng.normal(0, 0.01, array.shape).astype(array.dtype) for name, array in model.state().items()}
+    return {name: array + rng.normal(0, 0.01, array.shape).astype(array.dtype) for name, array in model.state_dict().items()}
 
 
 def measure(rounds=3, points=51):

@@ -45,6 +45,8 @@ class ScaledOutputs(Wrapper):
     """y = (x W + b) * l for some of the columns of a linear layer: those of the keys and values."""
 
     label = "ia3"
+    mergeable = True
+    forward_cached = Module.forward_cached      # at each position alone
 
     def __init__(self, inner, parts, columns):
         """parts {name: Scale}, columns {name: slice}"""
@@ -90,6 +92,8 @@ class ScaledInputs(Wrapper):
     """y = (x * l) W + b: the input of a linear layer is scaled; here, the hidden features of an MLP."""
 
     label = "ia3"
+    mergeable = True
+    forward_cached = Module.forward_cached      # at each position alone
 
     def __init__(self, inner, scale):
         super().__init__(inner)

@@ -22,7 +22,8 @@ class LowRankCache(NamedTuple):
 class LowRank(Module):
     """out = s (x A) B,   A (in, r), B (r, out): a linear map of rank r at most, with r (in + out) numbers instead of in out.
 
-    A starts uniform in +-1/sqrt(in) and B at zero, so the map starts as zero.
+    A starts uniform in +-1/sqrt(in) and B at zero, so the map starts as zero. (Were A zero too, z and so dB would be 0: nothing
+    would ever train.) The paper writes B A, since there matrices stand to the left of vectors.
     """
 
     def __init__(self, n_in, n_out, rank, scale, rng, dtype=np.float32):
@@ -57,7 +58,7 @@ class LowRank(Module):
         return dz @ self.A.data.T if cache.needs_dx else None
 
     def product(self):
-        """dW = s A B (in, out)"""
+        """The change of W: s A B (in, out)."""
         return self.scale * (self.A.data @ self.B.data)
 
 
@@ -74,6 +75,8 @@ class LoRALinear(Wrapper):
     """
 
     label = "lora"
+    mergeable = True
+    forward_cached = Module.forward_cached      # at each position alone
 
     def __init__(self, inner, parts, columns):
         super().__init__(inner)
@@ -130,7 +133,7 @@ class LoRA(Insertion):
 
     rank        r
     alpha       the change is scaled by alpha / r, so that a good learning rate depends little on r
-    targets     names of linear maps: of GPT-2's blocks q, k, v, o (of attention), fc, proj (of the MLP)
+    targets     names of linear maps; of GPT-2's blocks q, k, v, o (of attention), fc, proj (of the MLP). By default all
     rs          scale by alpha / sqrt(r) instead: for high ranks (rsLoRA, Kalajdzievski 2023)
     """
 
@@ -150,8 +153,12 @@ class LoRA(Insertion):
     def shapes(self, config):
         """(in, out) of the matrix of each target; targets that do not exist are left out."""
         maps = linear_maps(blueprint(config).blocks[0])
-        linears = [maps[name] for name in dict.fromkeys(self.targets) if name in maps]
+        linears = [maps[name] for name in self.chosen_targets(maps) if name in maps]
         return [(linear.weight.shape[0], linear.weight.shape[1] // len(linear.maps)) for linear in linears]
+
+    def chosen_targets(self, maps):
+        """The names of the maps to change; by default of all there are, in a block of any kind."""
+        return list(maps) if self.targets == LoRA.targets else list(dict.fromkeys(self.targets))
 
     def build(self, model, rng):
         at_least_one("rank", self.rank)
@@ -161,18 +168,19 @@ class LoRA(Insertion):
         wrappers = {}
         for _, block in self.chosen(model):
             maps = linear_maps(block)
-            for target in self.targets or ("",):
+            targets = self.chosen_targets(maps)
+            for target in targets or [""]:                              # no target at all is refused as well
                 one_of("target", target, maps)
-            for linear in dict.fromkeys(maps[target] for target in self.targets):
-                wrappers[linear] = self.wrap(linear, scale, rng)
+            for linear in dict.fromkeys(maps[target] for target in targets):
+                wrappers[linear] = self.wrap(linear, [name for name in targets if name in linear.maps], scale, rng)
         return wrappers
 
-    def wrap(self, inner, scale, rng):
-        """The wrapper of a linear layer, with a low-rank map for each target in it. ValueError if the rank is too large."""
+    def wrap(self, inner, targets, scale, rng):
+        """The wrapper of a linear layer, with a low-rank map for each of its targets. ValueError if the rank is too large."""
         n_in, n_out = inner.weight.shape
         width = n_out // len(inner.maps)
         parts, columns = {}, {}
-        for target in [target for target in dict.fromkeys(self.targets) if target in inner.maps]:
+        for target in targets:
             if self.rank > min(n_in, width):
                 raise ValueError(f"the rank {self.rank} is larger than the matrix {target} ({n_in} x {width}) can have; "
                                  f"choose at most {min(n_in, width)}")

@@ -105,7 +105,7 @@ class PromptTuning(Recipe):
     """Only n vectors train, which are put before every text.
 
     tokens      n
-    start       words: the vectors of n random words of the vocabulary; noise: N(0, 0.02), as word vectors start in pretraining
+    start       words: the vectors of n random words of the vocabulary; noise: N(0, 0.02^2), as word vectors start in pretraining
     """
 
     tokens: int = 16

@@ -39,15 +39,15 @@ class AdamW(Optimizer):
         correction = math.sqrt(1 - b2 ** int(self.t))
         return lr * correction / (1 - b1 ** int(self.t)), self.eps * correction, lr * self.weight_decay
 
-    def update(self, plan, clip=1.0, rank=0, n=1):
+    def update(self, plan, shrink=1.0, rank=0, n=1):
         rate, eps, decay = plan
         b1, b2 = self.betas
         theta_all, g_all = self.flat.data[self.first:], self.flat.grad[self.first:]
         scale = None if self.flat.scale is None else self.flat.scale[self.first:]
         for part in pieces(self.m.size, rank, n):
             theta, g, m, v = theta_all[part], g_all[part], self.m[part], self.v[part]
-            if clip != 1:
-                g *= clip
+            if shrink != 1:
+                g *= shrink
             if decay and part.start < self.n_decayed:
                 decayed = theta[:self.n_decayed - part.start]
                 decayed *= 1 - decay if scale is None else 1 - decay * scale[part][:len(decayed)]
@@ -65,5 +65,5 @@ class AdamW(Optimizer):
                 direction *= scale[part]
             theta -= direction
 
-    def state(self):
+    def state_dict(self):
         return {"m": self.m, "v": self.v, "t": self.t}

@@ -79,12 +79,12 @@ class Muon(Optimizer):
     def plan(self, factor=1.0):
         return self.lr * factor, self.adamw.plan(factor)
 
-    def update(self, plan, clip=1.0, rank=0, n=1):
+    def update(self, plan, shrink=1.0, rank=0, n=1):
         lr, adamw_plan = plan
         for stack in self.stacks()[rank::n]:
             directions = []
             for _, g, v, _ in stack:
-                g *= clip
+                g *= shrink
                 v *= self.momentum
                 v += g
                 directions.append(g + self.momentum * v)
@@ -93,7 +93,7 @@ class Muon(Optimizer):
             for (W, _, _, factor), O in zip(stack, orthogonalise(np.stack(directions))):
                 W *= 1 - factor * lr * self.weight_decay
                 W -= factor * scale * O
-        self.adamw.update(adamw_plan, clip, rank, n)
+        self.adamw.update(adamw_plan, shrink, rank, n)
 
     def stacks(self):
         """Lists of up to STACK tuples (weight, gradient, momentum, learning-rate multiplier) of one shape, the slowest first."""
@@ -107,5 +107,5 @@ class Muon(Optimizer):
         stacks = [group[i:i + STACK] for group in by_shape.values() for i in range(0, len(group), STACK)]
         return sorted(stacks, key=lambda stack: -sum(g.size * min(g.shape) for _, g, _, _ in stack))
 
-    def state(self):
-        return {"v": self.v} | {f"adamw.{name}": array for name, array in self.adamw.state().items()}
+    def state_dict(self):
+        return {"v": self.v} | {f"adamw.{name}": array for name, array in self.adamw.state_dict().items()}

@@ -10,10 +10,10 @@ class Optimizer:
     step(factor)                 update flat.data in place from flat.grad, at the learning rate lr * factor, which is
         plan(factor)             compute the numbers that are the same for all weights, once for each step
         update(plan, ...)        update every weight; n workers can share this, each doing the share of its rank
-    state()                      the arrays to save, which `load_state` writes into
+    state_dict()                 the arrays to save, which `load_state_dict` writes into
     settings()                   the constructor's numbers, before `start`
 
-    `update` also multiplies the gradient by `clip`, since it reads every number anyway.
+    `update` also multiplies the gradient by `shrink`, the factor of clipping, since it reads every number anyway.
     """
 
     def __init__(self, lr):
@@ -30,16 +30,16 @@ class Optimizer:
 
     def settings(self):
         """{name: value}: the class of the optimizer ("rule"), and all numbers that it was made with."""
-        numbers = {name: value for name, value in vars(self).items() if isinstance(value, (int, float, tuple))}
+        numbers = {name: value for name, value in vars(self).items() if isinstance(value, (int, float, tuple, str))}
         inner = {name: part.settings() for name, part in vars(self).items() if isinstance(part, Optimizer)}
         return {"rule": type(self).__name__} | numbers | inner
 
-    def state(self):
+    def state_dict(self):
         return {}
 
-    def load_state(self, state):
+    def load_state_dict(self, state):
         """Write saved arrays into the state. ValueError, before anything is changed, if names, shapes or types differ."""
-        own = self.state()
+        own = self.state_dict()
         odd = sorted(own.keys() ^ state.keys()) or [name for name in own if own[name].shape != np.shape(state[name])
                                                     or own[name].dtype != np.asarray(state[name]).dtype]
         if odd:

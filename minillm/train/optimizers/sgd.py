@@ -18,14 +18,14 @@ class SGD(Optimizer):
     def plan(self, factor=1.0):
         return self.lr * factor
 
-    def update(self, plan, clip=1.0, rank=0, n=1):
+    def update(self, plan, shrink=1.0, rank=0, n=1):
         lr = plan
         for part in pieces(self.v.size, rank, n):
             theta, g, v = self.flat.data[part], self.flat.grad[part], self.v[part]
-            g *= clip
+            g *= shrink
             v *= self.momentum
             v += g
             theta -= (lr if self.flat.scale is None else lr * self.flat.scale[part]) * v
 
-    def state(self):
+    def state_dict(self):
         return {"v": self.v}
