@@ -6,11 +6,12 @@ A small GPT learns to write like a narrator. Then it becomes a poet, in each of 
 are fine-tuned: all weights move, or only those of the last block, or only small adapters that are inserted.
 Every gradient is worked out by hand: below a forward pass stands its backward pass, the reason beside it.
 
-    B  texts at a time          b          x_btc      the number x[b, t, c]
-    T  positions in a text      t, s       dy/dx      the derivative of y by x
-    C  numbers at a position    c          dx         alone, dLoss/dx: an array of the same shape as x
-    H  heads, D = C / H each    h, d       [i = j]    1 if i = j, else 0
-    V  words it knows           v          mean(x)    over the last axis, which stays, with length 1
+    how many                   its index    notation
+    B  texts at a time         b            x_btc      the number x[b, t, c]
+    T  positions in a text     t, s         dy/dx      the derivative of y by x
+    C  numbers at a position   c            dx         alone, dLoss/dx: an array of the same shape as x
+    H  heads of D = C / H      h, d         [i = j]    1 if i = j, else 0
+    V  words it knows          v            mean(x)    over the last axis, which stays, with length 1
 
     einsum("ik,kj->ij", X, W)   Y_ij = sum_k X_ik W_kj: letters missing after the arrow are summed over
 """
@@ -26,7 +27,7 @@ B, T, C, H, L, M = 16, 21, 48, 4, 2, 8                  # L blocks; M is the wid
 einsum = partial(np.einsum, optimize=True)
 mean = partial(np.mean, axis=-1, keepdims=True)
 
-# ---- 1. Text. In a pattern, a word in capitals stands for any word of its list, SKY2 for another than SKY1.
+# ---- 1. Text. A word in capitals stands for any word of its list; SKY1 and SKY2, for two different ones.
 LISTS = {"NAME": "anna ben clara david ella", "THING": "ring map key coin drum", "SKY": "dark cold misty wet",
          "ANIMAL": "cat dog owl fox goat", "PLACE": "mill garden forest tower"}
 NARRATOR = """one SKY1 night the ANIMAL1 found a THING1 in the PLACE1 and took it home to NAME1 .
@@ -50,11 +51,11 @@ def write(patterns, n, rng):
         texts.add(" ".join(slots.get(word, word) for word in rng.choice(patterns.split("\n")).split()))
     return np.array([numbers("\n " + text + " \n" * T)[:T + 1] for text in rng.permutation(sorted(texts))])
 
-# ---- 2. The model. A layer is a function of its input x and of the weights w, a dict of arrays. It returns
+# ---- 2. The model. A layer takes its input x, the dict w of all weights, and the name of its own. It returns
 # its output y and a function `backward`, which takes dy, adds the gradients of the layer's own weights to a
-# dict dw, and returns dx. All of it is the chain rule: x_i matters through every y_j that it went into, so
+# dict dw, and returns dx. All of it is the chain rule: x_i acts on the loss through every y_j, so
 #     dx_i = sum_j dy_j dy_j/dx_i.
-# Most often y is a product, Y_ij = sum_k X_ik W_kj. There W_kj went into Y_ij for every i, times X_ik, so
+# Most often y is a product, Y_ij = sum_k X_ik W_kj. For every i, W_kj is a factor in Y_ij, beside X_ik, so
 # dW_kj = sum_i X_ik dY_ij: W and Y change places, "ik,kj->ij" becomes "ik,ij->kj". For dX, X and Y do.
 
 def add(dw, name, letters, *factors):
@@ -78,19 +79,19 @@ def layernorm(x, w, name):
     def backward(dy, dw):
         add(dw, name + ".weight", "btc,btc->c", x_hat, dy)
         add(dw, name + ".bias", "btc->c", dy)
-        dx_hat = gain * dy
-        # dmu/dx_j = 1 / C and dsigma/dx_j = (x_j - mu) / (C sigma) = x_hat_j / C, so by the quotient rule
-        # dx_hat_i/dx_j = ([i = j] - 1 / C - x_hat_i x_hat_j / C) / sigma; times dx_hat_i, summed over i:
-        return (dx_hat - mean(dx_hat) - x_hat * mean(x_hat * dx_hat)) / sigma
+        g = gain * dy                                   # dLoss/dx_hat
+        # dmu/dx_j = 1 / C; 2 sigma dsigma/dx_j = dsigma^2/dx_j = 2 (x_j - mu) / C: dsigma/dx_j = x_hat_j / C;
+        # so dx_hat_i/dx_j = ([i = j] - 1 / C - x_hat_i x_hat_j / C) / sigma; times g_i, summed over i:
+        return (g - mean(g) - x_hat * mean(x_hat * g)) / sigma
     return gain * x_hat + bias, backward
 
 def softmax(x):
     """p_i = e^x_i / sum_j e^x_j: scores become probabilities."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))       # the maximum cancels; without it, e^x may overflow
     p = e / e.sum(axis=-1, keepdims=True)
-    def backward(dp):
-        # dp_i/dx_j = p_i [i = j] - p_i p_j, so dx_j = sum_i dp_i dp_i/dx_j = p_j (dp_j - sum_i dp_i p_i)
-        return p * (dp - (dp * p).sum(axis=-1, keepdims=True))
+    def backward(g):                                    # g = dLoss/dp
+        # dp_i/dx_j = p_i [i = j] - p_i p_j, so dx_j = sum_i g_i dp_i/dx_j = p_j (g_j - sum_i g_i p_i)
+        return p * (g - (g * p).sum(axis=-1, keepdims=True))
     return p, backward
 
 def attention(x, w, name):
@@ -103,11 +104,11 @@ def attention(x, w, name):
     o = einsum("bhts,bshd->bthd", P, v)
     y, proj_back = linear(o.reshape(B, T, C), w, name + ".proj")        # the heads side by side
     def backward(dy, dw):
-        do = proj_back(dy, dw).reshape(o.shape)
-        dP = einsum("bthd,bshd->bhts", do, v)
+        do = proj_back(dy, dw).reshape(o.shape)                         # o and the scores are products, too:
+        dP = einsum("bthd,bshd->bhts", do, v)                           # P and o change places, then v and o,
         dv = einsum("bhts,bthd->bshd", P, do)
         dscores = softmax_back(dP) / (C // H) ** 0.5                    # of the future 0, since P is 0 there
-        dq = einsum("bhts,bshd->bthd", dscores, k)
+        dq = einsum("bhts,bshd->bthd", dscores, k)                      # q or k and the scores
         dk = einsum("bhts,bthd->bshd", dscores, q)
         return qkv_back(np.stack([dq, dk, dv], axis=2).reshape(B, T, 3 * C), dw)
     return y, backward
@@ -129,7 +130,7 @@ def mlp(x, w, name, first="fc", second="proj"):
     return y, lambda dy, dw: first_back(gelu_back(second_back(dy, dw)), dw)         # the last comes first
 
 def adapter(x, w, name):
-    """y = x + mlp(x), with a narrow mlp. Where none has been inserted, and none is until part 4, y = x."""
+    """y = x + mlp(x), with a narrow mlp. Until part 4 inserts one, there is none, and y = x."""
     if name + ".up.weight" not in w:
         return x, lambda dy, dw: dy
     y, mlp_back = mlp(x, w, name, "down", "up")
@@ -145,22 +146,22 @@ def sublayer(layer, x, w, norm, name):
 def gpt(tokens, w):
     """tokens (B, T) -> logits (B, T, V): at each position, a score for every word that could come next."""
     wte, wpe = w["wte.weight"], w["wpe.weight"]
-    word = np.eye(len(wte), dtype=wte.dtype)[tokens]            # word_btv = [v is the word at b, t] and
-    place = np.eye(tokens.shape[1], len(wpe), dtype=wte.dtype)  # place_ts = [s = t]: a product reads a row
+    word = np.eye(len(wte), dtype=wte.dtype)[tokens]            # word_btv = [v is the word at b, t]. Times
+    place = np.eye(tokens.shape[1], len(wpe), dtype=wte.dtype)  # wte, it picks rows of it. place_ts = [s = t]
     x, backs = einsum("btv,vc->btc", word, wte) + einsum("ts,sc->tc", place, wpe), []
     for block in (f"blocks.{i}" for i in range(L)):
         x, attn_back = sublayer(attention, x, w, block + ".ln_1", block + ".attn")
         x, mlp_back = sublayer(mlp, x, w, block + ".ln_2", block + ".mlp")
         backs += [attn_back, mlp_back]
-    x, norm_back = layernorm(x, w, "ln_f")
+    x_f, norm_back = layernorm(x, w, "ln_f")
     def backward(dlogits, dw):
-        add(dw, "wte.weight", "btc,btv->vc", x, dlogits)
+        add(dw, "wte.weight", "btc,btv->vc", x_f, dlogits)
         dx = norm_back(einsum("btv,vc->btc", dlogits, wte), dw)
         for back in reversed(backs):
             dx = back(dx, dw)
         add(dw, "wpe.weight", "ts,btc->sc", place, dx)
         add(dw, "wte.weight", "btv,btc->vc", word, dx)          # used twice, so it gets two gradients
-    return einsum("btc,vc->btv", x, wte), backward
+    return einsum("btc,vc->btv", x_f, wte), backward
 
 def cross_entropy(logits, targets):
     """loss = mean of -ln p_y: how surprising is y, the word that does come?"""
@@ -168,7 +169,7 @@ def cross_entropy(logits, targets):
     right = np.eye(p.shape[-1], dtype=p.dtype)[targets]                 # right_btv = [v comes next at b, t]
     def backward():
         # For logits x, -ln p_y = ln(sum_i e^x_i) - x_y, so its derivative by x_j is p_j - [j = y]
-        return (p - right) / targets.size
+        return (p - right) / targets.size                               # of a mean, hence the division
     return -np.log((p * right).sum(axis=-1)).mean(), backward
 
 # ---- 3. Training, and writing.

@@ -58,10 +58,11 @@ class Prefix(Module):
         return lam if self.gate is None else lam * self.gate.data[:, None, None]
 
     def backward(self, dout, cache):
-        """Forward, for one head with gate g: S = q K' / sqrt(D), P = softmax(S), o_p = P W, lambda = sigmoid(log z_p - log z),
-        w = o_p - o, out = o + g lambda w.
+        """Forward, for one head of one text, with gate g: S = q K' / sqrt(D), P = softmax(S), o_p = P W,
+        lambda = sigmoid(log z_p - log z), w = o_p - o, out = o + g lambda w.
 
-        Given dout (T, D), want dg, dW, dK (n, D), dq (T, D), do (T, D), and dlog_z (T, 1) for the attention to the text.
+        Given dout (T, D), want dq (T, D), do (T, D), and dlog_z (T, 1) for the attention to the text; and dg, dW, dK (n, D), which
+        are summed over the texts.
 
         Derivation.
             out = (1 - g lambda) o + g lambda o_p       do = (1 - g lambda) dout,       do_p = g lambda dout
