@@ -1,4 +1,4 @@
-"""DoRA: the length and the direction of each column of a matrix are learned separately (Liu et al. 2024)."""
+"""DoRA (weight-decomposed LoRA): magnitude and direction of each column are learned separately (Liu et al. 2024)."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ def column_norms(W):
 class DoRALinear(LoRALinear):
     """y = x M + b,   M_j = m_j V_j / |V_j|,   V = W + s A B; one column j for each output.
 
-    A low-rank map, as in LoRA, changes the direction of a column; its length m_j is a parameter, which starts as |W_j|. So M
+    A low-rank map, as in LoRA, changes the direction of a column; its magnitude m_j is a parameter, which starts as |W_j|. So M
     starts as W.
     """
 

@@ -1,4 +1,4 @@
-"""(IA)^3: some activations are scaled by learned vectors (Liu et al. 2022)."""
+"""(IA)^3, which inhibits and amplifies inner activations: some are scaled by learned vectors (Liu et al. 2022)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple

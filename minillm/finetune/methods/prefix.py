@@ -61,8 +61,8 @@ class Prefix(Module):
         """Forward, for one head of one text, with gate g: S = q K' / sqrt(D), P = softmax(S), o_p = P W,
         lambda = sigmoid(log z_p - log z), w = o_p - o, out = o + g lambda w.
 
-        Given dout (T, D), want dq (T, D), do (T, D), and dlog_z (T, 1) for the attention to the text; and dg, dW, dK (n, D), which
-        are summed over the texts.
+        Given dout (T, D), want dq (T, D), do (T, D), and dlog_z (T, 1) for the attention to the text; and dg, dW, dK (n, D),
+        which are summed over the texts.
 
         Derivation.
             out = (1 - g lambda) o + g lambda o_p       do = (1 - g lambda) dout,       do_p = g lambda dout
