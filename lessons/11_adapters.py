@@ -212,9 +212,9 @@ for name, lr in best.items():
 
 # %% [markdown]
 # The generalist has 1.6 ± 0.3 on novels. Full fine-tuning brings it to 0.13 ± 0.08, the adapter to 0.24 ± 0.12 with a
-# twentieth of the weights. Frozen trains almost half of the weights, but is 0.05 ± 0.10 worse than the adapter: it also
-# matters *where* the weights are, not only how many there are. (Frozen trains none in the first block.) The same novels
-# without pretraining give 0.52 ± 0.05.
+# twentieth of the weights. Frozen trains almost half of the weights and gets no further than the adapter, from which it is
+# 0.05 ± 0.10 away: it also matters *where* the weights are, not only how many there are. (Frozen trains none in the first
+# block.) The same novels without pretraining give 0.52 ± 0.05.
 
 # %%
 full, frozen, adapted, scratch = (runs[name][best[name]] for name in runs)
