@@ -152,13 +152,13 @@ def test_other_errors_that_got_lost_are_told_as_ever(monkeypatch):
         def __del__(self):
             raise ZeroDivisionError("lost")
 
-    told = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(type(lost.exc_value)))
+    errors = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: errors.append(type(lost.exc_value)))
     with listening():
         fails = Fails()
         del fails
         gc.collect()
-    assert told == [ZeroDivisionError]
+    assert errors == [ZeroDivisionError]
     monkeypatch.undo()
 
 

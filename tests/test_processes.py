@@ -217,11 +217,11 @@ class Raising:
 
 
 @forks_only
-@pytest.mark.parametrize("method, told", [("stubborn", "Stubborn: one and two"), ("strange", "pickle"),
-                                          ("unpicklable", "Unpicklable: it holds a lambda")])
-def test_an_error_that_cannot_be_pickled_arrives_in_words(method, told):
+@pytest.mark.parametrize("method, message", [("stubborn", "Stubborn: one and two"), ("strange", "pickle"),
+                                             ("unpicklable", "Unpicklable: it holds a lambda")])
+def test_an_error_that_cannot_be_pickled_arrives_in_words(method, message):
     team = Team(Raising(), 2)
-    with pytest.raises(Exception, match=told) as error:
+    with pytest.raises(Exception, match=message) as error:
         team.run(method)
     assert not isinstance(error.value, processes.WorkerEnded)
     assert team.run("fine") == [0, 1]

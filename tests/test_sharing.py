@@ -169,13 +169,13 @@ def test_few_tests_are_not_worth_a_fork(run, pytester, monkeypatch):
 
 
 @needs_forks
-@pytest.mark.parametrize("end, told", [("os._exit(7)", "exit code 7"), ("os._exit(0)", "exit code 0"),
-                                       ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL")])
-def test_a_test_that_ends_its_process_has_failed_and_the_others_go_on(run, end, told):
+@pytest.mark.parametrize("end, cause", [("os._exit(7)", "exit code 7"), ("os._exit(0)", "exit code 0"),
+                                        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL")])
+def test_a_test_that_ends_its_process_has_failed_and_the_others_go_on(run, end, cause):
     result = run({"test_first": WHERE.replace("pass", f"if n in (1, 2, 5): {end}"), "test_second": WHERE}, "--cores", "2")
     result.assert_outcomes(passed=9, failed=3)
     assert result.ret == 1
-    assert result.outlines.count(f"the process that ran this test ended: {told}") == 3
+    assert result.outlines.count(f"the process that ran this test ended: {cause}") == 3
     assert sorted(re.findall(r"FAILED (\S+)", str(result.stdout))) == [f"test_first.py::test_it[{n}]" for n in (1, 2, 5)]
 
 
