@@ -101,7 +101,7 @@ def test_the_weights_are_where_their_recorded_way_is(film, step, part):
     assert len(walker.dots.get_offsets()) == step // 10
 
 
-def test_losses_grow_up_to_now_and_are_told(film):
+def test_losses_grow_up_to_now_and_are_reported(film):
     film.show(52.5)
     for k, task in enumerate(("novel", "general")):
         curves = actors(film, LossCurves)[k]

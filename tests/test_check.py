@@ -91,7 +91,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("source, words, line", BAD.values(), ids=BAD)
-def test_what_is_wrong_is_told_with_the_line(source, words, line, folder, monkeypatch):
+def test_what_is_wrong_is_reported_with_the_line(source, words, line, folder, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
     verdict = verdict_on(source, folder)
     assert not verdict.passed
@@ -106,7 +106,7 @@ def test_a_file_that_is_not_utf8(folder):
     assert "UTF-8" in examine(FIRST, folder / FIRST.file, 1).reason
 
 
-def test_an_error_in_an_imported_exercise_is_told_there(folder):
+def test_an_error_in_an_imported_exercise_is_reported_there(folder):
     (folder / "ex03_softmax.py").write_text("def softmax(s):\n    return s / nothing\n")
     verdict = verdict_on("from ex03_softmax import softmax\n" + body("softmax(x)", "return 0, 0, 0"), folder)
     assert "Line 4 of ex01_squared_error.py stops" in verdict.reason and verdict.line == 4
@@ -148,7 +148,7 @@ def test_results_in_another_order_are_recognised(folder):
     assert "in another order: they must be (loss, dw, db)" in verdict.reason
 
 
-def test_what_is_right_so_far_is_told_of_several_functions(folder):
+def test_what_is_right_so_far_is_reported_of_several_functions(folder):
     exercise = exercise_of("activations")
     source = exercise.stub.read_text(encoding="utf-8").replace("raise NotImplementedError", "return 1 / (1 + np.exp(-x))", 1)
     verdict = verdict_on(source, folder, exercise)
@@ -170,7 +170,7 @@ def judged(source, folder, **options):
 
 
 @pytest.mark.parametrize("line", ["while True: pass", "while True: np.ones((500, 500)) @ np.ones((500, 500))"])
-def test_a_loop_without_end_is_ended_and_its_line_told(line, folder):
+def test_a_loop_without_end_is_ended_and_its_line_reported(line, folder):
     verdict = judged(body("n = 1", line), folder, seconds=0.5)
     assert not verdict.passed and verdict.line == 4
     assert "Still running after 0.5 seconds, in line 4" in verdict.reason and "while True" in verdict.reason
@@ -212,7 +212,7 @@ def test_who_breaks_python_itself_is_told(line, words, folder):
     assert not verdict.passed and words in verdict.reason and "fault of minillm" not in verdict.reason
 
 
-def test_a_file_that_deletes_itself_is_told_all_the_same(folder):
+def test_a_file_that_deletes_itself_is_reported_all_the_same(folder):
     verdict = judged("import os\nos.remove(__file__)\n1 / 0\n", folder)
     assert verdict.line == 3 and "    1 / 0" in verdict.reason
 
@@ -392,7 +392,7 @@ def test_differences_are_named(got, words):
     assert words in " ".join(difference("dW", right, got, {"N": 5}))
 
 
-def test_the_first_wrong_entry_is_told_with_what_was_expected():
+def test_the_first_wrong_entry_is_reported_with_what_was_expected():
     got = right.copy()
     got[1, 2] = 100
     assert difference("dW", right, got, {})[0] == "dW[1, 2] should be 7, and is 100."

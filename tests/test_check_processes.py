@@ -91,7 +91,7 @@ def test_only_the_process_of_the_check_itself_tells_a_verdict(folder):
 
 
 @LINUX
-def test_processes_without_end_are_ended_and_told(folder):
+def test_processes_without_end_are_ended_and_reported(folder):
     source = "import os, time\nfor n in range(300):\n    if not os.fork():\n        time.sleep(1000)\ntime.sleep(1000)\n"
     verdict = judged(source, folder, "import minillm.exercises.warden as warden; warden.PROCESSES = 10")
     assert not verdict.passed and "starts more and more processes: 10 were running" in verdict.reason
@@ -136,14 +136,14 @@ def test_what_would_go_on_after_the_verdict_does_not(start, folder):
     ("import os\n    while True: os.write(2, bytes(1000))", "WRITTEN = 10 ** 6", "MB into a file"),
 ])
 @LINUX
-def test_what_is_too_much_is_told(line, limit, words, folder):
+def test_what_is_too_much_is_reported(line, limit, words, folder):
     verdict = judged(f"import numpy as np\ndef squared_error(x, y, w, b):\n    {line}\n", folder,
                      f"import minillm.exercises.warden as warden; warden.{limit}")
     assert not verdict.passed and words in verdict.reason and verdict.line == 2 + line.count("\n") + 1
     assert not Path("large").exists() or Path("large").stat().st_size <= 10 ** 6
 
 
-def test_a_file_that_waits_for_ever_is_ended_and_its_line_told(folder):
+def test_a_file_that_waits_for_ever_is_ended_and_its_line_reported(folder):
     verdict = judged("import time\ntime.sleep(1000)\n", folder, passing=0.5)
     assert "Not done after 0.5 seconds" in verdict.reason and "Does it sleep" in verdict.reason and verdict.line == 2
 
@@ -159,7 +159,7 @@ def test_importing_what_the_check_needs_does_not_count(folder):
     assert judged(RIGHT, folder, "import time; [0 for _ in iter(lambda: time.process_time() < 0.7, False)]", seconds=0.3).passed
 
 
-def test_a_crash_is_told_with_its_line(folder):
+def test_a_crash_is_reported_with_its_line(folder):
     verdict = judged("import ctypes\nctypes.string_at(0)\n", folder)
     assert "has ended the whole program (SIGSEGV)" in verdict.reason and verdict.line == 2
 
@@ -270,7 +270,7 @@ def test_ctrl_c_pressed_twice_ends_a_check_in_one_line(folder):
     assert command.returncode == 130 and err.strip() == "minillm: interrupted."
 
 
-def test_ctrl_c_while_minillm_is_importing_is_told_in_one_line():
+def test_ctrl_c_while_minillm_is_importing_is_reported_in_one_line():
     code = ("import os, signal, sys, importlib.abc\nsys.argv[0] = 'minillm'\n"
             "class Interrupt(importlib.abc.MetaPathFinder):\n"
             "    def find_spec(self, name, *_):\n"

@@ -181,7 +181,7 @@ def test_a_file_may_have_any_name(name, folder):
 
 
 @pytest.mark.parametrize("name", ["numpy.py", "random.py", "random/__init__.py"])
-def test_a_file_that_takes_the_name_of_a_module_of_python_is_told(name, folder):
+def test_a_file_that_takes_the_name_of_a_module_of_python_is_reported(name, folder):
     root = name.partition("/")[0].removesuffix(".py")
     save(folder / name, "k = 2\n")
     save(folder / FIRST.file, ANSWER.format(start=f"k = 2\nimport {root}", inside="pass"))
@@ -212,7 +212,7 @@ def test_a_file_is_read_as_python_reads_it(start, folder):
     (b"# coding: klingon\nk = 2\n", "encoding is unknown"), (b'{"cells": [], "metadata": {}, "nbformat": 4}', "a notebook"),
     (b"#" * 6_000_000, "is it the right file"), (b"x = " + b"-" * 200_000 + b"1", "nested too deeply"),
 ], ids=lambda value: value if isinstance(value, str) else "")
-def test_what_is_no_source_is_told(data, words, folder):
+def test_what_is_no_source_is_reported(data, words, folder):
     for name in (FIRST.file, "mine.py"):
         (folder / name).write_bytes(data)
         if name == "mine.py":

@@ -447,7 +447,7 @@ HOPELESS = ["--optimizer", "sgd", "--lr", "1e30", "--context", 16, *TINY]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_divergence_is_told_with_its_step_and_the_old_model_is_kept(desk):
+def test_divergence_is_reported_with_its_step_and_the_old_model_is_kept(desk):
     before = (desk / "book" / "pretrained.npz").read_bytes()
     code, _, err = run("pretrain", "--text", desk / "book.txt", *HOPELESS, "--steps", 20, "--out", desk / "book")
     assert_one_sentence(code, err, "pretrain", ["NaN or infinite at step 2", "lower learning rate"])
@@ -465,14 +465,14 @@ def test_the_advice_after_divergence_can_be_followed(desk):
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_divergence_in_the_very_last_step_is_told_too(desk):
+def test_divergence_in_the_very_last_step_is_reported_too(desk):
     before = (desk / "book" / "pretrained.npz").read_bytes()
     code, _, err = run("pretrain", "--text", desk / "book.txt", *HOPELESS, "--steps", 1, "--out", desk / "book")
     assert_one_sentence(code, err, "pretrain", ["NaN or infinite"])
     assert (desk / "book" / "pretrained.npz").read_bytes() == before
 
 
-def test_divergence_is_told_in_one_sentence_without_warnings_around_it(desk):
+def test_divergence_is_reported_in_one_sentence_without_warnings_around_it(desk):
     code, _, err = run_apart("pretrain", "--text", desk / "book.txt", *HOPELESS, "--steps", 20, "--out", desk / "new")
     assert_one_sentence(code, err, "pretrain", ["step 2"])
 

@@ -99,7 +99,7 @@ def test_the_numbers_are_those_of_the_saved_models(run):
         assert {domain: score.loss for domain, score in scores.items()} == pytest.approx(run.metrics["models"][name]["loss"])
 
 
-def test_texts_without_a_mistake_are_counted_and_mistakes_are_told(run):
+def test_texts_without_a_mistake_are_counted_and_mistakes_are_shown(run):
     """100 and 25 in a whole demo, here 2 and 1: of what a model was taught, and of what else it may know."""
     world = World(3)
     for name, metrics in run.metrics["models"].items():

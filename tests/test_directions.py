@@ -70,7 +70,7 @@ def test_dead_filters_are_counted_and_do_not_move(rng):
     assert any(f"which do not move: {4 * model.config.n_embd}" in note for note in plane.notes)
 
 
-def test_two_random_directions_are_nearly_at_right_angles_and_the_cosine_is_told(rng):
+def test_two_random_directions_are_nearly_at_right_angles_and_the_cosine_is_reported(rng):
     space = Space(small_gpt())
     plane = random_plane(space, space.start, rng)
     cosine = plane.u @ plane.v / np.linalg.norm(plane.u) / np.linalg.norm(plane.v)
@@ -211,7 +211,7 @@ def test_a_long_walk_of_chance_shows_most_of_itself(centre):
     assert shares.sum() == pytest.approx(1)
 
 
-def test_chance_is_told_beside_the_components(rng):
+def test_chance_is_reported_beside_the_components(rng):
     steps = [0, 1, 2, 5, 9]
     plane = pca_plane([list(walk(30, 9, rng)[steps])], [steps], "end")
     null = random_walk_shares([steps], "end")

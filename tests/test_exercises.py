@@ -64,7 +64,7 @@ WRONG = [(exercise, *wrong) for exercise in BUILT for wrong in solution(exercise
 
 @pytest.mark.parametrize("exercise, right, wrong, words", WRONG,
                          ids=[f"{exercise.file[:-3]}-{wrong}" for exercise, _, wrong, _ in WRONG])
-def test_a_mistake_is_told_by_its_name(exercise, right, wrong, words, tmp_path):
+def test_a_mistake_is_reported_by_its_name(exercise, right, wrong, words, tmp_path):
     source, _ = solution(exercise)
     assert source.count(right) >= 1, f"{right!r} is not in the solution"
     for seed in (0, 1):

@@ -129,7 +129,7 @@ def test_what_a_killed_process_has_left_is_removed_by_the_next_and_nothing_else(
     assert path.read_text() == "1" and len(names(tmp_path)) == 5
 
 
-def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path):
     with pytest.raises(OSError) as error, written_whole(tmp_path / "notes.json"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert error.value.filename == str(tmp_path / "notes.json") and names(tmp_path) == []
@@ -224,7 +224,7 @@ def test_what_is_no_file_is_not_read(kind, message, read, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root reads everything")
-def test_a_file_without_permission_is_told_as_that(path):
+def test_a_file_without_permission_is_reported_as_that(path):
     write_arrays(path, {}, META)
     path.chmod(0)
     with pytest.raises(CheckpointError, match="Permission denied"):
@@ -384,7 +384,7 @@ GOOD = {"n": 3, "x": 0.5, "names": ["a"], "of": {"b": True}, "kind": "a"}
     ({"names": ["\ud800"]}, "whole char"),
     ({"of": []}, "of is a list"), ({"of": {"b": 1}}, "of.b is 1"), ({"kind": "b"}, "one of a, 2"), ({"kind": 2.0}, "kind is 2.0"),
     ({"maybe": "x"}, "maybe is 'x'")], ids=str)
-def test_what_is_not_of_its_form_is_told_with_its_place(change, message):
+def test_what_is_not_of_its_form_is_reported_with_its_place(change, message):
     FORM(GOOD, "it")
     with pytest.raises(ValueError, match=message):
         FORM(GOOD | change, "it")

@@ -144,7 +144,7 @@ def test_the_readme_of_the_lessons_has_each_exercise():
 @pytest.mark.parametrize("value, expected, off", [
     (0.312, "0.31 ± 0.05", False), (0.37, "0.31 ± 0.05", True), (1e-9, "0 ± 1e-8", False), (1e-7, "0 ± 1e-8", True),
     (1234.0, "1,230 ± 10", False), (-0.48, "-0.5 ± 0.1 nats", False), (float("nan"), "0 ± 1", True)])
-def test_a_figure_is_told_with_what_to_expect(value, expected, off, desk, capsys):
+def test_a_figure_is_reported_with_what_to_expect(value, expected, off, desk, capsys):
     desk()
     from common import Lesson
     Lesson(4, "a test").expect("a figure", value, expected)

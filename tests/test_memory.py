@@ -79,7 +79,7 @@ def test_of_texts_that_differ_in_length_no_more_is_counted_than_is_in_memory(rng
     assert places[4] < places[1] < targets.size
 
 
-def test_the_memory_of_a_training_is_told_for_what_is_in_work_at_a_time(rows_read):
+def test_the_memory_of_a_training_is_reported_for_what_is_in_work_at_a_time(rows_read):
     trainer = Trainer(prepared("lora", np.float32), AdamW(), workers=2, accumulate=50)
     memory = training_memory(trainer, even_pieces(10_000, 7, 2, 50))
     assert memory["activations"] == 2 * activations_of(trainer.model, 100, 7)

@@ -109,7 +109,7 @@ def test_these_texts_are_right(name):
 
 
 @pytest.mark.parametrize("name, right, wrong, sentence", BAD, ids=[f"{name}: {sentence}" for name, *_, sentence in BAD])
-def test_a_mistake_is_told_by_word_and_rule(name, right, wrong, sentence):
+def test_a_mistake_is_reported_by_word_and_rule(name, right, wrong, sentence):
     assert right in GOOD[name]
     assert mistake(DOMAINS[name], split(GOOD[name].replace(right, wrong, 1))) == sentence
 

@@ -103,7 +103,7 @@ def test_the_true_distribution_writes_no_mistake_at_any_temperature(domain):
         assert result.n == result.count == 5, result.mistakes
 
 
-def test_mistakes_are_counted_and_told():
+def test_mistakes_are_counted_and_reported():
     right = f"count : 1 , 2 , 3 , 4 . 5 , 6 , 7 , 8 . 9 , 10 , 11 , 12 . {END}"
     result = flawless(Author(parrot(right, right.replace("8", "9"))), WORLD, "count", 60, seed=1)
     assert result.n == 60 and 15 < result.count < 45

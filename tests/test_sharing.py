@@ -77,7 +77,7 @@ def test_the_outcome_is_that_of_one_process(run, n):
 
 
 @needs_forks
-def test_a_failure_is_told_with_all_that_helps(run):
+def test_a_failure_is_reported_with_all_that_helps(run):
     result = run(OF_ALL_KINDS, "--cores", "2")
     result.stdout.fnmatch_lines(["*assert [[]1, 2] == [[]1, 3]", "*At index 1 diff: 2 != 3*", "*Captured stdout call*",
                                  "printed before"])
@@ -219,7 +219,7 @@ def test_ctrl_c_and_exit_end_everything_at_once_and_tear_down(run, pytester, bod
 
 
 @needs_forks
-def test_what_is_wrong_before_any_test_runs_is_told_as_ever(run):
+def test_what_is_wrong_before_any_test_runs_is_reported_as_ever(run):
     assert run({"test_first": "import nothing_of_this_name", "test_second": WHERE}, "--cores", "2").ret == 2
     assert run({"test_first": ""}, "--cores", "2", "-k", "nothing").ret == 5
 

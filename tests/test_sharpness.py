@@ -27,7 +27,7 @@ def test_the_extremes_of_a_known_matrix(top, bottom, rng):
         assert np.linalg.norm(H @ pair.vector - pair.value * pair.vector) <= pair.error + 1e-9
 
 
-def test_the_error_that_is_told_is_kept(rng):
+def test_the_error_that_is_reported_is_kept(rng):
     """Some exact eigenvalue is no farther away; and that with few products."""
     H, _ = symmetric(np.linspace(-1, 1, 300) ** 3, rng)
     for most in (3, 10, 30):

@@ -187,7 +187,7 @@ def test_the_runs_in_a_folder(zoo, tmp_path):
 
 @pytest.mark.parametrize("names, message", [
     (["nobody"], "no fine-tuning 'nobody'"), (["full", "alone"], "no fine-tuning 'alone'")])
-def test_a_name_that_is_not_there_is_told_with_those_that_are(names, message, story, tmp_path):
+def test_a_name_that_is_not_there_is_reported_with_those_that_are(names, message, story, tmp_path):
     for name in ("pretrained.npz", "full.npz", "full.trajectory.npz"):
         (tmp_path / name).write_bytes((story / name).read_bytes())
     (tmp_path / "alone.npz").write_bytes((story / "full.npz").read_bytes())

@@ -265,7 +265,7 @@ def test_what_can_be_known_of_a_mood_is_what_bayes_says():
 
 
 @pytest.mark.parametrize("n", [3, 4])
-def test_the_best_reader_is_right_as_often_as_is_told(n):
+def test_the_best_reader_is_right_as_often_as_is_said(n):
     """Over all texts of so many adjectives, the mean of p(likeliest mood | text) is that of max_m p(text, m): summed over all."""
     p = np.array([[likelihood([word], mood) for word in EVERY_ADJECTIVE.words] for mood in MOODS])
     joint = p

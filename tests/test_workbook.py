@@ -115,7 +115,7 @@ def test_on_a_full_disk_no_half_exercise_is_left(folder):
     assert all((folder / "workbook" / exercise_of(n).file).read_bytes() == exercise_of(n).stub.read_bytes() for n in (2, 3, 4))
 
 
-def test_on_a_full_disk_a_verdict_is_told_all_the_same(folder):
+def test_on_a_full_disk_a_verdict_is_reported_all_the_same(folder):
     run("lesson", 1, "--start")
     before = snapshot(folder)
     code, out, err = on_a_full_disk("check", 1)
@@ -192,7 +192,7 @@ def test_a_progress_file_that_is_broken_meanwhile_is_left_alone(folder):
     assert (folder / NOTE).read_text() == "{"
 
 
-def test_a_folder_that_is_locked_for_long_is_told(folder, monkeypatch):
+def test_a_folder_that_is_locked_for_long_is_reported(folder, monkeypatch):
     monkeypatch.setattr("minillm.ground.locks.PATIENCE", 0.05)
     Workbook().tried(FIRST, False)
     with workbook.alone_in(folder / "workbook"):
