@@ -47,19 +47,19 @@ def snapshot(folder):
             for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def refused(folder, *args, told=()):
-    """The command ends with code 2 and one sentence that has all of `told` in it; no file in the folder has changed."""
+def refused(folder, *args, words=()):
+    """The command ends with code 2 and one sentence that has all of these words in it; no file in the folder has changed."""
     before = snapshot(folder)
     code, out, err = run(*args)
-    assert_one_sentence(code, err, args[0], told)
+    assert_one_sentence(code, err, args[0], words)
     assert snapshot(folder) == before
     return err
 
 
-def assert_one_sentence(code, err, command, told=()):
+def assert_one_sentence(code, err, command, words=()):
     assert code == 2, err
     *usage, sentence = err.strip().splitlines()
     assert sentence.startswith((f"minillm {command}: ", "minillm: error: ")) and len(sentence) > len(command) + 25
     assert not usage or usage[0].startswith("usage: "), err     # argparse reminds of the options first
-    for part in told:
+    for part in words:
         assert part in sentence

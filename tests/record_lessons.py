@@ -44,8 +44,8 @@ def run(path, seed):
     seconds = time.perf_counter() - start
     if done.returncode:
         sys.exit(f"{path.name} --seed {seed} has failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-    return {"seconds": round(seconds, 1), "figures": {found["name"]: [found["value"], found["expected"]]
-                                                      for found in LINE.finditer(done.stdout)}}
+    return {"seconds": round(seconds, 1), "figures": {match["name"]: [match["value"], match["expected"]]
+                                                      for match in LINE.finditer(done.stdout)}}
 
 
 def main():
@@ -60,9 +60,9 @@ def main():
         if (args.numbers and int(name[:2]) not in args.numbers) or (args.missing and fresh):
             continue
         seen = {str(seed): run(path, seed) for seed in args.seeds}
-        print(f"{name:32s}" + "".join(f"{found['seconds']:8.1f} s" for found in seen.values()), flush=True)
+        print(f"{name:32s}" + "".join(f"{outcome['seconds']:8.1f} s" for outcome in seen.values()), flush=True)
         for figure, (_, expected) in seen[str(args.seeds[0])]["figures"].items():
-            values = [found["figures"].get(figure, ["-"])[0] for found in seen.values()]
+            values = [outcome["figures"].get(figure, ["-"])[0] for outcome in seen.values()]
             centre, spread = (float(part.replace(",", "")) for part in expected.split(" ± "))
             off = any(value == "-" or abs(float(value.replace(",", "")) - centre) > spread for value in values)
             print(f"    {figure:56s}{'  '.join(values):32s}{expected}{'   <- NOT as expected' if off else ''}", flush=True)

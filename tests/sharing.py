@@ -134,16 +134,16 @@ class Sharing:
     def listen(self, worker):
         """One test has been run, or pytest is to stop, or the worker has ended."""
         try:
-            told = worker.pipe.recv() if worker.pipe.poll() else None
+            message = worker.pipe.recv() if worker.pipe.poll() else None
         except (EOFError, ConnectionError):
-            told = None
-        if told is None:
+            message = None
+        if message is None:
             self.bury(worker)
-        elif isinstance(told, BaseException):      # pytest.exit() or KeyboardInterrupt
-            raise told
+        elif isinstance(message, BaseException):   # pytest.exit() or KeyboardInterrupt
+            raise message
         else:
             self.give(worker)
-            reports, warned = told
+            reports, warned = message
             self.report(worker.tests.popleft(), [self.hook.pytest_report_from_serializable(config=self.config, data=report)
                                                  for report in reports], warned)
 

@@ -172,7 +172,7 @@ def test_two_are_trained_in_turns(shelf):
             adapters.use(name)
             trainer = Trainer(adapters.model, AdamW(1e-2), workers=1)
             losses[name] += [trainer.step(TOKENS, np.roll(TOKENS, -1, axis=1)) for _ in range(3)]
-    assert all(found[-1] < found[0] for found in losses.values())
+    assert all(each[-1] < each[0] for each in losses.values())
     adapters.use(None)
     assert_is_base(adapters.model)
 
@@ -448,7 +448,7 @@ def test_a_file_whose_weights_do_not_fit_its_recipe_is_refused_and_the_model_sta
     assert_is_base(adapters.model)
 
 
-@pytest.mark.parametrize("spoil, told", [
+@pytest.mark.parametrize("spoil, message", [
     (lambda arrays, meta: ({"theta": arrays["theta"][:-1]}, meta), "there are .* numbers, but .* parameters"),
     (lambda arrays, meta: ({"theta": arrays["theta"][None]}, meta), "numbers, but"),
     (lambda arrays, meta: ({}, meta), "theta"),
@@ -456,11 +456,11 @@ def test_a_file_whose_weights_do_not_fit_its_recipe_is_refused_and_the_model_sta
     (lambda arrays, meta: (arrays, meta | {"recipe": {"method": "magic"}}), "recipe unknown to this version"),
     (lambda arrays, meta: (arrays, meta | {"recipe": meta["recipe"] | {"magic": 3}}), "recipe unknown to this version"),
 ], ids=["too short", "a matrix", "no weights", "no shapes", "unknown method", "unknown option"])
-def test_a_spoiled_file_is_refused_and_the_model_stays_the_base(spoil, told, tmp_path):
+def test_a_spoiled_file_is_refused_and_the_model_stays_the_base(spoil, message, tmp_path):
     path = files(tmp_path, "lora")[1]
     write_arrays(path, *spoil(*read_arrays(path)))
     adapters = Adapters(small_gpt())
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         adapters.load("odd", path)
     assert adapters.known == {} and adapters.active is None
     assert_is_base(adapters.model)
@@ -563,7 +563,7 @@ def test_a_file_takes_four_bytes_for_each_number_that_was_trained_and_little_bes
     recipe_of(text).apply(model, np.random.default_rng(0))
     move(model)
     path = tmp_path / "specialist.npz"
-    facts = {"task": {"kind": "novel", "seed": 0, "documents": 64}, "seed": 1, "seconds": 12.345}
-    save_specialist(path, model, TEXT, recipe_of(text), tmp_path / "base.npz", "0123456789abcdef", **facts)
+    metadata = {"task": {"kind": "novel", "seed": 0, "documents": 64}, "seed": 1, "seconds": 12.345}
+    save_specialist(path, model, TEXT, recipe_of(text), tmp_path / "base.npz", "0123456789abcdef", **metadata)
     count = sum(p.size for p in model.trainable_parameters().values())
     assert 4 * count < path.stat().st_size <= 4 * count + 4096

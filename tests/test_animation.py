@@ -31,7 +31,7 @@ def way(end, steps, rng=None):
     return ProjectedTrajectory(steps, ab, np.linspace(0.9, 0, len(steps)), losses(*ab.T), shown, texts)
 
 
-def moving(paths, **facts):
+def moving(paths, **info):
     """A Surface with these paths, and a model at the end of each that ends on the map."""
     a, b = np.linspace(-1, 6, 15), np.linspace(-1, 3, 9)
     points = {"pretrained": (0.0, 0.0)} | {name: tuple(path.ab[-1]) for name, path in paths.items() if (path.ab < 9).all()}
@@ -40,7 +40,7 @@ def moving(paths, **facts):
         paths, {name: float(np.hypot(*ab)) for name, ab in points.items() if any(ab)}, {}, dict(
             view="three", directions="a plane", labels=["the body moves", "what was inserted moves"], notes=[],
             origin="pretrained", norm=80.0, unit=True, tokens={"novel": 384, "general": 238}, seed=1, chance=CHANCE,
-            in_plane=["pretrained"], gap=0.0, not_numbers=0, away=[name for name in paths if name not in points]) | facts)
+            in_plane=["pretrained"], gap=0.0, not_numbers=0, away=[name for name in paths if name not in points]) | info)
 
 
 def story(texts=True):
@@ -101,7 +101,7 @@ def test_the_weights_are_where_their_recorded_way_is(film, step, part):
     assert len(walker.dots.get_offsets()) == step // 10
 
 
-def test_losses_grow_up_to_now_and_are_told(film):
+def test_losses_grow_up_to_now_and_are_reported(film):
     film.show(52.5)
     for k, task in enumerate(("novel", "general")):
         curves = actors(film, LossCurves)[k]

@@ -41,22 +41,22 @@ def package_of(path):
 
 def imports(source, package):
     """Absolute dotted names of all that a source imports, wherever in it: inside a function, too."""
-    found = []
+    names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[:len(package) - node.level + 1] if node.level else []
             base = base + (node.module.split(".") if node.module else [])
-            found += [".".join([*base, alias.name]) for alias in node.names]
-    return found
+            names += [".".join([*base, alias.name]) for alias in node.names]
+    return names
 
 
 def imports_of(path):
     return imports(path.read_text(encoding="utf-8"), package_of(path))
 
 
-@pytest.mark.parametrize("source, found", [
+@pytest.mark.parametrize("source, expected", [
     ("import numpy as np", ["numpy"]),
     ("from matplotlib import pyplot", ["matplotlib.pyplot"]),
     ("from .linear import Linear", ["minillm.nn.linear.Linear"]),
@@ -64,8 +64,8 @@ def imports_of(path):
     ("from .. import draw", ["minillm.draw"]),
     ("def f():\n    from ..draw.curves import plot", ["minillm.draw.curves.plot"]),
 ])
-def test_imports_are_found(source, found):
-    assert imports(source, ["minillm", "nn"]) == found
+def test_imports_are_found(source, expected):
+    assert imports(source, ["minillm", "nn"]) == expected
 
 
 def floors_in(text):
@@ -176,7 +176,7 @@ def test_every_name_of_the_package_comes_when_it_is_asked_for():
 
 def test_blas_is_told_in_a_folder_with_spaces(tmp_path, monkeypatch):
     """The map of a process names each library by its path, in which there may be anything."""
-    seen, told = [], []
+    seen, counts = [], []
     maps = tmp_path / "maps"
     maps.write_text("7f00-7f01 r-xp 00000000 fe:00 1   /home/me/My Project/.venv/libscipy_openblas64_.so\n"
                     "7f02-7f03 rw-p 0 0:0 0\n7f04-7f05 r-xp 00000000 fe:00 2   /gone/libopenblas.so (deleted)\n")
@@ -186,14 +186,15 @@ def test_blas_is_told_in_a_folder_with_spaces(tmp_path, monkeypatch):
             seen.append(path)
             if "deleted" in path:
                 raise OSError("no such library")
-            self.scipy_openblas_set_num_threads64_ = lambda n: told.append(n.value)
+            self.scipy_openblas_set_num_threads64_ = lambda n: counts.append(n.value)
 
     real = open
     monkeypatch.setattr("builtins.open", lambda path, *args, **more: real(
         maps if path == "/proc/self/maps" else path, *args, **more))
     monkeypatch.setattr(runtime.ctypes, "CDLL", Library)
     runtime._set_threads_of_loaded_openblas(1)
-    assert sorted(seen) == ["/gone/libopenblas.so (deleted)", "/home/me/My Project/.venv/libscipy_openblas64_.so"] and told == [1]
+    assert sorted(seen) == ["/gone/libopenblas.so (deleted)", "/home/me/My Project/.venv/libscipy_openblas64_.so"]
+    assert counts == [1]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is of glibc")

@@ -35,9 +35,9 @@ LONG = ("demo", "compare", "bench", "gradcheck", "report", "surface", "lesson")
 @pytest.mark.parametrize("kinds, count", KINDS.items(), ids=["files", "runs", "texts", "words"])
 def test_what_is_malformed_is_refused_in_a_sentence(stage, kinds, count):
     attack = Attack(stage, seed=3, only=kinds, unless=LONG if kinds == "words" else ())
-    found = [attempt for attempt in map(attack, range(count)) if attempt]
-    wrong = [f"{attempt.index}: {attempt.name}: {attempt.outcome}" for attempt in found if not attempt.fine]
-    assert found and not wrong, "\n".join(wrong)
+    attempts = [attempt for attempt in map(attack, range(count)) if attempt]
+    wrong = [f"{attempt.index}: {attempt.name}: {attempt.outcome}" for attempt in attempts if not attempt.fine]
+    assert attempts and not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("only", ["files beside, (pretrain|merge|lesson|hint|finetune$)", "in its place, merge"])

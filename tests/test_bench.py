@@ -61,10 +61,10 @@ def test_a_row_for_each_method(tiny, capsys):
 
 
 def test_the_answer_in_json(tiny, capsys):
-    found = json.loads(run(capsys, "--size", "lesson", "nano", "--json").splitlines()[-1])
-    assert [row["size"] for row in found["sizes"]] == ["lesson", "nano"]
-    assert {row["size"] for row in found["methods"]} == {"nano"}
-    assert found["machine"] == bench.machine() and all(found["machine"].values())
+    report = json.loads(run(capsys, "--size", "lesson", "nano", "--json").splitlines()[-1])
+    assert [row["size"] for row in report["sizes"]] == ["lesson", "nano"]
+    assert {row["size"] for row in report["methods"]} == {"nano"}
+    assert report["machine"] == bench.machine() and all(report["machine"].values())
 
 
 def test_the_options_know_the_sizes():
@@ -109,7 +109,7 @@ def test_contenders_take_turns(monkeypatch):
     times = bench.interleave({name: lambda name=name: calls.append(name) for name in "abc"}, rounds=3, steps=2)
     turns = [(name, len(list(group))) for name, group in itertools.groupby(calls)]
     assert turns == [(name, 3) for name in "abc"] * 3      # the first of each is not counted
-    assert {name: len(found) for name, found in times.items()} == dict.fromkeys("abc", 6)
+    assert {name: len(seconds) for name, seconds in times.items()} == dict.fromkeys("abc", 6)
 
 
 def test_a_short_step_is_repeated_until_the_others_have_fallen_asleep(monkeypatch):
@@ -150,12 +150,13 @@ def test_gradients_and_optimizer_are_proportional_to_what_trains(method, workers
 
 
 def test_activations_are_no_weights_and_fewer_where_less_trains():
-    size, found = SIZES["lesson"], {}
+    size, activations = SIZES["lesson"], {}
     for name, recipe in bench.METHODS.items():
         model = bench.new_trainer(size, 1, recipe).model
-        found[name], twice = (activation_bytes(model, np.zeros((B, size.context), int)) for B in (3, 6))
-        assert 1.7 * found[name] < twice <= 2 * found[name]      # in proportion to the batch: no weights among them
-    assert all(found["last block and final norm"] < found[name] < found["full"] for name in ("adapters", "biases", "norms"))
+        activations[name], twice = (activation_bytes(model, np.zeros((B, size.context), int)) for B in (3, 6))
+        assert 1.7 * activations[name] < twice <= 2 * activations[name]  # in proportion to the batch: no weights among them
+    assert all(activations["last block and final norm"] < activations[name] < activations["full"]
+               for name in ("adapters", "biases", "norms"))
 
 
 # ---- the scripts
@@ -194,10 +195,10 @@ def test_memory_is_that_of_the_whole_family(benchmark, code, tmp_path, monkeypat
     look = memory.proportional_set_size
 
     def looked(pid):
-        held, found = here.exists(), look(pid)
-        if held and found:
+        held, size = here.exists(), look(pid)
+        if held and size:
             seen.touch()
-        return found
+        return size
 
     monkeypatch.setattr(memory, "proportional_set_size", looked)
     assert 50e6 < memory.peak(f"{START.format(str(here), str(seen))}\n{code}") < 80e6

@@ -45,9 +45,9 @@ def folder(tmp_path, monkeypatch):
 def verdict_on(source, folder, exercise=FIRST, seed=1):
     path = folder / exercise.file
     path.write_text(source, encoding="utf-8")
-    found = examine(exercise, path, seed)
-    assert "Traceback" not in found.reason
-    return found
+    verdict = examine(exercise, path, seed)
+    assert "Traceback" not in verdict.reason
+    return verdict
 
 
 # Whatever is in the file.
@@ -90,15 +90,15 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("source, told, line", BAD.values(), ids=BAD)
-def test_what_is_wrong_is_told_with_the_line(source, told, line, folder, monkeypatch):
+@pytest.mark.parametrize("source, words, line", BAD.values(), ids=BAD)
+def test_what_is_wrong_is_reported_with_the_line(source, words, line, folder, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    found = verdict_on(source, folder)
-    assert not found.passed
-    for part in told:
-        assert part.lower() in found.reason.lower(), found.reason
+    verdict = verdict_on(source, folder)
+    assert not verdict.passed
+    for part in words:
+        assert part.lower() in verdict.reason.lower(), verdict.reason
     if line:
-        assert found.line == line
+        assert verdict.line == line
 
 
 def test_a_file_that_is_not_utf8(folder):
@@ -106,11 +106,11 @@ def test_a_file_that_is_not_utf8(folder):
     assert "UTF-8" in examine(FIRST, folder / FIRST.file, 1).reason
 
 
-def test_an_error_in_an_imported_exercise_is_told_there(folder):
+def test_an_error_in_an_imported_exercise_is_reported_there(folder):
     (folder / "ex03_softmax.py").write_text("def softmax(s):\n    return s / nothing\n")
-    found = verdict_on("from ex03_softmax import softmax\n" + body("softmax(x)", "return 0, 0, 0"), folder)
-    assert "Line 4 of ex01_squared_error.py stops" in found.reason and found.line == 4
-    assert "It got as far as line 2 of ex03_softmax.py" in found.reason and "return s / nothing" in found.reason
+    verdict = verdict_on("from ex03_softmax import softmax\n" + body("softmax(x)", "return 0, 0, 0"), folder)
+    assert "Line 4 of ex01_squared_error.py stops" in verdict.reason and verdict.line == 4
+    assert "It got as far as line 2 of ex03_softmax.py" in verdict.reason and "return s / nothing" in verdict.reason
 
 
 def test_imported_exercises_are_those_of_the_same_folder_as_they_are_now(folder):
@@ -131,28 +131,28 @@ def test_each_check_draws_new_numbers(folder):
     assert verdict_on(wrong, folder, seed=3).reason == verdict_on(wrong, folder, seed=3).reason
 
 
-@pytest.mark.parametrize("line, told", [
+@pytest.mark.parametrize("line, words", [
     ("return 0.0, 0.0, max(y, 0)", "np.maximum"),
     ("import math; return math.exp(y), 0, 0", "np.exp"),
     ("return y.sum(axis=1), 0, 0", "axis=-1 is the last"),
     ("return x * np.ones(9), 0, 0", "do not fit together"),
 ])
-def test_usual_slips_get_advice_and_the_shapes_that_went_in(line, told, folder):
-    found = verdict_on(body(line), folder)
-    assert told in found.reason and "with x (" in found.reason
+def test_usual_slips_get_advice_and_the_shapes_that_went_in(line, words, folder):
+    verdict = verdict_on(body(line), folder)
+    assert words in verdict.reason and "with x (" in verdict.reason
 
 
 def test_results_in_another_order_are_recognised(folder):
-    found = verdict_on(RIGHT.replace("return np.mean(e ** 2), 2 / len(y) * x.T @ e, 2 * np.mean(e)",
-                                     "return 2 / len(y) * x.T @ e, 2 * np.mean(e), np.mean(e ** 2)"), folder)
-    assert "in another order: they must be (loss, dw, db)" in found.reason
+    verdict = verdict_on(RIGHT.replace("return np.mean(e ** 2), 2 / len(y) * x.T @ e, 2 * np.mean(e)",
+                                       "return 2 / len(y) * x.T @ e, 2 * np.mean(e), np.mean(e ** 2)"), folder)
+    assert "in another order: they must be (loss, dw, db)" in verdict.reason
 
 
-def test_what_is_right_so_far_is_told_of_several_functions(folder):
+def test_what_is_right_so_far_is_reported_of_several_functions(folder):
     exercise = exercise_of("activations")
     source = exercise.stub.read_text(encoding="utf-8").replace("raise NotImplementedError", "return 1 / (1 + np.exp(-x))", 1)
-    found = verdict_on(source, folder, exercise)
-    assert "Right so far: sigmoid." in found.reason and "sigmoid_backward is not written yet" in found.reason
+    verdict = verdict_on(source, folder, exercise)
+    assert "Right so far: sigmoid." in verdict.reason and "sigmoid_backward is not written yet" in verdict.reason
 
 
 def test_a_file_may_have_any_ending(folder):
@@ -170,31 +170,31 @@ def judged(source, folder, **options):
 
 
 @pytest.mark.parametrize("line", ["while True: pass", "while True: np.ones((500, 500)) @ np.ones((500, 500))"])
-def test_a_loop_without_end_is_ended_and_its_line_told(line, folder):
-    found = judged(body("n = 1", line), folder, seconds=0.5)
-    assert not found.passed and found.line == 4
-    assert "Still running after 0.5 seconds, in line 4" in found.reason and "while True" in found.reason
+def test_a_loop_without_end_is_ended_and_its_line_reported(line, folder):
+    verdict = judged(body("n = 1", line), folder, seconds=0.5)
+    assert not verdict.passed and verdict.line == 4
+    assert "Still running after 0.5 seconds, in line 4" in verdict.reason and "while True" in verdict.reason
 
 
 def test_what_is_printed_is_shown_and_does_not_end_up_in_the_verdict(folder):
-    found = judged(RIGHT.replace("    e = ", "    print('shape', x.shape)\n    e = "), folder)
-    assert found.passed and "shape (" in found.printed
+    verdict = judged(RIGHT.replace("    e = ", "    print('shape', x.shape)\n    e = "), folder)
+    assert verdict.passed and "shape (" in verdict.printed
 
 
 def test_printing_without_end_is_cut(folder):
-    found = judged(body("while True: print('again')"), folder, seconds=0.5)
-    assert not found.passed and "line 3" in found.reason
-    assert found.printed.count("again") > 100 and len(found.printed) < 10_000 and "and more" in found.printed
+    verdict = judged(body("while True: print('again')"), folder, seconds=0.5)
+    assert not verdict.passed and "line 3" in verdict.reason
+    assert verdict.printed.count("again") > 100 and len(verdict.printed) < 10_000 and "and more" in verdict.printed
 
 
 def test_a_program_that_ends_itself(folder):
-    found = judged(body("import os", "os._exit(3)"), folder)
-    assert not found.passed and "exit code 3" in found.reason
+    verdict = judged(body("import os", "os._exit(3)"), folder)
+    assert not verdict.passed and "exit code 3" in verdict.reason
 
 
 def test_a_crash_of_the_interpreter(folder):
-    found = judged(body("import ctypes", "ctypes.string_at(0)"), folder)
-    assert not found.passed and "ended the whole program" in found.reason
+    verdict = judged(body("import ctypes", "ctypes.string_at(0)"), folder)
+    assert not verdict.passed and "ended the whole program" in verdict.reason
 
 
 def test_a_fault_of_the_check_is_not_blamed_on_the_learner(folder, monkeypatch):
@@ -203,25 +203,25 @@ def test_a_fault_of_the_check_is_not_blamed_on_the_learner(folder, monkeypatch):
     assert "fault of minillm and not yours: ZeroDivisionError" in judged(RIGHT, folder).reason
 
 
-@pytest.mark.parametrize("line, told", [
+@pytest.mark.parametrize("line, words", [
     ("import builtins; builtins.len = lambda x: 1 / 0", "builtins.len"),
     ("import builtins; builtins.isinstance = None", "builtins.isinstance"),
     ("import sys; sys.setrecursionlimit(60)", "recursion limit"), ("import sys; sys.meta_path.clear()", "sys.meta_path")])
-def test_who_breaks_python_itself_is_told(line, told, folder):
-    found = judged(RIGHT + line + "\n", folder)
-    assert not found.passed and told in found.reason and "fault of minillm" not in found.reason
+def test_who_breaks_python_itself_is_told(line, words, folder):
+    verdict = judged(RIGHT + line + "\n", folder)
+    assert not verdict.passed and words in verdict.reason and "fault of minillm" not in verdict.reason
 
 
-def test_a_file_that_deletes_itself_is_told_all_the_same(folder):
-    found = judged("import os\nos.remove(__file__)\n1 / 0\n", folder)
-    assert found.line == 3 and "    1 / 0" in found.reason
+def test_a_file_that_deletes_itself_is_reported_all_the_same(folder):
+    verdict = judged("import os\nos.remove(__file__)\n1 / 0\n", folder)
+    assert verdict.line == 3 and "    1 / 0" in verdict.reason
 
 
 def test_the_learners_own_function_is_called_and_no_other(folder):
     """A function that counts its calls is called as often as the verdict says (and once more with float32)."""
     source = RIGHT.replace("    e = ", "    print('called')\n    e = ")
-    found = judged(source, folder)
-    assert found.printed.count("called") == found.calls + 1 > 1
+    verdict = judged(source, folder)
+    assert verdict.printed.count("called") == verdict.calls + 1 > 1
 
 
 # The commands.
@@ -286,7 +286,7 @@ def test_a_solved_exercise_stays_solved(folder):
     assert answer("progress")["next"] == 2
 
 
-@pytest.mark.parametrize("command, told", [
+@pytest.mark.parametrize("command, words", [
     (["check", 99], ["exercise 99", "1 to 29"]),
     (["check", 1], ["does not exist", "minillm lesson 1 --start"]),
     (["check", 1, "nowhere.py"], ["nowhere.py does not exist"]),
@@ -307,8 +307,8 @@ def test_a_solved_exercise_stays_solved(folder):
     (["lesson", 1, "--start", "--run"], ["not allowed"]),
     (["lesson", "--start"], ["say which lesson"]),
 ], ids=lambda value: " ".join(map(str, value))[:60])
-def test_bad_input_is_refused_in_a_sentence(command, told, folder):
-    refused(folder, *command, told=told)
+def test_bad_input_is_refused_in_a_sentence(command, words, folder):
+    refused(folder, *command, words=words)
 
 
 def test_without_the_lessons_it_is_said(folder, monkeypatch):
@@ -374,7 +374,7 @@ def test_lesson_run_runs_the_lesson(folder, monkeypatch):
 right = np.arange(1.0, 13).reshape(3, 4)
 
 
-@pytest.mark.parametrize("got, told", [
+@pytest.mark.parametrize("got, words", [
     (-right, "the sign"),
     (5 * right, "N = 5 times"),
     (right / 5, "1/N = 1/5"),
@@ -388,11 +388,11 @@ right = np.arange(1.0, 13).reshape(3, 4)
     (np.where(right > 6, right, 0), "right in some places"),
     (np.where(right > 6, right, np.nan), "0/0"),
 ], ids=lambda value: value if isinstance(value, str) else "")
-def test_differences_are_named(got, told):
-    assert told in " ".join(difference("dW", right, got, {"N": 5}))
+def test_differences_are_named(got, words):
+    assert words in " ".join(difference("dW", right, got, {"N": 5}))
 
 
-def test_the_first_wrong_entry_is_told_with_what_was_expected():
+def test_the_first_wrong_entry_is_reported_with_what_was_expected():
     got = right.copy()
     got[1, 2] = 100
     assert difference("dW", right, got, {})[0] == "dW[1, 2] should be 7, and is 100."
@@ -417,10 +417,10 @@ def test_results_that_are_dictionaries_are_compared_key_by_key(folder):
     stub.write_text("def f(x):\n    pass\n")
     path = folder / "own.py"
     x = np.ones(3)
-    for code, told in (("{'a': x, 'b': 2 * x}", "dp['b']"), ("{'a': x}", "lacks the key 'b'"),
-                       ("{'a': x, 'b': x, 'c': x}", "'c'")):
+    for code, message in (("{'a': x, 'b': 2 * x}", "dp['b']"), ("{'a': x}", "lacks the key 'b'"),
+                          ("{'a': x, 'b': x, 'c': x}", "'c'")):
         path.write_text(f"def f(x):\n    return {code}\n")
-        with pytest.raises(Wrong, match=told.replace("[", r"\[")):
+        with pytest.raises(Wrong, match=message.replace("[", r"\[")):
             Attempt(path, stub, np.random.default_rng(0)).check("f", (x,), {"dp": {"a": x, "b": x}})
 
 

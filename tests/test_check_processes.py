@@ -86,15 +86,15 @@ def test_forks_are_ended_with_the_check(then, passed, folder):
 @LINUX
 def test_only_the_process_of_the_check_itself_tells_a_verdict(folder):
     """A copy of it goes through the same checks, to their end."""
-    found = judged("import os\nif pid := os.fork():\n    os.waitpid(pid, 0)\n    os._exit(3)\n" + RIGHT, folder)
-    assert not found.passed and "exit code 3" in found.reason
+    verdict = judged("import os\nif pid := os.fork():\n    os.waitpid(pid, 0)\n    os._exit(3)\n" + RIGHT, folder)
+    assert not verdict.passed and "exit code 3" in verdict.reason
 
 
 @LINUX
-def test_processes_without_end_are_ended_and_told(folder):
+def test_processes_without_end_are_ended_and_reported(folder):
     source = "import os, time\nfor n in range(300):\n    if not os.fork():\n        time.sleep(1000)\ntime.sleep(1000)\n"
-    found = judged(source, folder, "import minillm.exercises.warden as warden; warden.PROCESSES = 10")
-    assert not found.passed and "starts more and more processes: 10 were running" in found.reason
+    verdict = judged(source, folder, "import minillm.exercises.warden as warden; warden.PROCESSES = 10")
+    assert not verdict.passed and "starts more and more processes: 10 were running" in verdict.reason
 
 
 @LINUX
@@ -114,9 +114,9 @@ def test_a_check_ends_with_minillm_however_that_is_ended(name, folder):
 
 @LINUX
 def test_a_check_whose_warden_is_killed_ends(folder):
-    found = judged("import os, signal, time\nopen('pids', 'w').write(str(os.getpid()))\n"
-                   "os.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(1000)\n", folder)
-    assert "has ended the whole program (SIGKILL)" in found.reason
+    verdict = judged("import os, signal, time\nopen('pids', 'w').write(str(os.getpid()))\n"
+                     "os.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(1000)\n", folder)
+    assert "has ended the whole program (SIGKILL)" in verdict.reason
     wait_until(lambda: not any(map(alive, pids())))
 
 
@@ -128,7 +128,7 @@ def test_what_would_go_on_after_the_verdict_does_not(start, folder):
 
 # What it may take.
 
-@pytest.mark.parametrize("line, limit, told", [
+@pytest.mark.parametrize("line, limit, words", [
     ("a = [x]\n    while True: a += a", "MEMORY = 300 << 20", "MemoryError"),
     ("return np.ones((10 ** 6, 10 ** 6)), w, b", "MEMORY = 300 << 20", "Is an array larger than meant"),
     ("for _ in range(100): open('large', 'ab').write(bytes(10 ** 5))", "WRITTEN = 10 ** 6", "MB into a file"),
@@ -136,22 +136,22 @@ def test_what_would_go_on_after_the_verdict_does_not(start, folder):
     ("import os\n    while True: os.write(2, bytes(1000))", "WRITTEN = 10 ** 6", "MB into a file"),
 ])
 @LINUX
-def test_what_is_too_much_is_told(line, limit, told, folder):
-    found = judged(f"import numpy as np\ndef squared_error(x, y, w, b):\n    {line}\n", folder,
-                   f"import minillm.exercises.warden as warden; warden.{limit}")
-    assert not found.passed and told in found.reason and found.line == 2 + line.count("\n") + 1
+def test_what_is_too_much_is_reported(line, limit, words, folder):
+    verdict = judged(f"import numpy as np\ndef squared_error(x, y, w, b):\n    {line}\n", folder,
+                     f"import minillm.exercises.warden as warden; warden.{limit}")
+    assert not verdict.passed and words in verdict.reason and verdict.line == 2 + line.count("\n") + 1
     assert not Path("large").exists() or Path("large").stat().st_size <= 10 ** 6
 
 
-def test_a_file_that_waits_for_ever_is_ended_and_its_line_told(folder):
-    found = judged("import time\ntime.sleep(1000)\n", folder, passing=0.5)
-    assert "Not done after 0.5 seconds" in found.reason and "Does it sleep" in found.reason and found.line == 2
+def test_a_file_that_waits_for_ever_is_ended_and_its_line_reported(folder):
+    verdict = judged("import time\ntime.sleep(1000)\n", folder, passing=0.5)
+    assert "Not done after 0.5 seconds" in verdict.reason and "Does it sleep" in verdict.reason and verdict.line == 2
 
 
 def test_only_computing_counts(folder):
     """A right answer that has to wait, for other processes say, is right: it sleeps for longer than it may compute."""
-    found = judged(RIGHT.replace("    e = ", "    import time; time.sleep(0.1)\n    e = "), folder, seconds=0.3)
-    assert found.passed and found.calls * 0.1 > 0.3
+    verdict = judged(RIGHT.replace("    e = ", "    import time; time.sleep(0.1)\n    e = "), folder, seconds=0.3)
+    assert verdict.passed and verdict.calls * 0.1 > 0.3
 
 
 def test_importing_what_the_check_needs_does_not_count(folder):
@@ -159,9 +159,9 @@ def test_importing_what_the_check_needs_does_not_count(folder):
     assert judged(RIGHT, folder, "import time; [0 for _ in iter(lambda: time.process_time() < 0.7, False)]", seconds=0.3).passed
 
 
-def test_a_crash_is_told_with_its_line(folder):
-    found = judged("import ctypes\nctypes.string_at(0)\n", folder)
-    assert "has ended the whole program (SIGSEGV)" in found.reason and found.line == 2
+def test_a_crash_is_reported_with_its_line(folder):
+    verdict = judged("import ctypes\nctypes.string_at(0)\n", folder)
+    assert "has ended the whole program (SIGSEGV)" in verdict.reason and verdict.line == 2
 
 
 def test_a_process_that_cannot_even_begin_is_a_fault_of_minillm(folder):
@@ -176,8 +176,8 @@ def test_the_folder_one_is_in_is_not_imported_from_before_the_check(folder):
 
 
 def test_what_is_printed_may_be_in_any_alphabet(folder):
-    found = judged("print('x → ∞ \\ud800')\nimport sys; sys.stdout.buffer.write(b'raw'); sys.stdout.flush()\n" + RIGHT, folder)
-    assert found.passed and "x → ∞ \\ud800" in found.printed
+    verdict = judged("print('x → ∞ \\ud800')\nimport sys; sys.stdout.buffer.write(b'raw'); sys.stdout.flush()\n" + RIGHT, folder)
+    assert verdict.passed and "x → ∞ \\ud800" in verdict.printed
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "| true"])
@@ -270,7 +270,7 @@ def test_ctrl_c_pressed_twice_ends_a_check_in_one_line(folder):
     assert command.returncode == 130 and err.strip() == "minillm: interrupted."
 
 
-def test_ctrl_c_while_minillm_is_importing_is_told_in_one_line():
+def test_ctrl_c_while_minillm_is_importing_is_reported_in_one_line():
     code = ("import os, signal, sys, importlib.abc\nsys.argv[0] = 'minillm'\n"
             "class Interrupt(importlib.abc.MetaPathFinder):\n"
             "    def find_spec(self, name, *_):\n"

@@ -146,8 +146,8 @@ def test_the_line_that_is_quoted_is_the_one_that_ran(folder):
 def test_the_line_that_is_quoted_is_the_one_that_ran_even_if_the_file_is_saved_meanwhile(folder):
     path = folder / FIRST.file
     save(path, f"open({str(path)!r}, 'w').write('saved')\n1 / 0\n")
-    found = examine(FIRST, path, 1)
-    assert path.read_text() == "saved" and "    1 / 0" in found.reason
+    verdict = examine(FIRST, path, 1)
+    assert path.read_text() == "saved" and "    1 / 0" in verdict.reason
 
 
 def test_afterwards_the_process_is_as_before(folder):
@@ -181,13 +181,13 @@ def test_a_file_may_have_any_name(name, folder):
 
 
 @pytest.mark.parametrize("name", ["numpy.py", "random.py", "random/__init__.py"])
-def test_a_file_that_takes_the_name_of_a_module_of_python_is_told(name, folder):
+def test_a_file_that_takes_the_name_of_a_module_of_python_is_reported(name, folder):
     root = name.partition("/")[0].removesuffix(".py")
     save(folder / name, "k = 2\n")
     save(folder / FIRST.file, ANSWER.format(start=f"k = 2\nimport {root}", inside="pass"))
-    for found in (examine(FIRST, folder / FIRST.file, 1), judge(FIRST, folder / FIRST.file, 1)):
-        assert not found.passed and "two, Python's and yours" in found.reason and name in found.reason
-        assert found.line == (1 if root == "numpy" else 3)
+    for verdict in (examine(FIRST, folder / FIRST.file, 1), judge(FIRST, folder / FIRST.file, 1)):
+        assert not verdict.passed and "two, Python's and yours" in verdict.reason and name in verdict.reason
+        assert verdict.line == (1 if root == "numpy" else 3)
 
 
 def test_the_project_itself_in_the_folder_is_no_second_one(folder):
@@ -203,22 +203,22 @@ def test_a_file_is_read_as_python_reads_it(start, folder):
     path.write_bytes(start + ANSWER.format(start="k = 2", inside="pass").encode())
     assert examine(FIRST, path, 1).passed
     path.write_bytes(start + b"def squared_error(x, y, w, b):\n    here\n")
-    found = examine(FIRST, path, 1)
-    assert found.line == start.count(b"\n") + 2 and "    here" in found.reason
+    verdict = examine(FIRST, path, 1)
+    assert verdict.line == start.count(b"\n") + 2 and "    here" in verdict.reason
 
 
-@pytest.mark.parametrize("data, told", [
+@pytest.mark.parametrize("data, words", [
     ("k = 2".encode("utf-16"), "not UTF-8 text"), (b"\xff" * 10, "not UTF-8 text"), (b"k = 2\0", "null bytes"),
     (b"# coding: klingon\nk = 2\n", "encoding is unknown"), (b'{"cells": [], "metadata": {}, "nbformat": 4}', "a notebook"),
     (b"#" * 6_000_000, "is it the right file"), (b"x = " + b"-" * 200_000 + b"1", "nested too deeply"),
 ], ids=lambda value: value if isinstance(value, str) else "")
-def test_what_is_no_source_is_told(data, told, folder):
+def test_what_is_no_source_is_reported(data, words, folder):
     for name in (FIRST.file, "mine.py"):
         (folder / name).write_bytes(data)
         if name == "mine.py":
             (folder / FIRST.file).write_text("import mine\n")
-        found = examine(FIRST, folder / FIRST.file, 1)
-        assert not found.passed and f"{name} is not Python: " in found.reason and told in found.reason
+        verdict = examine(FIRST, folder / FIRST.file, 1)
+        assert not verdict.passed and f"{name} is not Python: " in verdict.reason and words in verdict.reason
 
 
 # While they are watched.

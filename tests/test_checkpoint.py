@@ -75,8 +75,8 @@ def test_a_model_survives_the_round_trip_bit_for_bit(base):
     assert loaded.tokenizer.tokens == TEXT.tokens and type(loaded.tokenizer) is CharTokenizer
     assert np.array_equal(loaded.model.logits(TOKENS), model.logits(TOKENS))
     for name, array in model.state_dict().items():
-        found = loaded.model.state_dict()[name]
-        assert np.array_equal(found, array) and found.dtype == array.dtype, name
+        restored = loaded.model.state_dict()[name]
+        assert np.array_equal(restored, array) and restored.dtype == array.dtype, name
     assert loaded.meta["kind"] == "model" and loaded.meta["seed"] == 1 and loaded.meta["task"] == {"kind": "text"}
 
 
@@ -155,8 +155,8 @@ def test_the_state_of_a_run_survives_the_round_trip_bit_for_bit(tmp_path):
     for _ in range(3):
         trainers[0].step(TOKENS, TOKENS)
     save_training(tmp_path / "run.npz", trainers[0], history={"loss": [1.25, 0.1]})
-    facts = load_training(tmp_path / "run.npz", trainers[1])
-    assert facts["history"] == {"loss": [1.25, 0.1]} and trainers[1].steps_done == 3
+    metadata = load_training(tmp_path / "run.npz", trainers[1])
+    assert metadata["history"] == {"loss": [1.25, 0.1]} and trainers[1].steps_done == 3
     losses = [[trainer.step(TOKENS, TOKENS) for _ in range(3)] for trainer in trainers]
     assert losses[0] == losses[1]
     assert np.array_equal(trainers[0].flat.data, trainers[1].flat.data)
@@ -234,12 +234,12 @@ def test_a_base_that_is_no_model_is_refused(adapter):
 
 # ---- what is no checkpoint
 
-def assert_refused(path, *told):
+def assert_refused(path, *words):
     """load says what is wrong, in one sentence that names the file, and leaves the file alone."""
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(CheckpointError) as error:
         load(path)
-    for part in (str(path), *told):
+    for part in (str(path), *words):
         assert part in str(error.value)
     assert "\n" not in str(error.value)
     assert before is None or path.read_bytes() == before

@@ -125,20 +125,20 @@ def test_pretrain_answers(shelf, tmp_path):
 def test_finetune_answers_and_says_what_will_train(method, trains, shelf, tmp_path):
     args = ["finetune", "--base", shelf / "book" / "pretrained.npz", "--method", method, "--text", shelf / "letters.txt",
             "--steps", 3, "--batch", 3, "--out", tmp_path]
-    found = answer(*args)
-    assert found.keys() >= {"validation_loss", "seconds"} and found["validation_loss"] > 0
-    share = found["trainable_parameters"] / found["total_parameters"]
+    result = answer(*args)
+    assert result.keys() >= {"validation_loss", "seconds"} and result["validation_loss"] > 0
+    share = result["trainable_parameters"] / result["total_parameters"]
     assert share == 1 if method == "full" else 0 < share < trains
     _, out, _ = run(*args)
-    assert "this will train" in out and f"{found['trainable_parameters']:,d}" in out
+    assert "this will train" in out and f"{result['trainable_parameters']:,d}" in out
     name = method.split(":")[0]
     assert (tmp_path / f"{name}.npz").exists() and (tmp_path / f"{name}.trajectory.npz").exists()
 
 
 def test_the_chosen_patterns_train_and_nothing_else(shelf, tmp_path):
-    found = answer("finetune", "--base", shelf / "world" / "pretrained.npz", "--method",
-                   "frozen:train=blocks.-1.mlp.*+ln_f.bias", "--steps", 2, "--batch", 3, "--documents", 4, "--out", tmp_path)
-    assert found["trainable_parameters"] == 8 * 12 * 12 + 5 * 12 + 12
+    result = answer("finetune", "--base", shelf / "world" / "pretrained.npz", "--method",
+                    "frozen:train=blocks.-1.mlp.*+ln_f.bias", "--steps", 2, "--batch", 3, "--documents", 4, "--out", tmp_path)
+    assert result["trainable_parameters"] == 8 * 12 * 12 + 5 * 12 + 12
     before, after = (load(path).model.state_dict() for path in (shelf / "world" / "pretrained.npz", tmp_path / "frozen.npz"))
     for name, array in after.items():
         assert np.array_equal(array, before[name]) != (name.startswith("blocks.1.mlp.") or name == "ln_f.bias"), name
@@ -160,9 +160,9 @@ def test_evaluate_counts_the_texts_without_a_mistake(shelf):
     path = shelf / "world" / "adapter.npz"
     loaded, few = load(path), ["--documents", 2, "--samples", 3]
     counted = flawless(loaded.model, World(1), "novel", 3, 0.7)
-    found, (_, out, _) = answer("evaluate", path, *few)["domains"], run("evaluate", path, *few)
-    assert all(score["flawless"].keys() == {"1", "0.7"} for score in found.values())
-    assert found["novel"]["flawless"]["0.7"] == counted.to_json() and f"{counted}" in out and "flawless at 0.7" in out
+    domains, (_, out, _) = answer("evaluate", path, *few)["domains"], run("evaluate", path, *few)
+    assert all(score["flawless"].keys() == {"1", "0.7"} for score in domains.values())
+    assert domains["novel"]["flawless"]["0.7"] == counted.to_json() and f"{counted}" in out and "flawless at 0.7" in out
     none = ["--documents", 2, "--samples", 0]
     assert "flawless" not in run("evaluate", path, *none)[1]
     assert not any("flawless" in score for score in answer("evaluate", path, *none)["domains"].values())
@@ -171,17 +171,17 @@ def test_evaluate_counts_the_texts_without_a_mistake(shelf):
 def test_evaluate_of_a_text(shelf):
     loaded = load(shelf / "book" / "pretrained.npz")
     ids = np.array(loaded.tokenizer.encode((shelf / "letters.txt").read_text()))
-    found = answer("evaluate", shelf / "book" / "pretrained.npz", "--text", shelf / "letters.txt")
-    assert found["tokens"] == len(ids) - 1 and found["loss"] == pytest.approx(evaluate_text(loaded.model, ids).loss, rel=1e-6)
+    result = answer("evaluate", shelf / "book" / "pretrained.npz", "--text", shelf / "letters.txt")
+    assert result["tokens"] == len(ids) - 1 and result["loss"] == pytest.approx(evaluate_text(loaded.model, ids).loss, rel=1e-6)
 
 
 def test_evaluate_of_a_model_of_a_text_is_by_default_on_what_its_training_kept_apart(shelf):
     loaded = load(shelf / "book" / "full.npz")
     ids = np.array(loaded.tokenizer.encode((shelf / "letters.txt").read_text()))
     kept_apart = ids[int(0.9 * len(ids)):]
-    found = answer("evaluate", shelf / "book" / "full.npz")
-    assert found["tokens"] == len(kept_apart) - 1
-    assert found["loss"] == pytest.approx(evaluate_text(loaded.model, kept_apart).loss, rel=1e-6)
+    result = answer("evaluate", shelf / "book" / "full.npz")
+    assert result["tokens"] == len(kept_apart) - 1
+    assert result["loss"] == pytest.approx(evaluate_text(loaded.model, kept_apart).loss, rel=1e-6)
 
 
 def test_evaluate_in_a_process_of_its_own(shelf):
@@ -205,24 +205,24 @@ def test_generate_writes_as_many_texts_as_asked(shelf):
 
 
 def test_generate_answers(shelf):
-    found = answer("generate", shelf / "world" / "full.npz", "--prompt", "<novel>", "--tokens", 5, "--count", 2)
-    assert isinstance(found, dict) and found
+    result = answer("generate", shelf / "world" / "full.npz", "--prompt", "<novel>", "--tokens", 5, "--count", 2)
+    assert isinstance(result, dict) and result
 
 
 def test_surface_answers(desk, monkeypatch):
     for name in ("animate", "player", "relief"):
-        monkeypatch.setattr(draw, name, lambda found, path, dark: None)
-    found = answer("surface", desk / "world", "--grid", 3, "--plots", desk / "plots")
-    assert found.keys() >= {"distances", "cosines", "max_residual", "seconds", "gap"}
-    assert found["distances"].keys() == {"full", "adapter"} and 0 < found["max_residual"] <= 1
+        monkeypatch.setattr(draw, name, lambda surface, path, dark: None)
+    result = answer("surface", desk / "world", "--grid", 3, "--plots", desk / "plots")
+    assert result.keys() >= {"distances", "cosines", "max_residual", "seconds", "gap"}
+    assert result["distances"].keys() == {"full", "adapter"} and 0 < result["max_residual"] <= 1
     assert list((desk / "world" / "surfaces").glob("three-*.npz"))
     assert (desk / "plots" / "surface.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_gradcheck_answers_and_finds_a_wrong_gradient(monkeypatch):
-    found = answer("gradcheck")
-    assert found["max_relative_error"] == max(found["errors"].values()) < 1e-7 and len(found["errors"]) > 30
-    assert {name.split(":")[0] for name in found["errors"]} >= METHODS.keys()
+    result = answer("gradcheck")
+    assert result["max_relative_error"] == max(result["errors"].values()) < 1e-7 and len(result["errors"]) > 30
+    assert {name.split(":")[0] for name in result["errors"]} >= METHODS.keys()
     right = GELU.backward
     monkeypatch.setattr(check, "CHECKED", [])
     monkeypatch.setattr(GELU, "backward", lambda self, dout, cache: 1.001 * right(self, dout, cache))
@@ -249,40 +249,40 @@ BAD_TEXTS = {
 }
 
 
-@pytest.mark.parametrize("content, told", BAD_TEXTS.values(), ids=BAD_TEXTS)
+@pytest.mark.parametrize("content, words", BAD_TEXTS.values(), ids=BAD_TEXTS)
 @pytest.mark.parametrize("command", ["pretrain", "finetune"])
-def test_a_bad_text_is_refused(command, content, told, desk):
+def test_a_bad_text_is_refused(command, content, words, desk):
     text = desk / "bad.txt"
     if content is not None:
         text.write_bytes(content)
     more = ["--out", desk / "book"] if command == "pretrain" else ["--base", desk / "book" / "pretrained.npz"]
     if command == "finetune" and content in (b"ab", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"):
-        told = []                                                # letters unknown to the base are as good a reason
-    err = refused(desk, command, "--text", text, "--steps", 2, *more, told=told)
+        words = []                                               # letters unknown to the base are as good a reason
+    err = refused(desk, command, "--text", text, "--steps", 2, *more, words=words)
     assert str(text) in err or "not in the vocabulary" in err
 
 
-@pytest.mark.parametrize("content, told", [BAD_TEXTS[name] for name in ("missing", "empty", "latin-1")])
-def test_a_bad_text_is_not_evaluated(content, told, desk):
+@pytest.mark.parametrize("content, words", [BAD_TEXTS[name] for name in ("missing", "empty", "latin-1")])
+def test_a_bad_text_is_not_evaluated(content, words, desk):
     if content is not None:
         (desk / "bad.txt").write_bytes(content)
-    refused(desk, "evaluate", desk / "book" / "pretrained.npz", "--text", desk / "bad.txt", told=told)
+    refused(desk, "evaluate", desk / "book" / "pretrained.npz", "--text", desk / "bad.txt", words=words)
 
 
 def test_a_folder_is_no_text(desk):
     for args in (["pretrain", "--out", desk / "book"], ["finetune", "--base", desk / "book" / "pretrained.npz"],
                  ["evaluate", desk / "book" / "pretrained.npz"]):
-        refused(desk, *args, "--text", desk, told=["is a folder"])
+        refused(desk, *args, "--text", desk, words=["is a folder"])
 
 
 def test_a_text_with_unknown_letters_is_refused(desk):
     (desk / "new.txt").write_text("the mill \u00e9t\u00e9 " * 30, encoding="utf-8")
     for args in (["finetune", "--base", desk / "book" / "pretrained.npz"], ["evaluate", desk / "book" / "pretrained.npz"]):
-        refused(desk, *args, "--text", desk / "new.txt", told=["'\u00e9' is not in the vocabulary"])
+        refused(desk, *args, "--text", desk / "new.txt", words=["'\u00e9' is not in the vocabulary"])
 
 
 def test_a_model_of_a_text_needs_a_text_to_be_tuned_on(desk):
-    refused(desk, "finetune", "--base", desk / "book" / "pretrained.npz", told=["--text"])
+    refused(desk, "finetune", "--base", desk / "book" / "pretrained.npz", words=["--text"])
 
 
 # ---- files that are no models
@@ -311,26 +311,26 @@ SPOILED = {"missing": "there is no file", "truncated": "not a whole checkpoint",
            "a folder": "is a folder"}
 
 
-@pytest.mark.parametrize("how, told", SPOILED.items(), ids=SPOILED)
+@pytest.mark.parametrize("how, phrase", SPOILED.items(), ids=SPOILED)
 @pytest.mark.parametrize("command", ["evaluate", "generate", "finetune"])
-def test_what_is_no_model_is_refused(command, how, told, desk):
+def test_what_is_no_model_is_refused(command, how, phrase, desk):
     path = desk / "book" / "pretrained.npz"
     spoil(path, how)
     args = [command, "--base", path, "--text", desk / "letters.txt", "--steps", 1] if command == "finetune" else [command, path]
-    refused(desk, *args, told=[str(path), told])
+    refused(desk, *args, words=[str(path), phrase])
 
 
-@pytest.mark.parametrize("how, told", SPOILED.items(), ids=SPOILED)
+@pytest.mark.parametrize("how, phrase", SPOILED.items(), ids=SPOILED)
 @pytest.mark.parametrize("name", ["pretrained.npz", "full.npz", "adapter.npz"])
-def test_a_surface_of_what_is_no_model_is_refused(name, how, told, desk):
+def test_a_surface_of_what_is_no_model_is_refused(name, how, phrase, desk):
     spoil(desk / "world" / name, how)
     err = refused(desk, "surface", desk / "world", "--models", "full", "adapter", "--grid", 3, "--plots", desk / "plots")
     assert name in err and not (desk / "plots").exists()
 
 
 def test_a_surface_of_no_folder_is_refused(desk):
-    refused(desk, "surface", desk / "nowhere", "--plots", desk / "plots", told=["nowhere"])
-    refused(desk, "surface", desk / "book.txt", "--plots", desk / "plots", told=["book.txt"])
+    refused(desk, "surface", desk / "nowhere", "--plots", desk / "plots", words=["nowhere"])
+    refused(desk, "surface", desk / "book.txt", "--plots", desk / "plots", words=["book.txt"])
 
 
 def test_an_adapter_with_another_base_is_refused(desk):
@@ -338,25 +338,25 @@ def test_an_adapter_with_another_base_is_refused(desk):
     assert run("pretrain", "--text", desk / "book.txt", "--context", 16, *TINY, "--steps", 2, "--seed", 9, "--out", other)[0] == 0
     adapter = desk / "book" / "adapter.npz"
     for command in ("evaluate", "generate"):
-        told = ["another base", "fingerprints differ", "--base"]
-        refused(desk, command, adapter, "--base", other / "pretrained.npz", told=told)
+        words = ["another base", "fingerprints differ", "--base"]
+        refused(desk, command, adapter, "--base", other / "pretrained.npz", words=words)
     assert run("generate", adapter, "--base", desk / "book" / "pretrained.npz", "--tokens", 2)[0] == 0
 
 
 def test_an_adapter_without_its_base_is_refused_until_told_where_it_is(desk):
     base, adapter = desk / "book" / "pretrained.npz", desk / "book" / "adapter.npz"
     base.rename(desk / "moved.npz")
-    refused(desk, "evaluate", adapter, told=["its base model is not at", "--base"])
+    refused(desk, "evaluate", adapter, words=["its base model is not at", "--base"])
     assert run("evaluate", adapter, "--base", desk / "moved.npz", "--text", desk / "letters.txt")[0] == 0
 
 
 def test_an_adapter_is_no_base(desk):
-    refused(desk, "finetune", "--base", desk / "world" / "adapter.npz", "--steps", 1, "--method", "full", told=["adapter"])
+    refused(desk, "finetune", "--base", desk / "world" / "adapter.npz", "--steps", 1, "--method", "full", words=["adapter"])
 
 
 # ---- options that cannot be
 
-@pytest.mark.parametrize("options, told", [
+@pytest.mark.parametrize("options, words", [
     (["--width", 0], ["--width", "at least 1"]), (["--layers", -1], ["--layers", "at least 1"]),
     (["--steps", 0], ["at least 1"]),
     (["--batch", 0], ["at least 1"]), (["--heads", 0], ["at least 1"]), (["--context", 1], ["at least 2"]),
@@ -369,36 +369,36 @@ def test_an_adapter_is_no_base(desk):
     (["--width", 12, "--heads", 5], ["12", "5", "multiple"]), (["--save-every", 0], ["at least 1"])],
     ids=lambda value: " ".join(map(str, value))[:25])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_impossible_options_are_refused(options, told, desk):
+def test_impossible_options_are_refused(options, words, desk):
     small = ["--layers", 1, "--heads", 1, "--width", 8, "--context", 8, "--steps", 3, "--batch", 2]
-    refused(desk / "book", "pretrain", "--text", desk / "book.txt", "--out", desk / "book", *small, *options, told=told)
+    refused(desk / "book", "pretrain", "--text", desk / "book.txt", "--out", desk / "book", *small, *options, words=words)
 
 
-@pytest.mark.parametrize("options, told", [
+@pytest.mark.parametrize("options, words", [
     (["--method", "telepathy"], ["'telepathy'", "adapter"]), (["--method", "adapter:bottleneck=0"], ["at least 1"]),
     (["--method", "frozen:train=block.0.*"], ["'block.0.*' matches no parameter"]),
     (["--method", "frozen:train=ln_f.*+blocks.7.*"], ["'blocks.7.*' matches no parameter"]),
     (["--method", "frozen:train=blocks.-3.*"], ["'blocks.-3.*' matches no parameter"]),
     (["--documents", 0], ["at least 1"])], ids=str)
-def test_impossible_recipes_are_refused(options, told, desk):
-    refused(desk, "finetune", "--base", desk / "world" / "pretrained.npz", "--steps", 1, *options, told=told)
+def test_impossible_recipes_are_refused(options, words, desk):
+    refused(desk, "finetune", "--base", desk / "world" / "pretrained.npz", "--steps", 1, *options, words=words)
 
 
-@pytest.mark.parametrize("options, told", [
+@pytest.mark.parametrize("options, words", [
     (["--prompt", "the mill \u00fcber"], ["'\u00fc' is not in the vocabulary"]), (["--temperature", -1], ["at least 0"]),
     (["--temperature", "nan"], ["nan"]), (["--top-k", 0], ["at least 1"]), (["--top-p", 0], ["above 0"]),
     (["--top-p", 1.5], ["at most 1"]), (["--tokens", 0], ["at least 1"]), (["--count", -2], ["at least 1"])], ids=str)
-def test_impossible_wishes_are_refused(options, told, desk):
-    refused(desk, "generate", desk / "book" / "pretrained.npz", *options, told=told)
+def test_impossible_wishes_are_refused(options, words, desk):
+    refused(desk, "generate", desk / "book" / "pretrained.npz", *options, words=words)
 
 
 def test_a_word_outside_the_vocabulary_is_named(desk):
-    refused(desk, "generate", desk / "world" / "full.npz", "--prompt", "<novel> upon one zebra", told=["'zebra'", "vocabulary"])
+    refused(desk, "generate", desk / "world" / "full.npz", "--prompt", "<novel> upon one zebra", words=["'zebra'", "vocabulary"])
 
 
 @pytest.mark.parametrize("grid", [0, 2, -5, 10_000])
 def test_an_impossible_grid_is_refused(grid, desk):
-    refused(desk, "surface", desk / "world", "--grid", grid, told=["--grid"])
+    refused(desk, "surface", desk / "world", "--grid", grid, words=["--grid"])
 
 
 @pytest.mark.parametrize("options", [["--width", 100_000, "--layers", 1000], ["--width", 20_000], ["--batch", 10_000_000],
@@ -421,9 +421,9 @@ def test_a_batch_that_does_not_fit_into_memory_is_refused_in_finetuning_too(desk
 def test_a_file_where_a_folder_is_expected(out, desk):
     (desk / "taken").write_text("mine")
     args = ["--text", desk / "book.txt", "--context", 16, "--steps", 1]
-    refused(desk, "pretrain", *args, *TINY, "--out", desk / out, told=[str(desk / "taken")])
+    refused(desk, "pretrain", *args, *TINY, "--out", desk / out, words=[str(desk / "taken")])
     refused(desk, "finetune", "--base", desk / "book" / "pretrained.npz", "--text", desk / "letters.txt", "--steps", 1,
-            "--out", desk / out, told=[str(desk / "taken")])
+            "--out", desk / out, words=[str(desk / "taken")])
 
 
 def test_a_file_where_the_folder_for_pictures_is_expected(desk):
@@ -447,7 +447,7 @@ HOPELESS = ["--optimizer", "sgd", "--lr", "1e30", "--context", 16, *TINY]
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_divergence_is_told_with_its_step_and_the_old_model_is_kept(desk):
+def test_divergence_is_reported_with_its_step_and_the_old_model_is_kept(desk):
     before = (desk / "book" / "pretrained.npz").read_bytes()
     code, _, err = run("pretrain", "--text", desk / "book.txt", *HOPELESS, "--steps", 20, "--out", desk / "book")
     assert_one_sentence(code, err, "pretrain", ["NaN or infinite at step 2", "lower learning rate"])
@@ -458,21 +458,21 @@ def test_divergence_is_told_with_its_step_and_the_old_model_is_kept(desk):
 def test_the_advice_after_divergence_can_be_followed(desk):
     """The same command with a lower learning rate works, or the first message says what must be removed before."""
     args = ["pretrain", "--text", desk / "book.txt", "--steps", 5, "--out", desk / "new", *HOPELESS]
-    code, _, told = run(*args)
+    code, _, advice = run(*args)
     assert code == 2
     code, _, err = run(*args, "--lr", 0.01)
-    assert code == 0 or "pretrained.training.npz" in told, err
+    assert code == 0 or "pretrained.training.npz" in advice, err
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_divergence_in_the_very_last_step_is_told_too(desk):
+def test_divergence_in_the_very_last_step_is_reported_too(desk):
     before = (desk / "book" / "pretrained.npz").read_bytes()
     code, _, err = run("pretrain", "--text", desk / "book.txt", *HOPELESS, "--steps", 1, "--out", desk / "book")
     assert_one_sentence(code, err, "pretrain", ["NaN or infinite"])
     assert (desk / "book" / "pretrained.npz").read_bytes() == before
 
 
-def test_divergence_is_told_in_one_sentence_without_warnings_around_it(desk):
+def test_divergence_is_reported_in_one_sentence_without_warnings_around_it(desk):
     code, _, err = run_apart("pretrain", "--text", desk / "book.txt", *HOPELESS, "--steps", 20, "--out", desk / "new")
     assert_one_sentence(code, err, "pretrain", ["step 2"])
 

@@ -74,7 +74,7 @@ SPECS = ["full:decay=2", "ulmfit", "frozen:train=first+ln_f.bias", "bitfit", "no
 @pytest.mark.parametrize("method", SPECS)
 def test_every_method_by_its_name(method, base, tmp_path):
     """What was said to train has trained, and nothing else; the file is used by all other commands."""
-    found = answer("finetune", "--base", base, *QUICK, "--method", method, "--out", tmp_path)
+    result = answer("finetune", "--base", base, *QUICK, "--method", method, "--out", tmp_path)
     recipe = recipe_of(method)
     path = tmp_path / f"{recipe.method}.npz"
     loaded, before = load(path), load(base).model.state_dict()
@@ -82,8 +82,8 @@ def test_every_method_by_its_name(method, base, tmp_path):
     assert loaded.meta["recipe"] == json.loads(json.dumps(to_json(recipe)))
     assert loaded.meta["kind"] == ("model" if method in ("ulmfit", "full:decay=2") else "adapter")
     chosen = set(start.trainable_parameters())
-    assert found["trainable_parameters"] == sum(p.size for p in start.trainable_parameters().values())
-    assert found["total_parameters"] == sum(p.size for p in start.parameters().values())
+    assert result["trainable_parameters"] == sum(p.size for p in start.trainable_parameters().values())
+    assert result["total_parameters"] == sum(p.size for p in start.parameters().values())
     moved = {name for name, array in loaded.model.state_dict().items() if not np.array_equal(array, start.state_dict()[name])}
     assert moved and moved <= chosen and all(name in before for name in start.state_dict().keys() - chosen)
     score = answer("evaluate", path, "--documents", 2, "--samples", 1)
@@ -117,9 +117,9 @@ def test_the_remedies_tried_here_are_all_there_are():
 
 @pytest.mark.parametrize("task", SPECIALITIES)
 def test_every_task_of_the_toy_world(task, base, tmp_path):
-    found = answer("finetune", "--base", base, *QUICK, "--task", task, "--method", "ia3", "--name", task, "--out", tmp_path)
-    assert found["domains"][task]["loss"] == found["validation_loss"]
-    right = found["domains"][task]["accuracy"]
+    result = answer("finetune", "--base", base, *QUICK, "--task", task, "--method", "ia3", "--name", task, "--out", tmp_path)
+    assert result["domains"][task]["loss"] == result["validation_loss"]
+    right = result["domains"][task]["accuracy"]
     assert (right is None) == (task in ("novel", "contradiction")) and (right is None or 0 <= right <= 1)
     path = tmp_path / f"{task}.npz"
     assert load(path).meta["task"] == {"kind": task, "seed": 1, "documents": 4, "draw": 0}
@@ -145,11 +145,11 @@ def test_the_name_of_the_file_is_that_of_the_method_or_the_one_given(desk):
 
 
 def test_more_documents_and_another_seed_make_other_specialists(base, tmp_path):
-    found = []
+    paths = []
     for i, more in enumerate([[], ["--seed", 2], ["--documents", 5], []]):
         assert run("finetune", "--base", base, *QUICK, "--method", "lora:rank=2", "--out", tmp_path / str(i), *more)[0] == 0
-        found.append(tmp_path / str(i) / "lora.npz")
-    arrays = [read_arrays(path)[0]["theta"] for path in found]
+        paths.append(tmp_path / str(i) / "lora.npz")
+    arrays = [read_arrays(path)[0]["theta"] for path in paths]
     assert np.array_equal(arrays[0], arrays[3]) and all(not np.array_equal(arrays[0], arrays[i]) for i in (1, 2))
 
 
@@ -163,9 +163,9 @@ def test_a_text_that_a_base_was_made_from_need_not_be_there_any_more(tmp_path):
     args = ["finetune", "--base", tmp_path / "pretrained.npz", "--text", new, *FEW, "--method", "ia3"]
     assert run(*args)[0] == 0 and run(*args, "--remedy", "wise", "--name", "other")[0] == 0
     for remedy in ("replay", "ewc"):
-        refused(tmp_path, *args, "--remedy", remedy, "--name", remedy, told=["there is no file", "old.txt"])
+        refused(tmp_path, *args, "--remedy", remedy, "--name", remedy, words=["there is no file", "old.txt"])
     refused(tmp_path, "compare", "--base", tmp_path / "pretrained.npz", "--text", new, *FEW, "--out", tmp_path / "compared",
-            told=["there is no file", "old.txt"])
+            words=["there is no file", "old.txt"])
 
 
 def test_old_windows_of_a_text_fit_into_a_small_context(shelf, tmp_path):
@@ -180,11 +180,11 @@ def test_old_windows_of_a_text_fit_into_a_small_context(shelf, tmp_path):
 def test_pairs_from_end_to_end(shelf, base, tmp_path):
     """Learned by heart, judged, and said again."""
     (tmp_path / "riddles.jsonl").write_text("\n".join(pairs(2) * 10))
-    found = answer("finetune", "--base", base, "--pairs", tmp_path / "riddles.jsonl", "--method", "full", "--lr", 0.01,
-                   "--steps", 200, "--batch", 8, "--workers", 1, "--out", tmp_path)
-    assert found["domains"]["riddles"]["accuracy"] == 1 and found["validation_loss"] < 0.2
+    result = answer("finetune", "--base", base, "--pairs", tmp_path / "riddles.jsonl", "--method", "full", "--lr", 0.01,
+                    "--steps", 200, "--batch", 8, "--workers", 1, "--out", tmp_path)
+    assert result["domains"]["riddles"]["accuracy"] == 1 and result["validation_loss"] < 0.2
     judged = answer("evaluate", tmp_path / "full.npz")
-    assert judged["loss"] == pytest.approx(found["validation_loss"]) and judged["tokens"] == 2 * 3
+    assert judged["loss"] == pytest.approx(result["validation_loss"]) and judged["tokens"] == 2 * 3
     again = answer("evaluate", tmp_path / "full.npz", "--pairs", tmp_path / "riddles.jsonl")
     untouched = answer("evaluate", base, "--pairs", tmp_path / "riddles.jsonl")
     assert again["loss"] == judged["loss"] < untouched["loss"] - 1 and again["tokens"] == untouched["tokens"]
@@ -197,10 +197,10 @@ def test_pairs_from_end_to_end(shelf, base, tmp_path):
 
 def test_pairs_for_a_model_of_characters(shelf, tmp_path):
     args = ["--pairs", shelf / "letters.jsonl"]
-    found = answer("finetune", "--base", shelf / "book" / "pretrained.npz", *args, *FEW, "--method", "lora:rank=2", "--out",
-                   tmp_path)
-    assert 0 < found["domains"]["letters"]["loss"] < 10 and found["domains"]["letters"]["tokens"] == 2 * len("turns\n")
-    assert answer("evaluate", tmp_path / "lora.npz")["loss"] == pytest.approx(found["validation_loss"])
+    result = answer("finetune", "--base", shelf / "book" / "pretrained.npz", *args, *FEW, "--method", "lora:rank=2", "--out",
+                    tmp_path)
+    assert 0 < result["domains"]["letters"]["loss"] < 10 and result["domains"]["letters"]["tokens"] == 2 * len("turns\n")
+    assert answer("evaluate", tmp_path / "lora.npz")["loss"] == pytest.approx(result["validation_loss"])
     assert answer("evaluate", shelf / "book" / "pretrained.npz", *args)["tokens"] == 2 * len("turns\n")
 
 
@@ -208,7 +208,7 @@ def test_bad_lines_are_refused_or_left_out_and_named(desk):
     (desk / "bad.jsonl").write_text("\n".join([*pairs(5), "no JSON", *pairs(5), '{"prompt": "a zebra", "completion": "so ."}']))
     base, args = desk / "world" / "pretrained.npz", ["--pairs", desk / "bad.jsonl"]
     for command in (["finetune", "--base", base, *FEW, "--method", "ia3"], ["evaluate", base], ["compare", "--base", base]):
-        refused(desk, *command, *args, told=["bad.jsonl", "line 6", "not JSON", "--skip-bad"])
+        refused(desk, *command, *args, words=["bad.jsonl", "line 6", "not JSON", "--skip-bad"])
     code, out, err = run("finetune", "--base", base, *FEW, *args, "--skip-bad", "--method", "ia3")
     assert code == 0 and [line.split(": ")[0] for line in err.splitlines() if "left out" in line] == ["left out"] * 2
     assert "line 6" in err and "line 12" in err and "zebra" in err
@@ -221,7 +221,7 @@ def test_a_specialist_in_pairs_can_be_judged_by_others_when_its_own_are_gone(des
     base = desk / "world" / "pretrained.npz"
     assert run("finetune", "--base", base, *FEW, "--pairs", desk / "mine.jsonl", "--method", "ia3")[0] == 0
     (desk / "mine.jsonl").unlink()
-    refused(desk, "evaluate", desk / "world" / "ia3.npz", told=["there is no file", "mine.jsonl"])
+    refused(desk, "evaluate", desk / "world" / "ia3.npz", words=["there is no file", "mine.jsonl"])
     assert answer("evaluate", desk / "world" / "ia3.npz", "--pairs", desk / "riddles.jsonl")["tokens"] == 2 * 3
 
 
@@ -235,9 +235,9 @@ def table(out):
 
 def test_inspect_of_a_model(shelf, base):
     model = load(base).model
-    found = answer("inspect", base)
+    result = answer("inspect", base)
     total = sum(p.size for p in model.parameters().values())
-    assert found["total_parameters"] == total and found["kind"] == "model" and found["recipe"] is None
+    assert result["total_parameters"] == total and result["kind"] == "model" and result["recipe"] is None
     _, out, _ = run("inspect", base)
     for name, value in vars(model.config).items():
         assert re.search(rf"^{name} +{value}$", out, re.M)
@@ -247,12 +247,12 @@ def test_inspect_of_a_model(shelf, base):
 
 
 def test_inspect_of_adapters_tells_how_they_were_made(shelf):
-    found = answer("inspect", shelf / "world" / "lora.npz")
-    assert found["kind"] == "adapter" and found["recipe"]["method"] == "lora" and found["recipe"]["rank"] == 2
+    result = answer("inspect", shelf / "world" / "lora.npz")
+    assert result["kind"] == "adapter" and result["recipe"]["method"] == "lora" and result["recipe"]["rank"] == 2
     _, out, _ = run("inspect", shelf / "world" / "lora.npz")
     assert "lora" in out and "rank 2" in out and "novel" in out
     kinds, counted = table(out)
-    assert counted == f"{found['trainable_parameters']:,d}" and all(".lora." in name for name in kinds)
+    assert counted == f"{result['trainable_parameters']:,d}" and all(".lora." in name for name in kinds)
     assert answer("inspect", shelf / "world" / "full.npz")["recipe"]["method"] == "full"
 
 
@@ -260,12 +260,12 @@ def test_inspect_of_adapters_tells_how_they_were_made(shelf):
 def test_inspect_tells_before_what_finetune_then_trains(method, base, tmp_path):
     _, before, _ = run("inspect", base, "--method", method, "--batch", 3, "--json")
     _, after, _ = run("finetune", "--base", base, *QUICK, "--method", method, "--out", tmp_path, "--json")
-    told, done = (json.loads(out.splitlines()[-1]) for out in (before, after))
-    assert {name: done[name] for name in told} == told and told.keys() == {"trainable_parameters", "total_parameters"}
-    assert table(before) == table(after) and table(before)[1] == f"{told['trainable_parameters']:,d}"
-    told, done = (dict(re.findall(r"(\w+) ([\d.]+)", re.search(r"memory in MB: (.*)", out)[1])) for out in (before, after))
-    assert told.keys() == done.keys() == {"weights", "gradients", "optimizer", "activations"}
-    assert all(told[part] == done[part] for part in ("weights", "gradients", "optimizer"))
+    planned, done = (json.loads(out.splitlines()[-1]) for out in (before, after))
+    assert {name: done[name] for name in planned} == planned and planned.keys() == {"trainable_parameters", "total_parameters"}
+    assert table(before) == table(after) and table(before)[1] == f"{planned['trainable_parameters']:,d}"
+    planned, done = (dict(re.findall(r"(\w+) ([\d.]+)", re.search(r"memory in MB: (.*)", out)[1])) for out in (before, after))
+    assert planned.keys() == done.keys() == {"weights", "gradients", "optimizer", "activations"}
+    assert all(planned[part] == done[part] for part in ("weights", "gradients", "optimizer"))
 
 
 def test_inspect_counts_memory_for_the_batch_and_optimizer_asked_for(base):
@@ -294,7 +294,7 @@ def test_a_merged_adapter_is_the_same_function_and_stands_alone(method, base, tm
     (tmp_path / "base.npz").write_bytes(base.read_bytes())
     assert run("finetune", "--base", tmp_path / "base.npz", *QUICK, "--method", method, "--lr", 0.05, "--out", tmp_path,
                "--name", "adapter")[0] == 0
-    found = answer("merge", tmp_path / "adapter.npz", "--out", tmp_path / "new" / "merged.npz")
+    result = answer("merge", tmp_path / "adapter.npz", "--out", tmp_path / "new" / "merged.npz")
     wanted, untouched = logits(tmp_path / "adapter.npz"), logits(tmp_path / "base.npz")
     judged = answer("evaluate", tmp_path / "adapter.npz", "--documents", 3, "--samples", 1)
     (tmp_path / "base.npz").unlink()
@@ -303,7 +303,7 @@ def test_a_merged_adapter_is_the_same_function_and_stands_alone(method, base, tm
     alone = logits(tmp_path / "new" / "merged.npz")
     assert np.abs(alone - wanted).max() <= 1e-6 * max(1, np.abs(wanted).max()) < 1e-3 < np.abs(alone - untouched).max()
     sizes = [sum(p.size for p in loaded.model.parameters().values()) for loaded in (merged, load(base))]
-    assert found["total_parameters"] == sizes[0] == sizes[1]
+    assert result["total_parameters"] == sizes[0] == sizes[1]
     assert merged.meta["merged"] and merged.meta["recipe"]["method"] == recipe_of(method).method
     again = answer("evaluate", tmp_path / "new" / "merged.npz", "--documents", 3, "--samples", 1)
     assert again["loss"] == pytest.approx(judged["loss"], abs=1e-5)
@@ -319,11 +319,11 @@ def test_a_merged_model_can_be_the_base_of_the_next(shelf, tmp_path):
 
 def test_what_cannot_be_merged_is_refused(desk):
     world = desk / "world"
-    for name, told in (("adapter", ["cannot be merged", "adapter"]), ("full", ["nothing to merge"]),
-                       ("pretrained", ["nothing to merge"])):
-        refused(desk, "merge", world / f"{name}.npz", "--out", world / "merged.npz", told=told)
+    for name, words in (("adapter", ["cannot be merged", "adapter"]), ("full", ["nothing to merge"]),
+                        ("pretrained", ["nothing to merge"])):
+        refused(desk, "merge", world / f"{name}.npz", "--out", world / "merged.npz", words=words)
     assert run("finetune", "--base", world / "pretrained.npz", *QUICK, "--method", "prefix:tokens=2")[0] == 0
-    refused(desk, "merge", world / "prefix.npz", "--out", world / "merged.npz", told=["prefix", "cannot be merged"])
+    refused(desk, "merge", world / "prefix.npz", "--out", world / "merged.npz", words=["prefix", "cannot be merged"])
 
 
 def test_an_adapter_that_only_moved_weights_becomes_one_model_with_its_base(desk):
@@ -338,14 +338,14 @@ def test_an_adapter_that_only_moved_weights_becomes_one_model_with_its_base(desk
 def test_nothing_is_written_over_the_base_that_it_came_from(desk, monkeypatch):
     """Or the adapters that need it would be lost with it."""
     world = desk / "world"
-    refused(desk, "merge", world / "lora.npz", "--out", world / "pretrained.npz", told=["from which it is made", "--out"])
+    refused(desk, "merge", world / "lora.npz", "--out", world / "pretrained.npz", words=["from which it is made", "--out"])
     refused(desk, "finetune", "--base", world / "pretrained.npz", *QUICK, "--name", "pretrained",
-            told=["from which it is made", "--name"])
-    refused(desk, "finetune", "--base", world / "full.npz", *QUICK, "--task", "mood", told=["from which it is made"])
-    refused(desk, "merge", world / "lora.npz", "--out", world / "lora.npz", told=["lora.npz, from which it is made", "--out"])
+            words=["from which it is made", "--name"])
+    refused(desk, "finetune", "--base", world / "full.npz", *QUICK, "--task", "mood", words=["from which it is made"])
+    refused(desk, "merge", world / "lora.npz", "--out", world / "lora.npz", words=["lora.npz, from which it is made", "--out"])
     monkeypatch.chdir(world)
     refused(desk, "finetune", "--base", "full.npz", *QUICK, "--out", desk / "book" / ".." / "world",
-            told=["from which it is made"])
+            words=["from which it is made"])
 
 
 # ---- compare
@@ -356,23 +356,23 @@ COMPARED = ["--methods", "full", "lora:rank=2", "--remedies", "none", "wise:keep
 
 def test_compare_from_end_to_end_and_again(shelf, base, tmp_path):
     args = ["compare", "--base", base, "--task", "mood", *QUICK, *COMPARED, "--out", tmp_path]
-    found = answer(*args)
-    assert found["new"] == "mood" and found["settings"]["seeds"] == 2 and len(found["old"]) == 6
-    assert [(row["method"], row["remedy"]) for row in found["rows"]] == [
+    result = answer(*args)
+    assert result["new"] == "mood" and result["settings"]["seeds"] == 2 and len(result["old"]) == 6
+    assert [(row["method"], row["remedy"]) for row in result["rows"]] == [
         ("full", "none"), ("full", "wise:keep=0.7"), ("lora:rank=2", "none"), ("lora:rank=2", "wise:keep=0.7"),
         ("scratch", "none")]
-    assert all(row["new_interval"] >= 0 and len(row["cells"]) == 2 for row in found["rows"])
+    assert all(row["new_interval"] >= 0 and len(row["cells"]) == 2 for row in result["rows"])
     files = {path.name: path for path in tmp_path.iterdir()}
     assert files.keys() == {"cells", "comparison.md", "comparison.csv", "comparison.json", "comparison.png"}
-    assert json.loads(files["comparison.json"].read_text()) == found
+    assert json.loads(files["comparison.json"].read_text()) == result
     assert files["comparison.png"].read_bytes().startswith(b"\x89PNG")
     cells = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files["cells"].iterdir()}
     code, out, _ = run(*args)
     assert code == 0 and cells == {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files["cells"].iterdir()}
-    assert json.loads(files["comparison.json"].read_text()) == found
+    assert json.loads(files["comparison.json"].read_text()) == result
     for name in ("comparison.md", "comparison.csv", "comparison.json", "comparison.png"):
         assert str(tmp_path / name) in out
-    for row in found["rows"]:
+    for row in result["rows"]:
         assert f"{row['new']:.3f} +- {row['new_interval']:.3f}" in out and f"{row['trainable']:,d}" in out
     assert len(answer(*args, "--seeds", 3, "--no-scratch")["rows"]) == 4
     assert len(list(files["cells"].iterdir())) == len(cells) + 4  # one more seed of each
@@ -380,12 +380,12 @@ def test_compare_from_end_to_end_and_again(shelf, base, tmp_path):
 
 def test_compare_on_pairs_and_on_texts(shelf, base, tmp_path):
     few = ["--methods", "ia3", "--seeds", 1, "--rates", 1, "--test-documents", 2, "--samples", 1, "--no-scratch"]
-    found = answer("compare", "--base", base, "--pairs", shelf / "riddles.jsonl", *FEW, *few, "--out", tmp_path / "pairs")
-    assert found["new"] == "riddles" and found["rows"][0]["accuracy"] == 0 and found["rows"][0]["old"] > 0
+    result = answer("compare", "--base", base, "--pairs", shelf / "riddles.jsonl", *FEW, *few, "--out", tmp_path / "pairs")
+    assert result["new"] == "riddles" and result["rows"][0]["accuracy"] == 0 and result["rows"][0]["old"] > 0
     (tmp_path / "new.txt").write_text("the river turns and the mill looks on under a sky " * 20)
-    found = answer("compare", "--base", shelf / "book" / "pretrained.npz", "--text", tmp_path / "new.txt", *FEW, *few, "--out",
-                   tmp_path / "text")
-    assert found["new"] == "new" and found["old"] == ["book"] and "accuracy" not in found["rows"][0]
+    result = answer("compare", "--base", shelf / "book" / "pretrained.npz", "--text", tmp_path / "new.txt", *FEW, *few, "--out",
+                    tmp_path / "text")
+    assert result["new"] == "new" and result["old"] == ["book"] and "accuracy" not in result["rows"][0]
 
 
 # ---- slips
@@ -403,48 +403,48 @@ WRONG_REMEDIES = [(["--remedy", "hope"], ["'hope'", *REMEDIES]), (["--remedy", "
                   (["--remedy", "wise:keep=2"], ["keep is 2", "from 0 to 1"])]
 
 
-@pytest.mark.parametrize("options, told", WRONG_SPECS + WRONG_REMEDIES, ids=lambda value: " ".join(value)[:30])
-def test_a_slip_of_the_pen_is_answered_with_what_there_is(options, told, desk):
+@pytest.mark.parametrize("options, words", WRONG_SPECS + WRONG_REMEDIES, ids=lambda value: " ".join(value)[:30])
+def test_a_slip_of_the_pen_is_answered_with_what_there_is(options, words, desk):
     base = desk / "world" / "pretrained.npz"
-    refused(desk, "finetune", "--base", base, *QUICK, *options, told=told)
+    refused(desk, "finetune", "--base", base, *QUICK, *options, words=words)
     plural = {"--method": "--methods", "--remedy": "--remedies"}[options[0]]
-    refused(desk, "compare", "--base", base, *QUICK, plural, options[1], "--out", desk / "compared", told=told)
+    refused(desk, "compare", "--base", base, *QUICK, plural, options[1], "--out", desk / "compared", words=words)
     if options[0] == "--method":
-        refused(desk, "inspect", base, *options, told=told)
+        refused(desk, "inspect", base, *options, words=words)
 
 
-@pytest.mark.parametrize("method, told", [
+@pytest.mark.parametrize("method, words", [
     ("lora:rank=13", ["rank 13", "12 x 12", "at most 12"]), ("dora:rank=100", ["rank 100"]), ("lora:rank=0", ["at least 1"]),
     ("lora:targets=q+z", ["'z'", "fc"]), ("lora:blocks=2", ["no block 2", "0 to 1"]), ("ia3:targets=q", ["'q'", "mlp"]),
     ("frozen:train=blocks.7.*", ["'blocks.7.*' matches no parameter"]), ("frozen:train=bias", ["'bias'", "biases"]),
     ("frozen:train=last-3", ["'last-3' matches no"]), ("prefix:tokens=113", ["113", "112"]), ("prompt:tokens=0", ["at least 1"]),
     ("adapter:places=mlp+mlp", ["once"]), ("adapter:form=round", ["'round'", "sequential"]), ("full:decay=0.5", ["at least 1"])])
-def test_a_method_that_does_not_suit_the_model_is_refused_before_anything_is_done(method, told, desk):
+def test_a_method_that_does_not_suit_the_model_is_refused_before_anything_is_done(method, words, desk):
     base = desk / "world" / "pretrained.npz"
-    refused(desk, "finetune", "--base", base, *QUICK, "--method", method, "--out", desk / "new", told=told)
-    refused(desk, "inspect", base, "--method", method, told=told)
-    refused(desk, "compare", "--base", base, *QUICK, "--methods", "full", method, "--out", desk / "compared", told=told)
+    refused(desk, "finetune", "--base", base, *QUICK, "--method", method, "--out", desk / "new", words=words)
+    refused(desk, "inspect", base, "--method", method, words=words)
+    refused(desk, "compare", "--base", base, *QUICK, "--methods", "full", method, "--out", desk / "compared", words=words)
 
 
-@pytest.mark.parametrize("options, told", [
+@pytest.mark.parametrize("options, words", [
     (["--task", "poems"], ["'poems'", *SPECIALITIES]), (["--task", "facts", "--documents", 9217], ["only 9216 facts"]),
     (["--documents", 0], ["at least 1"]), (["--text", "book.txt"], ["knows only the words", "--text"]),
     (["--text", "book.txt", "--pairs", "riddles.jsonl"], ["two tasks"]), (["--pairs", "missing.jsonl"], ["there is no file"]),
     (["--pairs", "book.txt"], ["line 1", "not JSON"]), (["--pairs", "."], ["is a folder"]),
     (["--remedy", "replay:share=0"], ["above 0"]), (["--remedy", "ewc:strength=-1"], ["above 0"]),
     (["--remedy", "ewc:documents=0"], ["at least 1"]), (["--lr", 0], ["above 0"]), (["--seed", -1], ["at least 0"])], ids=str)
-def test_a_task_that_cannot_be_is_refused(options, told, desk, monkeypatch):
+def test_a_task_that_cannot_be_is_refused(options, words, desk, monkeypatch):
     monkeypatch.chdir(desk)
-    refused(desk, "finetune", "--base", "world/pretrained.npz", *FEW, *options, "--out", "world", "--name", "new", told=told)
+    refused(desk, "finetune", "--base", "world/pretrained.npz", *FEW, *options, "--out", "world", "--name", "new", words=words)
 
 
 def test_the_pairs_of_another_model_are_refused(desk):
     refused(desk, "finetune", "--base", desk / "world" / "pretrained.npz", "--pairs", desk / "letters.jsonl", *FEW,
-            told=["line 1", "'turns' is not in the vocabulary"])
+            words=["line 1", "'turns' is not in the vocabulary"])
     (desk / "long.jsonl").write_text("\n".join([*pairs(2), json.dumps({"prompt": "so " * 120, "completion": "so"}), *pairs(2)]))
     for command in (["finetune"], ["compare", "--out", desk / "compared"]):
         refused(desk, *command, "--base", desk / "world" / "pretrained.npz", "--pairs", desk / "long.jsonl", *FEW,
-                told=["has 123 tokens", "at most 113"])
+                words=["has 123 tokens", "at most 113"])
 
 
 BASES = {"an adapter": ("world/lora.npz", ["is an adapter", "minillm merge"]),
@@ -453,15 +453,15 @@ BASES = {"an adapter": ("world/lora.npz", ["is an adapter", "minillm merge"]),
          "a folder": ("world", ["is a folder"])}
 
 
-@pytest.mark.parametrize("path, told", BASES.values(), ids=BASES)
-def test_what_is_no_base_is_refused(path, told, desk):
-    refused(desk, "finetune", "--base", desk / path, *QUICK, "--out", desk / "new", told=[path, *told])
-    refused(desk, "compare", "--base", desk / path, *QUICK, "--out", desk / "new", told=[path, *told])
+@pytest.mark.parametrize("path, words", BASES.values(), ids=BASES)
+def test_what_is_no_base_is_refused(path, words, desk):
+    refused(desk, "finetune", "--base", desk / path, *QUICK, "--out", desk / "new", words=[path, *words])
+    refused(desk, "compare", "--base", desk / path, *QUICK, "--out", desk / "new", words=[path, *words])
     if path != "world/lora.npz":
-        refused(desk, "inspect", desk / path, told=[path, *told])
-        refused(desk, "merge", desk / path, "--out", desk / "merged.npz", told=[path, *told])
+        refused(desk, "inspect", desk / path, words=[path, *words])
+        refused(desk, "merge", desk / path, "--out", desk / "merged.npz", words=[path, *words])
     else:
-        refused(desk, "inspect", desk / path, "--method", "ia3", told=["with an adapter on", "base"])
+        refused(desk, "inspect", desk / path, "--method", "ia3", words=["with an adapter on", "base"])
 
 
 def test_an_adapter_of_another_base_is_refused_by_every_command(desk):
@@ -469,10 +469,10 @@ def test_an_adapter_of_another_base_is_refused_by_every_command(desk):
     assert run("pretrain", *TINY, "--steps", 1, "--seed", 9, "--out", other)[0] == 0
     for command in (["inspect"], ["merge", "--out", desk / "merged.npz"], ["evaluate"], ["generate"]):
         refused(desk, command[0], desk / "world" / "lora.npz", *command[1:], "--base", other / "pretrained.npz",
-                told=["another base", "fingerprints differ"])
+                words=["another base", "fingerprints differ"])
     (desk / "world" / "pretrained.npz").unlink()
     for command in (["inspect"], ["merge", "--out", desk / "merged.npz"]):
-        refused(desk, command[0], desk / "world" / "lora.npz", *command[1:], told=["its base model is not at", "--base"])
+        refused(desk, command[0], desk / "world" / "lora.npz", *command[1:], words=["its base model is not at", "--base"])
 
 
 def test_an_adapter_that_was_spoiled_is_refused_by_every_command(desk):
@@ -480,38 +480,38 @@ def test_an_adapter_that_was_spoiled_is_refused_by_every_command(desk):
     arrays, meta = read_arrays(path)
     write_arrays(path, {"theta": arrays["theta"][:-1]}, meta)
     for command in (["inspect"], ["merge", "--out", desk / "merged.npz"], ["evaluate"]):
-        refused(desk, command[0], path, *command[1:], told=[str(path), "does not hold the weights"])
+        refused(desk, command[0], path, *command[1:], words=[str(path), "does not hold the weights"])
 
 
-@pytest.mark.parametrize("options, told", [
+@pytest.mark.parametrize("options, words", [
     (["--seeds", 0], ["--seeds", "at least 1"]), (["--rates", 0], ["at least 1"]), (["--rates", 99], ["at most 15"]),
     (["--methods"], ["--methods"]), (["--task", "poems"], ["'poems'"]), (["--test-documents", 0], ["at least 1"]),
     (["--task", "facts", "--documents", 9217], ["only 9216 facts"]), (["--text", "book.txt"], ["knows only the words"])], ids=str)
-def test_a_comparison_that_cannot_be_is_refused(options, told, desk, monkeypatch):
+def test_a_comparison_that_cannot_be_is_refused(options, words, desk, monkeypatch):
     monkeypatch.chdir(desk)
-    refused(desk, "compare", "--base", "world/pretrained.npz", *FEW, "--out", "compared", *options, told=told)
+    refused(desk, "compare", "--base", "world/pretrained.npz", *FEW, "--out", "compared", *options, words=words)
 
 
 def test_a_comparison_with_no_place_to_be_kept_is_refused(desk):
     (desk / "taken").write_text("mine")
     for out in ("taken", "taken/below"):
         refused(desk, "compare", "--base", desk / "world" / "pretrained.npz", *QUICK, *COMPARED, "--out", desk / out,
-                told=["taken"])
+                words=["taken"])
 
 
 def test_a_slip_does_not_touch_what_was_compared_before(desk):
     args = ["compare", "--base", desk / "world" / "pretrained.npz", *QUICK, "--seeds", 1, "--rates", 1, "--test-documents", 2,
             "--samples", 1, "--no-scratch", "--out", desk / "compared"]
     assert run(*args, "--methods", "ia3")[0] == 0
-    refused(desk, *args, "--methods", "ia3", "lora:rank=99", told=["rank 99"])
-    refused(desk, *args, "--methods", "ia3", "--pairs", desk / "missing.jsonl", told=["there is no file"])
+    refused(desk, *args, "--methods", "ia3", "lora:rank=99", words=["rank 99"])
+    refused(desk, *args, "--methods", "ia3", "--pairs", desk / "missing.jsonl", words=["there is no file"])
 
 
 def test_a_model_of_a_text_is_not_asked_about_the_toy_world(desk):
     base = desk / "book" / "pretrained.npz"
-    refused(desk, "evaluate", base, "--task", "mood", told=["does not know the language of the toy world"])
+    refused(desk, "evaluate", base, "--task", "mood", words=["does not know the language of the toy world"])
     for command in ("finetune", "compare"):
-        refused(desk, command, "--base", base, *FEW, told=["was pretrained on a text", "--text", "--pairs"])
+        refused(desk, command, "--base", base, *FEW, words=["was pretrained on a text", "--text", "--pairs"])
 
 
 def test_slips_in_a_process_of_its_own(desk):

@@ -42,8 +42,8 @@ def base(tmp_path_factory):
 def real(base, tmp_path_factory):
     """A comparison of tiny models, all of it true; and its folder."""
     folder = tmp_path_factory.mktemp("compared")
-    found = compare(base, MOOD, ["full", "ia3", "lora:rank=2"], ["none", "replay"], seeds=2, rates=2, folder=folder, **TINY)
-    return found, folder
+    outcome = compare(base, MOOD, ["full", "ia3", "lora:rank=2"], ["none", "replay"], seeds=2, rates=2, folder=folder, **TINY)
+    return outcome, folder
 
 
 # ---- made by hand
@@ -84,9 +84,9 @@ def swept(best, n, diverges=lambda lr: False):
         tried.append(lr)
         return DIVERGED if diverges(lr) else {"status": "done", "validation": abs(math.log2(lr) - best)}
 
-    found = search(run, 1.0, n)
-    assert list(found) == sorted(tried) and len(set(tried)) == len(tried)
-    return found, tried
+    sweep = search(run, 1.0, n)
+    assert list(sweep) == sorted(tried) and len(set(tried)) == len(tried)
+    return sweep, tried
 
 
 @pytest.mark.parametrize("best, n, tried, chosen, at_edge", [
@@ -95,22 +95,22 @@ def swept(best, n, diverges=lambda lr: False):
     (3, 3, [0.5, 1, 2, 4, 8], 8, True), (-1, 3, [0.5, 1, 2, 0.25], 0.5, False),
     (-9, 3, [0.5, 1, 2, 0.25, 0.125], 0.125, True), (0, 2, [0.5, 1, 2], 1, False), (9, 1, [1], 1, False)])
 def test_the_search_goes_on_where_the_best_stands_at_the_edge_and_marks_it_if_it_still_does(best, n, tried, chosen, at_edge):
-    found, order = swept(best, n)
-    assert order == tried and best_rate(found) == (chosen, at_edge)
+    sweep, order = swept(best, n)
+    assert order == tried and best_rate(sweep) == (chosen, at_edge)
 
 
 def test_a_rate_that_diverged_is_never_chosen_and_is_no_edge_beyond_it():
-    found, _ = swept(9, 5, diverges=lambda lr: lr > 1)
-    assert list(found) == [0.25, 0.5, 1, 2, 4] and best_rate(found) == (1, False)
-    found, order = swept(9, 3, diverges=lambda lr: lr != 2)
-    assert best_rate(found) == (2, False) and order == [0.5, 1, 2, 4]
+    sweep, _ = swept(9, 5, diverges=lambda lr: lr > 1)
+    assert list(sweep) == [0.25, 0.5, 1, 2, 4] and best_rate(sweep) == (1, False)
+    sweep, order = swept(9, 3, diverges=lambda lr: lr != 2)
+    assert best_rate(sweep) == (2, False) and order == [0.5, 1, 2, 4]
 
 
 def test_where_all_rates_diverge_lower_ones_are_tried_and_the_method_is_marked():
-    found, order = swept(0, 3, diverges=lambda lr: True)
-    assert order == [0.5, 1, 2, 0.25, 0.125] and best_rate(found) == (0.125, True)
-    found, order = swept(0, 3, diverges=lambda lr: lr > 0.25)
-    assert order == [0.5, 1, 2, 0.25, 0.125] and best_rate(found) == (0.25, False)
+    sweep, order = swept(0, 3, diverges=lambda lr: True)
+    assert order == [0.5, 1, 2, 0.25, 0.125] and best_rate(sweep) == (0.125, True)
+    sweep, order = swept(0, 3, diverges=lambda lr: lr > 0.25)
+    assert order == [0.5, 1, 2, 0.25, 0.125] and best_rate(sweep) == (0.25, False)
 
 
 def test_the_best_of_equals_is_one_of_them():
@@ -161,17 +161,18 @@ def test_the_second_time_nothing_is_computed_and_the_answer_is_the_same(base, ma
 def test_what_was_computed_is_read_from_its_file_bit_for_bit(base, tmp_path):
     lab = Lab(base, MOOD, 2, 3, 3, tmp_path, 1)
     cell = Cell("lora:rank=2", 1e-2, 1, "l2sp")
-    found = lab.run(cell)
-    assert Lab(base, MOOD, 2, 3, 3, tmp_path, 1).run(cell) == found
+    outcome = lab.run(cell)
+    assert Lab(base, MOOD, 2, 3, 3, tmp_path, 1).run(cell) == outcome
     [file] = (tmp_path / "cells").iterdir()
     kept = json.loads(file.read_text())
-    assert kept["result"] == found and kept["cell"]["seed"] == 1 and kept["cell"]["method"]["rank"] == 2
+    assert kept["result"] == outcome and kept["cell"]["seed"] == 1 and kept["cell"]["method"]["rank"] == 2
     assert kept["cell"]["remedy"] == {"method": "l2sp", "strength": 0.01}
 
 
 def test_a_cell_can_be_computed_again_and_comes_to_the_same(base, tmp_path):
-    found = [Lab(base, MOOD, 3, 3, 3, tmp_path / name, 1).run(Cell("adapter:bottleneck=2", 1e-2, 2, "replay")) for name in "ab"]
-    assert found[0]["validation"] == found[1]["validation"] and found[0]["test"] == found[1]["test"]
+    one, other = (Lab(base, MOOD, 3, 3, 3, tmp_path / name, 1).run(Cell("adapter:bottleneck=2", 1e-2, 2, "replay"))
+                  for name in "ab")
+    assert one["validation"] == other["validation"] and one["test"] == other["test"]
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 14])
@@ -182,10 +183,10 @@ def test_an_interruption_costs_at_most_one_cell(k, base, made, tmp_path, monkeyp
     del made[:]
 
     def cut(self, cell):
-        found = train(self, cell)
+        outcome = train(self, cell)
         if len(made) == k:
             raise KeyboardInterrupt
-        return found
+        return outcome
 
     monkeypatch.setattr(Lab, "train", cut)
     with pytest.raises(KeyboardInterrupt):
@@ -333,8 +334,8 @@ def test_of_whoever_learns_much_at_every_rate_lower_ones_are_tried_but_not_used(
     train = Lab.train
     monkeypatch.setattr(Lab, "train", lambda self, cell: train(self, cell) | {
         "test": {name: {"excess": 0.1, "accuracy": None} for name in (self.new, *self.old)}})
-    found = compare(base, MOOD, ["lora"], seeds=2, rates=rates, folder=tmp_path, **TINY)
-    lora, scratch = found.rows
+    outcome = compare(base, MOOD, ["lora"], seeds=2, rates=rates, folder=tmp_path, **TINY)
+    lora, scratch = outcome.rows
     assert len(lora.sweep) == rates + more and len(scratch.sweep) == rates
     assert lora.lr == usual_rate("lora") and not lora.at_edge and lora.cells[0] == lora.sweep[lora.lr]
     assert min(lora.sweep) == pytest.approx(usual_rate("lora") / 2 ** (rates // 2 + more))
@@ -347,20 +348,20 @@ def test_the_base_is_as_it_was(base, real):
 # ---- a real one
 
 def test_methods_and_remedies_are_all_there_each_at_the_best_rate_of_the_method_alone(real):
-    found, _ = real
-    assert [(row.method, row.remedy) for row in found.rows] == [
+    outcome, _ = real
+    assert [(row.method, row.remedy) for row in outcome.rows] == [
         ("full", "none"), ("full", "replay"), ("ia3", "none"), ("ia3", "replay"), ("lora:rank=2", "none"),
         ("lora:rank=2", "replay"), (SCRATCH, "none")]
-    assert [row.name for row in found.rows][1] == "full + replay"
-    for row in found.rows:
-        assert len(row.cells) == 2 and row.lr == [other.lr for other in found.rows if other.method == row.method][0]
+    assert [row.name for row in outcome.rows][1] == "full + replay"
+    for row in outcome.rows:
+        assert len(row.cells) == 2 and row.lr == [other.lr for other in outcome.rows if other.method == row.method][0]
         if row.remedy == "none":
             assert 2 <= len(row.sweep) <= 6 and row.lr in row.sweep
             assert row.at_edge or (row.lr, False) == best_rate(row.sweep)
             assert row.cells[0] == row.sweep[row.lr]             # the first seed's was found in the sweep
         else:
             assert row.sweep == {} and row.cells[0] != row.cells[1]
-    assert found.new == "mood" and found.old == WorldTask(3).learned
+    assert outcome.new == "mood" and outcome.old == WorldTask(3).learned
 
 
 def test_the_numbers_of_a_cell_are_those_of_the_trained_model(base, tmp_path):
@@ -389,21 +390,21 @@ def test_the_numbers_of_a_cell_are_those_of_the_trained_model(base, tmp_path):
 def test_the_base_is_judged_like_all_others(base, real):
     scores = SpecialTask("mood", 3, workers=1).score(base.model, "test", TINY["test_documents"])
     untouched = real[0].untouched
-    assert {name: facts["excess"] for name, facts in untouched["test"].items()} == {
+    assert {name: entry["excess"] for name, entry in untouched["test"].items()} == {
         name: score.excess for name, score in scores.items()}
     assert real[0].closed(untouched) == 0
 
 
 def test_a_method_that_cannot_be_is_refused_before_anything_is_trained(base, made, tmp_path):
-    for method, told in (("lora:rank=99", "rank 99"), ("frozen:train=nothing", "matches no"), ("prefix:tokens=0", "at least")):
-        with pytest.raises(ValueError, match=told):
+    for method, message in (("lora:rank=99", "rank 99"), ("frozen:train=nothing", "matches no"), ("prefix:tokens=0", "at least")):
+        with pytest.raises(ValueError, match=message):
             compare(base, MOOD, ["full", method], folder=tmp_path, **TINY)
     assert made == [] and not list(tmp_path.rglob("*.json"))
 
 
 def test_a_method_named_twice_is_compared_once(base, made, tmp_path):
-    found = compare(base, MOOD, ["ia3", "full", "ia3"], seeds=1, rates=1, folder=tmp_path, **TINY)
-    assert [row.method for row in found.rows] == ["ia3", "full", SCRATCH]
+    outcome = compare(base, MOOD, ["ia3", "full", "ia3"], seeds=1, rates=1, folder=tmp_path, **TINY)
+    assert [row.method for row in outcome.rows] == ["ia3", "full", SCRATCH]
     assert [row.method for row in compare(base, MOOD, ["ia3"], seeds=1, rates=1, scratch=False, folder=tmp_path, **TINY).rows
             ] == ["ia3"]
 
@@ -411,12 +412,12 @@ def test_a_method_named_twice_is_compared_once(base, made, tmp_path):
 def test_texts_without_a_mistake_are_counted_in_every_cell_and_of_the_base(base, tmp_path):
     """The share for each seed, its mean and interval; of answers to questions only those on the old kinds can be read."""
     novels = {"kind": "novel", "seed": 3, "documents": 6, "draw": 0}
-    found = compare(base, novels, ["ia3"], seeds=2, rates=1, scratch=False, folder=tmp_path, **TINY | {"samples": 4})
-    for cell in (found.untouched, *found.rows[0].cells):
-        assert cell["flawless"].keys() == {*found.old, "novel"} and cell["flawless"]["novel"].keys() == {"1", "0.7"}
+    outcome = compare(base, novels, ["ia3"], seeds=2, rates=1, scratch=False, folder=tmp_path, **TINY | {"samples": 4})
+    for cell in (outcome.untouched, *outcome.rows[0].cells):
+        assert cell["flawless"].keys() == {*outcome.old, "novel"} and cell["flawless"]["novel"].keys() == {"1", "0.7"}
         assert [cell["flawless"][name]["1"]["n"] for name in ("novel", "chat")] == [4, 1]
-    assert found.untouched["flawless"]["novel"]["1"] == flawless(base.model, WorldTask(3).world, "novel", 4).to_json()
-    assert "novel flawless % at 1 / 0.7" in found.text() and "Flawless: " in found.caption()
+    assert outcome.untouched["flawless"]["novel"]["1"] == flawless(base.model, WorldTask(3).world, "novel", 4).to_json()
+    assert "novel flawless % at 1 / 0.7" in outcome.text() and "Flawless: " in outcome.caption()
     pairs = compare(base, MOOD, ["ia3"], seeds=1, rates=1, scratch=False, folder=tmp_path, **TINY | {"samples": 1})
     assert pairs.untouched["flawless"].keys() == set(pairs.old)
     assert "mood flawless" not in pairs.text() and "old flawless % at 1 / 0.7" in pairs.text()
@@ -427,11 +428,11 @@ def test_shares_of_flawless_texts_worked_out_by_hand(tmp_path):
         return {name: {"1": {"share": share}, "0.7": {"share": 1.0}} for name, share in zip(("mood", "chat", "story"), shares)}
 
     cells = [result() | {"flawless": written(share, 0.5, 0.7)} for share in (0.2, 0.4)]
-    found = comparison(Row("full", "none", 1e-3, False, cells, {}), untouched=result() | {"flawless": written(0.0, 0.5, 1.0)})
-    entries = found.entries(found.rows[0])
+    outcome = comparison(Row("full", "none", 1e-3, False, cells, {}), untouched=result() | {"flawless": written(0.0, 0.5, 1.0)})
+    entries = outcome.entries(outcome.rows[0])
     assert entries["new_flawless_1"] == pytest.approx(0.3) and entries["old_flawless_1"] == pytest.approx(0.6)
     assert entries["new_flawless_1_interval"] == pytest.approx(12.706 * 0.1, rel=1e-3) and entries["new_flawless_0.7"] == 1
-    base, full = read_markdown(found.save(tmp_path)[0].read_text())
+    base, full = read_markdown(outcome.save(tmp_path)[0].read_text())
     assert base["mood flawless % at 1 / 0.7"] == "0 / 100" and base["old flawless % at 1 / 0.7"] == "75 / 100"
     assert full["mood flawless % at 1 / 0.7"] == "30 +- 127 / 100 +- 0"
     with open(tmp_path / "comparison.csv") as file:
@@ -443,10 +444,10 @@ def test_shares_of_flawless_texts_worked_out_by_hand(tmp_path):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_cell_that_diverges_is_kept_as_such(base, tmp_path, monkeypatch):
     lab = Lab(base, MOOD, 5, 3, 2, tmp_path, 1)
-    found = lab.run(Cell("full", 1e30, 1))
-    assert found == {"status": "diverged", "step": found["step"]} and 1 <= found["step"] <= 5
+    outcome = lab.run(Cell("full", 1e30, 1))
+    assert outcome == {"status": "diverged", "step": outcome["step"]} and 1 <= outcome["step"] <= 5
     monkeypatch.setattr(Lab, "train", lambda self, cell: pytest.fail("it trains again"))
-    assert lab.run(Cell("full", 1e30, 1)) == found
+    assert lab.run(Cell("full", 1e30, 1)) == outcome
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -457,13 +458,13 @@ def test_a_model_that_is_ruined_by_its_last_step_has_diverged_too(base, tmp_path
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_method_that_diverges_is_marked_and_the_others_are_compared(base, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "usual_rate", lambda name: 1e30 if name == "full" else 1e-2)
-    found = compare(base, MOOD, ["full", "ia3"], seeds=2, rates=1, scratch=False, folder=tmp_path, **TINY)
-    full, ia3 = found.rows
+    outcome = compare(base, MOOD, ["full", "ia3"], seeds=2, rates=1, scratch=False, folder=tmp_path, **TINY)
+    full, ia3 = outcome.rows
     assert [cell["status"] for cell in full.cells] == ["diverged"] * 2 and full.at_edge and full.done == []
     assert [cell["status"] for cell in ia3.cells] == ["done"] * 2
-    assert "diverged" in found.text() and "new" not in found.entries(full) and math.isfinite(found.entries(ia3)["new"])
-    json.dumps(found.to_json(), allow_nan=False)
-    draw.comparison(found, tmp_path / "picture.png")
+    assert "diverged" in outcome.text() and "new" not in outcome.entries(full) and math.isfinite(outcome.entries(ia3)["new"])
+    json.dumps(outcome.to_json(), allow_nan=False)
+    draw.comparison(outcome, tmp_path / "picture.png")
 
 
 def test_seeds_that_diverged_are_not_averaged_in(made, base, tmp_path, monkeypatch):
@@ -475,13 +476,13 @@ def test_seeds_that_diverged_are_not_averaged_in(made, base, tmp_path, monkeypat
         return train(self, cell)
 
     monkeypatch.setattr(Lab, "train", fragile)
-    found = compare(base, MOOD, ["lora", "full"], seeds=3, rates=1, folder=tmp_path, **TINY)
-    row = found.rows[0]
+    outcome = compare(base, MOOD, ["lora", "full"], seeds=3, rates=1, folder=tmp_path, **TINY)
+    row = outcome.rows[0]
     assert [cell["status"] for cell in row.cells] == ["done", "diverged", "done"] and row.cells[1]["step"] == 7
-    entries = found.entries(row)
+    entries = outcome.entries(row)
     assert entries["seeds"] == 3 and entries["diverged"] == 1
     assert entries["new"] == pytest.approx(np.mean([row.cells[i]["test"]["mood"]["excess"] for i in (0, 2)]))
-    assert "(1 of 3 diverged)" in found.text() and found.text().count("diverged") == 1
+    assert "(1 of 3 diverged)" in outcome.text() and outcome.text().count("diverged") == 1
 
 
 # ---- intervals
@@ -535,8 +536,8 @@ def at_level(*points, level=LEVEL):
     ([(0.6, 0.5), (0.9, 0.2), (0.5, 0.9), (1.0, 9.0)], 0.5 - 2 / 3 * 0.3), ([(-3.0, 0.1), (0.4, 0.2), (0.79, 0.9)], None)],
     ids=str)
 def test_what_is_forgotten_where_so_much_is_learned(points, chat):
-    found = at_level(*points)
-    assert found is None if chat is None else found == pytest.approx(2 * chat)      # the mean over chat and story is twice chat's
+    expected = None if chat is None else pytest.approx(2 * chat)      # the mean over chat and story is twice chat's
+    assert at_level(*points) == expected
 
 
 def test_another_level():
@@ -560,14 +561,14 @@ def number(text):
 
 @pytest.mark.parametrize("which", ["made by hand", "real"])
 def test_markdown_csv_and_json_agree(which, real, tmp_path):
-    found = real[0] if which == "real" else comparison(*ROWS)
-    markdown, table, data = found.save(tmp_path)
+    outcome = real[0] if which == "real" else comparison(*ROWS)
+    markdown, table, data = outcome.save(tmp_path)
     assert [path.name for path in (markdown, table, data)] == ["comparison.md", "comparison.csv", "comparison.json"]
-    facts = json.loads(data.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    written = json.loads(data.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     shown, kept = read_markdown(markdown.read_text()), list(csv.DictReader(io.StringIO(table.read_text())))
-    assert len(shown) == len(kept) == len(facts["rows"]) + 1 == len(found.rows) + 1
-    assert facts["settings"] == json.loads(json.dumps(found.settings))
-    for line, row, entry in zip(shown[1:], kept[1:], facts["rows"]):
+    assert len(shown) == len(kept) == len(written["rows"]) + 1 == len(outcome.rows) + 1
+    assert written["settings"] == json.loads(json.dumps(outcome.settings))
+    for line, row, entry in zip(shown[1:], kept[1:], written["rows"]):
         for column, value in entry.items():
             if column not in ("cells", "sweep"):
                 assert row[column] == ("" if value is None else str(value)), column
@@ -591,7 +592,7 @@ def test_markdown_csv_and_json_agree(which, real, tmp_path):
     base = shown[0]
     assert base["method"] == kept[0]["method"] == "untouched" and base["trains"] == base["best lr"] == ""
     assert float(base["excess on mood"]) == pytest.approx(float(kept[0]["new"]), abs=5.1e-4)
-    assert float(kept[0]["old"]) == pytest.approx(found.forgot(facts["untouched"]))
+    assert float(kept[0]["old"]) == pytest.approx(outcome.forgot(written["untouched"]))
 
 
 def test_a_row_worked_out_by_hand():
@@ -606,9 +607,9 @@ def test_a_row_worked_out_by_hand():
 
 
 def test_the_text_for_the_screen_has_the_cells_of_the_markdown(real):
-    for found in (real[0], comparison(*ROWS)):
-        headings, lines = found.table()
-        shown = found.text().splitlines()
+    for outcome in (real[0], comparison(*ROWS)):
+        headings, lines = outcome.table()
+        shown = outcome.text().splitlines()
         assert len(shown) == len(lines) + 1
         for line, row in zip(shown, [headings, *lines]):
             rest = line
@@ -623,26 +624,26 @@ def test_the_text_for_the_screen_has_the_cells_of_the_markdown(real):
 def test_where_the_least_rate_learns_enough_what_is_forgotten_is_a_bound(closed, shown):
     sweep = {float(i + 1): DIVERGED if share is None else result(new=2 * (1 - share), old=0.2 + 0.1 * i)
              for i, share in enumerate(closed)}
-    found = comparison(Row("full", "none", 1.0, False, [result()], sweep))
-    assert found.table()[1][1][-1] == shown and read_markdown(found.markdown())[1]["old at 80 % closed"] == shown
+    outcome = comparison(Row("full", "none", 1.0, False, [result()], sweep))
+    assert outcome.table()[1][1][-1] == shown and read_markdown(outcome.markdown())[1]["old at 80 % closed"] == shown
 
 
 def test_where_nobody_asks_for_answers_there_is_no_column_for_them():
     plain = [Row("full", "none", 1e-3, False, [result(accuracy=None)], {})]
-    found = comparison(*plain, untouched=result(accuracy=None))
-    assert "right %" not in found.text() and "accuracy" not in found.entries(plain[0])
+    outcome = comparison(*plain, untouched=result(accuracy=None))
+    assert "right %" not in outcome.text() and "accuracy" not in outcome.entries(plain[0])
 
 
 def test_with_one_seed_there_are_no_intervals():
     row = Row("full", "none", 1e-3, False, [result()], {})
-    found = comparison(row)
-    assert found.entries(row)["new_interval"] is None and "+-" not in found.text()
+    outcome = comparison(row)
+    assert outcome.entries(row)["new_interval"] is None and "+-" not in outcome.text()
 
 
 def test_the_caption_tells_how_it_was_done():
-    told = comparison(*ROWS).markdown()
+    text = comparison(*ROWS).markdown()
     for part in ("100 test texts", "3 seeds", "100 steps of 16", "AdamW", "5 or more learning rates", "Student"):
-        assert part in told
+        assert part in text
 
 
 # ---- texts and pairs of one's own
@@ -670,27 +671,27 @@ def test_methods_are_compared_on_texts_and_pairs_too(file, names, book, tmp_path
     """There is no floor, so it is the loss; of what was pretrained on, and of what is new, even where both have one name."""
     base, folder = book
     kind = "pairs" if file.endswith("jsonl") else "text"
-    found = compare(base, {"kind": kind, "path": str(folder / file)}, ["full", "ia3"], ["none", "ewc:documents=3"], seeds=2,
-                    rates=2, folder=tmp_path, **TINY)
-    assert (found.new, found.old) == names
+    outcome = compare(base, {"kind": kind, "path": str(folder / file)}, ["full", "ia3"], ["none", "ewc:documents=3"], seeds=2,
+                      rates=2, folder=tmp_path, **TINY)
+    assert (outcome.new, outcome.old) == names
     lab = Lab(base, {"kind": kind, "path": str(folder / file)}, 2, 3, 3, tmp_path, 1)
     new, old = lab.task(1).score(base.model)[names[0]], lab.old_task.score(base.model)["book"]
-    assert found.learned(found.untouched) == new.loss and found.forgot(found.untouched) == old.loss != new.loss
-    assert ("right %" in found.text()) == (kind == "pairs")
-    for row in found.rows:
-        assert all(cell["status"] == "done" for cell in row.cells) and 0 < found.entries(row)["old"] < 10
-    found.save(tmp_path)
+    assert outcome.learned(outcome.untouched) == new.loss and outcome.forgot(outcome.untouched) == old.loss != new.loss
+    assert ("right %" in outcome.text()) == (kind == "pairs")
+    for row in outcome.rows:
+        assert all(cell["status"] == "done" for cell in row.cells) and 0 < outcome.entries(row)["old"] < 10
+    outcome.save(tmp_path)
     assert len(read_markdown((tmp_path / "comparison.md").read_text())) == 6
 
 
 def test_when_a_file_changes_so_do_its_cells(book, made, tmp_path):
     """A comparison on a file that was mended must not tell what came of the old one."""
     base, folder = book
-    facts = {"kind": "pairs", "path": str(tmp_path / "riddles.jsonl")}
+    task = {"kind": "pairs", "path": str(tmp_path / "riddles.jsonl")}
     lines = (folder / "riddles.jsonl").read_text().splitlines()
     for n in (40, 40, 39):
         (tmp_path / "riddles.jsonl").write_text("\n".join(lines[:n]))
-        compare(base, facts, ["full"], seeds=1, rates=1, scratch=False, folder=tmp_path, **TINY)
+        compare(base, task, ["full"], seeds=1, rates=1, scratch=False, folder=tmp_path, **TINY)
     assert len(made) == 2
 
 
@@ -710,8 +711,8 @@ def test_a_specialist_that_stands_alone_can_be_the_base_of_the_next(base, tmp_pa
     specialist = finetune(base, tmp_path / "pretrained.npz", novels, Full(), tmp_path / "full.npz", optimizer=AdamW(1e-3),
                           steps=2, batch=2, workers=1)
     for task, names in ((MOOD, ("mood", ["novel"])), (novels.to_json(), ("novel", ["novel, the old"]))):
-        found = compare(specialist, task, ["ia3"], seeds=1, rates=1, scratch=False, folder=tmp_path / names[0], **TINY)
-        assert (found.new, found.old) == names and found.forgot(found.untouched) > 0
+        outcome = compare(specialist, task, ["ia3"], seeds=1, rates=1, scratch=False, folder=tmp_path / names[0], **TINY)
+        assert (outcome.new, outcome.old) == names and outcome.forgot(outcome.untouched) > 0
 
 
 # ---- pictures
@@ -753,8 +754,8 @@ def test_lower_rates_are_tried_until_one_has_not_learned_enough():
     def enough(cell):
         return cell["closed"] >= 0.8
 
-    found = try_lower_rates(run, {0.4: run(0.4), 0.8: run(0.8)}, enough)
-    assert list(found) == [0.1, 0.2, 0.4, 0.8] and asked == [0.4, 0.8, 0.2, 0.1]
+    sweep = try_lower_rates(run, {0.4: run(0.4), 0.8: run(0.8)}, enough)
+    assert list(sweep) == [0.1, 0.2, 0.4, 0.8] and asked == [0.4, 0.8, 0.2, 0.1]
     assert try_lower_rates(run, {0.1: run(0.1)}, enough) == {0.1: run(0.1)}
     assert list(try_lower_rates(lambda lr: {"status": "done", "closed": 1.0}, {0.4: run(0.4)}, enough)) == [0.1, 0.2, 0.4]
     assert list(try_lower_rates(run, {0.4: {"status": "diverged"}}, enough)) == [0.4]

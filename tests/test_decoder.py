@@ -36,9 +36,9 @@ def read(step, tokens):
     return np.stack([step(column).copy() for column in tokens.T], axis=1)
 
 
-def assert_close(found, expected, tolerance):
-    assert found.shape == expected.shape and found.dtype == expected.dtype
-    assert np.abs(found - expected).max() <= tolerance * max(1, np.abs(expected).max())
+def assert_close(actual, expected, tolerance):
+    assert actual.shape == expected.shape and actual.dtype == expected.dtype
+    assert np.abs(actual - expected).max() <= tolerance * max(1, np.abs(expected).max())
 
 
 # ---- any model
@@ -51,10 +51,10 @@ def test_reading_on_is_reading_anew(first, batch, dtype, tolerance, places, rng)
     """A prompt of any length at once, then one by one."""
     model, tokens = gpt(dtype, places), texts(rng, batch)
     kv_cache = KVCache(model, batch)
-    found = [model.forward_cached(tokens[:, :first], kv_cache)]
-    found += [model.forward_cached(tokens[:, t:t + 1], kv_cache) for t in range(first, T)]
+    logits = [model.forward_cached(tokens[:, :first], kv_cache)]
+    logits += [model.forward_cached(tokens[:, t:t + 1], kv_cache) for t in range(first, T)]
     assert kv_cache.length == T
-    assert_close(np.concatenate(found, axis=1), model.logits(tokens), tolerance)
+    assert_close(np.concatenate(logits, axis=1), model.logits(tokens), tolerance)
 
 
 @every_model
@@ -63,15 +63,15 @@ def test_several_positions_at_once_in_the_midst_of_a_text(sizes, places, rng):
     """The new positions see all earlier ones, and of each other only those before."""
     model, tokens = gpt(places=places), texts(rng, 2)
     kv_cache = KVCache(model, 2)
-    found = [model.forward_cached(part, kv_cache) for part in np.split(tokens, np.cumsum(sizes)[:-1], axis=1)]
-    assert_close(np.concatenate(found, axis=1), model.logits(tokens), 1e-10)
+    logits = [model.forward_cached(part, kv_cache) for part in np.split(tokens, np.cumsum(sizes)[:-1], axis=1)]
+    assert_close(np.concatenate(logits, axis=1), model.logits(tokens), 1e-10)
 
 
 def test_two_texts_in_turn_do_not_disturb_each_other(rng):
     model, pair = gpt(), [texts(rng, 1), texts(rng, 1)]
     kv_caches = [KVCache(model), KVCache(model)]
-    found = [[model.forward_cached(tokens[:, t:t + 1], kv_cache) for tokens, kv_cache in zip(pair, kv_caches)] for t in range(T)]
-    for tokens, parts in zip(pair, zip(*found)):
+    logits = [[model.forward_cached(tokens[:, t:t + 1], kv_cache) for tokens, kv_cache in zip(pair, kv_caches)] for t in range(T)]
+    for tokens, parts in zip(pair, zip(*logits)):
         assert_close(np.concatenate(parts, axis=1), model.logits(tokens), 1e-10)
 
 
@@ -107,8 +107,8 @@ def test_a_prompt_longer_than_the_context_is_refused(rng):
 def test_the_decoder_is_the_model(scale, batch, dtype, tolerance, rng):
     """Also where scores are so large that exp would overflow: that is what a scale of 3 is for."""
     model, tokens = gpt(dtype, scale=scale), texts(rng, batch)
-    found = read(Decoder(model, KVCache(model, batch)).step, tokens)
-    assert_close(found, model.logits(tokens), tolerance)
+    logits = read(Decoder(model, KVCache(model, batch)).step, tokens)
+    assert_close(logits, model.logits(tokens), tolerance)
 
 
 @pytest.mark.parametrize("first", range(1, T))
@@ -165,9 +165,9 @@ def test_what_was_inserted_is_never_left_out(insert, rng):
     insert(model)
     perturb(model, rng)
     assert not is_plain(model)
-    found = read(stepper(model, KVCache(model, 2)), tokens)
-    assert_close(found, model.logits(tokens), 1e-10)
-    assert np.abs(found - plain).max() > 1e-3
+    logits = read(stepper(model, KVCache(model, 2)), tokens)
+    assert_close(logits, model.logits(tokens), 1e-10)
+    assert np.abs(logits - plain).max() > 1e-3
 
 
 def test_a_layer_that_was_edited_is_not_folded_and_that_is_said(monkeypatch, rng):

@@ -47,9 +47,9 @@ def test_every_filter_is_as_long_as_in_the_weights_and_nothing_else_moves(rng):
     space = Space(small_gpt())
     draw = rng.normal(size=space.size)
     before = draw.copy()
-    found, dead = filter_normalised(draw, space.start, space)
+    normalised, dead = filter_normalised(draw, space.start, space)
     assert dead == 0 and np.array_equal(draw, before)
-    axes, d, w, drawn = filter_axes(space.model), *map(space.arrays, (found, space.start, draw))
+    axes, d, w, drawn = filter_axes(space.model), *map(space.arrays, (normalised, space.start, draw))
     for name, array in d.items():
         if name not in axes:
             assert not array.any(), name
@@ -70,7 +70,7 @@ def test_dead_filters_are_counted_and_do_not_move(rng):
     assert any(f"which do not move: {4 * model.config.n_embd}" in note for note in plane.notes)
 
 
-def test_two_random_directions_are_nearly_at_right_angles_and_the_cosine_is_told(rng):
+def test_two_random_directions_are_nearly_at_right_angles_and_the_cosine_is_reported(rng):
     space = Space(small_gpt())
     plane = random_plane(space, space.start, rng)
     cosine = plane.u @ plane.v / np.linalg.norm(plane.u) / np.linalg.norm(plane.v)
@@ -126,9 +126,9 @@ def test_principal_components_are_those_of_numpys_svd(centre, rng):
     origin = way[-1 if centre == "end" else 0]
     _, s, Vt = np.linalg.svd(way - origin, full_matrices=False)
     np.testing.assert_array_equal(plane.origin, origin)
-    for found, wanted in zip((plane.u, plane.v), Vt):
-        np.testing.assert_allclose(found, np.sign(found @ wanted) * wanted, rtol=0, atol=1e-9)
-        assert found @ (way[0] - way[-1]) * (1 if centre == "end" else -1) > 0          # signs are free, and chosen so
+    for axis, wanted in zip((plane.u, plane.v), Vt):
+        np.testing.assert_allclose(axis, np.sign(axis @ wanted) * wanted, rtol=0, atol=1e-9)
+        assert axis @ (way[0] - way[-1]) * (1 if centre == "end" else -1) > 0           # signs are free, and chosen so
     share = s ** 2 / np.sum(s ** 2)
     assert plane.labels == tuple(f"PC{k + 1}: {share[k]:.0%} of the movement" for k in range(2))
     np.testing.assert_allclose(plane.gram, np.eye(2), atol=1e-9)
@@ -154,11 +154,11 @@ def test_a_way_in_a_plane_is_shown_whole(rng):
     assert max(plane.project(theta)[1] for theta in way) < 1e-9
 
 
-@pytest.mark.parametrize("way, told", [
+@pytest.mark.parametrize("way, message", [
     (np.zeros((2, 5)), "there are 2"), (np.outer([0, 1, 2.0], np.ones(5)), "on one line"), (np.zeros((4, 5)), "on one line"),
     (np.array([np.ones(5), np.full(5, np.nan), np.zeros(5)]), "not numbers")])
-def test_what_has_no_two_components_is_refused(way, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_has_no_two_components_is_refused(way, message):
+    with pytest.raises(ValueError, match=message):
         pca_plane([list(way)], [list(range(len(way)))], "end")
 
 
@@ -211,7 +211,7 @@ def test_a_long_walk_of_chance_shows_most_of_itself(centre):
     assert shares.sum() == pytest.approx(1)
 
 
-def test_chance_is_told_beside_the_components(rng):
+def test_chance_is_reported_beside_the_components(rng):
     steps = [0, 1, 2, 5, 9]
     plane = pca_plane([list(walk(30, 9, rng)[steps])], [steps], "end")
     null = random_walk_shares([steps], "end")
@@ -227,6 +227,6 @@ def test_along_eigenvectors_the_surface_is_two_parabolas(rng):
     plane = curvature_plane(centre, [Eigen(9.0, Q[:, 0], 0.0), Eigen(4.0, Q[:, 1], 0.0)])
     space = Formulas(6, new=bowl(H, centre))
     a, b = np.linspace(-2, 2, 5), np.linspace(-1, 3, 7)
-    found = measure_grid(space, plane, a, b, space, 1, None)["new"]
-    np.testing.assert_allclose(found, 0.5 + 9 * a[None, :] ** 2 / 2 + 4 * b[:, None] ** 2 / 2, rtol=0, atol=1e-6)
+    losses = measure_grid(space, plane, a, b, space, 1, None)["new"]
+    np.testing.assert_allclose(losses, 0.5 + 9 * a[None, :] ** 2 / 2 + 4 * b[:, None] ** 2 / 2, rtol=0, atol=1e-6)
     assert "9" in plane.labels[0] and "4" in plane.labels[1] and any("sharpness says little" in note for note in plane.notes)

@@ -43,7 +43,7 @@ def way(lr, steps=40, every=4):
     return data.ProjectedTrajectory(recorded, thetas[:, :2], residual, losses(thetas), losses(flat)), thetas[-1]
 
 
-def bowl(runs, points=9, extent=((-1.5, 4.5), (-1.2, 2.4)), **facts):
+def bowl(runs, points=9, extent=((-1.5, 4.5), (-1.2, 2.4)), **info):
     """A Surface of gradient descents.   runs: {name: learning rate}"""
     a, b = (np.linspace(*ends, points + k) for k, ends in enumerate(extent))
     A, B = np.meshgrid(a, b)
@@ -60,7 +60,7 @@ def bowl(runs, points=9, extent=((-1.5, 4.5), (-1.2, 2.4)), **facts):
         info={"view": "three", "seed": 1, "norm": 20.0, "chance": CHANCE, "tokens": dict.fromkeys(TASKS, 384),
                "origin": "pretrained", "unit": True, "labels": ["the body moves", "what was inserted moves"],
                "directions": "the plane through pretrained, full and adapter", "notes": [], "in_plane": ["pretrained"],
-               "gap": 0.0, "away": away, "not_numbers": 0} | facts)
+               "gap": 0.0, "away": away, "not_numbers": 0} | info)
 
 
 def three():
@@ -68,29 +68,30 @@ def three():
 
 
 def with_holes():
-    found = three()
-    found.loss["novel"][-2:, -3:] = np.nan
-    found.loss["general"][0, 0] = np.inf
-    found.info["not_numbers"] = 7
-    return found
+    surface = three()
+    surface.loss["novel"][-2:, -3:] = np.nan
+    surface.loss["general"][0, 0] = np.inf
+    surface.info["not_numbers"] = 7
+    return surface
 
 
 def random_view():
-    found = bowl({}, extent=((-3, 3), (-3, 3)), unit=False, labels=["random direction 1", "random direction 2"],
-                 notes=["cosine of the two random directions: 0.0012", "dead filters, of length 0, along which nothing moves: 3"])
-    found.points = {"lora-4": [0.0, 0.0]}
-    found.point_loss = {"lora-4": found.point_loss["pretrained"]}
-    found.residuals = {"lora-4": 0.0}
-    found.info["origin"] = "lora-4"
-    return found
+    surface = bowl({}, extent=((-3, 3), (-3, 3)), unit=False, labels=["random direction 1", "random direction 2"],
+                   notes=["cosine of the two random directions: 0.0012",
+                          "dead filters, of length 0, along which nothing moves: 3"])
+    surface.points = {"lora-4": [0.0, 0.0]}
+    surface.point_loss = {"lora-4": surface.point_loss["pretrained"]}
+    surface.residuals = {"lora-4": 0.0}
+    surface.info["origin"] = "lora-4"
+    return surface
 
 
 def tiny():
     """Axes of a Hessian view: very short, and a map on which almost nothing happens."""
-    found = bowl({}, extent=((-3, 3), (-1, 1)), labels=["eigenvector 1: curvature 167", "eigenvector 2: curvature 15.9"])
-    found.a, found.b = found.a * 1e-3, found.b * 1e-3
-    found.loss = {task: loss + 1e-4 * (found.loss[task] - loss) for task, loss in found.point_loss["pretrained"].items()}
-    return found
+    surface = bowl({}, extent=((-3, 3), (-1, 1)), labels=["eigenvector 1: curvature 167", "eigenvector 2: curvature 15.9"])
+    surface.a, surface.b = surface.a * 1e-3, surface.b * 1e-3
+    surface.loss = {task: loss + 1e-4 * (surface.loss[task] - loss) for task, loss in surface.point_loss["pretrained"].items()}
+    return surface
 
 
 def tall():
@@ -102,10 +103,10 @@ def tall():
 
 def lost():
     """A map on which everything is worse than a blind guess."""
-    found = random_view()
-    found.loss = {task: S + 50 for task, S in found.loss.items()}
-    found.point_loss = {"lora-4": dict.fromkeys(TASKS, 53.0)}
-    return found
+    surface = random_view()
+    surface.loss = {task: S + 50 for task, S in surface.loss.items()}
+    surface.point_loss = {"lora-4": dict.fromkeys(TASKS, 53.0)}
+    return surface
 
 
 RATES = {"lr-0.01": 0.01, "lr-0.05": 0.05, "lr-0.3": 0.3, "lr-0.9": 0.9, "lr-1.05": 1.05}
@@ -117,16 +118,16 @@ def fan():
 
 def ruined():
     """One of two ways ends in weights that are no numbers."""
-    found = bowl({"full": 0.3, "lost": 1.3})
-    path = found.trajectories["lost"]
+    surface = bowl({"full": 0.3, "lost": 1.3})
+    path = surface.trajectories["lost"]
     path.ab[5:] = np.nan
     path.residual[5:] = 1
     for losses_ in (*path.loss.values(), *path.shown.values()):
         losses_[5:] = np.nan
-    found.points["lost"] = [np.nan, np.nan]
-    found.point_loss["lost"] = dict.fromkeys(TASKS, np.nan)
-    found.distances["lost"] = np.nan
-    return found
+    surface.points["lost"] = [np.nan, np.nan]
+    surface.point_loss["lost"] = dict.fromkeys(TASKS, np.nan)
+    surface.distances["lost"] = np.nan
+    return surface
 
 
 VIEWS = {f.__name__: f for f in (three, with_holes, random_view, tiny, tall, lost, fan, ruined)}
@@ -159,7 +160,7 @@ def spectra():
 PICTURES = {name: (draw.surface, make) for name, make in VIEWS.items()} | {
     f"relief of {name}": (draw.relief, make) for name, make in VIEWS.items() if name not in ("fan", "tall", "lost")} | {
     "profile": (draw.profile, between), "profile of a line": (draw.profile, lambda: between(False)),
-    "rates": (lambda found, path, dark=False: draw.fan(found, RATES, path, dark=dark), fan),
+    "rates": (lambda surface, path, dark=False: draw.fan(surface, RATES, path, dark=dark), fan),
     "movement": (draw.movement, moves), "spectrum": (draw.spectrum, spectra)}
 DARK = ("three", "relief of three", "profile", "rates", "movement", "spectrum")
 
@@ -167,7 +168,7 @@ DARK = ("three", "relief of three", "profile", "rates", "movement", "spectrum")
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     """drawn(name) -> (figure, {text: its box}, pixels (height, width, 3)) as it was saved; each is drawn once."""
-    path, texts, found = tmp_path_factory.mktemp("pictures") / "picture.png", {}, {}
+    path, texts, kept = tmp_path_factory.mktemp("pictures") / "picture.png", {}, {}
     real_draw, real_save = Text.draw, Figure.savefig
 
     def note(self, renderer, *args, **kwargs):
@@ -179,17 +180,17 @@ def drawn(tmp_path_factory):
         texts.clear()
         real_save(self, *args, **kwargs)
         self.clear = lambda: None
-        found["last"] = self
+        kept["last"] = self
 
     def picture(name, dark=False):
-        if (name, dark) not in found:
+        if (name, dark) not in kept:
             function, make = PICTURES[name]
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(Text, "draw", note)
                 patch.setattr(Figure, "savefig", keep)
                 function(make(), path, dark=dark)
-            found[name, dark] = found["last"], dict(texts), matplotlib.image.imread(path)[..., :3]
-        return found[name, dark]
+            kept[name, dark] = kept["last"], dict(texts), matplotlib.image.imread(path)[..., :3]
+        return kept[name, dark]
 
     return picture
 
@@ -239,10 +240,10 @@ def maps(fig, surface):
 @pytest.mark.parametrize("name", ["three", "random_view", "tall", "rates"])
 def test_every_map_has_its_colour_bar(name, drawn):
     fig, texts, _ = drawn(name)
-    found = maps(fig, PICTURES[name][1]())
-    assert len(found) == (1 if name == "rates" else 2)
-    assert all(any(child.get_title(loc="left") == "nats" for child in ax.child_axes) for ax in found)
-    assert strings(texts).count("nats") == len(found)
+    axes = maps(fig, PICTURES[name][1]())
+    assert len(axes) == (1 if name == "rates" else 2)
+    assert all(any(child.get_title(loc="left") == "nats" for child in ax.child_axes) for ax in axes)
+    assert strings(texts).count("nats") == len(axes)
 
 
 def test_colour_bars_tell_levels_apart_and_the_last_that_it_is_cut():
@@ -255,12 +256,12 @@ def test_colour_bars_tell_levels_apart_and_the_last_that_it_is_cut():
 def test_losses_that_are_no_numbers_stay_blank(drawn):
     """No filled contour reaches into a cell with a corner that has no loss."""
     fig, texts, _ = drawn("with_holes")
-    found = with_holes()
-    ax = maps(fig, found)[0]
+    surface = with_holes()
+    ax = maps(fig, surface)[0]
     filled = ax.collections[0]
-    holes = [(a, b) for a in found.a[-3:] for b in found.b[-2:]] + [((found.a[-4] + found.a[-3]) / 2, found.b[-1])]
+    holes = [(a, b) for a in surface.a[-3:] for b in surface.b[-2:]] + [((surface.a[-4] + surface.a[-3]) / 2, surface.b[-1])]
     assert not any(path.contains_point(hole) for path in filled.get_paths() for hole in holes)
-    seen = np.mean(found.a[2:4]), np.mean(found.b[2:4])
+    seen = np.mean(surface.a[2:4]), np.mean(surface.b[2:4])
     assert any(path.contains_point(seen) for path in filled.get_paths())
     assert ax.patch.get_hatch() and any("Hatched: 7 of" in text for text in strings(texts))
 
@@ -284,9 +285,9 @@ def test_the_caption_says_what_has_to_be_known(drawn):
 
 def test_a_curve_is_drawn_with_the_straight_line_beside_it(drawn):
     fig, texts, _ = drawn("tall")
-    found = tall()
-    curve = np.array(found.info["curve"])[:, ::-1]              # the map lies on its side
-    for ax in maps(fig, found):
+    surface = tall()
+    curve = np.array(surface.info["curve"])[:, ::-1]            # the map lies on its side
+    for ax in maps(fig, surface):
         lines = {line.get_linestyle(): np.array(line.get_data()).T for line in ax.lines if len(line.get_xdata()) == len(curve)}
         np.testing.assert_allclose(lines["-"], curve)
         np.testing.assert_allclose(lines["--"][[0, -1]], curve[[0, -1]])
@@ -322,18 +323,18 @@ def test_labels_move_apart_and_no_farther():
 
 def test_in_relief_paths_run_at_their_true_loss_and_stems_end_on_the_surface(drawn):
     fig, _, _ = drawn("relief of three")
-    found = three()
+    surface = three()
     boxes = [ax for ax in fig.axes if hasattr(ax, "get_zlim")]
     assert len(boxes) == 2
     for ax, task in zip(boxes, TASKS):
         lines = [np.array(line.get_data_3d()).T for line in ax.lines]
         stems = np.array([line for line in lines if len(line) == 2])
-        true = [np.column_stack([path.ab, path.loss[task]]) for path in found.trajectories.values()]
+        true = [np.column_stack([path.ab, path.loss[task]]) for path in surface.trajectories.values()]
         for points in true:
             assert any(line.shape == points.shape and np.allclose(line, points) for line in lines)
         np.testing.assert_allclose(stems[:, 0], np.concatenate(true))
         np.testing.assert_allclose(stems[:, 1], np.concatenate([np.column_stack([path.ab, path.shown[task]])
-                                                                for path in found.trajectories.values()]))
+                                                                for path in surface.trajectories.values()]))
         ground = next(several for several in ax.collections if isinstance(several, Poly3DCollection))
         assert not ax.computed_zorder and all(ground.get_zorder() < line.get_zorder() for line in ax.lines)
 
@@ -341,18 +342,18 @@ def test_in_relief_paths_run_at_their_true_loss_and_stems_end_on_the_surface(dra
 def test_in_relief_what_is_too_high_is_cut_off_and_said_so(drawn):
     fig, texts, _ = drawn("relief of random_view")
     assert sum("cut off at" in text for text in strings(texts)) == 1      # the old domains' bowl is flat
-    found = random_view()
+    surface = random_view()
     for ax, task in zip(fig.axes, TASKS):
-        assert found.point_loss["lora-4"][task] < ax.get_zlim()[1] <= found.loss[task].max() + 1e-9
+        assert surface.point_loss["lora-4"][task] < ax.get_zlim()[1] <= surface.loss[task].max() + 1e-9
 
 
 def test_barriers_are_pointed_out_and_small_ones_are_not(drawn):
     fig, texts, _ = drawn("profile")
-    found = between()
+    profile = between()
     new, old = fig.axes
-    told = {ax: [text for text in strings(ax.texts) if text.startswith("barrier")] for ax in (new, old)}
-    assert sorted(told[new]) == sorted(f"barrier {found.barrier[curve]['novel']:.2f}" for curve in found.loss)
-    assert told[old] == [f"barrier {found.barrier['trained curve']['general']:.2f}"]
+    labels = {ax: [text for text in strings(ax.texts) if text.startswith("barrier")] for ax in (new, old)}
+    assert sorted(labels[new]) == sorted(f"barrier {profile.barrier[curve]['novel']:.2f}" for curve in profile.loss)
+    assert labels[old] == [f"barrier {profile.barrier['trained curve']['general']:.2f}"]
     assert {"P pretrained", "lora-4", "straight line", "trained curve"} <= set(strings(texts))
     assert not any(text.startswith("barrier") for text in strings(drawn("profile of a line")[1]))
 

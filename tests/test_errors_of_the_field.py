@@ -152,8 +152,8 @@ def check_interpolation(interpolate):
 
 def ours_interpolation(loss, x, y, points):
     space = Formulas(x.size, new=loss)
-    found = profile(space, "xy", {"straight line": straight(x, y)}, space, interpolation_points(points), 1)
-    return found.t, found.loss["straight line"]["new"]
+    result = profile(space, "xy", {"straight line": straight(x, y)}, space, interpolation_points(points), 1)
+    return result.t, result.loss["straight line"]["new"]
 
 
 def without_its_start(loss, x, y, points):
@@ -189,8 +189,8 @@ def check_heights(figure, dark=False):
         assert bar.mappable.norm.vmin == pytest.approx(S.min())          # the lowest colour is the lowest loss
         assert bar.mappable.norm.vmax <= S.max() * (1 + 1e-12)
         labels = [text.get_text().removeprefix("≥ ") for text in bar.ax.get_yticklabels()]
-        told = [(float(label), place) for label, place in zip(labels, bar.get_ticks()) if label]
-        assert len(told) > 3 and all(number == pytest.approx(place, abs=0.06) for number, place in told)
+        marks = [(float(label), place) for label, place in zip(labels, bar.get_ticks()) if label]
+        assert len(marks) > 3 and all(number == pytest.approx(place, abs=0.06) for number, place in marks)
 
 
 def bowls():

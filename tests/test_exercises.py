@@ -28,7 +28,7 @@ each_exercise = pytest.mark.parametrize("exercise", BUILT, ids=lambda exercise: 
 
 
 def solution(exercise):
-    """The source of a solution without its wrong answers, and those: [(text in it, what a mistaken learner has there, told)]."""
+    """The source of a solution without its wrong answers, and those: [(text in it, what a mistaken learner has there, words)]."""
     source = (SOLUTIONS / exercise.file).read_text(encoding="utf-8")
     code, _, wrong = source.partition("\nWRONG = ")
     return code, eval(wrong)
@@ -62,15 +62,15 @@ def test_the_solution_passes(exercise, seed, tmp_path):
 WRONG = [(exercise, *wrong) for exercise in BUILT for wrong in solution(exercise)[1]]
 
 
-@pytest.mark.parametrize("exercise, right, wrong, told", WRONG,
+@pytest.mark.parametrize("exercise, right, wrong, words", WRONG,
                          ids=[f"{exercise.file[:-3]}-{wrong}" for exercise, _, wrong, _ in WRONG])
-def test_a_mistake_is_told_by_its_name(exercise, right, wrong, told, tmp_path):
+def test_a_mistake_is_reported_by_its_name(exercise, right, wrong, words, tmp_path):
     source, _ = solution(exercise)
     assert source.count(right) >= 1, f"{right!r} is not in the solution"
     for seed in (0, 1):
         verdict = examined(exercise, source.replace(right, wrong), tmp_path, seed)
         assert not verdict.passed
-        assert told.lower() in verdict.reason.lower(), verdict.reason
+        assert words.lower() in verdict.reason.lower(), verdict.reason
         assert "Traceback" not in verdict.reason
 
 
@@ -161,12 +161,12 @@ def test_an_unusual_answer_that_is_right_passes(number, instead, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
-@pytest.mark.parametrize("number, instead, told", SLY, ids=[f"{number}-{n}" for n, (number, *_) in enumerate(SLY)])
-def test_a_wrong_answer_does_not_pass_by_the_way(number, instead, told, tmp_path):
+@pytest.mark.parametrize("number, instead, words", SLY, ids=[f"{number}-{n}" for n, (number, *_) in enumerate(SLY)])
+def test_a_wrong_answer_does_not_pass_by_the_way(number, instead, words, tmp_path):
     for seed in range(3):
         verdict = examined(*changed(number, instead), tmp_path, seed)
         np.mean = MEAN                                      # one of them puts something else there
-        assert not verdict.passed and told in verdict.reason, verdict.reason
+        assert not verdict.passed and words in verdict.reason, verdict.reason
 
 
 def test_the_solutions_themselves_may_be_checked_where_they_are():
@@ -196,10 +196,10 @@ def test_the_examples_of_a_stub_are_true(exercise, monkeypatch):
     for name in [name for name in sys.modules if re.fullmatch(r"ex\d\d_\w+", name)]:
         del sys.modules[name]
     text = exercise.stub.read_text(encoding="utf-8").split('"""')[1]
-    found = doctest.DocTestParser().get_doctest(text, vars(module) | {"np": np}, exercise.name, None, None)
-    told = []
-    doctest.DocTestRunner(verbose=False).run(found, out=told.append)
-    assert not told, "".join(told)
+    examples = doctest.DocTestParser().get_doctest(text, vars(module) | {"np": np}, exercise.name, None, None)
+    failures = []
+    doctest.DocTestRunner(verbose=False).run(examples, out=failures.append)
+    assert not failures, "".join(failures)
 
 
 @each_exercise

@@ -129,7 +129,7 @@ def test_what_a_killed_process_has_left_is_removed_by_the_next_and_nothing_else(
     assert path.read_text() == "1" and len(names(tmp_path)) == 5
 
 
-def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
+def test_a_full_disk_is_reported_with_the_name_of_the_file(tmp_path):
     with pytest.raises(OSError) as error, written_whole(tmp_path / "notes.json"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert error.value.filename == str(tmp_path / "notes.json") and names(tmp_path) == []
@@ -207,10 +207,10 @@ def test_a_lock_ends_with_its_owner(tmp_path):
 
 @pytest.mark.parametrize("read", [lambda path: read_bytes(path, 100), read_meta, digest,
                                   lambda path: read_json(path, schema.anything, "note")], ids=["bytes", "npz", "digest", "json"])
-@pytest.mark.parametrize("kind, told", [("missing", "there is no file"), ("folder", "is a folder"), ("pipe", "is a pipe"),
-                                        ("device", "is a device"), ("loop", "cannot be read"), ("long", "cannot be read"),
-                                        ("null", "cannot be the name")])
-def test_what_is_no_file_is_not_read(kind, told, read, tmp_path):
+@pytest.mark.parametrize("kind, message", [("missing", "there is no file"), ("folder", "is a folder"), ("pipe", "is a pipe"),
+                                           ("device", "is a device"), ("loop", "cannot be read"), ("long", "cannot be read"),
+                                           ("null", "cannot be the name")])
+def test_what_is_no_file_is_not_read(kind, message, read, tmp_path):
     target = tmp_path / "it"
     if kind == "folder":
         target.mkdir()
@@ -219,23 +219,23 @@ def test_what_is_no_file_is_not_read(kind, told, read, tmp_path):
     elif kind == "loop":
         target.symlink_to(target)
     target = {"device": "/dev/zero", "long": tmp_path / ("x" * 300), "null": "a\0b"}.get(kind, target)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         read(target)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root reads everything")
-def test_a_file_without_permission_is_told_as_that(path):
+def test_a_file_without_permission_is_reported_as_that(path):
     write_arrays(path, {}, META)
     path.chmod(0)
     with pytest.raises(CheckpointError, match="Permission denied"):
         read_meta(path)
 
 
-@pytest.mark.parametrize("content, told", [
+@pytest.mark.parametrize("content, message", [
     (b"[" * 100_000, "nested too deeply|far too much"), (b"[],", "not JSON"), (b"[" + b"[]," * 600_000 + b"1]", "far too much"),
     (b"\xff{}", "not JSON"), (b"1" * 5000, "not JSON"), (b"", "not JSON"), (b'{"a": ' * 5000, "nested too deeply|not JSON")])
-def test_json_that_cannot_be_read_in_bounds(content, told):
-    with pytest.raises(CheckpointError, match=told):
+def test_json_that_cannot_be_read_in_bounds(content, message):
+    with pytest.raises(CheckpointError, match=message):
         parsed(content, "it.json")
 
 
@@ -286,13 +286,13 @@ def test_a_header_that_claims_gigabytes_is_not_believed(path):
         read_meta(path)
 
 
-@pytest.mark.parametrize("members, told", [
+@pytest.mark.parametrize("members, message", [
     ([("x.npy", npy()), ("x.npy", npy())], "two of its parts"), ([("photo.jpg", b"\xff\xd8")], "is not an array"),
     ([("../x.npy", npy()), ("folder/", b"")], "is not an array")], ids=["twice", "photo", "folder"])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_members_that_should_not_be_there(members, told, path):
+def test_members_that_should_not_be_there(members, message, path):
     packed(path, members)
-    with pytest.raises(CheckpointError, match=told):
+    with pytest.raises(CheckpointError, match=message):
         read_meta(path)
 
 
@@ -330,17 +330,18 @@ def test_weights_that_are_no_numbers_are_refused_and_counted(value, path):
                                    np.arange(12, dtype=np.float32).reshape(2, 3, 2).T], ids=lambda a: f"{a.dtype}{a.shape}")
 def test_what_is_read_is_what_was_written(array, path):
     write_arrays(path, {"x": array}, META)
-    found = read_arrays(path)[0]["x"]
-    assert np.array_equal(found, array) and found.dtype == array.dtype and found.shape == array.shape
+    restored = read_arrays(path)[0]["x"]
+    assert np.array_equal(restored, array) and restored.dtype == array.dtype and restored.shape == array.shape
 
 
 def test_what_is_expected_is_compared_before_anything_is_read(path):
     write_arrays(path, {"x": np.ones(3, np.float32), "y": np.ones(2)}, META)
     with Arrays(path, "model") as file:
         file.expect({"x": np.zeros(3, np.float32), "y": np.zeros(2)})
-        for wanted, told in (({"x": np.zeros(3, np.float32)}, "'y' is in it"), ({"x": np.zeros(3), "y": np.zeros(2)}, "float32"),
-                             ({"x": np.zeros(4, np.float32), "y": np.zeros(2)}, r"shape \(3,\)")):
-            with pytest.raises(CheckpointError, match=told):
+        for wanted, message in (({"x": np.zeros(3, np.float32)}, "'y' is in it"),
+                                ({"x": np.zeros(3), "y": np.zeros(2)}, "float32"),
+                                ({"x": np.zeros(4, np.float32), "y": np.zeros(2)}, r"shape \(3,\)")):
+            with pytest.raises(CheckpointError, match=message):
                 file.expect(wanted)
     with pytest.raises(CheckpointError, match="holds a model, not an adapter or a surface"):
         read_meta(path, "adapter", "surface")
@@ -372,7 +373,7 @@ FORM = schema.record({"n": schema.whole(1, 10), "x?": schema.number(0, 1), "name
 GOOD = {"n": 3, "x": 0.5, "names": ["a"], "of": {"b": True}, "kind": "a"}
 
 
-@pytest.mark.parametrize("change, told", [
+@pytest.mark.parametrize("change, message", [
     ({"n": 0}, "n is 0, but must be a whole number from 1 to 10"), ({"n": 11}, "n is 11"), ({"n": True}, "n is True"),
     ({"n": 3.0}, "n is 3.0"), ({"n": None}, "n is None"), ({"n": "3"}, "n is '3'"), ({"n": 10 ** 400}, "more than 20 digits"),
     ({"x": float("nan")}, "x is nan"), ({"x": float("inf")}, "x is inf"), ({"x": 1.5}, "from 0 to 1"),
@@ -383,9 +384,9 @@ GOOD = {"n": 3, "x": 0.5, "names": ["a"], "of": {"b": True}, "kind": "a"}
     ({"names": ["\ud800"]}, "whole char"),
     ({"of": []}, "of is a list"), ({"of": {"b": 1}}, "of.b is 1"), ({"kind": "b"}, "one of a, 2"), ({"kind": 2.0}, "kind is 2.0"),
     ({"maybe": "x"}, "maybe is 'x'")], ids=str)
-def test_what_is_not_of_its_form_is_told_with_its_place(change, told):
+def test_what_is_not_of_its_form_is_reported_with_its_place(change, message):
     FORM(GOOD, "it")
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         FORM(GOOD | change, "it")
 
 

@@ -197,8 +197,8 @@ def test_the_standard_error_tells_how_far_another_sample_lies():
     """Excesses on disjoint samples scatter as their standard errors say."""
     model, documents = NGram(1, WORLD.mixed_ids(300, 1, 0)), WORLD.documents("chat", 400)
     scores = [evaluate_documents(model, documents[i:i + 20]) for i in range(0, 400, 20)]
-    spread, told = np.std([score.excess for score in scores], ddof=1), np.mean([score.stderr for score in scores])
-    assert 0.5 < spread / told < 2
+    spread, stderr = np.std([score.excess for score in scores], ddof=1), np.mean([score.stderr for score in scores])
+    assert 0.5 < spread / stderr < 2
 
 
 def test_every_document_gets_its_own_answer_whatever_the_order():

@@ -99,7 +99,7 @@ def test_a_pattern_that_matches_nothing_is_named_and_nothing_has_changed(wrong, 
 
 @pytest.mark.parametrize("wrong, meant", [("blocks.0.attn.qkv.wieght", "blocks.0.attn.qkv.weight"), ("atention", "attention"),
                                           ("bias", "biases"), ("lnf.weight", "ln_f.weight"), ("zzz", "wte.weight")])
-def test_the_closest_names_are_told(wrong, meant):
+def test_the_closest_names_are_reported(wrong, meant):
     with pytest.raises(ValueError) as error:
         Frozen((wrong,)).apply(small_gpt())
     near = str(error.value).split("close to it are ")[1].split(". Parts have names too")[0]

@@ -181,9 +181,9 @@ def test_the_same_seed_writes_the_same_text_and_another_seed_another():
 
 def test_the_prompt_is_kept_and_not_changed(rng):
     prompt = [3, 1, 4]
-    found = generate(small_gpt(), prompt, 5, rng)
-    assert found[:3] == [3, 1, 4] and len(found) == 8 and prompt == [3, 1, 4]
-    assert all(type(i) is int and 0 <= i < 11 for i in found)
+    text = generate(small_gpt(), prompt, 5, rng)
+    assert text[:3] == [3, 1, 4] and len(text) == 8 and prompt == [3, 1, 4]
+    assert all(type(i) is int and 0 <= i < 11 for i in text)
     assert generate(small_gpt(), prompt, 0, rng) == prompt
 
 
@@ -244,8 +244,8 @@ def test_what_is_remembered_changes_no_text(how, prompt, adapted):
     """Within the context, across its end, and beyond."""
     model = small_gpt(np.float64, adapted)
     for seed in range(3):
-        found = generate(model, prompt, 15, np.random.default_rng(seed), **how)
-        assert found == written_the_long_way(model, prompt, 15, np.random.default_rng(seed), **how)
+        text = generate(model, prompt, 15, np.random.default_rng(seed), **how)
+        assert text == written_the_long_way(model, prompt, 15, np.random.default_rng(seed), **how)
 
 
 def test_a_model_may_learn_between_two_texts(rng):
@@ -295,9 +295,9 @@ PROMPTS = [[3], [1, 2], [3], [4, 5, 6], [7, 8], list(range(9)), [3]]
 @pytest.mark.parametrize("n", [0, 4, 15])
 def test_each_of_several_texts_is_what_would_be_written_alone(n, adapted):
     model = small_gpt(np.float64, adapted)
-    found = generate_batch(model, PROMPTS, n, np.random.default_rng(8), temperature=0.9)
+    texts = generate_batch(model, PROMPTS, n, np.random.default_rng(8), temperature=0.9)
     rngs = np.random.default_rng(8).spawn(len(PROMPTS))
-    assert found == [generate(model, prompt, n, rng, temperature=0.9) for prompt, rng in zip(PROMPTS, rngs)]
+    assert texts == [generate(model, prompt, n, rng, temperature=0.9) for prompt, rng in zip(PROMPTS, rngs)]
 
 
 def test_several_samples_of_one_prompt_differ_and_are_seeded():
@@ -310,17 +310,17 @@ def test_several_samples_of_one_prompt_differ_and_are_seeded():
 
 
 def test_each_of_several_texts_stops_on_its_own(rng):
-    found = generate_batch(Counting(), [[3], [5], [12], [6]], 9, rng, stop=7)
-    assert found == [[3, 4, 5, 6, 7], [5, 6, 7], list(range(12, 20)) + [0, 1], [6, 7]]
+    texts = generate_batch(Counting(), [[3], [5], [12], [6]], 9, rng, stop=7)
+    assert texts == [[3, 4, 5, 6, 7], [5, 6, 7], list(range(12, 20)) + [0, 1], [6, 7]]
     model, stop = small_gpt(np.float64), 4
-    found = generate_batch(model, [[3]] * 12, 15, np.random.default_rng(0), stop=stop)
+    texts = generate_batch(model, [[3]] * 12, 15, np.random.default_rng(0), stop=stop)
     endless = generate_batch(model, [[3]] * 12, 15, np.random.default_rng(0))
-    assert found == [text[:text.index(stop) + 1] if stop in text else text for text in endless]
-    assert len({len(text) for text in found}) > 3
+    assert texts == [text[:text.index(stop) + 1] if stop in text else text for text in endless]
+    assert len({len(text) for text in texts}) > 3
 
 
 def test_prompts_of_several_texts_are_kept_and_none_is_no_error(rng):
     prompts = [[3, 1], [4], [1, 5]]
-    found = generate_batch(small_gpt(), prompts, 5, rng)
-    assert [text[:len(prompt)] for text, prompt in zip(found, prompts)] == prompts == [[3, 1], [4], [1, 5]]
+    texts = generate_batch(small_gpt(), prompts, 5, rng)
+    assert [text[:len(prompt)] for text, prompt in zip(texts, prompts)] == prompts == [[3, 1], [4], [1, 5]]
     assert generate_batch(small_gpt(), [], 5, rng) == []

@@ -457,7 +457,7 @@ def test_load_state_refuses_weights_of_another_shape_or_name(rng):
         model.load_state_dict(state | {"wpe.weight": np.zeros((3, C))})
 
 
-@pytest.mark.parametrize("sizes, told", [({"n_head": 5}, "5 heads"), ({"n_layer": 0}, "n_layer is 0")])
-def test_config_refuses_sizes_that_do_not_fit(sizes, told):
-    with pytest.raises(ValueError, match=told):
+@pytest.mark.parametrize("sizes, message", [({"n_head": 5}, "5 heads"), ({"n_layer": 0}, "n_layer is 0")])
+def test_config_refuses_sizes_that_do_not_fit(sizes, message):
+    with pytest.raises(ValueError, match=message):
         Config(**{"vocab_size": 11, "context": 7, "n_embd": 12} | sizes)

@@ -147,18 +147,18 @@ def test_a_press_that_got_lost_is_heard_a_moment_later():
             time.sleep(0.001)
 
 
-def test_other_errors_that_got_lost_are_told_as_ever(monkeypatch):
+def test_other_errors_that_got_lost_are_reported_as_ever(monkeypatch):
     class Fails:
         def __del__(self):
             raise ZeroDivisionError("lost")
 
-    told = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(type(lost.exc_value)))
+    errors = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: errors.append(type(lost.exc_value)))
     with listening():
         fails = Fails()
         del fails
         gc.collect()
-    assert told == [ZeroDivisionError]
+    assert errors == [ZeroDivisionError]
     monkeypatch.undo()
 
 

@@ -111,15 +111,15 @@ def run(layer, x, dout=None):
     out, cache = layer.forward(x)
     dout = np.random.default_rng(2).normal(size=out.shape).astype(out.dtype) if dout is None else dout
     layer.zero_grad()
-    found = {"out": out.copy(), "dx": layer.backward(dout, cache)}
-    return dout, found | {name: p.grad for name, p in layer.parameters().items()}
+    results = {"out": out.copy(), "dx": layer.backward(dout, cache)}
+    return dout, results | {name: p.grad for name, p in layer.parameters().items()}
 
 
-def assert_close(found, wanted, dtype):
+def assert_close(actual, wanted, dtype):
     for part, array in wanted.items():
-        assert found[part].shape == array.shape and found[part].dtype == dtype, part
+        assert actual[part].shape == array.shape and actual[part].dtype == dtype, part
         scale = max(1e-3, np.abs(array).max(initial=0))
-        assert np.abs(found[part] - array).max(initial=0) <= (1e-5 if dtype == np.float32 else 1e-13) * scale, part
+        assert np.abs(actual[part] - array).max(initial=0) <= (1e-5 if dtype == np.float32 else 1e-13) * scale, part
 
 
 def arrays_in(cache):
@@ -161,17 +161,17 @@ def test_outputs_and_dx_are_fresh(name, batch, dtype):
     parameters = layer.parameters()
     assert not any(np.shares_memory(dx, array) or np.shares_memory(out, array)
                    for p in parameters.values() for array in (p.data, p.grad))
-    found = {"out": out - 1, "dx": dx} | {part: p.grad for part, p in parameters.items()}
-    assert_close(found, wanted, dtype)
+    results = {"out": out - 1, "dx": dx} | {part: p.grad for part, p in parameters.items()}
+    assert_close(results, wanted, dtype)
 
 
 @every_type
 @every_layer
 def test_a_batch_of_nothing_comes_to_nothing(name, dtype):
     layer, x = made(name, dtype)
-    _, found = run(layer, x[:0])
-    assert found.pop("out").size == found.pop("dx").size == 0
-    assert not any(gradient.any() for gradient in found.values())
+    _, results = run(layer, x[:0])
+    assert results.pop("out").size == results.pop("dx").size == 0
+    assert not any(gradient.any() for gradient in results.values())
 
 
 @every_type
@@ -188,10 +188,10 @@ def test_what_is_beside_a_layer_is_added_however_the_output_of_that_layer_lies_i
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (0, 4), (4, 0, 2)])
 def test_gelu_of_a_number_and_of_none(shape, dtype, rng):
     x = np.array(rng.normal(size=shape), dtype)
-    _, found = run(GELU(), x)
-    assert found["out"].shape == found["dx"].shape == shape
+    _, results = run(GELU(), x)
+    assert results["out"].shape == results["dx"].shape == shape
     flat = GELU().forward(x.reshape(-1))[0]
-    np.testing.assert_array_equal(found["out"].reshape(-1), flat)
+    np.testing.assert_array_equal(results["out"].reshape(-1), flat)
 
 
 @every_type
@@ -200,7 +200,7 @@ def test_tables_and_losses_too(layout, dtype, rng):
     table, loss, lay = Embedding(V, C, rng, dtype=dtype), CrossEntropy(), LAYOUTS[layout]
     index, targets = rng.integers(0, V, (B, T)), lay(rng.integers(-1, V, (B, T)))
     dout, logits = lay(rng.normal(size=(B, T, C)).astype(dtype)), lay(rng.normal(size=(B, T, V)).astype(dtype))
-    found, plain = [], lambda array: np.array(array, order="C")
+    results, plain = [], lambda array: np.array(array, order="C")
     for i, d, s, y in ((lay(index), dout, logits, targets), (plain(lay(index)), plain(dout), plain(logits), plain(targets))):
         table.zero_grad()
         out, cache = table.forward(i)
@@ -209,8 +209,8 @@ def test_tables_and_losses_too(layout, dtype, rng):
         value, loss_cache = loss.forward(s, y)
         ds = loss.backward(0.7, loss_cache)
         assert not any(np.shares_memory(ds, array) for array in [s, *arrays_in(loss_cache)])
-        found.append({"out": out, "dW": table.weight.grad.copy(), "loss": np.array(value, dtype), "ds": ds})
-    assert_close(*found, dtype)
+        results.append({"out": out, "dW": table.weight.grad.copy(), "loss": np.array(value, dtype), "ds": ds})
+    assert_close(*results, dtype)
 
 
 @every_layout
@@ -221,10 +221,10 @@ def test_a_whole_model_with_each_method(text, layout, rng):
     recipe_of(text).apply(model, rng)
     perturb(model, rng, 0.1)
     tokens, dlogits = LAYOUTS[layout](rng.integers(0, V, (B, T))), LAYOUTS[layout](rng.normal(size=(B, T, V)))
-    found = []
+    results = []
     for t, d in ((tokens, dlogits), (np.array(tokens, order="C"), np.array(dlogits, order="C"))):
         logits, cache = model.forward(t)
         model.zero_grad()
         model.backward(d, cache)
-        found.append({"logits": logits} | {name: p.grad for name, p in model.trainable_parameters().items()})
-    assert_close(*found, np.float64)
+        results.append({"logits": logits} | {name: p.grad for name, p in model.trainable_parameters().items()})
+    assert_close(*results, np.float64)

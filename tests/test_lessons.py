@@ -31,11 +31,11 @@ def text_of(name):
 
 def expected_in(name):
     """{what: "a ± b"} of all calls of lesson.expect, where both are plain texts."""
-    found = {}
+    expected = {}
     for node in ast.walk(ast.parse(lessons()[name].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "expect":
-            found[ast.unparse(node.args[0])] = node.args[2].value
-    return found
+            expected[ast.unparse(node.args[0])] = node.args[2].value
+    return expected
 
 
 def within(value, expected):
@@ -95,7 +95,7 @@ def test_a_short_lesson_prints_it_here_and_now(name, desk, tmp_path, capsys):
     desk()
     runpy.run_path(str(lessons()[name]), run_name="__main__")
     printed = capsys.readouterr().out
-    figures = {found["name"]: (found["value"], found["expected"]) for found in LINE.finditer(printed)}
+    figures = {match["name"]: (match["value"], match["expected"]) for match in LINE.finditer(printed)}
     assert len(figures) >= len(expected_in(name))
     for figure, (value, expected) in figures.items():
         assert within(value, expected), f"{figure}: {value}, not {expected}"
@@ -107,8 +107,8 @@ def test_a_short_lesson_prints_it_here_and_now(name, desk, tmp_path, capsys):
 def test_a_lesson_tells_its_question_its_time_and_its_exercises(name):
     lesson = lesson_of(int(name[:2]))
     assert lesson.title and lesson.part("Question").count("?") >= 1 and "seconds" in lesson.part("Time")
-    told = lesson.part("Exercises")
-    assert re.findall(r"(\d+) `(\w+)`", told) == [(str(e.number), e.name) for e in lesson.exercises]
+    exercises = lesson.part("Exercises")
+    assert re.findall(r"(\d+) `(\w+)`", exercises) == [(str(e.number), e.name) for e in lesson.exercises]
     for section in ("## What to notice", "## Questions", "## Read next"):
         assert section in text_of(name), section
 
@@ -144,7 +144,7 @@ def test_the_readme_of_the_lessons_has_each_exercise():
 @pytest.mark.parametrize("value, expected, off", [
     (0.312, "0.31 ± 0.05", False), (0.37, "0.31 ± 0.05", True), (1e-9, "0 ± 1e-8", False), (1e-7, "0 ± 1e-8", True),
     (1234.0, "1,230 ± 10", False), (-0.48, "-0.5 ± 0.1 nats", False), (float("nan"), "0 ± 1", True)])
-def test_a_figure_is_told_with_what_to_expect(value, expected, off, desk, capsys):
+def test_a_figure_is_reported_with_what_to_expect(value, expected, off, desk, capsys):
     desk()
     from common import Lesson
     Lesson(4, "a test").expect("a figure", value, expected)
@@ -160,10 +160,10 @@ def test_in_its_quick_form_a_lesson_judges_no_figure(desk, capsys):
     assert "in a full run 0.31 ± 0.05" in printed and "NOT" not in printed
 
 
-@pytest.mark.parametrize("options, told", [(("--seed", "-1"), "--seed"), (("--seed", "one"), "--seed"), (("--fast",), "--fast")])
-def test_bad_options_of_a_lesson_are_refused(options, told, desk, capsys):
+@pytest.mark.parametrize("options, words", [(("--seed", "-1"), "--seed"), (("--seed", "one"), "--seed"), (("--fast",), "--fast")])
+def test_bad_options_of_a_lesson_are_refused(options, words, desk, capsys):
     desk(*options)
     from common import Lesson
     with pytest.raises(SystemExit) as stop:
         Lesson(4, "a test")
-    assert stop.value.code == 2 and told in capsys.readouterr().err
+    assert stop.value.code == 2 and words in capsys.readouterr().err

@@ -57,22 +57,22 @@ def test_a_profile_of_a_bowl_is_its_formula(rng):
     H = np.diag([1.0, 2.0, 3.0])
     x, y, centre = rng.normal(size=(3, 3))
     space = Formulas(3, new=bowl(H, centre), old=bowl(-H, centre))
-    found = profile(space, ("x", "y"), {"straight line": straight(x, y)}, space, interpolation_points(11, 0.5), 1, {"seed": 1})
+    result = profile(space, ("x", "y"), {"straight line": straight(x, y)}, space, interpolation_points(11, 0.5), 1, {"seed": 1})
     for task, formula in space.formulas.items():
-        np.testing.assert_allclose(found.loss["straight line"][task], [formula(straight(x, y)(t)) for t in found.t], atol=1e-6)
-    assert found.loss["straight line"]["new"][found.t == 0] == pytest.approx(space.formulas["new"](x), abs=1e-12)
-    assert found.barrier["straight line"]["new"] == 0
-    assert found.barrier["straight line"]["old"] == pytest.approx((y - x) @ H @ (y - x) / 8, abs=1e-6)
-    assert found.ends == ("x", "y") and found.info["seed"] == 1 and any("barrier on old" in line for line in found.checks())
+        np.testing.assert_allclose(result.loss["straight line"][task], [formula(straight(x, y)(t)) for t in result.t], atol=1e-6)
+    assert result.loss["straight line"]["new"][result.t == 0] == pytest.approx(space.formulas["new"](x), abs=1e-12)
+    assert result.barrier["straight line"]["new"] == 0
+    assert result.barrier["straight line"]["old"] == pytest.approx((y - x) @ H @ (y - x) / 8, abs=1e-6)
+    assert result.ends == ("x", "y") and result.info["seed"] == 1 and any("barrier on old" in line for line in result.checks())
 
 
 def test_a_profile_survives_its_file(rng):
     space = Formulas(3, new=bowl(np.eye(3), np.ones(3)))
     curves = {"straight line": straight(np.zeros(3), np.ones(3)), "trained curve": bezier(np.zeros(3), np.eye(3)[0], np.ones(3))}
-    found = profile(space, ("x", "y"), curves, space, interpolation_points(5), 1, {"seed": 1})
-    again = Profile.of(found.arrays(), json.loads(json.dumps(found.meta())))
-    assert again.meta() == found.meta() and again.ends == found.ends
-    assert all(np.array_equal(again.arrays()[name], array) for name, array in found.arrays().items())
+    result = profile(space, ("x", "y"), curves, space, interpolation_points(5), 1, {"seed": 1})
+    again = Profile.of(result.arrays(), json.loads(json.dumps(result.meta())))
+    assert again.meta() == result.meta() and again.ends == result.ends
+    assert all(np.array_equal(again.arrays()[name], array) for name, array in result.arrays().items())
 
 
 # ---- the curve
@@ -147,8 +147,8 @@ def test_training_lowers_the_mean_loss_and_leaves_the_ends(two):
     ends, start = (x.copy(), y.copy()), space.start.copy()
     m = train_curve(space, x, y, texts, 60, np.random.default_rng(1), lr=1e-2, workers=1, title=None)
     t = interpolation_points(11)
-    found = profile(space, ("x", "y"), {"straight": straight(x, y), "bent": bezier(x, m, y)}, texts.probe, t, 1)
-    bent, line = found.loss["bent"]["new"], found.loss["straight"]["new"]
+    result = profile(space, ("x", "y"), {"straight": straight(x, y), "bent": bezier(x, m, y)}, texts.probe, t, 1)
+    bent, line = result.loss["bent"]["new"], result.loss["straight"]["new"]
     assert bent.mean() < line.mean() - 0.02
     assert [bent[0], bent[-1]] == pytest.approx([line[0], line[-1]], abs=1e-12)
     assert np.array_equal(x, ends[0]) and np.array_equal(y, ends[1]) and np.array_equal(space.start, start)

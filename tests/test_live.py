@@ -24,13 +24,13 @@ RUIN = 1e30                                                 # a learning rate th
 
 
 @pytest.fixture(scope="module")
-def found(story):
+def landscape(story):
     return surface(story, "three", NAMES, 5)
 
 
 @pytest.fixture(scope="module")
-def the_live(story, found):
-    return Live(story, found, batch=BATCH, workers=1)
+def the_live(story, landscape):
+    return Live(story, landscape, batch=BATCH, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -83,16 +83,16 @@ def test_a_run_is_the_one_that_finetune_makes(recipe, live, tmp_path):
     made = finetune(live.family.base, tmp_path / "base.npz", novels, recipe, tmp_path / "own.npz", optimizer=AdamW(recipe.lr),
                     steps=STEPS, batch=BATCH, seed=SEED, workers=1).model.state_dict()
     live.reset(recipe.method)
-    found = finish(live).model.state_dict()
-    assert live.state == FINISHED and made.keys() == found.keys()
-    assert all(np.array_equal(made[name], found[name]) for name in made)
+    weights = finish(live).model.state_dict()
+    assert live.state == FINISHED and made.keys() == weights.keys()
+    assert all(np.array_equal(made[name], weights[name]) for name in made)
 
 
 @pytest.mark.parametrize("method", NAMES)
-def test_its_moments_are_those_of_the_recorded_way(method, found, live):
+def test_its_moments_are_those_of_the_recorded_way(method, landscape, live):
     """Recorded at each step, measured when the surface was, and written with the same random numbers."""
     along_the_recorded_way(method, live)
-    path = found.trajectories[method]
+    path = landscape.trajectories[method]
     moments = finish(live).moments
     assert [moment.step for moment in moments] == path.steps.tolist() == list(range(STEPS + 1))
     np.testing.assert_allclose([moment.ab for moment in moments], path.ab, rtol=0, atol=1e-4)
@@ -105,12 +105,12 @@ def test_its_moments_are_those_of_the_recorded_way(method, found, live):
     assert written == {step: path.texts[step] for step in [*range(0, STEPS, TEXT_EVERY), STEPS]}
 
 
-def test_a_run_starts_at_the_base(found, live):
+def test_a_run_starts_at_the_base(landscape, live):
     for method in METHODS:
         live.reset(method)
         start, = live.moments
         assert (start.step, start.loss, start.ab, start.residual) == (0, None, (0.0, 0.0), 0.0)
-        assert start.losses == pytest.approx(found.point_loss["pretrained"], rel=1e-5)
+        assert start.losses == pytest.approx(landscape.point_loss["pretrained"], rel=1e-5)
 
 
 def test_lora_is_seen_where_its_merged_weights_are(story, live):
@@ -157,14 +157,14 @@ def test_the_folders_own_settings_are_taken(live):
     assert live.methods["adapter"] == BottleneckAdapter(4) and live.seed == SEED and live.steps == STEPS
 
 
-def test_all_hangs_on_the_seed_alone(story, found):
-    ways = [[moment.ab for moment in finish(Live(story, found, ["full"], seed, batch=BATCH, workers=1)).moments]
+def test_all_hangs_on_the_seed_alone(story, landscape):
+    ways = [[moment.ab for moment in finish(Live(story, landscape, ["full"], seed, batch=BATCH, workers=1)).moments]
             for seed in (7, 7, 8)]
     assert ways[0] == ways[1] != ways[2]
 
 
-def test_two_workers_take_the_same_way(story, found):
-    ways = [[moment.ab for moment in finish(Live(story, found, ["adapter"], batch=BATCH, workers=n)).moments] for n in (1, 2)]
+def test_two_workers_take_the_same_way(story, landscape):
+    ways = [[moment.ab for moment in finish(Live(story, landscape, ["adapter"], batch=BATCH, workers=n)).moments] for n in (1, 2)]
     np.testing.assert_allclose(*ways, rtol=1e-3, atol=1e-6)
 
 
@@ -186,11 +186,11 @@ def test_worse_than_a_blind_guess(live):
     assert live.worse_than_chance and live.moments[-1].loss > np.log(len(live.family.base.tokenizer))
 
 
-@pytest.mark.parametrize("method, told", [
+@pytest.mark.parametrize("method, message", [
     ("lorra", "did you mean lora"), ("prompt", "no such weights"), ("head", "no such weights")])
-def test_a_method_that_has_no_place_on_this_map_is_refused_at_once(method, told, story, found):
-    with pytest.raises(ValueError, match=told):
-        Live(story, found, ["full", method])
+def test_a_method_that_has_no_place_on_this_map_is_refused_at_once(method, message, story, landscape):
+    with pytest.raises(ValueError, match=message):
+        Live(story, landscape, ["full", method])
 
 
 # ---- the window
@@ -220,9 +220,9 @@ def pixels(window):
     return np.array(window.fig.canvas.buffer_rgba())
 
 
-def test_an_update_is_one_step_and_its_place_on_both_maps(window, found):
+def test_an_update_is_one_step_and_its_place_on_both_maps(window, landscape):
     """Where the recorded way was when the surface was measured."""
-    path = found.trajectories["full"]
+    path = landscape.trajectories["full"]
     along_the_recorded_way("full", window.live)
     window._begin()
     for n in range(1, 4):
@@ -236,15 +236,15 @@ def test_an_update_is_one_step_and_its_place_on_both_maps(window, found):
     assert f"batch loss {window.live.moments[-1].loss:.2f}" in window.news_line.get_text()
 
 
-def test_the_curves_are_the_true_losses(window, found):
+def test_the_curves_are_the_true_losses(window, landscape):
     along_the_recorded_way("full", window.live)
     window._begin()
     for _ in range(STEPS):
         window.update()
-    for task, track in zip(found.loss, window.tracks):
+    for task, track in zip(landscape.loss, window.tracks):
         steps, losses = track.curve.get_data()
         assert list(steps) == [*range(0, STEPS, LOSSES_EVERY), STEPS]
-        np.testing.assert_allclose(losses, found.trajectories["full"].loss[task][steps.astype(int)], rtol=1e-4)
+        np.testing.assert_allclose(losses, landscape.trajectories["full"].loss[task][steps.astype(int)], rtol=1e-4)
 
 
 def test_the_head_is_as_hollow_as_the_weights_are_off_the_plane(window):

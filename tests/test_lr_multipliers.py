@@ -75,17 +75,17 @@ def test_blocks_beyond_the_ninth_are_deeper():
 
 def test_with_each_layer_towards_the_input_the_rate_is_that_many_times_less():
     expected = {"wte.": 1 / 8, "wpe.": 1 / 8, "blocks.0.": 1 / 4, "blocks.1.": 1 / 2, "blocks.2.": 1, "ln_f.": 1}
-    found = layerwise(small_gpt(), 2)
-    assert found.keys() == NAMES
-    assert all(factor == expected[start] for start in expected for name, factor in found.items() if name.startswith(start))
+    factors = layerwise(small_gpt(), 2)
+    assert factors.keys() == NAMES
+    assert all(factor == expected[start] for start in expected for name, factor in factors.items() if name.startswith(start))
     assert layerwise(small_gpt(), 2.6)["blocks.1.ln_2.bias"] == pytest.approx(2.6 ** -1)
 
 
 def thawed(at, step):
     """The first parts of the names of what moves."""
-    found = at(step)
-    assert set(found.values()) <= {0.0, 1.0} and found.keys() == NAMES
-    return {".".join(name.split(".")[:2 if name.startswith("blocks") else 1]) for name, factor in found.items() if factor}
+    factors = at(step)
+    assert set(factors.values()) <= {0.0, 1.0} and factors.keys() == NAMES
+    return {".".join(name.split(".")[:2 if name.startswith("blocks") else 1]) for name, factor in factors.items() if factor}
 
 
 def test_block_after_block_joins_those_that_train_already():

@@ -79,21 +79,21 @@ def test_of_texts_that_differ_in_length_no_more_is_counted_than_is_in_memory(rng
     assert places[4] < places[1] < targets.size
 
 
-def test_the_memory_of_a_training_is_told_for_what_is_in_work_at_a_time(rows_read):
+def test_the_memory_of_a_training_is_reported_for_what_is_in_work_at_a_time(rows_read):
     trainer = Trainer(prepared("lora", np.float32), AdamW(), workers=2, accumulate=50)
-    found = training_memory(trainer, even_pieces(10_000, 7, 2, 50))
-    assert found["activations"] == 2 * activations_of(trainer.model, 100, 7)
+    memory = training_memory(trainer, even_pieces(10_000, 7, 2, 50))
+    assert memory["activations"] == 2 * activations_of(trainer.model, 100, 7)
     lines = announcement(trainer, even_pieces(10_000_000, 7, 2))
     assert f"activations {activations_of(trainer.model, 10_000_000, 7) / 1e6:.1f}"[:8] in lines[-1] and max(rows_read) <= 2
 
 
 def test_inspect_tells_it_of_any_batch(story, rows_read):
-    found = {}
+    activations = {}
     for batch in (1000, 10_000_000):
         code, out, err = run("inspect", story / "pretrained.npz", "--method", "lora:rank=1", "--batch", batch)
-        found[batch] = float(re.search(r"activations ([\d.]+)", out)[1])
+        activations[batch] = float(re.search(r"activations ([\d.]+)", out)[1])
         assert code == 0 and not err
-    assert found[10_000_000] == pytest.approx(10_000 * found[1000], rel=0.01) and max(rows_read) <= 2
+    assert activations[10_000_000] == pytest.approx(10_000 * activations[1000], rel=0.01) and max(rows_read) <= 2
 
 
 # ---- no more than that is taken
@@ -162,26 +162,26 @@ def test_a_recipe_that_would_insert_too_much_inserts_nothing(text, monkeypatch):
     assert not inserted(base) and base.trainable and not shelf.known
 
 
-@pytest.mark.parametrize("text, told", [
+@pytest.mark.parametrize("text, message", [
     ("adapter:bottleneck=10000001", "above 10,000,000"), (f"adapter:bottleneck={10 ** 400}", "above 10,000,000"),
     (f"lora:rank={10 ** 400}", "above 10,000,000"), ("lora:rank=10000000", "larger than the matrix q"),
     (f"prefix:tokens={10 ** 400}", "above 10,000,000"), ("prefix:tokens=10000000", "do not fit into the context"),
     (f"prompt:tokens={10 ** 400}", "above 10,000,000"), ("prompt:tokens=10000000", "too long")])
-def test_sizes_have_an_end_and_what_is_wrong_with_them_is_said(text, told, monkeypatch):
+def test_sizes_have_an_end_and_what_is_wrong_with_them_is_said(text, message, monkeypatch):
     with_memory(monkeypatch, 1e18)
-    with pytest.raises(ValueError, match=told) as refused:
+    with pytest.raises(ValueError, match=message) as refused:
         recipe_of(text).apply(prepared("full"))
     assert len(str(refused.value)) < 200
 
 
-@pytest.mark.parametrize("wrong, told", [
+@pytest.mark.parametrize("wrong, message", [
     ({"n_layer": 1001}, "n_layer is above 1,000"), ({"n_embd": 10 ** 400}, "n_embd is above 100,000"),
     ({"n_head": 0}, "at least 1"),
     ({"n_head": 2.0}, "n_head is '2.0', but must be a whole number"), ({"n_head": True}, "n_head is 'True', but must be a whole"),
     ({"context": "7"}, "context is '7', but"), ({"vocab_size": None}, "vocab_size is 'None'"), ({"context": [7]}, "whole number"),
     ({"vocab_size": float("nan")}, "whole number"), ({"context": 10 ** 7}, "context is above 1,000,000")], ids=str)
-def test_the_shape_of_a_model_has_bounds(wrong, told):
-    with pytest.raises(ValueError, match=told):
+def test_the_shape_of_a_model_has_bounds(wrong, message):
+    with pytest.raises(ValueError, match=message):
         Config(**{"vocab_size": 5, "context": 7, "n_layer": 1, "n_head": 2, "n_embd": 4} | wrong)
 
 
@@ -200,7 +200,7 @@ def test_a_file_that_describes_a_model_larger_than_memory_is_refused_before_that
     assert load(path).tokenizer.tokens == ["a", "b"]
 
 
-def needed(*args, **facts):
+def needed(*args, **options):
     """Bytes that `check_memory` counts: where it begins to refuse."""
     low, high = 0, 1 << 60
     with pytest.MonkeyPatch.context() as patch:
@@ -208,7 +208,7 @@ def needed(*args, **facts):
             middle = (low + high) // 2
             patch.setattr("minillm.train.costs.total_memory", lambda: middle)
             try:
-                check_memory(*args, **facts)
+                check_memory(*args, **options)
                 high = middle
             except ValueError:
                 low = middle + 1
@@ -276,9 +276,9 @@ def test_a_surface_that_does_not_fit_is_refused_before_it_is_begun(monkeypatch, 
     monkeypatch.setattr("minillm.surface.sharpness.copy.deepcopy", lambda model: pytest.fail("it is begun"))
     with_memory(monkeypatch, 8 * 5 * n)
     curve = lambda: train_curve(space, space.start, space.start, None, 3, rng, workers=1, title=None)
-    for action, told in ((lambda: Curvature(model, [(tokens, tokens)], workers=1), "the curvature of a loss over [0-9,]* param"),
+    for action, what in ((lambda: Curvature(model, [(tokens, tokens)], workers=1), "the curvature of a loss over [0-9,]* param"),
                          (curve, "a curve through"), (lambda: pca_plane([points], [[*range(5)]], "end"), "of 5 times")):
-        with pytest.raises(ValueError, match=f"{told}.* takes about .* GB of memory, and this machine has .* GB; "):
+        with pytest.raises(ValueError, match=f"{what}.* takes about .* GB of memory, and this machine has .* GB; "):
             action()
 
 

@@ -303,12 +303,12 @@ def model_errors(model, rng, entries):
     tokens, parameters = some_tokens(rng), model.trainable_parameters()
 
     def parts(arrays):
-        found = {}
+        kept = {}
         for name, array in arrays.items():
             thirds = np.split(array, 3) if name.endswith("qkv.bias") else [array]
             k_matters = name.replace("qkv.bias", "heads.prefix.keys") in model.parameters()
-            found |= {f"{name} {third}": part for third, part in enumerate(thirds) if third != 1 or k_matters}
-        return found
+            kept |= {f"{name} {third}": part for third, part in enumerate(thirds) if third != 1 or k_matters}
+        return kept
 
     def backward(dlogits, cache):
         model.zero_grad()
@@ -368,9 +368,9 @@ def test_gradients_of_any_single_parameter_are_those_of_a_fully_trainable_twin(t
     for chosen in model.parameters():
         model.trainable = False
         model.parameters()[chosen].trainable = True
-        found = gradients(model, tokens, dlogits)
-        assert [name for name, gradient in found.items() if gradient is not None] == [chosen]
-        np.testing.assert_allclose(found[chosen], every[chosen], rtol=1e-10, atol=1e-12, err_msg=chosen)
+        actual = gradients(model, tokens, dlogits)
+        assert [name for name, gradient in actual.items() if gradient is not None] == [chosen]
+        np.testing.assert_allclose(actual[chosen], every[chosen], rtol=1e-10, atol=1e-12, err_msg=chosen)
 
 
 @every_method
@@ -418,7 +418,7 @@ def plain_prefix(layer, x, dout):
     qkv, qkv_cache = layer.qkv.forward(x)
     do = dout @ layer.proj.weight.data.T
     o, dqkv = np.zeros_like(x), np.zeros_like(qkv)
-    found = {"heads.prefix.keys": np.zeros_like(keys), "heads.prefix.values": np.zeros_like(values)}
+    grads = {"heads.prefix.keys": np.zeros_like(keys), "heads.prefix.values": np.zeros_like(values)}
     mask = np.concatenate([np.zeros((T, n)), np.triu(np.full((T, T), -np.inf), 1)], axis=1)
     for b in range(len(x)):
         for h in range(H):
@@ -435,13 +435,13 @@ def plain_prefix(layer, x, dout):
             dk, dv = dS.T @ q, P.T @ do_h
             for part, gradient in zip(columns, (dS @ k, dk[n:], dv[n:])):
                 dqkv[b][:, part] = gradient
-            found["heads.prefix.keys"][h] += dk[:n]
-            found["heads.prefix.values"][h] += dv[:n]
+            grads["heads.prefix.keys"][h] += dk[:n]
+            grads["heads.prefix.values"][h] += dv[:n]
     out, proj_cache = layer.proj.forward(o)
     layer.zero_grad()
     layer.proj.backward(dout, proj_cache)
     dx = layer.qkv.backward(dqkv, qkv_cache)
-    return out, dx, found | {name: p.grad.copy() for name, p in layer.parameters().items() if "prefix" not in name}
+    return out, dx, grads | {name: p.grad.copy() for name, p in layer.parameters().items() if "prefix" not in name}
 
 
 @pytest.mark.parametrize("scale", [0.3, 3.0], ids=["moderate scores", "scores beyond the range of exp"])
@@ -459,9 +459,9 @@ def test_a_prefix_is_a_softmax_over_its_keys_and_those_of_the_text(gate, length,
     out, cache = layer.forward(x)
     dx = layer.backward(dout, cache)
     assert len(cache.heads.heads.P) == (1 if length == 6 else 4)      # tiles: of sequences, and of the queries of each
-    found = {name: p.grad for name, p in layer.parameters().items()} | {"out": out, "dx": dx}
+    actual = {name: p.grad for name, p in layer.parameters().items()} | {"out": out, "dx": dx}
     for name, expected in (plain | {"out": plain_out, "dx": plain_dx}).items():
-        assert np.abs(found[name] - expected).max() < 1e-11 * np.abs(expected).max(), name
+        assert np.abs(actual[name] - expected).max() < 1e-11 * np.abs(expected).max(), name
 
 
 # ---- at insertion
@@ -603,8 +603,8 @@ def test_reading_on_is_reading_anew(text, sizes, rng):
     expected = model.logits(tokens)
     kv_cache = KVCache(model, 2)
     parts = np.split(tokens, np.cumsum(sizes)[:-1], axis=1)
-    found = np.concatenate([model.forward_cached(part, kv_cache) for part in parts], axis=1)
-    assert kv_cache.length == 7 and np.abs(found - expected).max() < 1e-10 * max(1, np.abs(expected).max())
+    actual = np.concatenate([model.forward_cached(part, kv_cache) for part in parts], axis=1)
+    assert kv_cache.length == 7 and np.abs(actual - expected).max() < 1e-10 * max(1, np.abs(expected).max())
     kv_cache.length = 0
     assert np.abs(model.forward_cached(tokens, kv_cache) - expected).max() < 1e-10 * max(1, np.abs(expected).max())
     kv_cache.length = 3                                   # back to an earlier point, and on from there
@@ -745,7 +745,7 @@ def assert_untouched(model, before):
         assert np.array_equal(p.data, parameters[name][0]) and p.trainable == parameters[name][1], name
 
 
-@pytest.mark.parametrize("text, told", [
+@pytest.mark.parametrize("text, message", [
     ("adapter:bottleneck=0", "bottleneck is 0, but must be at least 1"),
     ("adapter:bottleneck=-20", "bottleneck is -20"),
     ("adapter:form=series", "no form of an adapter 'series'; choose from sequential, parallel"),
@@ -769,11 +769,11 @@ def assert_untouched(model, before):
     ("prompt:start=silence", "no start 'silence'; choose from words, noise"),
     ("full:decay=0.5", "decay is 0.5, but must be at least 1"),
 ])
-def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_has_changed(text, told):
+def test_what_cannot_be_is_refused_in_a_sentence_and_nothing_has_changed(text, message):
     model = small_gpt()
     model.blocks[0].trainable = False
     before = snapshot(model)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         recipe_of(text).apply(model, np.random.default_rng(6))
     assert_untouched(model, before)
 
@@ -818,8 +818,8 @@ def test_in_other_places_a_second_one_goes_on_top_of_the_first(first, second, rn
     model.trainable = True
     assert max(model_errors(model, rng, 2).values()) < TOLERANCE
     kv_cache, tokens = KVCache(model, 2), some_tokens(rng)
-    found = [model.forward_cached(part, kv_cache) for part in (tokens[:, :2], tokens[:, 2:])]
-    np.testing.assert_allclose(np.concatenate(found, axis=1), model.logits(tokens), rtol=0, atol=1e-10)
+    logits = [model.forward_cached(part, kv_cache) for part in (tokens[:, :2], tokens[:, 2:])]
+    np.testing.assert_allclose(np.concatenate(logits, axis=1), model.logits(tokens), rtol=0, atol=1e-10)
 
 
 @every_setting
@@ -866,8 +866,8 @@ def test_a_prompt_in_a_model_of_a_single_block(rng):
     model.trainable = True
     assert max(model_errors(model, rng, 3).values()) < TOLERANCE
     kv_cache, tokens = KVCache(model, 2), some_tokens(rng)
-    found = [model.forward_cached(part, kv_cache) for part in (tokens[:, :1], tokens[:, 1:])]
-    np.testing.assert_allclose(np.concatenate(found, axis=1), model.logits(tokens), rtol=0, atol=1e-10)
+    logits = [model.forward_cached(part, kv_cache) for part in (tokens[:, :1], tokens[:, 1:])]
+    np.testing.assert_allclose(np.concatenate(logits, axis=1), model.logits(tokens), rtol=0, atol=1e-10)
 
 
 def test_a_prompt_and_a_prefix_do_not_take_room_from_the_text(rng):
@@ -887,8 +887,8 @@ def test_a_prompt_is_as_if_words_without_a_position_stood_before_the_text(rng):
     longer.load_state_dict(state | {"wte.weight": np.concatenate([state["wte.weight"], prompt]),
                                "wpe.weight": np.concatenate([np.zeros((n, C)), state["wpe.weight"]])})
     tokens = some_tokens(rng)
-    found = longer.logits(np.concatenate([np.tile(np.arange(V, V + n), (B, 1)), tokens], axis=1))[:, n:, :V]
-    np.testing.assert_allclose(model.logits(tokens), found, rtol=0, atol=1e-12)
+    expected = longer.logits(np.concatenate([np.tile(np.arange(V, V + n), (B, 1)), tokens], axis=1))[:, n:, :V]
+    np.testing.assert_allclose(model.logits(tokens), expected, rtol=0, atol=1e-12)
 
 
 def test_a_gate_may_differ_from_head_to_head(rng):

@@ -109,7 +109,7 @@ def test_these_texts_are_right(name):
 
 
 @pytest.mark.parametrize("name, right, wrong, sentence", BAD, ids=[f"{name}: {sentence}" for name, *_, sentence in BAD])
-def test_a_mistake_is_told_by_word_and_rule(name, right, wrong, sentence):
+def test_a_mistake_is_reported_by_word_and_rule(name, right, wrong, sentence):
     assert right in GOOD[name]
     assert mistake(DOMAINS[name], split(GOOD[name].replace(right, wrong, 1))) == sentence
 
@@ -160,7 +160,7 @@ def first_wrong(domain, words):
 
 @every_domain
 def test_whatever_is_done_to_a_text_one_sentence_names_the_first_impossible_word(name):
-    domain, rng, told = DOMAINS[name], np.random.default_rng(11), set()
+    domain, rng, kinds = DOMAINS[name], np.random.default_rng(11), set()
     for _ in range(700):
         words = broken(domain.write(rng), rng)
         sentence = mistake(domain, words)
@@ -174,8 +174,8 @@ def test_whatever_is_done_to_a_text_one_sentence_names_the_first_impossible_word
         if sentence.endswith("as before") or " takes the turn " in sentence:
             assert re.findall(r"'(\w+)'", sentence)[1] in before
         assert " was not among " not in sentence or wrong not in before
-        told.add(re.sub(r"'[^ ]+'|\d+", "*", sentence))
-    assert len(told) >= 8                                        # there was something of every kind
+        kinds.add(re.sub(r"'[^ ]+'|\d+", "*", sentence))
+    assert len(kinds) >= 8                                       # there was something of every kind
 
 
 @every_domain
@@ -185,12 +185,12 @@ def test_what_must_stand_there_is_possible_there(name):
     for _ in range(300):
         words = broken(domain.write(rng), rng)
         sentence = mistake(domain, words) or ""
-        found = re.search(r"(?:stands|comes) where (.+) must stand$", sentence)
-        if not found:
+        match = re.search(r"(?:stands|comes) where (.+) must stand$", sentence)
+        if not match:
             continue
         seen += 1
         _, _, possible = first_wrong(domain, words)
-        said = re.split(", | or ", found[1].replace("','", "'comma'"))
+        said = re.split(", | or ", match[1].replace("','", "'comma'"))
         for part in said:
             if part == "the end":
                 assert set(possible) == {None}
@@ -242,5 +242,5 @@ def test_the_world_writes_what_it_always_wrote(name):
     world = World(1)
     for split_name, wanted in zip(SPLITS, WRITTEN[name]):
         documents = world.documents(name, 20, split_name)
-        found = [[document.ids, [round(float(p), 9) for p in document.log_p]] for document in documents]
-        assert hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16] == wanted
+        written = [[document.ids, [round(float(p), 9) for p in document.log_p]] for document in documents]
+        assert hashlib.sha256(json.dumps(written).encode()).hexdigest()[:16] == wanted

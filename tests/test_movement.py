@@ -33,26 +33,26 @@ def test_the_part_of_a_parameter(name, part):
 def test_every_parameter_belongs_to_a_part_and_parts_add_up(adapted, rng):
     space, body = adapted
     end = space.start + rng.normal(size=space.size)
-    found = movement(space, space.start, end, body)
-    moved, size = (np.sqrt(sum(part[i] ** 2 for part in found.values())) for i in range(2))
+    parts = movement(space, space.start, end, body)
+    moved, size = (np.sqrt(sum(part[i] ** 2 for part in parts.values())) for i in range(2))
     assert moved == pytest.approx(np.linalg.norm(end - space.start)) and size == pytest.approx(np.linalg.norm(space.start))
     blocks = [(layer, kind) for layer in "01" for kind in ("attention", "MLP", "norms", INSERTED)]
-    assert list(found) == [("start", "words, positions"), *blocks, ("end", "norms")]
+    assert list(parts) == [("start", "words, positions"), *blocks, ("end", "norms")]
 
 
 def test_only_what_moved_has_moved(adapted):
     space, body = adapted
     bias = space.arrays(space.start)["ln_f.bias"]
     end = space.vector({"blocks.1.mlp.adapter.up.bias": np.full(12, 2.0), "ln_f.bias": bias + 1})
-    found = movement(space, space.start, end, body)
-    assert {part: moved for part, (moved, _) in found.items() if moved} == pytest.approx(
+    parts = movement(space, space.start, end, body)
+    assert {part: moved for part, (moved, _) in parts.items() if moved} == pytest.approx(
         {("1", INSERTED): 2 * np.sqrt(12), ("end", "norms"): np.sqrt(12)})
 
 
 def test_the_order_is_that_of_the_text_also_with_many_blocks():
     space = Space(small_gpt(layers=11, width=4))
-    found = movement(space, space.start, space.start, set(space.model.parameters()))
-    assert [layer for layer, kind in found if kind == "attention"] == [str(i) for i in range(11)]
+    parts = movement(space, space.start, space.start, set(space.model.parameters()))
+    assert [layer for layer, kind in parts if kind == "attention"] == [str(i) for i in range(11)]
 
 
 def test_the_spectrum_of_a_movement_of_low_rank(rng):

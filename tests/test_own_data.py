@@ -19,7 +19,7 @@ from minillm.text.tokenizer import CharTokenizer
 WORDS = "It was the best of times, it was the worst of times \u2014 \u201cn\u00e4mlich\u201d. "
 
 
-@pytest.mark.parametrize("content, told", [
+@pytest.mark.parametrize("content, message", [
     ("it\u2019s all ".encode("cp1252") * 30, "byte 2 is 0x92.*Windows-1252"),
     ("caf\u00e9 au lait".encode("latin-1") * 30, "Latin-1"), (WORDS.encode("utf-16"), "byte 0 is 0xff.*UTF-16"),
     (WORDS.encode("utf-16-le"), "UTF-16"),
@@ -27,9 +27,9 @@ WORDS = "It was the best of times, it was the worst of times \u2014 \u201cn\u00e
     (b"plain".decode().encode("utf-16-le"), "UTF-16"), (WORDS.encode("utf-32"), "UTF-32"),
     (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" * 30, "no text at all"), (bytes(range(256)) * 4, "no text"),
     (b"a\0b" + b"c" * 100, "0x00"), (b"", "is empty"), (b"\xef\xbb\xbf", "is empty")], ids=repr)
-def test_a_text_in_another_encoding_is_named(content, told, tmp_path):
+def test_a_text_in_another_encoding_is_named(content, message, tmp_path):
     (tmp_path / "it.txt").write_bytes(content)
-    with pytest.raises(ValueError, match=told) as error:
+    with pytest.raises(ValueError, match=message) as error:
         TextTask(tmp_path / "it.txt")
     assert str(tmp_path / "it.txt") in str(error.value) and "\n" not in str(error.value)
 
@@ -73,13 +73,13 @@ def test_a_text_too_short_to_judge_by_is_refused(n, rng):
         evaluate_text(None, np.zeros(n, int))
 
 
-@pytest.mark.parametrize("line, told", [
+@pytest.mark.parametrize("line, message", [
     ('{"prompt": ' + "[" * 100_000, "nested too deeply|not JSON"), ('{"prompt": ' + "1" * 5000 + "}", "a number too long"),
     ('{"prompt": "\\ud800", "completion": "a"}', "not in the vocabulary"), ('{"prompt": "a", "completion": 1}', "two texts"),
     ('{"prompt": null, "completion": "a"}', "two texts"), ("NaN", "two texts"), ("[]", "two texts")], ids=range(7))
-def test_a_line_that_is_no_pair_is_refused_with_its_number(line, told, tmp_path):
+def test_a_line_that_is_no_pair_is_refused_with_its_number(line, message, tmp_path):
     (tmp_path / "it.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' + line + "\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=f"line 2: .*({told})"):
+    with pytest.raises(ValueError, match=f"line 2: .*({message})"):
         PairTask(tmp_path / "it.jsonl", CharTokenizer.of("ab\n"))
 
 
@@ -122,17 +122,17 @@ def test_text_and_pairs_are_found_again(place, name, moved, house, monkeypatch):
         for path in (moved / "texts").iterdir():
             shutil.move(path, target)
         monkeypatch.chdir(target if place == "here" else "/")
-    found = answer("evaluate", moved / "runs" / "book" / f"{name}.npz")
-    assert found["loss"] == wanted["loss"]
+    result = answer("evaluate", moved / "runs" / "book" / f"{name}.npz")
+    assert result["loss"] == wanted["loss"]
 
 
 def test_a_text_that_is_gone_or_was_changed_is_not_judged_by(moved):
     model, text = moved / "runs" / "book" / "pretrained.npz", moved / "texts" / "book.txt"
     text.write_text(text.read_text() + " ")
-    refused(moved, "evaluate", model, told=[str(model), "has changed since the model learned from it"])
+    refused(moved, "evaluate", model, words=[str(model), "has changed since the model learned from it"])
     text.unlink()
     for command in (["evaluate"], ["sharpness"]):
-        refused(moved, *command, model, told=[str(model), "there is no file", "beside the model"])
+        refused(moved, *command, model, words=[str(model), "there is no file", "beside the model"])
     code, out, _ = run("generate", model, "--tokens", 3, "--prompt", "the")      # which needs no text
     assert code == 0 and out.startswith("the")
 
@@ -149,14 +149,14 @@ def test_a_model_cannot_make_a_reader_open_anything_else(path, moved):
         load(file).task()
 
 
-@pytest.mark.parametrize("facts", [
+@pytest.mark.parametrize("task", [
     {}, {"kind": "poem"}, {"kind": ["text"]}, {"kind": "world"}, {"kind": "world", "seed": -1},
     {"kind": "world", "seed": 10 ** 400},
     {"kind": "novel", "seed": 1}, {"kind": "novel", "seed": 1, "documents": 0}, {"kind": "novel", "seed": 1, "documents": 2.5},
     {"kind": "text"}, {"kind": "pairs", "path": "x", "skip": 1}, {"kind": None}, [], None], ids=repr)
-def test_facts_that_are_no_task_are_refused(facts):
+def test_facts_that_are_no_task_are_refused(task):
     with pytest.raises(ValueError, match="task|kind|path"):
-        task_from_json(facts)
+        task_from_json(task)
 
 
 def test_a_model_without_a_task_can_write_and_says_what_it_cannot(moved):
@@ -164,6 +164,6 @@ def test_a_model_without_a_task_can_write_and_says_what_it_cannot(moved):
     arrays, meta = read_arrays(file)
     write_arrays(file, arrays, {key: value for key, value in meta.items() if key != "task"})
     for command in ("evaluate", "sharpness"):
-        refused(moved, command, file, told=["does not say what it has learned"])
+        refused(moved, command, file, words=["does not say what it has learned"])
     assert run("inspect", file)[0] == 0 and run("generate", file, "--tokens", 2, "--prompt", "t")[0] == 0
     assert answer("evaluate", file, "--text", moved / "texts" / "book.txt")["loss"] > 0

@@ -123,4 +123,4 @@ def test_commands_pretrain_fine_tune_judge_and_draw_it(tmp_path):
 
 
 def test_parts_that_are_none_are_refused_in_one_sentence(tmp_path):
-    refused(tmp_path, "pretrain", "--norm", "batchnorm", told=["--norm", "'layernorm', 'rmsnorm'"])
+    refused(tmp_path, "pretrain", "--norm", "batchnorm", words=["--norm", "'layernorm', 'rmsnorm'"])

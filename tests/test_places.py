@@ -84,7 +84,7 @@ def test_answers_that_nobody_reads_end_quietly(cafe):
     assert command.wait(300) == 1 and command.stderr.read() == b""
 
 
-def test_a_full_disk_is_told_by_the_name_of_the_file_and_leaves_nothing(cafe, tmp_path):
+def test_a_full_disk_is_reported_by_the_name_of_the_file_and_leaves_nothing(cafe, tmp_path):
     done = minillm(*tuning(cafe, tmp_path), text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
     assert_one_sentence(done.returncode, done.stderr, "finetune", ["frozen.training.npz: File too large"])
     assert list(tmp_path.iterdir()) == []
@@ -115,7 +115,7 @@ def test_of_two_that_do_the_same_at_once_one_wins_or_both_do_well(cafe, tmp_path
             assert_one_sentence(code, err, "finetune", ["frozen"])
 
 
-def test_a_worker_that_is_killed_is_told_in_a_sentence(cafe, monkeypatch):
+def test_a_worker_that_is_killed_is_reported_in_a_sentence(cafe, monkeypatch):
     def dies(*args, **options):
         raise WorkerEnded
 

@@ -54,12 +54,12 @@ def test_models_in_float32_are_as_good(three):
     assert plane.project(three[2].astype(np.float32))[1] < 1e-7
 
 
-@pytest.mark.parametrize("first, second, told", [
+@pytest.mark.parametrize("first, second, message", [
     (0, 2, "P and F are the same"), (1, 0, "P and A are the same"), (1, 1, "F and A are the same"), ("half", 1, "one line"),
     ("back", 1, "one line")])
-def test_three_models_on_one_line_are_refused_and_those_that_coincide_are_named(first, second, told, three):
+def test_three_models_on_one_line_are_refused_and_those_that_coincide_are_named(first, second, message, three):
     points = {0: three[0], 1: three[1], 2: three[2], "half": (three[0] + three[1]) / 2, "back": 2 * three[0] - three[1]}
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         plane_through(three[0], points[first], points[second], "PFA")
 
 
@@ -75,15 +75,15 @@ def skew(three):
 @pytest.mark.parametrize("kind", ["straight", "skew"])
 def test_coordinates_survive_the_round_trip(kind, ab, three, skew):
     plane = skew if kind == "skew" else plane_through(*three)
-    found, residual = plane.project(plane.at(*ab))
-    assert found == pytest.approx(ab, abs=1e-9) and residual < 1e-10
+    coordinates, residual = plane.project(plane.at(*ab))
+    assert coordinates == pytest.approx(ab, abs=1e-9) and residual < 1e-10
 
 
 def test_the_projection_is_that_of_least_squares(skew, rng):
     delta = rng.normal(size=300)
     wanted, squares, *_ = np.linalg.lstsq(np.stack([skew.u, skew.v], axis=1), delta, rcond=None)
-    found, residual = skew.project(skew.origin + delta)
-    assert found == pytest.approx(wanted, abs=1e-6)
+    coordinates, residual = skew.project(skew.origin + delta)
+    assert coordinates == pytest.approx(wanted, abs=1e-6)
     assert residual == pytest.approx(np.sqrt(squares[0]) / np.linalg.norm(delta), abs=1e-9)
 
 
@@ -160,8 +160,8 @@ def test_a_narrow_plane_is_one_in_every_draw_and_shows_points_where_they_are(n, 
         assert sine(u, v) == pytest.approx(np.sin(angle), rel=1e-6)
         for plane in (Plane(u, u, v), Plane(v, v, u), plane_through(np.zeros(n), u, v)):
             point = plane.at(0.7, -1.3)
-            found, residual = plane.project(point)
-            np.testing.assert_allclose(plane.at(*found), point, rtol=0, atol=1e-8 * np.abs(point).max())
+            coordinates, residual = plane.project(point)
+            np.testing.assert_allclose(plane.at(*coordinates), point, rtol=0, atol=1e-8 * np.abs(point).max())
             assert residual < 1e-6
         u, v = u / np.linalg.norm(u), v / np.linalg.norm(v)
         assert Plane(u, u, v).project(u + 0.7 * u - 1.3 * v)[0] == pytest.approx((0.7, -1.3), abs=1e-7)

@@ -153,17 +153,17 @@ class Addresses(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.found = []
+        self.addresses = []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
-        self.found += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "poster", "action")
-                       and not value.startswith(("data:", "#"))]
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "poster", "action")
+                           and not value.startswith(("data:", "#"))]
 
 
 def asks_for(text):
     """What a page would ask of the network: addresses of tags, those in styles, and whatever else looks like one."""
-    return Addresses(text).found + re.findall(r"(?:url\(|@import)\s*[\"']?(?!data:)[^)]{1,80}", text) + (
+    return Addresses(text).addresses + re.findall(r"(?:url\(|@import)\s*[\"']?(?!data:)[^)]{1,80}", text) + (
         re.findall(r"(?:https?|wss?|ftp):[^\s\"']+", text))
 
 
@@ -193,19 +193,19 @@ def seen(page, tmp_path_factory):
 # ---- in a browser
 
 def test_the_browser_has_nothing_to_complain_of(seen):
-    found, console, _ = seen
-    assert found["trouble"] == [] and console == []
+    state, console, _ = seen
+    assert state["trouble"] == [] and console == []
 
 
 def test_nothing_is_asked_of_the_network(seen):
-    found, _, asked = seen
-    assert found["fetched"] == [] and [line for line in asked if not re.search(OWN, line)] == []
+    state, _, asked = seen
+    assert state["fetched"] == [] and [line for line in asked if not re.search(OWN, line)] == []
 
 
 def test_every_frame_is_there_and_sharp(seen):
-    found = seen[0]
-    assert found["frames"] == found["different"] == FRAMES and len(found["sizes"]) == 1
-    assert int(found["sizes"][0].split("x")[0]) >= 1280 and found["ground"].startswith('url("data:image/png')
+    state = seen[0]
+    assert state["frames"] == state["different"] == FRAMES and len(state["sizes"]) == 1
+    assert int(state["sizes"][0].split("x")[0]) >= 1280 and state["ground"].startswith('url("data:image/png')
 
 
 def test_it_waits_for_the_teacher_at_the_start(seen):
@@ -221,8 +221,8 @@ def test_step_first_and_last(seen):
 
 
 def test_play_and_pause(seen):
-    found = seen[0]
-    assert found["playing"] == [2, 2] and found["paused"] == 2
+    state = seen[0]
+    assert state["playing"] == [2, 2] and state["paused"] == 2
 
 
 def test_it_stops_at_the_end_and_plays_again_from_the_start(seen):
@@ -230,10 +230,10 @@ def test_it_stops_at_the_end_and_plays_again_from_the_start(seen):
 
 
 def test_the_keyboard_plays_pauses_and_steps(seen):
-    found = seen[0]
-    assert found["taken"] and found["spaced"] == found["unspaced"] == 2
-    assert [found["left"], found["right"], found["slid"]] == [1, 2, 3]
-    assert not any(found["left_alone"]), "letters, a button's own space and the arrows of a choice are not the player's"
+    state = seen[0]
+    assert state["taken"] and state["spaced"] == state["unspaced"] == 2
+    assert [state["left"], state["right"], state["slid"]] == [1, 2, 3]
+    assert not any(state["left_alone"]), "letters, a button's own space and the arrows of a choice are not the player's"
 
 
 def test_buttons_have_names_and_words(seen):
@@ -247,8 +247,8 @@ def test_checks_and_title_are_text(seen, page):
 
 
 def test_it_fits_a_narrow_window(page, tmp_path):
-    found, *_ = browse(page, tmp_path, width=640)
-    assert found["trouble"] == [] and found["too_wide"] <= 0 and 500 < found["width"] <= 640
+    state, *_ = browse(page, tmp_path, width=640)
+    assert state["trouble"] == [] and state["too_wide"] <= 0 and 500 < state["width"] <= 640
 
 
 def test_the_network_would_be_noticed(tmp_path):

@@ -69,7 +69,7 @@ def test_an_error_of_any_rank_is_raised_and_the_team_goes_on(who):
 
 
 @forks_only
-def test_a_member_that_dies_is_told():
+def test_a_member_that_dies_is_reported():
     team = Team(Job(), 2)
     with pytest.raises(RuntimeError, match="a worker process has ended"):
         team.run("vanish")
@@ -77,7 +77,7 @@ def test_a_member_that_dies_is_told():
 
 
 @forks_only
-def test_a_member_that_dies_between_two_calls_is_told_as_well():
+def test_a_member_that_dies_between_two_calls_is_reported_as_well():
     team = Team(Job(), 2)
     pid = team.run("write", 1)[1][3]
     os.kill(pid, signal.SIGKILL)
@@ -217,11 +217,11 @@ class Raising:
 
 
 @forks_only
-@pytest.mark.parametrize("method, told", [("stubborn", "Stubborn: one and two"), ("strange", "pickle"),
-                                          ("unpicklable", "Unpicklable: it holds a lambda")])
-def test_an_error_that_cannot_be_pickled_arrives_in_words(method, told):
+@pytest.mark.parametrize("method, message", [("stubborn", "Stubborn: one and two"), ("strange", "pickle"),
+                                             ("unpicklable", "Unpicklable: it holds a lambda")])
+def test_an_error_that_cannot_be_pickled_arrives_in_words(method, message):
     team = Team(Raising(), 2)
-    with pytest.raises(Exception, match=told) as error:
+    with pytest.raises(Exception, match=message) as error:
         team.run(method)
     assert not isinstance(error.value, processes.WorkerEnded)
     assert team.run("fine") == [0, 1]
@@ -275,7 +275,7 @@ def test_a_map_that_is_interrupted_leaves_nobody_behind():
 
 
 @forks_only
-def test_a_worker_of_a_map_that_dies_is_told():
+def test_a_worker_of_a_map_that_dies_is_reported():
     before = set(multiprocessing.active_children())
     with pytest.raises(processes.WorkerEnded, match="too little memory"):
         parallel_map(lambda i: os.kill(os.getpid(), signal.SIGKILL), range(4), 2)

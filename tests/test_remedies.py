@@ -182,16 +182,17 @@ def test_half_of_it_times_the_square_of_a_step_is_what_is_lost_in_nats_a_token(e
 
 
 def test_what_no_document_touches_does_not_matter():
-    found = fisher(small_gpt(config=TINY), [[1, 3, 0], [3, 1]], np.random.default_rng(0))
-    assert found["wpe.weight"][:2].all() and not found["wpe.weight"][2:].any()
+    importance = fisher(small_gpt(config=TINY), [[1, 3, 0], [3, 1]], np.random.default_rng(0))
+    assert importance["wpe.weight"][:2].all() and not importance["wpe.weight"][2:].any()
 
 
 @pytest.mark.parametrize("text", METHODS)
 def test_it_is_found_for_what_trains_and_leaves_no_trace(text, rng):
     model = prepared(text)
     before = copies(model.parameters())
-    found = fisher(model, [[1, 2, 3, 4], [5, 6]], rng)
-    assert found.keys() == model.trainable_parameters().keys() and all(F.shape == before[name].shape for name, F in found.items())
+    importance = fisher(model, [[1, 2, 3, 4], [5, 6]], rng)
+    assert importance.keys() == model.trainable_parameters().keys()
+    assert all(F.shape == before[name].shape for name, F in importance.items())
     assert all(np.array_equal(p.data, before[name]) and p.grad is None for name, p in model.parameters().items())
 
 
@@ -201,8 +202,8 @@ def test_it_is_found_for_what_trains_and_leaves_no_trace(text, rng):
     ("prefix:tokens=2", (".keys", ".values"))])
 def test_it_does_not_see_what_has_no_effect_at_the_start(text, blind, rng):
     """As the description of EWC says. (But for the biases of keys, which never have any.)"""
-    found = fisher(prepared(text), [[1, 2, 3, 4], [5, 6, 7]], rng)
-    for name, F in found.items():
+    importance = fisher(prepared(text), [[1, 2, 3, 4], [5, 6, 7]], rng)
+    for name, F in importance.items():
         assert F.any() != name.endswith(blind or "nothing"), name
 
 
@@ -328,8 +329,8 @@ def test_of_what_can_be_merged_it_is_the_merged_matrix_that_goes_back(text, keep
     after = [tuple(array.copy() for array in module.merged()) for module in places]
     interpolate(model, start, keep)
     for module, old, new in zip(places, before, after):
-        for found, first, last in zip(module.merged(), old, new):
-            np.testing.assert_allclose(found, first + keep * (last - first), rtol=0, atol=1e-10)
+        for merged, first, last in zip(module.merged(), old, new):
+            np.testing.assert_allclose(merged, first + keep * (last - first), rtol=0, atol=1e-10)
         assert not np.allclose(new[0], old[0], rtol=0, atol=1e-3)
         assert all(np.array_equal(*pair) for pair in zip((module.inner.weight.data, module.inner.bias.data), old))
 

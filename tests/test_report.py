@@ -60,8 +60,8 @@ def test_it_lies_in_the_folder_and_is_whole(page, story):
     path, text = page
     assert path == story / "report.html"
     assert text.startswith("<!doctype html>") and text.rstrip().endswith("</html>")
-    found = Page(text)
-    assert found.links == [] and found.images >= 5
+    parsed = Page(text)
+    assert parsed.links == [] and parsed.images >= 5
 
 
 def test_nothing_in_it_points_to_a_network(page):
@@ -120,14 +120,14 @@ def test_models_of_a_persons_own_text(tmp_path):
     finetune(base, tmp_path / "pretrained.npz", TextTask(book, base.tokenizer), Full(), tmp_path / "a<b.npz",
              optimizer=AdamW(1e-3), steps=6, batch=4)
     text = report(tmp_path, documents=2, grid=3, announce=lambda line: None).read_text(encoding="utf-8")
-    found = Page(text)
-    assert "a<b" in found.text and "Loss in nats per token." in found.text and "a<b" not in text
+    parsed = Page(text)
+    assert "a<b" in parsed.text and "Loss in nats per token." in parsed.text and "a<b" not in text
 
 
 def test_without_fine_tunings_it_is_refused(tmp_path, story):
-    refused(tmp_path, "report", tmp_path, told=["no fine-tunings"])
-    refused(tmp_path, "report", tmp_path / "nowhere", told=["nowhere"])
-    refused(story, "report", story, "--models", "full", "nobody", told=["nobody", "full"])
+    refused(tmp_path, "report", tmp_path, words=["no fine-tunings"])
+    refused(tmp_path, "report", tmp_path / "nowhere", words=["nowhere"])
+    refused(story, "report", story, "--models", "full", "nobody", words=["nobody", "full"])
 
 
 # ---- the commands beside it
@@ -136,8 +136,8 @@ def test_without_fine_tunings_it_is_refused(tmp_path, story):
                                           ("hessian", ["frozen"]), ("curve", ["full", "frozen"])])
 def test_every_view_is_measured_and_drawn(view, models, story, tmp_path):
     options = ["--view", view, *(["--models", *models] if models else []), "--grid", 4, "--plots", tmp_path]
-    found = answer("surface", story, *options)
-    assert found["gap"] < 1e-6 and found["not_numbers"] == 0
+    result = answer("surface", story, *options)
+    assert result["gap"] < 1e-6 and result["not_numbers"] == 0
     named = "" if view == "three" else f"-{view}"
     assert (tmp_path / f"surface{named}.png").stat().st_size > 10_000 and (tmp_path / f"relief{named}.png").exists()
     moving = view in ("three", "pca", "hessian")
@@ -146,39 +146,39 @@ def test_every_view_is_measured_and_drawn(view, models, story, tmp_path):
 
 
 def test_the_line_between_two_models(story, tmp_path):
-    found = answer("surface", story, "--view", "line", "--models", "pretrained", "full", "--plots", tmp_path)
-    assert found["barrier"]["straight line"].keys() == {"novel", "general"} and (tmp_path / "line.png").exists()
+    result = answer("surface", story, "--view", "line", "--models", "pretrained", "full", "--plots", tmp_path)
+    assert result["barrier"]["straight line"].keys() == {"novel", "general"} and (tmp_path / "line.png").exists()
 
 
 def test_what_a_view_cannot_show_is_refused(story, tmp_path):
     plots = "--plots", tmp_path
-    refused(story, "surface", story, "--view", "three", "--models", "full", *plots, told=["takes 2", "finetune"])
-    refused(story, "surface", story, "--models", "full", "full", *plots, told=["once"])
-    refused(story, "surface", story, "--models", "full", "lora", *plots, told=["lora", "full"])
-    refused(story, "surface", story, "--models", "pretrained", "full", *plots, told=["where all trajectories begin"])
-    refused(tmp_path, "surface", tmp_path / "nowhere", *plots, told=["nowhere"])
-    refused(tmp_path, "surface", story, "--view", "above", *plots, told=["above"])
+    refused(story, "surface", story, "--view", "three", "--models", "full", *plots, words=["takes 2", "finetune"])
+    refused(story, "surface", story, "--models", "full", "full", *plots, words=["once"])
+    refused(story, "surface", story, "--models", "full", "lora", *plots, words=["lora", "full"])
+    refused(story, "surface", story, "--models", "pretrained", "full", *plots, words=["where all trajectories begin"])
+    refused(tmp_path, "surface", tmp_path / "nowhere", *plots, words=["nowhere"])
+    refused(tmp_path, "surface", story, "--view", "above", *plots, words=["above"])
 
 
 def test_sharpness(story):
-    found = answer("sharpness", story / "full.npz", "--top", 2)
-    assert found["top"][0] >= found["top"][1] > found["bottom"][0]
-    assert max(found["errors"]) <= 0.01 * max(map(abs, found["top"] + found["bottom"]))
-    everything = found["parameters"]
+    result = answer("sharpness", story / "full.npz", "--top", 2)
+    assert result["top"][0] >= result["top"][1] > result["bottom"][0]
+    assert max(result["errors"]) <= 0.01 * max(map(abs, result["top"] + result["bottom"]))
+    everything = result["parameters"]
     assert everything == sum(p.size for p in load(story / "full.npz").model.parameters().values())
     inserted = answer("sharpness", story / "adapter.npz", "--trainable")
     assert inserted["parameters"] == load(story / "adapter.npz").meta["trainable_parameters"]
     assert recipe_of("adapter").method == load(story / "adapter.npz").meta["recipe"]["method"]
 
 
-@pytest.mark.parametrize("name, told", [
+@pytest.mark.parametrize("name, words", [
     ("novel", "On texts that no model has seen.<"), ("questions", "On texts that no model has seen.<"),
     ("facts", "On texts that no model has seen; for facts, which can only be learned by heart, on those that were learned.<")])
-def test_it_says_by_which_texts_models_were_judged(name, told):
+def test_it_says_by_which_texts_models_were_judged(name, words):
     """Held against the texts themselves: of what was taught, are any among those to judge by?"""
     task = SpecialTask(name, 2, n_documents=20)
     taught = {tuple(document.ids) for document in task.documents("train", 20)}
     assert bool(taught & {tuple(document.ids) for document in task.documents("test", 20)}) != task.unseen
     models = {"pretrained": Loaded(None, None, {}), "full": Loaded(None, None, {})}
     score = Score(1.0, 9, 0.5, 0.5, 0.1)
-    assert told in table(models, dict.fromkeys(models, {name: score, "story": score}), dict.fromkeys(models, {}), task)
+    assert words in table(models, dict.fromkeys(models, {name: score, "story": score}), dict.fromkeys(models, {}), task)

@@ -42,10 +42,10 @@ def text(tmp_path_factory):
 
 
 def assert_same_arrays(path, other):
-    (found, _), (wanted, _) = read_arrays(path), read_arrays(other)
-    assert list(found) == list(wanted)
+    (actual, _), (wanted, _) = read_arrays(path), read_arrays(other)
+    assert list(actual) == list(wanted)
     for name, array in wanted.items():
-        assert found[name].dtype == array.dtype and np.array_equal(found[name], array), name
+        assert actual[name].dtype == array.dtype and np.array_equal(actual[name], array), name
 
 
 def no_leftovers(folder):
@@ -342,9 +342,9 @@ def test_a_tuning_that_is_resumed_has_the_method_and_the_remedy_it_had(options, 
     assert read_arrays(one / path.name)[1]["recipe"] == read_arrays(path)[1]["recipe"]
     without = [part for part in options if part != "--remedy" and part not in options[options.index("--remedy") + 1:][:1]]
     assert run(*tuning(generalist, tmp_path / "without", "--text", text, *without)) == 0
-    found = [np.concatenate([array.reshape(-1) for array in read_arrays(file)[0].values()])
-             for file in (path, tmp_path / "without" / path.name)]
-    assert not np.array_equal(*found)                            # so the remedy does something, and it is not lost
+    weights = [np.concatenate([array.reshape(-1) for array in read_arrays(file)[0].values()])
+               for file in (path, tmp_path / "without" / path.name)]
+    assert not np.array_equal(*weights)                          # so the remedy does something, and it is not lost
 
 
 def test_another_method_cannot_be_resumed_with(generalist, text, tmp_path, cut, capsys):
@@ -417,14 +417,14 @@ def test_the_number_of_workers_is_that_of_the_run_whatever_machine_goes_on(text,
     assert_same_arrays(tmp_path / "out" / "pretrained.npz", tmp_path / "other" / "pretrained.npz")
 
 
-@pytest.mark.parametrize("optimizer, told", [(SGD, "rule Muon"), (lambda: Muon(lr=0.5), "lr 0.02"), (AdamW, "rule Muon")])
-def test_another_optimizer_is_refused_before_anything_is_changed(optimizer, told, text, tmp_path, cut):
+@pytest.mark.parametrize("optimizer, message", [(SGD, "rule Muon"), (lambda: Muon(lr=0.5), "lr 0.02"), (AdamW, "rule Muon")])
+def test_another_optimizer_is_refused_before_anything_is_changed(optimizer, message, text, tmp_path, cut):
     cut(6)
     with pytest.raises(Interrupted):
         pretrained(text, tmp_path, Muon)
     cut(None)
     before = (tmp_path / "pretrained.training.npz").read_bytes()
-    with pytest.raises(CheckpointError, match=f"belongs to another run: it was begun with optimizer {told}"):
+    with pytest.raises(CheckpointError, match=f"belongs to another run: it was begun with optimizer {message}"):
         pretrained(text, tmp_path, optimizer)
     assert (tmp_path / "pretrained.training.npz").read_bytes() == before
 
@@ -435,18 +435,18 @@ def test_a_finished_run_is_called_finished(text, tmp_path, capsys):
     assert "pretrained.npz is finished" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("change, told", [
+@pytest.mark.parametrize("change, words", [
     ({"steps": "Infinity"}, "steps"), ({"steps": float("inf")}, "steps"), ({"steps": 10 ** 400}, "steps"), ({"seed": -1}, "seed"),
     ({"lr": "high"}, "lr"), ({"width": [16]}, "width"), ({"optimizer": "magic"}, "optimizer"),
     ({"__class__": "x"}, "unrecognized"), ({"json": True, "workers": 0}, "workers"), ({"text": 7}, "7"),
     ({"run": "rm"}, "unrecognized"), ({"text": ""}, "text")], ids=str)
-def test_options_in_a_file_are_checked_as_if_they_were_typed(change, told, unfinished_run, capsys):
+def test_options_in_a_file_are_checked_as_if_they_were_typed(change, words, unfinished_run, capsys):
     path = unfinished_run / "pretrained.training.npz"
     arrays, meta = read_arrays(path)
     write_arrays(path, arrays, meta | {"options": meta["options"] | change})
     capsys.readouterr()
     assert run("pretrain", "--resume", "--out", unfinished_run) == 2
-    assert told in only_line(capsys)
+    assert words in only_line(capsys)
 
 
 @pytest.mark.parametrize("change", [
@@ -549,7 +549,7 @@ def test_saves_come_when_promised(text, tmp_path, monkeypatch):
 
 def test_what_was_trained_survives_a_failure_to_write_the_result(text, tmp_path, monkeypatch):
     """The disk is full when the model is to be saved: hours of training must not be gone."""
-    def no_space(*args, **facts):
+    def no_space(*args, **more):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -597,4 +597,4 @@ def test_the_history_is_json(text, tmp_path):
     meta = pretrained(text, tmp_path, AdamW).meta
     history = json.loads(json.dumps(meta["history"]))
     assert history == meta["history"] and len(history["loss"]) == history["steps"] == 15
-    assert [found["step"] for found in history["validation"]] == list(range(1, 16))
+    assert [entry["step"] for entry in history["validation"]] == list(range(1, 16))

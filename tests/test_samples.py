@@ -69,9 +69,9 @@ def parrot(*documents):
 @pytest.mark.parametrize("count, n, low, high", [          # Newcombe 1998, table I; Brown, Cai & DasGupta 2001
     (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718), (29, 29, 0.8830, 1.0)])
 def test_the_interval_is_that_of_wilson(count, n, low, high):
-    found = Flawless(n, [("", "")] * (n - count))
-    assert found.count == count and found.share == count / n
-    assert found.interval == pytest.approx((low, high), abs=1e-4)
+    result = Flawless(n, [("", "")] * (n - count))
+    assert result.count == count and result.share == count / n
+    assert result.interval == pytest.approx((low, high), abs=1e-4)
 
 
 def test_the_interval_holds_the_truth_nineteen_times_in_twenty(rng):
@@ -82,9 +82,9 @@ def test_the_interval_holds_the_truth_nineteen_times_in_twenty(rng):
 
 
 def test_shares_in_words_and_in_json():
-    found = Flawless(100, [("a text", "a sentence")] * 84)
-    assert str(found) == "16 % (10-24)"
-    assert json.loads(json.dumps(found.to_json())) == {"n": 100, "count": 16, "share": 0.16, "interval": list(found.interval)}
+    result = Flawless(100, [("a text", "a sentence")] * 84)
+    assert str(result) == "16 % (10-24)"
+    assert json.loads(json.dumps(result.to_json())) == {"n": 100, "count": 16, "share": 0.16, "interval": list(result.interval)}
 
 
 def test_several_domains_together():
@@ -99,30 +99,30 @@ def test_several_domains_together():
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_the_true_distribution_writes_no_mistake_at_any_temperature(domain):
     for temperature in (1.0, 0.3):
-        found = flawless(Author(truth), WORLD, domain, 5, temperature, seed=2)
-        assert found.n == found.count == 5, found.mistakes
+        result = flawless(Author(truth), WORLD, domain, 5, temperature, seed=2)
+        assert result.n == result.count == 5, result.mistakes
 
 
-def test_mistakes_are_counted_and_told():
+def test_mistakes_are_counted_and_reported():
     right = f"count : 1 , 2 , 3 , 4 . 5 , 6 , 7 , 8 . 9 , 10 , 11 , 12 . {END}"
-    found = flawless(Author(parrot(right, right.replace("8", "9"))), WORLD, "count", 60, seed=1)
-    assert found.n == 60 and 15 < found.count < 45
-    assert set(found.mistakes) == {("count: 1, 2, 3, 4. 5, 6, 7, 9. 9, 10, 11, 12.", "'9' must be 7 + 1 = 8")}
+    result = flawless(Author(parrot(right, right.replace("8", "9"))), WORLD, "count", 60, seed=1)
+    assert result.n == 60 and 15 < result.count < 45
+    assert set(result.mistakes) == {("count: 1, 2, 3, 4. 5, 6, 7, 9. 9, 10, 11, 12.", "'9' must be 7 + 1 = 8")}
 
 
 def test_a_text_that_does_not_end_is_a_mistake_and_is_as_long_as_the_context():
     endless = parrot("words : " + "grey , " * 200)
-    found = flawless(Author(endless, context=30), WORLD, "words", 1)
-    assert found.mistakes == [(f"words: grey{', grey' * 12},", "it has no end after 28 tokens")]
-    found = flawless(Author(endless, context=112), WORLD, "words", 1)
-    assert found.mistakes == [(f"words: grey{', grey' * 53},", "',' goes on after 16, where the list must end")]
+    result = flawless(Author(endless, context=30), WORLD, "words", 1)
+    assert result.mistakes == [(f"words: grey{', grey' * 12},", "it has no end after 28 tokens")]
+    result = flawless(Author(endless, context=112), WORLD, "words", 1)
+    assert result.mistakes == [(f"words: grey{', grey' * 53},", "',' goes on after 16, where the list must end")]
 
 
 def test_a_ruined_model_writes_nothing_that_is_right():
     model = small_gpt()
     model.wte.weight.data[:] = np.nan
-    found = flawless(model, WORLD, "novel", 3)
-    assert found.count == 0 and found.mistakes == [("", "nothing can be written, as the logits are not numbers")] * 3
+    result = flawless(model, WORLD, "novel", 3)
+    assert result.count == 0 and result.mistakes == [("", "nothing can be written, as the logits are not numbers")] * 3
 
 
 def test_what_is_read_is_the_text_and_its_first_mistake():

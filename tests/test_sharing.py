@@ -77,7 +77,7 @@ def test_the_outcome_is_that_of_one_process(run, n):
 
 
 @needs_forks
-def test_a_failure_is_told_with_all_that_helps(run):
+def test_a_failure_is_reported_with_all_that_helps(run):
     result = run(OF_ALL_KINDS, "--cores", "2")
     result.stdout.fnmatch_lines(["*assert [[]1, 2] == [[]1, 3]", "*At index 1 diff: 2 != 3*", "*Captured stdout call*",
                                  "printed before"])
@@ -169,13 +169,13 @@ def test_few_tests_are_not_worth_a_fork(run, pytester, monkeypatch):
 
 
 @needs_forks
-@pytest.mark.parametrize("end, told", [("os._exit(7)", "exit code 7"), ("os._exit(0)", "exit code 0"),
-                                       ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL")])
-def test_a_test_that_ends_its_process_has_failed_and_the_others_go_on(run, end, told):
+@pytest.mark.parametrize("end, cause", [("os._exit(7)", "exit code 7"), ("os._exit(0)", "exit code 0"),
+                                        ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL")])
+def test_a_test_that_ends_its_process_has_failed_and_the_others_go_on(run, end, cause):
     result = run({"test_first": WHERE.replace("pass", f"if n in (1, 2, 5): {end}"), "test_second": WHERE}, "--cores", "2")
     result.assert_outcomes(passed=9, failed=3)
     assert result.ret == 1
-    assert result.outlines.count(f"the process that ran this test ended: {told}") == 3
+    assert result.outlines.count(f"the process that ran this test ended: {cause}") == 3
     assert sorted(re.findall(r"FAILED (\S+)", str(result.stdout))) == [f"test_first.py::test_it[{n}]" for n in (1, 2, 5)]
 
 
@@ -219,7 +219,7 @@ def test_ctrl_c_and_exit_end_everything_at_once_and_tear_down(run, pytester, bod
 
 
 @needs_forks
-def test_what_is_wrong_before_any_test_runs_is_told_as_ever(run):
+def test_what_is_wrong_before_any_test_runs_is_reported_as_ever(run):
     assert run({"test_first": "import nothing_of_this_name", "test_second": WHERE}, "--cores", "2").ret == 2
     assert run({"test_first": ""}, "--cores", "2", "-k", "nothing").ret == 5
 

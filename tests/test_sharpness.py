@@ -27,7 +27,7 @@ def test_the_extremes_of_a_known_matrix(top, bottom, rng):
         assert np.linalg.norm(H @ pair.vector - pair.value * pair.vector) <= pair.error + 1e-9
 
 
-def test_the_error_that_is_told_is_kept(rng):
+def test_the_error_that_is_reported_is_kept(rng):
     """Some exact eigenvalue is no farther away; and that with few products."""
     H, _ = symmetric(np.linspace(-1, 1, 300) ** 3, rng)
     for most in (3, 10, 30):
@@ -167,8 +167,8 @@ def test_a_curvature_is_of_all_that_trains_and_of_nothing_else(exact, curvature)
 def test_products_are_those_of_the_exact_hessian(exact, curvature, rng):
     for length in (1e-3, 1.0, 100.0):
         v = length * rng.normal(size=curvature.n)
-        found, wanted = exact.ordered(curvature.product(v), curvature.names), exact.H @ exact.ordered(v, curvature.names)
-        assert np.linalg.norm(found - wanted) < 1e-6 * np.linalg.norm(wanted)
+        product, wanted = exact.ordered(curvature.product(v), curvature.names), exact.H @ exact.ordered(v, curvature.names)
+        assert np.linalg.norm(product - wanted) < 1e-6 * np.linalg.norm(wanted)
 
 
 @pytest.fixture

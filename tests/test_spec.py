@@ -43,11 +43,11 @@ def test_a_recipe_is_the_text_it_is_written_as(recipe):
 
 @every_recipe
 def test_recipes_survive_the_round_trip_through_json(recipe):
-    facts = json.loads(json.dumps(to_json(recipe)))
-    kept = dict(facts)
-    again = from_json(facts)
+    data = json.loads(json.dumps(to_json(recipe)))
+    kept = dict(data)
+    again = from_json(data)
     assert again == recipe and type(again) is type(recipe) and hash(again) == hash(recipe)
-    assert facts == kept                                        # reading changes nothing
+    assert data == kept                                         # reading changes nothing
 
 
 @pytest.mark.parametrize("recipe, text", [
@@ -81,7 +81,7 @@ def test_no_name_means_two_things():
     assert all(recipe_of(name).method in METHODS for name in ALIASES)
 
 
-@pytest.mark.parametrize("text, told", [
+@pytest.mark.parametrize("text, message", [
     ("lara", "no method 'lara'; did you mean lora\\?; methods are full, frozen, .*, prompt, bitfit, .*ulmfit"),
     ("pfeifer:bottleneck=2", "did you mean pfeiffer"),
     ("qqq", "no method 'qqq'; methods are"),
@@ -101,8 +101,8 @@ def test_no_name_means_two_things():
     ("full:rank=4", "full has no option 'rank'; it has the options decay, gradual"),
     ("lora:method=full", "has no option 'method'"),
     ("bitfit:rank=2", "frozen has no option 'rank'; it has the options train")])
-def test_a_slip_of_the_pen_is_answered_in_a_sentence(text, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_slip_of_the_pen_is_answered_in_a_sentence(text, message):
+    with pytest.raises(ValueError, match=message):
         recipe_of(text)
 
 
@@ -112,15 +112,15 @@ def test_a_remedy_is_the_text_it_is_written_as(remedy):
     assert remedy_of(text_of(remedy)) == remedy and type(remedy_of(text_of(remedy))) is type(remedy)
 
 
-@pytest.mark.parametrize("text, told", [
+@pytest.mark.parametrize("text, message", [
     ("reply", "no remedy 'reply'; did you mean replay\\?; remedies are none, replay, l2sp, ewc, wise"),
     ("x", "no remedy 'x'; remedies are"),
     ("ewc:power=2", "ewc has no option 'power'; it has the options strength, documents"),
     ("none:share=1", "none has no option 'share'; it has no options"),
     ("replay:share=", "option share of replay has no value"), ("ewc:documents=2.5", "it takes a whole number"),
     ("wise:keep=1.5", "keep is 1.5, but must be from 0 to 1"), ("wise:keep=-0.1", "keep is -0.1")])
-def test_so_is_one_of_a_remedy(text, told):
-    with pytest.raises(ValueError, match=told):
+def test_so_is_one_of_a_remedy(text, message):
+    with pytest.raises(ValueError, match=message):
         remedy_of(text)
 
 

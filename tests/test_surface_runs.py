@@ -70,9 +70,9 @@ def with_weights(model, arrays):
 @pytest.mark.parametrize("name", TOGETHER)
 def test_each_method_is_in_the_space_of_all_and_remains_itself(name, zoo, everything):
     loaded = load(zoo / f"{name}.npz").model
-    found, wanted = at(everything, everything.end(name)), logits(loaded)
-    assert np.abs(found - wanted).max() <= (1e-5 if name in MERGED else 0)
-    assert np.abs(found - logits(load(zoo / "pretrained.npz").model)).max() > 1e-4                 # and it has moved
+    actual, wanted = at(everything, everything.end(name)), logits(loaded)
+    assert np.abs(actual - wanted).max() <= (1e-5 if name in MERGED else 0)
+    assert np.abs(actual - logits(load(zoo / "pretrained.npz").model)).max() > 1e-4                # and it has moved
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -185,12 +185,13 @@ def test_the_runs_in_a_folder(zoo, tmp_path):
     assert runs_in(tmp_path) == ["lora"] and runs_in(tmp_path / "nowhere") == []
 
 
-@pytest.mark.parametrize("names, told", [(["nobody"], "no fine-tuning 'nobody'"), (["full", "alone"], "no fine-tuning 'alone'")])
-def test_a_name_that_is_not_there_is_told_with_those_that_are(names, told, story, tmp_path):
+@pytest.mark.parametrize("names, message", [
+    (["nobody"], "no fine-tuning 'nobody'"), (["full", "alone"], "no fine-tuning 'alone'")])
+def test_a_name_that_is_not_there_is_reported_with_those_that_are(names, message, story, tmp_path):
     for name in ("pretrained.npz", "full.npz", "full.trajectory.npz"):
         (tmp_path / name).write_bytes((story / name).read_bytes())
     (tmp_path / "alone.npz").write_bytes((story / "full.npz").read_bytes())
-    with pytest.raises(CheckpointError, match=f"{told}.*; it has full"):
+    with pytest.raises(CheckpointError, match=f"{message}.*; it has full"):
         read_family(tmp_path, names)
     with pytest.raises(CheckpointError, match="there is no folder"):
         read_family(tmp_path / "nowhere", ["full"])
@@ -272,7 +273,7 @@ def test_the_last_step_is_recorded_whatever_the_number_of_steps(steps, tmp_path)
                     workers=1)
     finetune(base, tmp_path / "pretrained.npz", TextTask(text, base.tokenizer, 1), Frozen(), tmp_path / "frozen.npz",
              optimizer=AdamW(), steps=steps, batch=2, workers=1)
-    found, snapshots, _ = read_trajectory(tmp_path / "frozen.trajectory.npz")
+    recorded, snapshots, _ = read_trajectory(tmp_path / "frozen.trajectory.npz")
     end = load(tmp_path / "frozen.npz").model.state_dict()
-    assert found[0] == 0 and found[-1] == steps and len(found) <= 50
+    assert recorded[0] == 0 and recorded[-1] == steps and len(recorded) <= 50
     assert all(np.array_equal(array, end[key]) for key, array in snapshots[-1].items())

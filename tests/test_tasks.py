@@ -63,8 +63,8 @@ def test_asking_for_more_documents_keeps_those_that_came_before(name):
 @pytest.mark.parametrize("name", [name for name in SPECIALITIES if name != "facts"])
 def test_no_document_of_one_split_is_in_another(name):
     """But of moods, where three words can be a whole text, one or the other may come again by chance."""
-    found = [texts(name, 300, split) for split in SPLITS]
-    again = [len(set(split)) - 300 for split in found] + [len({*x} & {*y}) for x, y in combinations(found, 2)]
+    splits = [texts(name, 300, split) for split in SPLITS]
+    again = [len(set(split)) - 300 for split in splits] + [len({*x} & {*y}) for x, y in combinations(splits, 2)]
     assert max(map(abs, again)) <= (3 if name == "mood" else 0)
 
 
@@ -191,7 +191,7 @@ TAKES = re.compile(rf"({PERSON}) took the (?:\w+ )?(\w+) to (\w+) it \.")
 
 def answer_to(story, question):
     """What somebody answers who has read the story."""
-    begun, *_ = [found for beginning in BEGINNINGS if (found := re.match(beginning, story))]
+    begun, *_ = [match for beginning in BEGINNINGS if (match := re.match(beginning, story))]
     taken = TAKES.findall(story)
     assert begun["place"] in PLACES and 2 <= len(taken) <= 4 and all(thing in THINGS for _, thing, _ in taken)
     assert [who for who, _, _ in taken] == ([begun["a"], begun["b"]] * 2)[:len(taken)]
@@ -230,10 +230,10 @@ def test_the_story_is_told_up_to_where_its_end_would_give_the_answer_away():
 # ---- facts
 
 def test_no_two_facts_contradict_each_other_and_they_come_to_an_end():
-    found = list(given_and_said("facts", 9216))
-    keys = [re.fullmatch(r"(\w+) had the (\w+) (\w+) at the", given).groups() for given, _, _ in found]
+    triples = list(given_and_said("facts", 9216))
+    keys = [re.fullmatch(r"(\w+) had the (\w+) (\w+) at the", given).groups() for given, _, _ in triples]
     assert set(keys) == set(product(NAMES, EVERY_ADJECTIVE.words, THINGS)) and len(keys) == 9216
-    places = Counter(said for _, said, _ in found)
+    places = Counter(said for _, said, _ in triples)
     assert places.keys() == {f"{place} ." for place in PLACES}
     assert all(abs(n - 768) < 4.5 * math.sqrt(768) for n in places.values())       # so nothing can be guessed
     with pytest.raises(ValueError, match="there are only 9216 facts, not 9217"):
@@ -265,22 +265,22 @@ def test_what_can_be_known_of_a_mood_is_what_bayes_says():
 
 
 @pytest.mark.parametrize("n", [3, 4])
-def test_the_best_reader_is_right_as_often_as_is_told(n):
+def test_the_best_reader_is_right_as_often_as_is_said(n):
     """Over all texts of so many adjectives, the mean of p(likeliest mood | text) is that of max_m p(text, m): summed over all."""
     p = np.array([[likelihood([word], mood) for word in EVERY_ADJECTIVE.words] for mood in MOODS])
     joint = p
     for _ in range(n - 1):
         joint = (joint[:, :, None] * p[:, None, :]).reshape(4, -1)
     exact = joint.max(axis=0).sum() / 4
-    found, right = [], []
+    best, right = [], []
     for given, said, document in given_and_said("mood", 4000):
         adjectives = given.split()[2:-2:2]
         if len(adjectives) == n:
-            found.append(document.best)
+            best.append(document.best)
             right.append(SAID[max(MOODS, key=lambda mood: likelihood(adjectives, mood))] == said)
-    stderr = math.sqrt(exact * (1 - exact) / len(found))
-    assert len(found) > 800 and 0.5 < exact < 0.9
-    assert np.mean(right) == pytest.approx(exact, abs=4 * stderr) and np.mean(found) == pytest.approx(exact, abs=4 * stderr)
+    stderr = math.sqrt(exact * (1 - exact) / len(best))
+    assert len(best) > 800 and 0.5 < exact < 0.9
+    assert np.mean(right) == pytest.approx(exact, abs=4 * stderr) and np.mean(best) == pytest.approx(exact, abs=4 * stderr)
 
 
 def test_whoever_guesses_by_bayes_has_no_excess_and_the_best_accuracy():
@@ -446,9 +446,9 @@ def test_another_draw_teaches_other_documents_and_asks_the_same(name):
 def test_a_look_in_between_is_at_validation_texts_of_what_is_learned(name):
     model = GPT(Config(len(TOKENIZER), CONTEXT, 1, 2, 8), np.random.default_rng(0))
     task = SpecialTask(name, 3, 30, workers=1)
-    found = task.validate(model)
+    metrics = task.validate(model)
     score = evaluate_documents(model, task.documents("validation", 24), 1)
-    assert found == {"loss": score.loss, "floor": score.floor, "mean_excess": score.excess, "excess": {name: score.excess}}
+    assert metrics == {"loss": score.loss, "floor": score.floor, "mean_excess": score.excess, "excess": {name: score.excess}}
 
 
 def test_old_documents_are_of_the_general_domains_and_others_than_in_training():
@@ -522,23 +522,24 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("line, told", BAD.values(), ids=BAD)
-def test_a_line_that_cannot_be_used_is_named(line, told, tmp_path):
+@pytest.mark.parametrize("line, words", BAD.values(), ids=BAD)
+def test_a_line_that_cannot_be_used_is_named(line, words, tmp_path):
     path = jsonl(tmp_path / FILE, [RIDDLES[0], "", RIDDLES[1], line, RIDDLES[2]])
     with pytest.raises(ValueError) as error:
         PairTask(path, TOKENIZER)
-    for part in (str(path), "line 4:", "--skip-bad", *told):
+    for part in (str(path), "line 4:", "--skip-bad", *words):
         assert part in str(error.value)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("line, told", BAD.values(), ids=BAD)
-def test_with_skip_only_bad_lines_are_left_out_and_it_is_said_which(line, told, tmp_path):
+@pytest.mark.parametrize("line, words", BAD.values(), ids=BAD)
+def test_with_skip_only_bad_lines_are_left_out_and_it_is_said_which(line, words, tmp_path):
     path = jsonl(tmp_path / FILE, [line, *RIDDLES[:3], "", line, *RIDDLES[3:6]])
     task = PairTask(path, TOKENIZER, skip=True)
     assert decoded(task.train + task.validation) == decoded(
         [*(other := PairTask(jsonl(tmp_path / "good.jsonl", RIDDLES[:6]), TOKENIZER)).train, *other.validation])
-    assert [said.split(":")[0] for said in task.skipped] == ["line 1", "line 6"] and all(told[0] in said for said in task.skipped)
+    assert [said.split(":")[0] for said in task.skipped] == ["line 1", "line 6"]
+    assert all(words[0] in said for said in task.skipped)
     again = task_from_json(task.to_json(), TOKENIZER)                     # whoever judges it later must leave out the same
     assert again.train == task.train and again.validation == task.validation
 
@@ -550,11 +551,11 @@ def test_fewer_than_two_pairs_are_refused(lines, tmp_path):
         PairTask(jsonl(tmp_path / FILE, lines), TOKENIZER, skip=True)
 
 
-@pytest.mark.parametrize("content, told", [(None, "there is no file"), (b"", "is empty"), (b"\xff\xfe\x00a", "is not UTF-8")])
-def test_a_file_that_is_no_text_is_refused(content, told, tmp_path):
+@pytest.mark.parametrize("content, message", [(None, "there is no file"), (b"", "is empty"), (b"\xff\xfe\x00a", "is not UTF-8")])
+def test_a_file_that_is_no_text_is_refused(content, message, tmp_path):
     if content is not None:
         (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         PairTask(tmp_path / FILE, TOKENIZER)
 
 

@@ -36,12 +36,12 @@ def test_characters_survive_the_round_trip():
     assert len(tokenizer) == len(set(text)) and len(tokenizer.encode(text)) == len(text)
 
 
-@pytest.mark.parametrize("tokenizer, text, told", [
+@pytest.mark.parametrize("tokenizer, text, message", [
     (WordTokenizer(["the", "mill"]), "the zebra the", r"'zebra' is not in the vocabulary .*2 words"),
     (CharTokenizer.of("abc"), "abx", r"'x' is not in the vocabulary .*3 characters"),
 ])
-def test_what_is_not_in_the_vocabulary_is_named(tokenizer, text, told):
-    with pytest.raises(ValueError, match=told):
+def test_what_is_not_in_the_vocabulary_is_named(tokenizer, text, message):
+    with pytest.raises(ValueError, match=message):
         tokenizer.encode(text)
 
 

@@ -59,11 +59,11 @@ def same(x, y):
 # ---- every view
 
 def test_three_points(folder):
-    found = surface(folder, "three", ENDS, 3)
-    assert list(found.points) == [ORIGIN, *ENDS] and list(found.trajectories) == ENDS
-    assert found.info["in_plane"] == [ORIGIN, "full", "adapter"] and found.info["gap"] < 1e-6
-    assert found.info["labels"] == ["the body moves", "what was inserted moves"] and found.info["view"] == "three"
-    assert all(len(path.texts) == len(path.steps) == 13 and any(path.texts) for path in found.trajectories.values())
+    landscape = surface(folder, "three", ENDS, 3)
+    assert list(landscape.points) == [ORIGIN, *ENDS] and list(landscape.trajectories) == ENDS
+    assert landscape.info["in_plane"] == [ORIGIN, "full", "adapter"] and landscape.info["gap"] < 1e-6
+    assert landscape.info["labels"] == ["the body moves", "what was inserted moves"] and landscape.info["view"] == "three"
+    assert all(len(path.texts) == len(path.steps) == 13 and any(path.texts) for path in landscape.trajectories.values())
 
 
 def test_without_names_all_that_are_there(folder):
@@ -80,31 +80,32 @@ def test_principal_components(folder):
 def test_a_run_gone_astray_does_not_choose_the_directions(spoilt):
     arrays, meta = read_arrays(spoilt / "frozen.trajectory.npz")
     write_arrays(spoilt / "frozen.trajectory.npz", arrays, meta | {"history": meta["history"] | {"loss": [4.0, 5.0]}})
-    found, without = surface(spoilt, "pca", ENDS, 3), surface(spoilt, "pca", ["full", "adapter"], 3)
-    assert found.info["labels"] == without.info["labels"] and found.points["full"] == pytest.approx(without.points["full"])
-    assert any(note.startswith("frozen ended worse") for note in found.info["notes"]) and "frozen" in found.trajectories
+    landscape, without = surface(spoilt, "pca", ENDS, 3), surface(spoilt, "pca", ["full", "adapter"], 3)
+    assert landscape.info["labels"] == without.info["labels"]
+    assert landscape.points["full"] == pytest.approx(without.points["full"])
+    assert any(note.startswith("frozen ended worse") for note in landscape.info["notes"]) and "frozen" in landscape.trajectories
 
 
 def test_random_directions(folder):
     for name in ("full", ORIGIN):
-        found = surface(folder, "random", [name], 3)
-        assert found.a.tolist() == found.b.tolist() == [-1, 0, 1] and not found.trajectories
-        assert found.loss["novel"][1, 1] == pytest.approx(found.point_loss[name]["novel"], abs=1e-6)
-        assert found.info["origin"] == name and found.info["unit"] is False
-        assert any("this plane shows" in note for note in found.info["notes"])
+        landscape = surface(folder, "random", [name], 3)
+        assert landscape.a.tolist() == landscape.b.tolist() == [-1, 0, 1] and not landscape.trajectories
+        assert landscape.loss["novel"][1, 1] == pytest.approx(landscape.point_loss[name]["novel"], abs=1e-6)
+        assert landscape.info["origin"] == name and landscape.info["unit"] is False
+        assert any("this plane shows" in note for note in landscape.info["notes"])
 
 
 def test_directions_of_curvature(folder):
     """At the edge the loss still rises half as high as parabolas of these eigenvalues, and those by a nat at most."""
-    found = surface(folder, "hessian", ["full"], 3)
-    top, second, bottom = found.info["eigenvalues"]
+    landscape = surface(folder, "hessian", ["full"], 3)
+    top, second, bottom = landscape.info["eigenvalues"]
     assert top >= second >= bottom
-    S = found.loss["novel"]
-    for value, edge, ends in ((top, found.a[-1], S[1, [0, 2]]), (second, found.b[-1], S[[0, 2], 1])):
+    S = landscape.loss["novel"]
+    for value, edge, ends in ((top, landscape.a[-1], S[1, [0, 2]]), (second, landscape.b[-1], S[[0, 2], 1])):
         parabola = value * edge ** 2 / 2
         assert 0 < parabola <= 1 + 1e-9 and ends.mean() - S[1, 1] >= 0.5 * parabola - 1e-9
-    assert found.loss["novel"][1, 1] == pytest.approx(found.point_loss["full"]["novel"], abs=1e-6)
-    assert list(found.trajectories) == ["full"] and list(surface(folder, "hessian", [ORIGIN], 3).trajectories) == []
+    assert landscape.loss["novel"][1, 1] == pytest.approx(landscape.point_loss["full"]["novel"], abs=1e-6)
+    assert list(landscape.trajectories) == ["full"] and list(surface(folder, "hessian", [ORIGIN], 3).trajectories) == []
 
 
 @pytest.mark.parametrize("bend, length, reach", [(0.0, 50, 1.0), (0.4, 50, 1.0), (0.9, 50, 2 ** -0.5), (100.0, 50, 2 ** -4),
@@ -112,8 +113,8 @@ def test_directions_of_curvature(folder):
 def test_a_parabola_is_followed_as_far_as_it_holds(bend, length, reach):
     """Of x^2 - bend x^4, half of x^2 is left at x = (2 bend)^-1/2; looked for in steps of the root of two."""
     eigen = Eigen(2.0, np.array([0.0, 1.0]), 0.0)
-    found = views.reach_of_parabola(lambda theta: theta[1] ** 2 - bend * theta[1] ** 4, np.array([length, 0.0]), eigen)
-    assert found == pytest.approx(reach)
+    distance = views.reach_of_parabola(lambda theta: theta[1] ** 2 - bend * theta[1] ** 4, np.array([length, 0.0]), eigen)
+    assert distance == pytest.approx(reach)
 
 
 def test_where_nothing_curves_upwards_a_map_still_has_an_end():
@@ -123,21 +124,22 @@ def test_where_nothing_curves_upwards_a_map_still_has_an_end():
 
 def test_the_plane_of_a_curve(folder):
     for names in (["full", "frozen"], [ORIGIN, "full"]):
-        found = surface(folder, "curve", names, 3)
-        assert found.info["in_plane"] == names and list(found.points) == names
-        along, t = np.array(found.info["curve"]), np.array(found.info["t"])
-        assert along[0] == pytest.approx([0, 0], abs=1e-9) and along[-1] == pytest.approx(found.points[names[1]], abs=1e-6)
-        assert len(along) == len(t) and (along > [found.a[0], found.b[0]]).all() and (along < [found.a[-1], found.b[-1]]).all()
+        landscape = surface(folder, "curve", names, 3)
+        assert landscape.info["in_plane"] == names and list(landscape.points) == names
+        along, t = np.array(landscape.info["curve"]), np.array(landscape.info["t"])
+        assert along[0] == pytest.approx([0, 0], abs=1e-9) and along[-1] == pytest.approx(landscape.points[names[1]], abs=1e-6)
+        assert len(along) == len(t)
+        assert (along > [landscape.a[0], landscape.b[0]]).all() and (along < [landscape.a[-1], landscape.b[-1]]).all()
 
 
 def test_lines_and_curves(folder):
     family = read_family(folder, ["full", "frozen"])
     probe = views.probe_of(family)
     for names, ends in ((None, (ORIGIN, "full")), (["frozen"], (ORIGIN, "frozen")), (["full", "frozen"], ("full", "frozen"))):
-        found = line(folder, names, points=5)
-        assert found.ends == ends and list(found.loss) == ["straight line"] and found.t[0] < 0 and found.t[-1] > 1
+        profile = line(folder, names, points=5)
+        assert profile.ends == ends and list(profile.loss) == ["straight line"] and profile.t[0] < 0 and profile.t[-1] > 1
         for t, name in zip((0, 1), ends):
-            assert found.loss["straight line"]["novel"][found.t == t] == pytest.approx(
+            assert profile.loss["straight line"]["novel"][profile.t == t] == pytest.approx(
                 family.space.losses(family.end(name), probe)["novel"], abs=1e-12)
     bent = line(folder, ["full", "frozen"], True, 5)
     assert list(bent.loss) == ["straight line", "trained curve"] and bent.t.tolist() == [0, 0.25, 0.5, 0.75, 1]
@@ -170,9 +172,9 @@ def test_a_surface_of_models_of_a_text(context, tmp_path):
     for recipe in (Full(), BottleneckAdapter(2)):
         finetune(base, runs / "pretrained.npz", TextTask(tmp_path / "two.txt", base.tokenizer, 1), recipe,
                  runs / f"{recipe.method}.npz", optimizer=AdamW(1e-2), steps=3, batch=2, workers=1)
-    found = surface(runs, points=3)
-    assert list(found.loss) == ["two", "one"] and found.point_loss["full"]["two"] > 0
-    same(surface(runs, points=3), found)
+    landscape = surface(runs, points=3)
+    assert list(landscape.loss) == ["two", "one"] and landscape.point_loss["full"]["two"] > 0
+    same(surface(runs, points=3), landscape)
     for name in ("one", "two"):                             # edited since: no surface of these models can be measured on it
         path = tmp_path / f"{name}.txt"
         before = path.read_text()
@@ -180,7 +182,7 @@ def test_a_surface_of_models_of_a_text(context, tmp_path):
         with pytest.raises(ValueError, match="has changed since the model learned from it"):
             surface(runs, points=3)
         path.write_text(before)
-        same(surface(runs, points=3), found)
+        same(surface(runs, points=3), landscape)
 
 
 # ---- what is kept
@@ -193,8 +195,8 @@ def test_the_second_time_it_is_read(folder, monkeypatch):
     before = sorted(path.stat().st_mtime_ns for path in folder.glob("surfaces/*"))
     monkeypatch.setattr(Space, "losses", lambda *args: pytest.fail("it measures again"))
     monkeypatch.setattr(views, "read_family", lambda *args: pytest.fail("it reads models again"))
-    for ask, found in zip(asked, first):
-        same(ask(), found)
+    for ask, result in zip(asked, first):
+        same(ask(), result)
     assert sorted(path.stat().st_mtime_ns for path in folder.glob("surfaces/*")) == before
     assert {path.name.split("-")[0] for path in folder.glob("surfaces/*")} >= {"three", "curve", "bend"}
 
@@ -251,8 +253,8 @@ def test_a_surface_of_other_models_under_this_name_is_refused(how, folder, spoil
         shutil.copy(there, here)
     else:
         write_arrays(here, {}, {"kind": "trajectory"})
-    told = "was measured from other models" if how == "other models" else "holds a trajectory, not a surface"
-    with pytest.raises(CheckpointError, match=f"{here.name} {told}.*; remove it"):
+    message = "was measured from other models" if how == "other models" else "holds a trajectory, not a surface"
+    with pytest.raises(CheckpointError, match=f"{here.name} {message}.*; remove it"):
         surface(spoilt, "three", ["adapter", "full"], 3)
     here.unlink()
     assert surface(spoilt, "three", ["adapter", "full"], 3).info["in_plane"] == [ORIGIN, "adapter", "full"]
@@ -320,19 +322,19 @@ def test_without_a_third_model_there_is_a_surface_all_the_same(spoilt):
     assert list(surface(spoilt, points=3).points) == [ORIGIN, "full", "adapter"]
 
 
-@pytest.mark.parametrize("names, told", [
+@pytest.mark.parametrize("names, message", [
     (["full"], "takes 2 fine-tunings"), (["full", "full"], "full, full: each can be named once"),
     (["full", "nobody"], "no fine-tuning 'nobody'"), ([ORIGIN, "full"], "where all trajectories begin")])
-def test_too_few_or_wrong_names_are_refused(names, told, folder):
-    with pytest.raises(ValueError, match=told):
+def test_too_few_or_wrong_names_are_refused(names, message, folder):
+    with pytest.raises(ValueError, match=message):
         surface(folder, "three", names, 3)
 
 
-@pytest.mark.parametrize("names, told", [
+@pytest.mark.parametrize("names, message", [
     (["full", "full"], "each can be named once"), (["nobody"], "no fine-tuning 'nobody'"), ([ORIGIN], "a line needs two models"),
     ([ORIGIN, ORIGIN], "each can be named once")])
-def test_a_line_needs_two_models(names, told, folder):
-    with pytest.raises(ValueError, match=told):
+def test_a_line_needs_two_models(names, message, folder):
+    with pytest.raises(ValueError, match=message):
         line(folder, names, points=3)
 
 

@@ -56,7 +56,7 @@ def test_a_broken_progress_file_is_left_alone(content, folder):
     run("lesson", 1, "--start")
     (folder / NOTE).write_text(content, encoding="latin-1" if content == BROKEN["bytes"] else "utf-8")
     for command in (["progress"], ["check", 1], ["hint", 1], ["lesson", "next"], ["lesson", 2, "--start"]):
-        refused(folder, *command, told=["progress.json cannot be read (", "move it away"])
+        refused(folder, *command, words=["progress.json cannot be read (", "move it away"])
 
 
 NO_FILES = {"folder": os.mkdir, "pipe": os.mkfifo, "device": lambda path: os.symlink("/dev/zero", path),
@@ -69,7 +69,7 @@ def test_a_progress_file_that_is_no_file_is_left_alone(make, folder):
     (folder / "workbook").mkdir()
     make(folder / NOTE)
     for command in (["progress"], ["hint", 1], ["lesson", 1, "--start"]):
-        refused(folder, *command, told=["progress.json cannot be read (", "move it away"])
+        refused(folder, *command, words=["progress.json cannot be read (", "move it away"])
     assert sorted(os.listdir(folder / "workbook")) == ["progress.json"]
 
 
@@ -78,16 +78,16 @@ def test_a_progress_file_that_is_no_file_is_left_alone(make, folder):
 def test_what_is_no_folder_is_no_workbook(make, folder):
     make(folder / "book")
     for command in (["progress"], ["hint", 1], ["check", 1], ["lesson", 1, "--start"], ["lesson"]):
-        refused(folder, *command, "--workbook", "book", told=["book is not a folder"])
-    refused(folder, "progress", "--workbook", "", told=["--workbook", "cannot be the name of a file or folder"])
+        refused(folder, *command, "--workbook", "book", words=["book is not a folder"])
+    refused(folder, "progress", "--workbook", "", words=["--workbook", "cannot be the name of a file or folder"])
 
 
 def test_a_pipe_is_no_exercise(folder):
     os.mkfifo(folder / "pipe.py")
-    refused(folder, "check", 1, "pipe.py", told=["pipe.py is a pipe or a device"])
+    refused(folder, "check", 1, "pipe.py", words=["pipe.py is a pipe or a device"])
     (folder / "workbook").mkdir()
     os.mkfifo(folder / "workbook" / FIRST.file)
-    refused(folder, "check", 1, told=[f"{FIRST.file} is a pipe"])
+    refused(folder, "check", 1, words=[f"{FIRST.file} is a pipe"])
 
 
 def test_a_name_that_cannot_be_printed_is_no_trouble(folder):
@@ -115,7 +115,7 @@ def test_on_a_full_disk_no_half_exercise_is_left(folder):
     assert all((folder / "workbook" / exercise_of(n).file).read_bytes() == exercise_of(n).stub.read_bytes() for n in (2, 3, 4))
 
 
-def test_on_a_full_disk_a_verdict_is_told_all_the_same(folder):
+def test_on_a_full_disk_a_verdict_is_reported_all_the_same(folder):
     run("lesson", 1, "--start")
     before = snapshot(folder)
     code, out, err = on_a_full_disk("check", 1)
@@ -192,9 +192,9 @@ def test_a_progress_file_that_is_broken_meanwhile_is_left_alone(folder):
     assert (folder / NOTE).read_text() == "{"
 
 
-def test_a_folder_that_is_locked_for_long_is_told(folder, monkeypatch):
+def test_a_folder_that_is_locked_for_long_is_reported(folder, monkeypatch):
     monkeypatch.setattr("minillm.ground.locks.PATIENCE", 0.05)
     Workbook().tried(FIRST, False)
     with workbook.alone_in(folder / "workbook"):
-        refused(folder, "hint", 1, told=["another program has locked", "workbook"])
+        refused(folder, "hint", 1, words=["another program has locked", "workbook"])
     assert answer("progress")["solved"] == 0

@@ -83,8 +83,8 @@ def test_with_no_total_the_whole_batch_counts_and_not_each_part(n, accumulate, l
     plain_flat = FlatParameters(plain.trainable_parameters())
     plain.backward(CrossEntropy().backward(1.0, loss_cache), cache)
     flat = FlatParameters(model.trainable_parameters())
-    found, _ = Workers(model, flat, SGD(), n, accumulate).forward_backward(tokens, targets)
-    assert found == pytest.approx(loss, rel=1e-12)
+    actual, _ = Workers(model, flat, SGD(), n, accumulate).forward_backward(tokens, targets)
+    assert actual == pytest.approx(loss, rel=1e-12)
     assert np.abs(flat.grad - plain_flat.grad).max() < 1e-12 * np.abs(plain_flat.grad).max()
 
 
@@ -162,9 +162,9 @@ def test_an_accumulated_batch_needs_the_memory_of_a_piece(rng):
         trainer.step(tokens, tokens)
         tracemalloc.start()
         trainer.step(tokens, tokens)
-        found = tracemalloc.get_traced_memory()[1]
+        most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        return found
+        return most
 
     tokens = rng.integers(0, 11, (64, 32))
     assert peak(8) < 0.2 * peak(1)

@@ -92,7 +92,7 @@ def mutated_json(text, rng, meaning=None):
 
 def by_depth(value, rng):
     """Paths, of each depth about as many, so that a long vocabulary does not drown the rest."""
-    found = {}
+    groups = {}
     for path in places(value):
-        found.setdefault((len(path), path[:1]), []).append(path)
-    return rng.choice(list(found.values()))
+        groups.setdefault((len(path), path[:1]), []).append(path)
+    return rng.choice(list(groups.values()))

@@ -162,13 +162,13 @@ def all_processes():
 
 def marked(mark):
     """Living processes, other than this one, whose environment bears a mark."""
-    needle, found = f"{MARK}={mark}".encode(), []
+    needle, pids = f"{MARK}={mark}".encode(), []
     for pid, fields in all_processes():
         with contextlib.suppress(OSError):
             if fields[0] not in "ZX" and pid != os.getpid() and needle in Path("/proc", str(pid),
                                                                                "environ").read_bytes().split(b"\0"):
-                found.append(pid)
-    return found
+                pids.append(pid)
+    return pids
 
 
 # What a command may answer.
@@ -243,7 +243,7 @@ def place_of(err):
 
 def snapshot(folder, times=False):
     """{name: what it is}: kind, mode and bytes of all that is in a folder, links not followed; also times of writing if asked."""
-    found = {}
+    entries = {}
     for path in sorted(Path(folder).rglob("*")):
         try:
             info = path.lstat()
@@ -256,8 +256,8 @@ def snapshot(folder, times=False):
         else:
             content = None
         if not stat.S_ISDIR(info.st_mode):
-            found[str(path.relative_to(folder))] = (oct(info.st_mode), content, *([info.st_mtime_ns] if times else []))
-    return found
+            entries[str(path.relative_to(folder))] = (oct(info.st_mode), content, *([info.st_mtime_ns] if times else []))
+    return entries
 
 
 def harmed(before, after, files=()):
@@ -330,11 +330,11 @@ def options(description, count, **more):
 def attempts(attack, indices, jobs, verbose=False):
     """Yield attack(i) for each index, from so many processes, each with all that this one has now; None is left out."""
     if jobs == 1:
-        found = map(attack, indices)
+        results = map(attack, indices)
     else:       # forks inherit what they start with; only what is asked and answered has to travel
         pool = ProcessPoolExecutor(jobs, get_context("fork"), initializer=remember, initargs=(attack,))
-        found = pool.map(attack_remembered, indices)
-    for attempt in found:
+        results = pool.map(attack_remembered, indices)
+    for attempt in results:
         if attempt:
             if verbose:
                 print(f"{attempt.index:6d} {attempt.seconds:6.2f} s  {'      ' if attempt.fine else 'WRONG '}{attempt.kind}: "
@@ -351,26 +351,26 @@ def attack_remembered(index):
     return remembered(index)
 
 
-def report(found, file=None):
+def report(results, file=None):
     """Print what became of all attempts. Returns an exit code: 1 if anything was wrong."""
-    found = list(found)
+    results = list(results)
     kinds, wrong = defaultdict(lambda: defaultdict(int)), defaultdict(list)
-    for attempt in found:
+    for attempt in results:
         kinds[attempt.kind][attempt.outcome if attempt.fine else "WRONG"] += 1
         if not attempt.fine:
             wrong[attempt.outcome].append(attempt)
     print(f"\n{'kind':34s}{'tried':>7s}{'wrong':>7s}{'s each':>8s}   what became of the others")
     for kind, outcomes in sorted(kinds.items()):
-        mine = [attempt for attempt in found if attempt.kind == kind]
+        mine = [attempt for attempt in results if attempt.kind == kind]
         others = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()) if outcome != "WRONG")
         print(f"{kind:34s}{len(mine):7d}{outcomes['WRONG'] or '':>7}{sum(a.seconds for a in mine) / len(mine):8.2f}   {others}")
     bad = sum(map(len, wrong.values()))
-    print(f"{'in all':34s}{len(found):7d}{bad or '':>7}{sum(a.seconds for a in found) / max(1, len(found)):8.2f}")
+    print(f"{'in all':34s}{len(results):7d}{bad or '':>7}{sum(a.seconds for a in results) / max(1, len(results)):8.2f}")
     for outcome, mine in sorted(wrong.items(), key=lambda item: -len(item[1])):
         print(f"\n{len(mine):5d} x {outcome}")
         for attempt in mine[:3]:
             print(f"        {attempt.index}: {attempt.kind}: {attempt.name}")
     if file:
-        Path(file).write_text(json.dumps([asdict(attempt) for attempt in found], indent=1), encoding="utf-8")
-    print(f"\n{bad} of {len(found)} broke a promise." if bad else f"\nAll {len(found)} kept their promise.")
+        Path(file).write_text(json.dumps([asdict(attempt) for attempt in results], indent=1), encoding="utf-8")
+    print(f"\n{bad} of {len(results)} broke a promise." if bad else f"\nAll {len(results)} kept their promise.")
     return 1 if bad else 0

@@ -43,10 +43,10 @@ class Interrupt:
         terminal = rng.random() < 0.5
         with scratch_folder() as outer:
             wrong, outcome = self.attack(job, moment, again, terminal, set_up(self.stage, outer, job), undisturbed.end)
-        told = (f"Ctrl-C at {moment:.2f}{f' and {again:.2f} s later' if again is not None else ''} of {undisturbed.seconds:.2f} s"
+        name = (f"Ctrl-C at {moment:.2f}{f' and {again:.2f} s later' if again is not None else ''} of {undisturbed.seconds:.2f} s"
                 f"{', on a terminal' if terminal else ''}")
         how = "twice" if again is not None else "once"
-        return Attempt(f"{job.name} ({how})", told, not wrong, wrong or outcome, time.perf_counter() - start, index=index)
+        return Attempt(f"{job.name} ({how})", name, not wrong, wrong or outcome, time.perf_counter() - start, index=index)
 
     def attack(self, job, moment, again, terminal, box, end):
         """(what is wrong, or None; what became of it)"""

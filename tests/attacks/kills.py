@@ -38,8 +38,8 @@ class Kill:
                 for _ in range(rng.choice([1, 1, 1, 2, 3]))]
         with scratch_folder() as outer:
             wrong = self.attack(job, plan, set_up(self.stage, outer, job), undisturbed.end)
-        told = ", ".join(f"{number.name} at {moment:.2f} s" for moment, number in plan) + f" of {undisturbed.seconds:.2f}"
-        return Attempt(job.name, told, not wrong, wrong or f"went on after {len(plan)}", time.perf_counter() - start, index=index)
+        name = ", ".join(f"{number.name} at {moment:.2f} s" for moment, number in plan) + f" of {undisturbed.seconds:.2f}"
+        return Attempt(job.name, name, not wrong, wrong or f"went on after {len(plan)}", time.perf_counter() - start, index=index)
 
     def attack(self, job, plan, box, end):
         """What is wrong, in words; None if nothing is."""

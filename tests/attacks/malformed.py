@@ -140,14 +140,14 @@ def make_case(stage, rng, only=""):
                              for path in sorted(stage.folder.glob(pattern))])
     data = (stage.folder / path).read_bytes()
     spoil = archives.WAYS[way][0] if way else json_bytes
-    told, spoiled, meaning = spoil(data, rng)
+    damage, spoiled, meaning = spoil(data, rng)
     if meaning == "not finite":
         meaning = "free" if family in NUMBERS_MAY_BE_ANY and path.parts[0] != "w" else "broken"
     if not way:
         meaning = "free"
     if argv[0] in ("inspect", "evaluate", "generate", "sharpness") and rng.random() < 0.25:
         argv = [*argv, "--json"]
-    return Case(kind, f"{path}: {told}; {argv[0]}", argv, readers[1], {str(path): spoiled}, meaning, family in MADE_AGAIN)
+    return Case(kind, f"{path}: {damage}; {argv[0]}", argv, readers[1], {str(path): spoiled}, meaning, family in MADE_AGAIN)
 
 
 def letters(parts):
@@ -159,7 +159,7 @@ def json_bytes(data, rng):
 
 
 def text_case(rng):
-    told, data, meaning = texts.spoiled_text(rng)
+    damage, data, meaning = texts.spoiled_text(rng)
     argv = rng.choice([
         ["pretrain", "--text", "x.txt", "--layers", "1", "--heads", "1", "--width", "4", "--context", "8", "--batch", "2",
          "--steps", "1",
@@ -171,27 +171,27 @@ def text_case(rng):
         ["check", "1", "x.txt", "--workbook", "b"], ["progress", "--workbook", "x.txt"]])
     if argv[0] in ("check", "progress"):
         meaning = "free"            # any text may be an answer, if a wrong one
-    return Case("text", f"{argv[0]} with {told}", argv, "wtb" if argv[0] in ("check", "progress") else "wt", {"x.txt": data},
+    return Case("text", f"{argv[0]} with {damage}", argv, "wtb" if argv[0] in ("check", "progress") else "wt", {"x.txt": data},
                 meaning)
 
 
 def pairs_case(stage, rng):
     base, good = rng.choice([("t", "t/pairs.jsonl"), ("w", "t/worlds.jsonl")])
-    told, data, meaning = texts.spoiled_pairs((stage.folder / good).read_text().splitlines(), rng)
+    damage, data, meaning = texts.spoiled_pairs((stage.folder / good).read_text().splitlines(), rng)
     argv = rng.choice([["finetune", "--base", f"{base}/pretrained.npz", "--pairs", "x.jsonl", *TRAIN],
                        ["evaluate", f"{base}/pretrained.npz", "--pairs", "x.jsonl", "--workers", "1"],
                        ["compare", "--base", f"{base}/pretrained.npz", "--pairs", "x.jsonl", *COMPARE[3:]]])
     if rng.random() < 0.3:
         argv = [*argv, "--skip-bad"]
-        told += ", --skip-bad"
-    return Case("pairs", f"{argv[0]} with {told}", argv, "wt", {"x.jsonl": data}, meaning)
+        damage += ", --skip-bad"
+    return Case("pairs", f"{argv[0]} with {damage}", argv, "wt", {"x.jsonl": data}, meaning)
 
 
 def shapes_case(stage, rng):
     path = f"w/{adapter(stage, rng)}.npz"
-    told, spoiled, meaning = archives.reversed_shapes((stage.folder / path).read_bytes(), rng)
+    damage, spoiled, meaning = archives.reversed_shapes((stage.folder / path).read_bytes(), rng)
     argv = rng.choice(reading(path))
-    return Case("specialist/shapes", f"{path}: {told}; {argv[0]}", argv, "w", {path: spoiled}, meaning)
+    return Case("specialist/shapes", f"{path}: {damage}; {argv[0]}", argv, "w", {path: spoiled}, meaning)
 
 
 def adapter(stage, rng):

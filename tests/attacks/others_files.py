@@ -171,8 +171,8 @@ class Others:
             box, outside = self.set_up(outer, name), make_outside(outer, self.model)
             outcome, fine = self.beside(box, outside, name) if kind == "files beside" else self.instead(box, outside, name,
                                                                                                         output, words)
-        told = f"{name}: {words} as {output}" if output else name
-        return Attempt(kind if not output else f"{kind}: {words}", told, fine, outcome, time.perf_counter() - start, index=index)
+        tried = f"{name}: {words} as {output}" if output else name
+        return Attempt(kind if not output else f"{kind}: {words}", tried, fine, outcome, time.perf_counter() - start, index=index)
 
     def beside(self, box, outside, name):
         argv, _, folders = COMMANDS[name]

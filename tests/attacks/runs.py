@@ -43,10 +43,10 @@ def jobs():
     several = COMPARE[1:-4]         # without --workers and --out
     two = ("--models", "full", "lora")
     views = [("three",), ("pca",), ("random", *two[:2]), ("hessian", *two[:2]), ("curve", *two), ("line", *two)]
-    found = []
+    parallel = []
     for n in ("1", "2"):
         workers = ("--workers", n)
-        found += [
+        parallel += [
             Job(f"pretrain, {n}", ("pretrain", *pretraining, *workers), "", "resume", weight=2),
             Job(f"finetune full, {n}", ("finetune", *tuning, *workers), "w", "resume"),
             Job(f"finetune ia3, {n}", ("finetune", *tuning, "--method", "ia3", "--remedy", "ewc", *workers), "w", "resume"),
@@ -58,7 +58,7 @@ def jobs():
             Job(f"report, {n}", ("report", "r", "--grid", "3", "--documents", "9", "--samples", "3", *workers), "r", "same"),
             *(Job(f"surface {view}, {n}", ("surface", "r", "--view", view, *more, "--grid", "9", "--plots", "p", *workers), "r",
                   "same", weight=0.5) for view, *more in views)]
-    return found + [
+    return parallel + [
         Job("gallery, 2", ("gallery", "e", "--plots", "p", "--grid", "3", "--workers", "2"), "e", "same", weight=0.2),
         Job("generate", ("generate", "w/lora.npz", "--tokens", "2000", "--count", "3"), "w", weight=2),
         Job("gradcheck", ("gradcheck",), weight=2),
@@ -128,10 +128,10 @@ class Run:
             self.read_terminal()
             os.close(self.terminal)
         names = self.out.name, self.err.name
-        found = self.process.returncode, text_of(self.out), text_of(self.err), len(orphans)
+        outcome = self.process.returncode, text_of(self.out), text_of(self.err), len(orphans)
         for name in names:
             os.unlink(name)
-        return found
+        return outcome
 
 
 class Undisturbed:
@@ -150,9 +150,9 @@ class Undisturbed:
 
 def in_peace(stage, jobs, at_a_time):
     """{name: Undisturbed} of jobs, measured on a machine as busy as it will be."""
-    found = {job.name: end for job, end in zip(jobs, attempts(partial(Undisturbed, stage), jobs, at_a_time))}
-    print("in peace: " + ", ".join(f"{name} {end.seconds:.1f} s" for name, end in found.items()), flush=True)
-    return found
+    undisturbed = {job.name: end for job, end in zip(jobs, attempts(partial(Undisturbed, stage), jobs, at_a_time))}
+    print("in peace: " + ", ".join(f"{name} {end.seconds:.1f} s" for name, end in undisturbed.items()), flush=True)
+    return undisturbed
 
 
 def set_up(stage, outer, job):
@@ -189,12 +189,13 @@ def end_of(box):
     Surfaces are named by what they were measured from, the seconds that this took included: files of which only such a name
     differs are told apart by their order.
     """
-    found = {}
+    contents = {}
     for path in sorted(box.rglob("*")):
         if path.is_file():
             name = re.sub(r"-[0-9a-f]{12}\.", "-#.", str(path.relative_to(box)))
-            found.setdefault(name, []).append(content(path))
-    return {f"{name} {i or ''}".rstrip(): what for name, those in found.items() for i, what in enumerate(sorted(those, key=repr))}
+            contents.setdefault(name, []).append(content(path))
+    return {f"{name} {i or ''}".rstrip(): what for name, those in contents.items()
+            for i, what in enumerate(sorted(those, key=repr))}
 
 
 def content(path):
@@ -221,11 +222,11 @@ def without_clock(value):
     return [without_clock(inner) for inner in value] if isinstance(value, list) else value
 
 
-def differences(end, found):
+def differences(end, actual):
     """What is not as in an undisturbed run, in words."""
-    words = [f"{name} is missing" for name in end if name not in found]
-    words += [f"{name} is too many" for name in found if name not in end]
-    words += [f"{name} is another" for name in end if name in found and end[name] != found[name]]
+    words = [f"{name} is missing" for name in end if name not in actual]
+    words += [f"{name} is too many" for name in actual if name not in end]
+    words += [f"{name} is another" for name in end if name in actual and end[name] != actual[name]]
     return re.sub(r"[0-9a-f]{12,}", "#", ", ".join(words[:3])) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
 
 

@@ -203,5 +203,5 @@ def line(kind, command, words, meaning="free"):
             argv[:1] = [word[1:]]
         else:
             argv.append(word)
-    told = " ".join(word if len(word) < 60 else f"{word[:30]}...({len(word)})" for word in words)
-    return f"words/{kind}", f"{command} ... {told!r}", [command, *argv], PARTS.get(command, "wt"), meaning
+    shown = " ".join(word if len(word) < 60 else f"{word[:30]}...({len(word)})" for word in words)
+    return f"words/{kind}", f"{command} ... {shown!r}", [command, *argv], PARTS.get(command, "wt"), meaning

@@ -43,9 +43,9 @@ def heading(quick):
     """What was measured on, and when."""
     others = {name: installed_version(package) for name, package in (("PyTorch", "torch"), ("JAX", "jax"))}
     load = {"load before": f"{os.getloadavg()[0]:.2f}"} if hasattr(os, "getloadavg") else {}
-    facts = machine() | others | load | {"date": datetime.date.today().isoformat()}
+    details = machine() | others | load | {"date": datetime.date.today().isoformat()}
     warning = "\nThese are from --quick: they show that all runs, and say little about how fast.\n" if quick else ""
-    return f"# Benchmarks\n{warning}\n" + report.markdown([{"": what, "this machine": value} for what, value in facts.items()])
+    return f"# Benchmarks\n{warning}\n" + report.markdown([{"": what, "this machine": value} for what, value in details.items()])
 
 
 def installed_version(package):

@@ -36,11 +36,11 @@ class Forward:
 
 
 def contenders(size):
-    found = {"minillm": Forward(size, default_workers()).step, "minillm, one process": Forward(size, 1).step}
+    steps = {"minillm": Forward(size, default_workers()).step, "minillm, one process": Forward(size, 1).step}
     if report.installed("torch", "PyTorch"):
         import pytorch_gpt
-        found["PyTorch eager"] = pytorch_gpt.forward_step(size, cores())
-    return found
+        steps["PyTorch eager"] = pytorch_gpt.forward_step(size, cores())
+    return steps
 
 
 def measure(rounds=12, sizes=tuple(bench.SIZES)):

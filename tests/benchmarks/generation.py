@@ -75,12 +75,12 @@ def measure(rounds=12, sizes=("nano",), batches=(1, 8)):
     return rows
 
 
-def rates(times, tokens, **facts):
+def rates(times, tokens, **labels):
     """A row for each contender: tokens per second, and how many times as many OURS writes."""
-    median, least = ({name: summary(found) for name, found in times.items()} for summary in (statistics.median, min))
-    return [facts | {"contender": name, "median tokens/s": round(tokens / median[name]),
-                     "best tokens/s": round(tokens / least[name]), f"{OURS} / it": median[name] / median[OURS],
-                     "best / best": least[name] / least[OURS]} for name in times]
+    median, least = ({name: summary(seconds) for name, seconds in times.items()} for summary in (statistics.median, min))
+    return [labels | {"contender": name, "median tokens/s": round(tokens / median[name]),
+                      "best tokens/s": round(tokens / least[name]), f"{OURS} / it": median[name] / median[OURS],
+                      "best / best": least[name] / least[OURS]} for name in times]
 
 
 def main():

@@ -77,9 +77,9 @@ def clock(thing, method):
 
     def timed(*args):
         start = time.perf_counter()
-        found = plain(*args)
+        result = plain(*args)
         seconds.append(time.perf_counter() - start)
-        return found
+        return result
 
     setattr(thing, method, timed)
     return seconds

@@ -40,11 +40,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 def family(pid):
     """A process and all that come of it."""
-    found = [pid]
+    pids = [pid]
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in path.read_text().split():
-            found += family(int(child))
-    return found
+            pids += family(int(child))
+    return pids
 
 
 def proportional_set_size(pid):
@@ -67,25 +67,25 @@ def peak(code):
     while process.poll() is None:
         most = max(most, proportional_set_size(process.pid))
         time.sleep(EVERY)
-    told = process.communicate()[0].split()
+    printed = process.communicate()[0].split()
     if process.returncode:
         raise RuntimeError(f"this code failed:\n{code}")
-    return most or int(told[-1]) * (1 if sys.platform == "darwin" else 1024)
+    return most or int(printed[-1]) * (1 if sys.platform == "darwin" else 1024)
 
 
 def peaks(codes, rounds):
     """{name: peak of each round} of {name: code}, in turns."""
-    found = {name: [] for name in codes}
+    maxima = {name: [] for name in codes}
     for _ in range(rounds):
         for name, code in codes.items():
-            found[name].append(peak(code))
-    return found
+            maxima[name].append(peak(code))
+    return maxima
 
 
-def rows_of_peaks(size, found, reference):
-    median = {name: statistics.median(each) for name, each in found.items()}
+def rows_of_peaks(size, maxima, reference):
+    median = {name: statistics.median(each) for name, each in maxima.items()}
     return [{"size": size, "contender": name, "median MB": median[name] / 1e6, "least MB": min(each) / 1e6,
-             "most MB": max(each) / 1e6, "minillm / it": median[reference] / median[name]} for name, each in found.items()]
+             "most MB": max(each) / 1e6, "minillm / it": median[reference] / median[name]} for name, each in maxima.items()]
 
 
 def measure(rounds=3, steps=10, sizes=tuple(SIZES)):

@@ -19,8 +19,8 @@ def command(doc, measure, quick, **options):
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few seconds: shows that all runs, but measures little")
-    for name, facts in options.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, **facts)
+    for name, keywords in options.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, **keywords)
     given = vars(parser.parse_args())
     settings = (quick if given.pop("quick") else {}) | given
     print(markdown(measure(**settings)))
@@ -48,12 +48,12 @@ def race(contenders, rounds):
     return interleave(contenders, rounds, steps)
 
 
-def compared(times, reference, **facts):
+def compared(times, reference, **labels):
     """A row for each contender, with how long the reference takes of the time it takes: below 1, the reference is faster."""
-    median, least = ({name: summary(found) for name, found in times.items()} for summary in (statistics.median, min))
-    return [facts | {"contender": name, "median ms": 1e3 * median[name], "least ms": 1e3 * least[name],
-                     f"{reference} / it": median[reference] / median[name],
-                     "least / least": least[reference] / least[name]} for name in times]
+    median, least = ({name: summary(seconds) for name, seconds in times.items()} for summary in (statistics.median, min))
+    return [labels | {"contender": name, "median ms": 1e3 * median[name], "least ms": 1e3 * least[name],
+                      f"{reference} / it": median[reference] / median[name],
+                      "least / least": least[reference] / least[name]} for name in times]
 
 
 def markdown(rows):

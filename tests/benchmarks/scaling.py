@@ -31,7 +31,7 @@ def sweep(what, rounds):
     sizes = {value: base if what == "workers" else replace(base, **{what: value}) for value in SWEEPS[what]}
     steps = {value: training_step(size, value if what == "workers" else workers) for value, size in sizes.items()}
     times = report.race(steps, rounds)
-    median = {value: statistics.median(found) for value, found in times.items()}
+    median = {value: statistics.median(seconds) for value, seconds in times.items()}
     work = {value: 1 / value if what == "workers" else size.flops for value, size in sizes.items()}
     rows, before = [], None
     for value, size in sizes.items():
@@ -43,9 +43,9 @@ def sweep(what, rounds):
     return rows
 
 
-def slope(found, x1, x2):
-    """Of found(x) between two places, on a log-log scale."""
-    return math.log(found[x2] / found[x1]) / math.log(x2 / x1)
+def slope(y, x1, x2):
+    """Of y(x) between two places, on a log-log scale."""
+    return math.log(y[x2] / y[x1]) / math.log(x2 / x1)
 
 
 def main():
