@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
+
 from documents import mutated_json
 
 STORED, DEFLATED = 0, 8

@@ -48,10 +48,9 @@ def prepare_to_fork():
     import concurrent.futures.process  # noqa: F401
     import zipfile  # noqa: F401
 
-    from tiny.sitecustomize import shorten_films
-
     from minillm import bench, demo, draw, gallery, live, report  # noqa: F401
     from minillm.commands.app import parser
+    from tiny.sitecustomize import shorten_films
 
     parser()
     if not hasattr(draw.player, "keywords"):        # not yet shortened, by the suite

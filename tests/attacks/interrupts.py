@@ -18,9 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from ground import Attempt, attempts, gist, noise, options, report, scratch_folder
-from stage import Stage
-
 from runs import PATIENCE, Run, differences, end_of, finish, go_on, in_peace, jobs, set_up, strays
+from stage import Stage
 
 
 class Interrupt:

@@ -32,9 +32,8 @@ from ground import (
     scratch_folder,
     snapshot,
 )
-from stage import DEMO, SHORT, TINY, WORDS, Stage
-
 from runs import MINILLM, Run, content, end_of, finish
+from stage import DEMO, SHORT, TINY, WORDS, Stage
 
 PRETRAIN = ["pretrain", *TINY, "--steps", "6", "--workers", "2", "--out", "o"]
 FINETUNE = ["finetune", "--base", "w/pretrained.npz", *SHORT[:-1], "2", "--out", "o"]

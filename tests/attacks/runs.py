@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+
 from ground import MARK, attempts, ends, marked, scratch_folder, text_of
 from stage import COMPARE, TINY
 

@@ -29,9 +29,8 @@ WORDS = "the quick brown fox jumps over the lazy dog and runs home "
 
 def tiny_demo():
     """In a fork: let `demo --quick` take a second instead of half a minute."""
-    from tiny.sitecustomize import shorten_demo
-
     from minillm import demo
+    from tiny.sitecustomize import shorten_demo
     shorten_demo(demo)
 
 
