@@ -68,7 +68,7 @@ def gradcheck(forward, backward, arrays, rng, entries=40, step=STEP):
     errors = {}
     for name, array in arrays.items():
         chosen = rng.permutation(array.size)[:entries]
-        largest = max(np.abs(analytic[name]).max(initial=0.0), 1e-3 * np.linalg.norm(out))       # less is lost in rounding
+        largest = max(np.abs(analytic[name]).max(initial=0.0), 1e-3 * np.linalg.norm(out))       # below: rounding
         errors[name] = relative_error(analytic[name].reshape(-1)[chosen], numerical_gradient(loss, array, chosen, step), largest)
     return errors
 

@@ -38,9 +38,12 @@ def tiles(B, H, T):
             yield slice(b, b + texts), slice(ends[i], ends[i + 1])
 
 
-def row_mean(what, *arrays):
-    """Mean of rows (N, C), or of products of rows, as (N, 1): einsum makes no temporary, and takes a third as long as .mean()."""
-    return np.einsum(what, *arrays)[:, None] / arrays[0].shape[1]
+def row_mean(subscripts, *arrays):
+    """Mean of rows (N, C), or of products of rows, as (N, 1), with einsum's subscripts: "nc->n", "nc,nc->n".
+
+    It makes no temporary, and takes a third as long as .mean().
+    """
+    return np.einsum(subscripts, *arrays)[:, None] / arrays[0].shape[1]
 
 
 def column_sum(rows):

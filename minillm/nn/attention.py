@@ -15,7 +15,7 @@ from .softmax import softmax_in_place
 class HeadsCache(NamedTuple):
     qkv: np.ndarray           # (B, T, 3C)
     o: np.ndarray             # (B, H, T, D)
-    P: list                   # of each tile
+    P: list                   # an array for each tile, in the order of tiles()
 
 
 class AttentionCache(NamedTuple):
@@ -55,7 +55,7 @@ class AttentionHeads(Module):
     def forward(self, qkv, needs_dx=True):
         """qkv (B, T, 3C) -> (B, T, C)"""
         o, P = self.attend(*self.split(qkv), keep=needs_dx)
-        return self.merge(o), HeadsCache(qkv, o, P) if needs_dx else None   # merged without a copy, as o lies in memory
+        return self.merge(o), HeadsCache(qkv, o, P) if needs_dx else None   # merge copies nothing: o lies in memory so
 
     def attend(self, q, k, v, keep=True, log_z=None):
         """The plain form above, tile by tile (ground/pieces.py): q, k, v (B, H, T, D) -> o (B, H, T, D), P of each tile.

@@ -103,7 +103,7 @@ class GPT(Module):
         the sum over them: dposition_tc = sum_b dx_btc. Everything else is the chain rule.
         Check: tests/test_gradients.py (whole model), tests/test_torch.py (against autograd).
         """
-        if any(p.trainable and not p.has_grad for p in (self.wte.weight, *self.ln_f.parameters().values())):
+        if any(p.trainable and not p.has_grad for p in self.parameters().values()):
             raise RuntimeError("there are no gradients to add to; call model.zero_grad() before the backward pass")
         dx = self.wte.unembed_backward(dlogits, cache.head)
         dx = backward_chain([*self.blocks, self.ln_f], dx, cache.layers)

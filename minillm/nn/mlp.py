@@ -8,7 +8,7 @@ from .module import Module, backward_chain, forward_chain
 
 
 class MLP(Module):
-    """out = act(x W_1 + b_1) W_2 + b_2 with W_1 (C, 4C), W_2 (4C, C), and act the activation: GELU, as in GPT-2."""
+    """out = act(x W_1 + b_1) W_2 + b_2 with W_1 (C, 4C), W_2 (4C, C), and act the activation: GELU unless chosen otherwise."""
 
     kind = "MLP"
     output = "proj"      # its last linear map, whose inputs (IA)^3 scales

@@ -8,8 +8,8 @@ The contract of the layers in this folder:
 `dout` is dLoss/dout, `dx` is dLoss/dx, each with the shape of its array. What the backward pass needs travels in `cache`, never
 on `self`, so that a layer can be used twice before its backward is called.
 
-Outputs and dx must be *fresh*, because Block adds into them: `out` shares no memory with x or the cache, nor `dx` with dout or
-the cache; and x and dout are only read. An activation that returned x itself would silently break a model.
+Outputs and dx are *fresh*, because Block adds into them: `out` shares no memory with x or the cache (but AttentionHeads keeps its
+own there), nor `dx` with dout or the cache; and x and dout are only read. Returning x itself would silently break a model.
 
 Everything has the dtype of the weights; layers name none. So constants are Python floats (a NumPy scalar would lift float32).
 

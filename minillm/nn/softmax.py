@@ -37,7 +37,7 @@ def softmax_in_place(s, mask=None):
     """Write p = softmax(s + mask) where s is (..., T), without a copy.
 
     mask    (t, t) for the last t columns: 0 where a score counts, -inf where it does not; each row must have one that counts
-    Returns z and m, (..., 1) or a number, with   p_i = exp(s_i - m) / z,   so that   log sum_j exp(s_j) = m + log z.
+    Returns z (..., 1), and m, (..., 1) or 0.0, such that   p_i = exp(s_i - m) / z,   and so   log sum_j exp(s_j) = m + log z.
 
     The plain form subtracts the largest score m of each row, so that exp cannot overflow; p does not change, since exp(-m)
     cancels. Finding m row by row takes longer than all the rest, so scores of moderate size, the usual ones, go without (m = 0).

@@ -22,11 +22,11 @@ from .workers import Workers, split_rows
 
 
 class Diverged(ArithmeticError):
-    """The loss became NaN or infinite. `checkpoint` is a file with the last good state of the run, or None."""
+    """The loss or its gradient became NaN or infinite. `checkpoint` is a file with the last good state of the run, or None."""
 
     def __init__(self, step, checkpoint=None):
         hint = f"; the last good state is kept in {checkpoint}: remove it to start anew" if checkpoint else ""
-        super().__init__(f"the loss became NaN or infinite at step {step}; try a lower learning rate{hint}")
+        super().__init__(f"the loss or its gradient became NaN or infinite at step {step}; try a lower learning rate{hint}")
         self.step = step
 
 
@@ -39,10 +39,12 @@ class Trainer:
     total       the number by which the summed loss of a step is divided. None: the count of targets in that batch; give the mean
                 count if batches differ in length (see nn/cross_entropy.py)
     workers     number of processes that share each step (workers.py); None: one for each core
-    accumulate  number of pieces into which each worker cuts its rows. It goes through them one by one, adding up the gradients:
-                the step is the same, but only the activations of one piece are in memory at a time
+    accumulate  number of pieces into which each worker cuts its rows, at least two where lengths differ (`split_rows`). It goes
+                through them one by one, adding up the gradients: the step is the same, but only the activations of one piece
+                are in memory at a time
     lr_multipliers  step -> {parameter: factor on its learning rate}; 0 freezes it for that step. None: 1 for all
-    penalty     a penalty that is added to the loss, such as a QuadraticPenalty (finetune/remedies.py)
+    penalty     something whose gradient is added to that of the loss, such as a QuadraticPenalty (finetune/remedies.py). The
+                loss that is reported is without it
     on_step     called as on_step(trainer, loss) after each step
     """
 

@@ -35,7 +35,7 @@ class Workers:
         self.team = Team(weakref.proxy(self), self.n)      # a proxy, so that the processes end as soon as this object is deleted
 
     def forward_backward(self, tokens, targets, total=None, frozen=()):
-        """tokens, targets (B, T) -> the loss, a float, and the norm of its gradient; the gradient is in flat.grad afterwards.
+        """tokens, targets (B, T) -> the loss, a float, and the norm of the gradient, with that of a penalty. It is in flat.grad.
 
         The loss is a sum over rows divided by `total`, so the gradient of the batch is the sum of those of its parts. By default
         `total` is the count of targets in the *batch*: a part must not divide by its own count.
@@ -110,9 +110,9 @@ def split_rows(targets, n, accumulate=1):
     Rows of equal length are cut into n parts, and each part into `accumulate` pieces, which are computed one after the other.
 
     If lengths differ, padding all rows to the longest would be wasted work. So the rows are sorted by length and cut into 2n
-    pieces (times half of `accumulate`), each padded only to its own longest row, and all of about the same size with the padding.
-    Each worker gets pieces of long and of short rows. On documents of the toy world, a worker's share then costs 17 % more than
-    its tokens alone; with pieces of equally many rows it would be 28 %.
+    pieces (for accumulate > 2, times half of it, rounded up), each padded only to its own longest row, and all of about the same
+    size with the padding. Each worker gets pieces of long and of short rows. On documents of the toy world, a worker's
+    share then costs 17 % more than its tokens alone; with pieces of equally many rows it would be 28 %.
     """
     B, T = targets.shape
     lengths = T - np.argmax(targets[:, ::-1] != IGNORE, axis=1)             # (B,), up to the last target that counts

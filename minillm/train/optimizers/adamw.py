@@ -13,8 +13,8 @@ class AdamW(Optimizer):
 
         m <- b1 m + (1 - b1) g              first moment: where the gradient points
         v <- b2 v + (1 - b2) g^2            second moment: how large it usually is
-        m^ = m / (1 - b1^t),  v^ = v / (1 - b2^t)       both started at 0, which these factors correct for
-        theta <- theta - lr (m^ / (sqrt(v^) + eps) + wd theta)
+        m_hat = m / (1 - b1^t),  v_hat = v / (1 - b2^t)         both started at 0, which these factors correct for
+        theta <- theta - lr (m_hat / (sqrt(v_hat) + eps) + wd theta)
 
     The decay wd theta is for matrices only: there is no use in shrinking biases, gains and word vectors.
     """
@@ -32,15 +32,18 @@ class AdamW(Optimizer):
         self.n_decayed = max(0, flat.n_matrices - first)
 
     def plan(self, factor=1.0):
-        """rate, eps and decay such that   theta <- (1 - decay) theta - rate m / (sqrt(v) + eps),   without m^ and v^."""
+        """rate, eps_t and decay such that   theta <- (1 - decay) theta - rate m / (sqrt(v) + eps_t),   without m_hat and v_hat.
+
+        With c = sqrt(1 - b2^t), so that sqrt(v_hat) = sqrt(v) / c:    m_hat / (sqrt(v_hat) + eps) = c m_hat / (sqrt(v) + c eps).
+        """
         self.t += 1
         lr = self.lr * factor
         b1, b2 = self.betas
-        correction = math.sqrt(1 - b2 ** int(self.t))
-        return lr * correction / (1 - b1 ** int(self.t)), self.eps * correction, lr * self.weight_decay
+        c = math.sqrt(1 - b2 ** int(self.t))
+        return lr * c / (1 - b1 ** int(self.t)), c * self.eps, lr * self.weight_decay
 
     def update(self, plan, shrink=1.0, rank=0, n=1):
-        rate, eps, decay = plan
+        rate, eps_t, decay = plan
         b1, b2 = self.betas
         theta_all, g_all = self.flat.data[self.first:], self.flat.grad[self.first:]
         scale = None if self.flat.scale is None else self.flat.scale[self.first:]
@@ -58,7 +61,7 @@ class AdamW(Optimizer):
             g2 *= 1 - b2
             v += g2
             denominator = np.sqrt(v, out=g2)
-            denominator += eps
+            denominator += eps_t
             direction = np.divide(m, denominator, out=denominator)
             direction *= rate
             if scale is not None:

@@ -1,4 +1,4 @@
-"""Muon: updates of matrices that are orthogonal matrices (Jordan et al. 2024)."""
+"""Muon: each matrix moves by an orthogonal matrix, or almost one (Jordan et al. 2024)."""
 
 import math
 
@@ -19,7 +19,7 @@ def orthogonalise(G, steps=5):
     Newton-Schulz steps: an odd polynomial of a matrix acts on its singular values and leaves U and V as they are,
         B X = U (a S + b S^3 + c S^5) V'    with  A = X X',   B = a I + b A + c A^2
     so a polynomial that pushes (0, 1] towards 1 replaces an SVD by matrix products. (In five steps, singular values below about a
-    thousandth of |G| do not reach 1. The gradient has hardly anything in these directions.) The plain form:
+    thousandth of |G|, the Frobenius norm, do not reach 1. The gradient has hardly anything in these directions.) The plain form:
 
         X = G / |G|                             # so that every singular value is at most 1; transposed first if m > n
         for step in range(5):
@@ -96,7 +96,7 @@ class Muon(Optimizer):
         self.adamw.update(adamw_plan, shrink, rank, n)
 
     def stacks(self):
-        """Lists of up to STACK tuples (weight, gradient, momentum, learning-rate multiplier) of one shape, the slowest first."""
+        """Lists of up to STACK tuples (weight, gradient, momentum, learning-rate multiplier) of one shape, the most work first."""
         by_shape = {}
         vectors = [self.flat.views(vector) for vector in (self.flat.data, self.flat.grad, self.v)]
         scale = None if self.flat.scale is None else self.flat.views(self.flat.scale)

@@ -7,9 +7,9 @@ class Optimizer:
     """The contract.
 
     start(flat)                  take the parameters (a `FlatParameters`, from the Trainer) and make the state, of flat.zeros()
-    step(factor)                 update flat.data in place from flat.grad, at the learning rate lr * factor, which is
-        plan(factor)             compute the numbers that are the same for all weights, once for each step
-        update(plan, ...)        update every weight; n workers can share this, each doing the share of its rank
+    plan(factor)                 once for each step: the numbers that are the same for all weights, at the rate lr * factor
+    update(plan, ...)            update flat.data in place from flat.grad; n workers share this, each doing that of its rank
+    step(factor)                 both, one after the other: update(plan(factor))
     state_dict()                 the arrays to save, which `load_state_dict` writes into
     settings()                   the constructor's numbers, before `start`
 
