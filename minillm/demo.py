@@ -25,7 +25,7 @@ from .tasks.evaluate import mean_excess
 from .tasks.samples import TEMPERATURES, flawless_json, flawless_world, pooled_flawless, sample_counts, write_and_judge
 from .tasks.special import SpecialTask
 from .tasks.world import CONTEXT, WorldTask
-from .train.checkpoint import fingerprint
+from .train.checkpoint import fingerprints
 from .train.optimizers import AdamW
 from .train.optimizers.muon import Muon
 from .train.recorder import trajectory_path
@@ -236,7 +236,7 @@ def load_of(base, path):
     loaded = load(path)
     if not {"trainable_parameters", "total_parameters", "seconds"} <= loaded.meta.keys():
         raise CheckpointError(f"{path} does not say how it was trained; run the demo without --resume")
-    if base and loaded.meta.get("base", {}).get("fingerprint") != fingerprint(base.model):
+    if base and loaded.meta.get("base", {}).get("fingerprint") not in fingerprints(base.model):
         raise CheckpointError(f"{path} was made from another generalist than the one beside it; run the demo without --resume")
     return loaded
 

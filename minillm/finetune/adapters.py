@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ..ground.arrays import read_arrays
 from ..ground.files import CheckpointError
-from ..train.checkpoint import fingerprint
+from ..train.checkpoint import fingerprints
 from .adapter_file import base_of, unpack
 from .methods import from_json
 from .recipe import Recipe
@@ -44,7 +44,7 @@ class Adapters:
         must_be_bare(base)
         self.model = base
         self.body = base.parameters()
-        self.fingerprint = fingerprint(base)
+        self.fingerprints = fingerprints(base)
         self.known = {}
         self.active = None
 
@@ -70,7 +70,7 @@ class Adapters:
         if name in self.known:
             raise ValueError(f"there is an adapter {name!r} already")
         arrays, meta = read_arrays(path, "adapter")
-        if base_of(meta, path)["fingerprint"] != self.fingerprint:
+        if base_of(meta, path)["fingerprint"] not in self.fingerprints:
             raise CheckpointError(f"{path} was trained on another base: the fingerprints differ; name the right base")
         try:
             recipe = from_json(meta["recipe"])

@@ -18,7 +18,7 @@ def prepare(base, recipe, seed=0, scratch=False):
     """
     must_be_bare(base)
     rng = np.random.default_rng([seed, 1])
-    model = GPT(base.config, rng)
+    model = GPT(base.config, rng, base.wte.weight.data.dtype)
     if not scratch:
         model.load_state_dict(base.state_dict())
     return recipe.apply(model, rng)

@@ -26,9 +26,12 @@ DTYPES = {np.dtype(kind) for kind in ("<f4", "<f8", "<i4", "<i8")}
 
 
 def write_arrays(path, arrays, meta):
-    """Write arrays {name: array} and meta (anything JSON can express) into one file."""
+    """Write arrays {name: array} and meta (anything JSON can express) into one file. TypeError if `Arrays` would refuse one."""
     import zipfile  # in the functions that need it: with hashlib, it takes a tenth of the time of importing minillm
 
+    for name, array in arrays.items():
+        if np.asarray(array).dtype not in DTYPES:
+            raise TypeError(f"{name} is of type {np.asarray(array).dtype}; files hold {', '.join(sorted(map(str, DTYPES)))}")
     meta_json = json.dumps({"format": FORMAT} | meta, indent=None if len(meta.get("history", ())) else 1)
     with written_whole(path) as temporary:
         with open(temporary, "wb") as file:

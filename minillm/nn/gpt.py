@@ -38,6 +38,7 @@ class Config:
             if not 1 <= size <= largest:
                 raise ValueError(f"{name} is {size}, but must be at least 1" if size < 1 else
                                  f"{name} is above {largest:,d}, the largest that a GPT here can have")
+            object.__setattr__(self, name, int(size))       # a NumPy integer could not be saved as JSON
         for part, choices in PARTS.items():
             if getattr(self, part) not in choices:
                 raise ValueError(f"{part} is {str(getattr(self, part))[:20]!r}, but must be one of {', '.join(choices)}")

@@ -10,7 +10,7 @@ from ..finetune.summary import announcement, parameter_counts
 from ..ground.files import writable
 from ..ground.locks import alone
 from ..ground.ownership import not_others
-from ..tasks import identity, task_from_json
+from ..tasks import identity
 from ..train.blueprint import n_parameters
 from ..train.checkpoint import fingerprint
 from ..train.costs import check_memory
@@ -48,7 +48,7 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     check(parameter_counts(model)["trainable_parameters"])
     old_task = None
     if remedy and remedy.reads_old:
-        old_task = task_from_json(base.meta["task"], base.tokenizer, workers, Path(base_path).parent)
+        old_task = base.task(workers)
     base_fingerprint = fingerprint(base.model)
     inputs = {"phase": "fine-tuning", "base": base_fingerprint, "recipe": to_json(recipe), "remedy": remedy and to_json(remedy),
               "scratch": scratch, "task": identity(task.to_json()), "old task": old_task and identity(old_task.to_json())}

@@ -11,7 +11,7 @@ from ..ground.files import CheckpointError
 from ..nn import GPT
 from ..tasks import task_from_json
 from ..text.tokenizer import Tokenizer
-from ..train.checkpoint import fingerprint, read_model
+from ..train.checkpoint import fingerprints, read_model
 
 
 @dataclass
@@ -55,7 +55,7 @@ def load(path, base=None):
         raise CheckpointError(f"{path} is an adapter, and its base model is not at {base_path}; name the base with --base")
     with Arrays(base_path, "model") as file:
         loaded = Loaded(*read_model(file), file.meta, base_path)
-    if fingerprint(loaded.model) != named["fingerprint"]:
+    if named["fingerprint"] not in fingerprints(loaded.model):
         raise CheckpointError(f"{path} was trained on another base than {base_path}: the fingerprints differ; name the right "
                               "base with --base")
     Adapters(loaded.model).load(path.stem, path)

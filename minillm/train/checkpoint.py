@@ -6,14 +6,13 @@ from ..ground.arrays import Arrays, write_arrays
 from ..ground.files import CheckpointError, checked
 from ..ground.schema import anything, many, maybe, number, one_of, record, table, text, whole
 from ..nn import GPT, Config
-from ..nn.gpt import PARTS
+from ..nn.gpt import LARGEST, PARTS
 from ..text.tokenizer import tokenizer_form, tokenizer_from_json
 from .blueprint import NoNumbers, blueprint, n_parameters
 from .costs import must_fit
 from .parts import block_of
 
-SIZE = whole(1, 10_000_000)
-CONFIG = record({"vocab_size": SIZE, "context": SIZE, "n_layer": whole(1, 100_000), "n_head": SIZE, "n_embd": SIZE}
+CONFIG = record({size: whole(1, largest) for size, largest in LARGEST.items()}
                 | {f"{part}?": one_of(*choices) for part, choices in PARTS.items()}, exact=True)
 HISTORY = record({"steps?": whole(), "loss": many(number(finite=False)), "validation?": many(record({
     "step": whole(), "loss": number(finite=False), "floor?": number(), "mean_excess?": number(finite=False),
@@ -27,16 +26,23 @@ TRAINING = record({"steps_done": whole(), "history?": HISTORY, "inputs?": table(
 
 
 def fingerprint(model):
-    """An identifier of exactly these weights: 16 hex digits of a SHA-256 over names, shapes, values, and unusual parts."""
-    import hashlib
+    """An identifier of exactly this model: 16 hex digits of a SHA-256 over its weights, with their names, and its Config.
 
-    digest = hashlib.sha256()
-    if parts := {part: name for part, name in model.config.to_json().items() if part in PARTS}:
-        digest.update(repr(parts).encode())                 # the same numbers mean something else in another model
+    The same numbers mean something else in another model, as with twice as many heads.
+    """
+    return fingerprints(model)[0]
+
+
+def fingerprints(model):
+    """The fingerprint of a model, and the one that it has in older files, which was that of its weights alone."""
+    from hashlib import sha256
+
+    weights = sha256()
     for name, array in sorted(model.state_dict().items()):
-        digest.update(f"{name}{array.shape}{array.dtype}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
+        weights.update(f"{name}{array.shape}{array.dtype}".encode())
+        weights.update(np.ascontiguousarray(array).tobytes())
+    whole_model = sha256(f"{weights.hexdigest()}{model.config.to_json()}".encode())
+    return whole_model.hexdigest()[:16], weights.hexdigest()[:16]
 
 
 def describe(model, tokenizer):

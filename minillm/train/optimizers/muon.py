@@ -96,7 +96,7 @@ class Muon(Optimizer):
         self.adamw.update(adamw_plan, shrink, rank, n)
 
     def stacks(self):
-        """Lists of up to STACK tuples (weight, gradient, momentum, learning-rate multiplier) of one shape, the most work first."""
+        """Lists of up to STACK (weight, gradient, momentum, learning-rate multiplier) of one shape, the most work first."""
         by_shape = {}
         vectors = [self.flat.views(vector) for vector in (self.flat.data, self.flat.grad, self.v)]
         scale = None if self.flat.scale is None else self.flat.views(self.flat.scale)
