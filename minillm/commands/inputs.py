@@ -49,7 +49,7 @@ def task_for(args, base):
     if len(tasks) > 1:
         raise ValueError(f"--{' and --'.join(tasks)} are two tasks; give one of them")
     if args.text is not None:
-        if base.tokenizer.kind != "character":
+        if base.tokenizer.kind == "word":
             raise ValueError(f"{args.base} knows only the words of the toy world; for --text, pretrain a model with --text first")
         return TextTask(args.text, base.tokenizer, args.workers)
     if args.pairs is not None:
@@ -57,9 +57,12 @@ def task_for(args, base):
         for line in task.skipped:
             print(f"left out: {args.pairs}, {line}", file=sys.stderr)
         return task
-    if base.meta.get("task", {}).get("kind") in ("text", "pairs"):
-        raise ValueError(f"{args.base} was pretrained on a text; give the text or the pairs to learn with --text or --pairs")
-    return SpecialTask(args.task, base.task(args.workers).world.seed, args.documents, workers=args.workers)
+    learned = base.meta.get("task", {}).get("kind")
+    world = None if learned in ("text", "pairs", None) else base.task(args.workers).world
+    if world is None:
+        why = "does not say what it has learned" if learned is None else "was pretrained on a text, not on the toy world"
+        raise ValueError(f"{args.base} {why}; give what it is to learn with --text or --pairs")
+    return SpecialTask(args.task, world.seed, args.documents, workers=args.workers)
 
 
 def add_optimizer(parser, name, whose):

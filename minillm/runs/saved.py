@@ -12,6 +12,7 @@ from ..nn import GPT
 from ..tasks import task_from_json
 from ..text.tokenizer import Tokenizer
 from ..train.checkpoint import fingerprints, read_model
+from ..train.old_names import current_recipe
 
 
 @dataclass
@@ -59,4 +60,4 @@ def load(path, base=None):
         raise CheckpointError(f"{path} was trained on another base than {base_path}: the fingerprints differ; name the right "
                               "base with --base")
     Adapters(loaded.model).load(path.stem, path)
-    return Loaded(loaded.model, loaded.tokenizer, meta, path)
+    return Loaded(loaded.model, loaded.tokenizer, meta | {"recipe": current_recipe(meta["recipe"])}, path)

@@ -51,8 +51,8 @@ class TextTask(Task):
 
     def batches(self, batch, context, seed=0):
         if len(self.train) <= context or len(self.validation) < 2:
-            raise ValueError(f"{self.path} has {len(self.ids)} characters; nine tenths of them must be more than the context of "
-                             f"{context}: give a longer text or a smaller --context")
+            raise ValueError(f"{self.path} has {len(self.ids)} {self.tokenizer.kind}s; nine tenths of them must be more than the "
+                             f"context of {context}: give a longer text or a smaller --context")
         return StreamBatches(self.train, context, batch, seed)
 
     def probe(self, context=64):
@@ -70,8 +70,9 @@ class TextTask(Task):
 
     def final_report(self, model):
         score = self.score_learned(model)
-        bits = score.loss / math.log(2)
-        sentence = (f"validation loss {score.loss:.4f} nats = {bits:.3f} bits per character, on the last {score.tokens:,d} "
+        characters = len(self.tokenizer.decode(self.validation[-score.tokens:]))
+        bits = score.loss * (score.tokens / characters) / math.log(2)
+        sentence = (f"validation loss {score.loss:.4f} nats = {bits:.3f} bits per character, on the last {characters:,d} "
                     "characters, which were not trained on")
         return [sentence], {"validation_loss": score.loss, "bits_per_character": bits}
 

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from difflib import get_close_matches
 
 from ...ground.schema import shown
+from ...train.old_names import current_recipe
 from ..recipe import Recipe
 from ..spec import from_options, restored
 from .bottleneck import BottleneckAdapter
@@ -49,7 +50,7 @@ def to_json(recipe):
 
 def from_json(json):
     """The inverse. ValueError for an unknown method or option, and for a value of the wrong type."""
-    options = dict(json)
+    options = dict(current_recipe(json))
     method = options.pop("method", None)
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"there is no method {shown(method)}")

@@ -133,13 +133,13 @@ class LoRA(Insertion):
 
     rank        r
     alpha       the change is scaled by alpha / r, so that a good learning rate depends little on r
-    targets     names of linear maps; of GPT-2's blocks q, k, v, o (of attention), fc, proj (of the MLP). By default all
+    targets     names of linear maps, or all; in GPT-2's blocks q, k, v, o (attention's last, attn.proj), fc, proj (of the MLP)
     rs          scale by alpha / sqrt(r) instead: for high ranks (rsLoRA, Kalajdzievski 2023)
     """
 
     rank: int = 4
     alpha: float = 8.0
-    targets: tuple[str, ...] = ("q", "k", "v", "o", "fc", "proj")
+    targets: tuple[str, ...] = ("all",)
     rs: bool = False
 
     method: ClassVar[str] = "lora"
@@ -157,8 +157,8 @@ class LoRA(Insertion):
         return [(linear.weight.shape[0], linear.weight.shape[1] // len(linear.maps)) for linear in linears]
 
     def chosen_targets(self, maps):
-        """The names of the maps to change; by default of all there are, in a block of any kind."""
-        return list(maps) if self.targets == LoRA.targets else list(dict.fromkeys(self.targets))
+        """The names of the maps to change."""
+        return list(maps) if self.targets == ("all",) else list(dict.fromkeys(self.targets))
 
     def build(self, model, rng):
         at_least_one("rank", self.rank)
