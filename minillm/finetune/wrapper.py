@@ -24,7 +24,9 @@ class Wrapper(Module):
         return self.inner.kind
 
     def added(self):
-        """Yield (name, Parameter or Module) of what is new."""
+        """Yield (name, Parameter or Module) of what is new. All of it trains, and a file holds nothing else: random numbers that
+        stay as they are would be others when the file is read.
+        """
         raise NotImplementedError
 
     def children(self):
