@@ -94,12 +94,12 @@ class Family:
         for name, run in self.runs.items():
             start = self.space.vector(run.snapshots[0])
             began = self.space.arrays(start)
-            away = np.sqrt(sum(np.sum(np.square(began[key] - origin[key], dtype=np.float64)) for key in run.inserted))
-            if away:
+            if any((began[key] != origin[key]).any() for key in run.inserted):
                 first = next(other for other in self.runs if self.runs[other].inserted & run.inserted)
-                moved = np.linalg.norm(np.subtract(self.end(name), start, dtype=np.float64))
-                notes.append(f"{name} began with other random numbers than {first}, {away:.2f} away from {self.origin}, and "
-                             f"moved {moved:.2f} from there, so distances and angles show not only what was learned")
+                away, moved = (np.linalg.norm(np.subtract(to, start, dtype=np.float64)) for to in (self.start, self.end(name)))
+                notes.append(f"{name} began with other random numbers than {first if first != name else 'the base'}, "
+                             f"{away:.2f} away from {self.origin}, and moved {moved:.2f} from there, so "
+                             "distances and angles show not only what was learned")
         return notes
 
 
@@ -221,6 +221,9 @@ def graft(model, specialist, first, name):
     for key, p in model.parameters().items():
         if key not in old_names:
             p.data[...] = first.get(key, specialist_parameters[key].data)
+    for slot in inserted(model):
+        if isinstance(slot.module, Untied):                     # a run from scratch began with another table than the base has
+            slot.module.head.weight.data[...] = slot.module.weight.data
 
 
 def signature(module):
