@@ -592,7 +592,7 @@ def test_markdown_csv_and_json_agree(which, real, tmp_path):
     base = shown[0]
     assert base["method"] == kept[0]["method"] == "untouched" and base["trains"] == base["best lr"] == ""
     assert float(base["excess on mood"]) == pytest.approx(float(kept[0]["new"]), abs=5.1e-4)
-    assert float(kept[0]["old"]) == pytest.approx(outcome.forgot(written["untouched"]))
+    assert float(kept[0]["old"]) == pytest.approx(outcome.excess_old(written["untouched"]))
 
 
 def test_a_row_worked_out_by_hand():
@@ -676,7 +676,7 @@ def test_methods_are_compared_on_texts_and_pairs_too(file, names, book, tmp_path
     assert (outcome.new, outcome.old) == names
     lab = Lab(base, {"kind": kind, "path": str(folder / file)}, 2, 3, 3, tmp_path, 1)
     new, old = lab.task(1).score(base.model)[names[0]], lab.old_task.score(base.model)["book"]
-    assert outcome.learned(outcome.untouched) == new.loss and outcome.forgot(outcome.untouched) == old.loss != new.loss
+    assert outcome.excess_new(outcome.untouched) == new.loss and outcome.excess_old(outcome.untouched) == old.loss != new.loss
     assert ("right %" in outcome.text()) == (kind == "pairs")
     for row in outcome.rows:
         assert all(cell["status"] == "done" for cell in row.cells) and 0 < outcome.entries(row)["old"] < 10
@@ -712,7 +712,7 @@ def test_a_specialist_that_stands_alone_can_be_the_base_of_the_next(base, tmp_pa
                           steps=2, batch=2, workers=1)
     for task, names in ((MOOD, ("mood", ["novel"])), (novels.to_json(), ("novel", ["novel, the old"]))):
         outcome = compare(specialist, task, ["ia3"], seeds=1, rates=1, scratch=False, folder=tmp_path / names[0], **TINY)
-        assert (outcome.new, outcome.old) == names and outcome.forgot(outcome.untouched) > 0
+        assert (outcome.new, outcome.old) == names and outcome.excess_old(outcome.untouched) > 0
 
 
 # ---- pictures

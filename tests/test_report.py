@@ -155,7 +155,7 @@ def test_what_a_view_cannot_show_is_refused(story, tmp_path):
     refused(story, "surface", story, "--view", "three", "--models", "full", *plots, words=["takes 2", "finetune"])
     refused(story, "surface", story, "--models", "full", "full", *plots, words=["once"])
     refused(story, "surface", story, "--models", "full", "lora", *plots, words=["lora", "full"])
-    refused(story, "surface", story, "--models", "pretrained", "full", *plots, words=["where all trajectories begin"])
+    refused(story, "surface", story, "--models", "pretrained", "full", *plots, words=["always shows pretrained"])
     refused(tmp_path, "surface", tmp_path / "nowhere", *plots, words=["nowhere"])
     refused(tmp_path, "surface", story, "--view", "above", *plots, words=["above"])
 

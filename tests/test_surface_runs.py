@@ -164,8 +164,24 @@ def test_vectors_before_every_text_begin_where_they_began(name, zoo):
 @pytest.mark.parametrize("names", [["prompt", "full"], ["adapter", "prompt"], ["ungated", "lora"], ["prompt", "ungated"],
                                    ["prefix", "ungated"]], ids="+".join)
 def test_vectors_before_every_text_have_no_space_in_common_with_others(names, zoo):
-    with pytest.raises(ValueError, match=r"^\w+ puts vectors before every text, .* a surface of its own"):
+    with pytest.raises(ValueError, match=r"^\w+ puts vectors before .* only runs of exactly the same recipe, options included$"):
         read_family(zoo, names)
+
+
+def test_only_runs_of_another_seed_have_something_to_say_of_their_start(zoo, everything, tmp_path):
+    assert everything.notes() == []
+    (tmp_path / "pretrained.npz").write_bytes((zoo / "pretrained.npz").read_bytes())
+    base, recipe = load(zoo / "pretrained.npz"), recipe_of(ALL["prompt"])
+    for seed in (1, 2):
+        finetune(base, tmp_path / "pretrained.npz", SpecialTask("novel", 2, 8, workers=1), recipe, tmp_path / f"seed{seed}.npz",
+                 optimizer=AdamW(recipe.lr), steps=1, batch=2, seed=seed, workers=1)
+    finetune(base, tmp_path / "pretrained.npz", SpecialTask("novel", 2, 8, workers=1), recipe_of("head"), tmp_path / "anew.npz",
+             optimizer=AdamW(1e-3), steps=1, batch=2, seed=2, workers=1, scratch=True)
+    family = read_family(tmp_path, ["anew"])
+    np.testing.assert_array_equal(at(family, family.start), logits(base.model))         # not the table drawn anew
+    assert family.notes()[0].startswith("anew began with other random numbers than the base, ")
+    (note,) = read_family(tmp_path, ["seed1", "seed2"]).notes()
+    assert note.startswith("seed2 began with other random numbers than seed1, ") and " away from the start, and moved " in note
 
 
 @pytest.mark.parametrize("names", [["adapter", "wide"], ["prefix", "long"], ["adapter", "parallel"], ["parallel", "adapter"],

@@ -20,6 +20,7 @@ from minillm.surface.views import line, surface
 from minillm.tasks.special import SpecialTask
 from minillm.tasks.text import TextTask
 from minillm.train.optimizers import AdamW
+from minillm.train.recorder import read_trajectory
 
 ENDS = ["full", "adapter", "frozen"]
 
@@ -93,6 +94,43 @@ def test_random_directions(folder):
         assert landscape.loss["novel"][1, 1] == pytest.approx(landscape.point_loss[name]["novel"], abs=1e-6)
         assert landscape.info["origin"] == name and landscape.info["unit"] is False
         assert any("this plane shows" in note for note in landscape.info["notes"])
+
+
+@pytest.mark.parametrize("centre, others", [("full", [ORIGIN, "adapter"]), (ORIGIN, ["full", "adapter"])])
+def test_what_a_random_plane_shows_is_said_of_the_pair_that_was_measured(centre, others, folder, rng):
+    """By an orthonormal basis of the plane: the share of |difference|^2 that lies in it."""
+    family = read_family(folder, ["full", "adapter"])
+    names = [centre] + [name for name in others if name != ORIGIN]
+    plane = views.plane_of_random_directions(family, names, None, rng, None).plane
+    basis, _ = np.linalg.qr(np.stack([plane.u, plane.v], axis=1))
+    notes = [note for note in plane.notes if "squared distance" in note]
+    for other, note in zip(sorted(others), sorted(notes), strict=True):
+        difference = family.end(other).astype(np.float64) - family.end(centre)
+        said, share = float(note.split()[-1]), np.sum((basis.T @ difference) ** 2) / np.sum(difference ** 2)
+        assert f"between {centre} and {other}, " in note and said == pytest.approx(share, rel=0.06)
+
+
+def test_a_run_of_another_seed_is_said_to_have_begun_elsewhere(folder, spoilt):
+    """Its inserted weights are other random numbers, at the start too: their difference is nothing that was learned."""
+    base = load(spoilt / "pretrained.npz")
+    finetune(base, spoilt / "pretrained.npz", SpecialTask("novel", 2, 8, workers=1), BottleneckAdapter(4), spoilt / "other.npz",
+             optimizer=AdamW(1e-3), steps=3, batch=2, seed=5, workers=1)
+    _, snapshots, _ = read_trajectory(spoilt / "other.trajectory.npz")
+    _, first, _ = read_trajectory(spoilt / "adapter.trajectory.npz")
+    away, moved = (np.sqrt(sum(np.sum((x[key] - y[key]).astype(np.float64) ** 2) for key in x))
+                   for x, y in ((snapshots[0], first[0]), (snapshots[-1], snapshots[0])))
+    note = (f"other began with other random numbers than adapter, {away:.2f} away from {ORIGIN}, and moved {moved:.2f} from "
+            "there, so distances and angles show not only what was learned")
+    assert away > 5 * moved > 0
+    names = ["full", "adapter", "other"]
+    assert surface(spoilt, "three", names, 3, 1).info["notes"] == [note]
+    assert note in surface(spoilt, "pca", names[1:], 3, 1).checks() and note in line(spoilt, names[1:], points=3).checks()
+    family = read_family(spoilt, names)
+    tokens = np.arange(12).reshape(2, 6)
+    began = family.space.vector(family.runs["other"].snapshots[0])
+    np.testing.assert_array_equal(family.space.put(began).logits(tokens), base.model.logits(tokens))
+    for alone in (["full", "adapter", "frozen"], ["other"], ["full", "other"]):
+        assert read_family(spoilt, alone).notes() == []
 
 
 def test_directions_of_curvature(folder):
@@ -324,7 +362,7 @@ def test_without_a_third_model_there_is_a_surface_all_the_same(spoilt):
 
 @pytest.mark.parametrize("names, message", [
     (["full"], "takes 2 fine-tunings"), (["full", "full"], "full, full: each can be named once"),
-    (["full", "nobody"], "no fine-tuning 'nobody'"), ([ORIGIN, "full"], "where all trajectories begin")])
+    (["full", "nobody"], "no fine-tuning 'nobody'"), ([ORIGIN, "full"], "always shows pretrained")])
 def test_too_few_or_wrong_names_are_refused(names, message, folder):
     with pytest.raises(ValueError, match=message):
         surface(folder, "three", names, 3)

@@ -84,8 +84,8 @@ def at_level(method):
 
 print_table(["method", "best lr", "excess on novels", "excess on the old", f"old at {LEVEL:.0%} closed", "moved by, %",
              f"directions of {SHARE:.0%}"],
-            [[NAMES[method], f"{best[method][0]:.2g}{' (edge)' if best[method][1] else ''}", shown(map(table.learned, group)),
-              shown(map(table.forgot, group)), at_level(method), shown((100 * cell["moved"] for cell in group), 1),
+            [[NAMES[method], f"{best[method][0]:.2g}{' (edge)' if best[method][1] else ''}", shown(map(table.excess_new, group)),
+              shown(map(table.excess_old, group)), at_level(method), shown((100 * cell["moved"] for cell in group), 1),
               shown((cell["directions"] for cell in group), 1)]
              for method, group in cells.items()])
 rng = np.random.default_rng(args.seed)
@@ -104,10 +104,10 @@ with style():
     fig.subplots_adjust(left=0.08, right=0.985, bottom=0.21, top=0.91, wspace=0.24)
     for method, by_seed in sweeps.items():
         rates = [[sweep[lr] for sweep in by_seed if sweep[lr]["status"] == "done"] for lr in by_seed[0]]
-        x, y = ([mean(map(of, cells)) for cells in rates if cells] for of in (table.learned, table.forgot))
+        x, y = ([mean(map(of, cells)) for cells in rates if cells] for of in (table.excess_new, table.excess_old))
         left.plot(x, y, marker=MARKS[method], color=COLORS[method], ms=7, mec="white", label=NAMES[method])
         for group in rates:
-            left.plot(list(map(table.learned, group)), list(map(table.forgot, group)), MARKS[method], color=COLORS[method],
+            left.plot(list(map(table.excess_new, group)), list(map(table.excess_old, group)), MARKS[method], color=COLORS[method],
                       ms=3.5, alpha=0.5)
         shares = np.mean([cell["spectrum"] for cell in cells[method]], axis=0)
         right.plot(range(1, len(shares) + 1), 100 * shares, "--" if method == MATRICES else "-", color=COLORS[method])

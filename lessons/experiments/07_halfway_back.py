@@ -47,7 +47,7 @@ def curve(method, lr, seed):
 
 
 def figures(cells):
-    return tuple(np.array(list(map(of, cells))) for of in (table.learned, table.forgot))
+    return tuple(np.array(list(map(of, cells))) for of in (table.excess_new, table.excess_old))
 
 
 def point(cells, keep):
@@ -69,13 +69,13 @@ for method in METHODS:
     nearly = [point(cells, NEARLY_ALL) for cells in curves[method]]
     # Lower rates than the best one are another way of not going so far. What do they forget where they have learned as much?
     lower = Row(method, "none", lr, False, [], {rate: cell for rate, cell in sweep.items() if rate <= lr})
-    slower = table.forgotten_at_level(lower, 1 - nearly[0]["new"] / table.learned(untouched))
+    slower = table.forgotten_at_level(lower, 1 - nearly[0]["new"] / table.excess_new(untouched))
     ends = [cells[-1] for cells in curves[method]]
-    rows.append([METHODS[method], f"{lr:.2g}", shown(map(table.learned, ends)), shown(map(table.forgot, ends)),
+    rows.append([METHODS[method], f"{lr:.2g}", shown(map(table.excess_new, ends)), shown(map(table.excess_old, ends)),
                  *(text for group in (points[method], nearly) for text in
                    (shown((p["a"] for p in group), 2), shown((100 * p["left"] for p in group), 0))),
                  f"{nearly[0]['old']:.3f}", "" if slower is None else f"{slower:.3f}"])
-print(f"untouched: {table.learned(untouched):.3f} on novels, {table.forgot(untouched):.3f} on the old")
+print(f"untouched: {table.excess_new(untouched):.3f} on novels, {table.excess_old(untouched):.3f} on the old")
 print_table(["method", "best lr", "novels, a = 1", "old, a = 1", f"a keeping {KEEP:.0%}", "forgetting left, %",
              f"a keeping {NEARLY_ALL:.0%}", "left, %", "old there, seed 1", "with a lower lr"], rows)
 

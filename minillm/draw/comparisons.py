@@ -31,8 +31,9 @@ def _trade_off(ax, compared, rows, all_rows, color):
     base = compared.base_entries()
     start = max(base["new"], RESOLVED), max(base["old"], RESOLVED)
     points = {row.name: (max(entries["new"], RESOLVED), max(entries["old"], RESOLVED)) for row, entries in rows}
-    sweeps = {row.name: np.maximum([(compared.learned(cell), compared.forgot(cell)) for _, cell in sorted(row.sweep.items())
-                                    if cell["status"] == "done"], RESOLVED) for row, _ in rows if row.sweep}
+    sweeps = {row.name: np.maximum([(compared.excess_new(cell), compared.excess_old(cell))
+                                    for _, cell in sorted(row.sweep.items()) if cell["status"] == "done"], RESOLVED)
+              for row, _ in rows if row.sweep}
     x, y = zip(start, *points.values(), *(point for sweep in sweeps.values() for point in sweep))
     ax.set(xscale="log", yscale="log", xlim=log_limits(x, 0.12), ylim=log_limits(y, 0.1))
     plain_ticks(ax.xaxis)

@@ -37,7 +37,8 @@ DEFAULT_METHODS = ["full", "frozen", "adapter", "lora", "ia3", "bitfit"]
 SCRATCH, SCRATCH_LR = "scratch", 8e-3
 FORMAT = 2          # of a cell's file; goes up when the same cell would give another result
 STEP = 2.0          # the factor from one learning rate to the next
-BEYOND = 2          # how many more rates are tried if the best one is at an edge
+BEYOND = 2          # how many more rates are tried, at most, if the best one is at an edge; and, after that, how many lower ones
+                    # while the lowest closes LEVEL of the gap
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def compare(base, task_json, methods, remedies=("none",), *, seeds=3, rates=5, s
     rates       how many learning rates are tried for each method, by factors of two around its usual one, on the first seed.
                 The one with the least validation loss is used for all seeds. If it is the first or the last of them, up to two
                 more are tried beyond it; if it is still at the edge, the table says so. A remedy uses its method's rate.
-                Lower rates are tried until one closes less than LEVEL of the gap, to know what is forgotten at that level
+                While the lowest still closes LEVEL of the gap, up to two lower ones are tried, to know what is forgotten there
     samples     how many texts each model writes, to count those without a mistake (tasks/samples.py)
     """
     lab = Lab(base, task_json, steps, batch, test_documents, Path(folder), workers, samples)
@@ -110,7 +111,7 @@ def search(run, middle, n):
 
 
 def try_lower_rates(run, sweep, enough):
-    """The sweep with up to BEYOND lower rates, until one has not learned enough (see `Comparison.forgotten_at_level`)."""
+    """The sweep, and up to BEYOND lower rates while the lowest has learned enough (see `Comparison.forgotten_at_level`)."""
     for _ in range(BEYOND):
         lowest = sweep[min(sweep)]
         if lowest["status"] != "done" or not enough(lowest):

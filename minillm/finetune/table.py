@@ -56,11 +56,11 @@ class Comparison:
     settings: dict
     measures: tuple = ("excess", "excess")
 
-    def learned(self, cell):
+    def excess_new(self, cell):
         """The excess on the new domain."""
         return cell["test"][self.new]["excess"]
 
-    def forgot(self, cell):
+    def excess_old(self, cell):
         """The mean excess on the old domains."""
         return statistics.fmean(cell["test"][name]["excess"] for name in self.old)
 
@@ -73,7 +73,7 @@ class Comparison:
 
     def closed(self, cell):
         """The share of the gap between the untouched base and the floor that is closed."""
-        return 1 - self.learned(cell) / self.learned(self.untouched)
+        return 1 - self.excess_new(cell) / self.excess_new(self.untouched)
 
     def forgotten_at_level(self, row, level=LEVEL):
         """The excess on the old where a method closes `level` of the gap, as its learning rate grows; None if it never does.
@@ -81,13 +81,13 @@ class Comparison:
         Between two learning rates it is interpolated linearly. If the lowest one closes more, it is the excess there.
         """
         points = self.sweep_points(row)
-        for i, (closed, forgot) in enumerate(points):
+        for i, (closed, old) in enumerate(points):
             if closed >= level:
                 if i == 0:
-                    return forgot
-                closed_before, forgot_before = points[i - 1]
+                    return old
+                closed_before, old_before = points[i - 1]
                 t = (level - closed_before) / (closed - closed_before)
-                return forgot_before + t * (forgot - forgot_before)
+                return old_before + t * (old - old_before)
         return None
 
     def is_upper_bound(self, row, level=LEVEL):
@@ -98,7 +98,7 @@ class Comparison:
     def sweep_points(self, row):
         """[(share of the gap closed, excess on the old)] by rising learning rate, without those that diverged."""
         cells = [row.sweep[lr] for lr in sorted(row.sweep)]
-        return [(self.closed(cell), self.forgot(cell)) for cell in cells if cell["status"] == "done"]
+        return [(self.closed(cell), self.excess_old(cell)) for cell in cells if cell["status"] == "done"]
 
     def entries(self, row):
         """The values of a row, {column: value}. A row of which every cell diverged has only the first few."""
@@ -112,7 +112,7 @@ class Comparison:
                     "trainable_percent": 100 * first["trainable_parameters"] / first["total_parameters"],
                     "file_kib": first["file_bytes"] / 1024, "step_ms": statistics.median(cell["step_ms"] for cell in done),
                     "memory_mb": sum(size for part, size in first["memory"].items() if part != "weights") / 1e6}
-        for name, measure in (("new", self.learned), ("old", self.forgot), ("closed", self.closed)):
+        for name, measure in (("new", self.excess_new), ("old", self.excess_old), ("closed", self.closed)):
             entries[name], entries[f"{name}_interval"] = mean_and_interval([measure(cell) for cell in done])
         for name in self.flawless(first):
             entries[name], entries[f"{name}_interval"] = mean_and_interval([self.flawless(cell)[name] for cell in done])
@@ -125,7 +125,7 @@ class Comparison:
     def base_entries(self):
         """The values of the row of the untouched base."""
         base = self.untouched
-        entries = {"method": "untouched", "new": self.learned(base), "old": self.forgot(base), "closed": 0.0}
+        entries = {"method": "untouched", "new": self.excess_new(base), "old": self.excess_old(base), "closed": 0.0}
         entries |= self.flawless(base)
         accuracy = base["test"][self.new]["accuracy"]
         return entries if accuracy is None else entries | {"accuracy": accuracy}

@@ -13,7 +13,7 @@ from ..ground.files import digest as file_digest
 from ..tasks.source import candidates, locate
 from .family import ORIGIN, files_of, runs_in
 
-VERSION = 2          # goes up when the same models would give other numbers, so that old files are left alone
+VERSION = 3          # goes up when the same models would give other numbers or notes, so that old files are left alone
 
 
 def cache_file(folder, kind, names, *settings):

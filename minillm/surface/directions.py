@@ -68,7 +68,8 @@ def pca_plane(trajectories, steps, centre):
 
     trajectories    list of lists of vectors, one list for each run
     steps           lists of the steps after which they were recorded
-    centre          "end" of the only run, as in the literature, or "start", which all runs share
+    centre          "end" of the only run, as in the literature, or "start" of the first, which the others share unless they began
+                    with other random numbers (from scratch, or adapters of another seed)
 
     The rows of M are the recorded weights minus the centre. The directions are the eigenvectors of M'M. M has few rows and very
     many columns, so we take the eigenvectors of the small matrix M M' = U S^2 U' instead:  d_k = M' u_k / s_k.
@@ -77,7 +78,7 @@ def pca_plane(trajectories, steps, centre):
     (`random_walk_shares`). ValueError for fewer than three different points.
     """
     if centre == "end" and len(trajectories) > 1:
-        raise ValueError("several trajectories have several ends; centre them on their common start")
+        raise ValueError("several trajectories have several ends; centre them on the start")
     points = [theta for trajectory in trajectories for theta in trajectory]
     origin = np.asarray(trajectories[0][-1 if centre == "end" else 0], np.float64)
     must_fit(8 * origin.size * (len(points) + 6), f"finding principal components of {len(points)} times {origin.size:,d} weights",

@@ -5,13 +5,19 @@
                                 as much as we like, but not the model
     adapters, prefixes, heads   (theta, phi): the weights of the body and the inserted ones, which initially, at phi_0, do
                                 nothing. A run without some inserted module is at its phi_0, which leaves its model unchanged
-    prompts, prefixes without   always change the text that they precede, so there is no phi_0. Only runs of the same method have
-    a gate                      a space in common; its origin is where they began
+    prompts, prefixes without   always change the text that they precede, so there is no phi_0. Only runs of exactly the same
+    a gate                      recipe have a space in common; its origin is where the first of them began
+
+Parts of phi_0 are random numbers (W_1 of an adapter, the vectors of a prefix), so it depends on the seed. The origin has the
+phi_0 of the first run that inserts such a module. A run of another seed begins elsewhere, at another form of the same model, and
+`Family.notes` says how far away: that distance is nothing that was learned.
 """
 
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from ..finetune.adapter_file import base_of
 from ..finetune.merge import merge
@@ -36,6 +42,7 @@ class Run:
     snapshots   [weights] at these steps: its trajectory
     info        what its file says: recipe, task, seed; and history, the losses of its training
     path        of that file
+    inserted    names of the space's parameters that its recipe inserted
     """
 
     end: dict
@@ -43,6 +50,7 @@ class Run:
     snapshots: list
     info: dict = field(default_factory=dict)
     path: Path | None = None
+    inserted: set = field(default_factory=set)
 
 
 @dataclass
@@ -52,7 +60,7 @@ class Family:
     folder      where they are
     base        the base as it was read
     runs        {name: Run} of the specialists
-    space       its start is the base, where all inserted modules do nothing
+    space       its start is the base, where all inserted modules do nothing: the phi_0 of the first run that has them
     origin      the name of that start
     body        names of the base's own parameters
     """
@@ -79,6 +87,20 @@ class Family:
     def trajectories(self, names):
         """{name: (steps, snapshots)} of these runs; the origin is left out, for it has no trajectory."""
         return {name: (self.runs[name].steps, self.runs[name].snapshots) for name in names if name != self.origin}
+
+    def notes(self):
+        """Sentences about runs that began with other values of what was inserted than the origin has, for a caption."""
+        notes, origin = [], self.space.arrays(self.start)
+        for name, run in self.runs.items():
+            start = self.space.vector(run.snapshots[0])
+            began = self.space.arrays(start)
+            if any((began[key] != origin[key]).any() for key in run.inserted):
+                first = next(other for other in self.runs if self.runs[other].inserted & run.inserted)
+                away, moved = (np.linalg.norm(np.subtract(to, start, dtype=np.float64)) for to in (self.start, self.end(name)))
+                notes.append(f"{name} began with other random numbers than {first if first != name else 'the base'}, "
+                             f"{away:.2f} away from {self.origin}, and moved {moved:.2f} from there, so "
+                             "distances and angles show not only what was learned")
+        return notes
 
 
 def runs_in(folder):
@@ -135,12 +157,15 @@ def read_family(folder, names):
             raise CheckpointError(f"{trajectory_path(Path(folder) / f'{name}.npz')} is not the trajectory of "
                                   f"{Path(folder) / f'{name}.npz'}")
         points = [weights_in_space(loaded.model, arrays, space) for arrays in [loaded.model.state_dict(), *snapshots]]
-        runs[name] = Run(points[0], steps, points[1:], info, loaded.path)
+        own = set() if is_mergeable(loaded.model) else expected.keys() - body
+        runs[name] = Run(points[0], steps, points[1:], info, loaded.path, own)
     return Family(Path(folder), base, runs, space, origin, body)
 
 
 def common_model(base, loaded_runs):
-    """A model whose parameters include those of all the fine-tunings, at the weights where they began; and the origin's name.
+    """A model whose parameters include those of all the fine-tunings; and the name of the origin, which is its weights.
+
+    They are those of the base. What was inserted has the values with which the first run that inserts it began.
 
     loaded_runs     {name: (Loaded, steps, snapshots, meta)}
     """
@@ -149,7 +174,8 @@ def common_model(base, loaded_runs):
         recipes = [loaded.meta["recipe"] for loaded, *_ in loaded_runs.values()]
         if any(recipe != recipes[0] for recipe in recipes):
             raise ValueError(f"{without_phi_0[0]} puts vectors before every text, and no values of these leave the base as it "
-                             "was, so it needs a surface of its own; leave it out, or name only runs of its method")
+                             "was, so it needs a surface of its own; leave it out, or name only runs of exactly the same "
+                             "recipe, options included")
         loaded, _, snapshots, _ = loaded_runs[without_phi_0[0]]
         model = copy.deepcopy(loaded.model)
         model.load_state_dict(model.state_dict() | base.state_dict() | snapshots[0])
@@ -173,7 +199,8 @@ def is_mergeable(model):
 def graft(model, specialist, first, name):
     """Insert the modules of a specialist that cannot be merged into a model as well, with the values `first`.
 
-    first       {parameter: array}; a parameter that is missing in it has not moved, so it gets the specialist's value
+    first       {parameter: array}; a parameter that is missing in it has not moved, so it gets the specialist's value. What an
+                earlier run has inserted keeps its values
     name        of the specialist, for the ValueError if the model has a different module of the same kind in one of the places
     """
     if is_mergeable(specialist):
@@ -194,6 +221,9 @@ def graft(model, specialist, first, name):
     for key, p in model.parameters().items():
         if key not in old_names:
             p.data[...] = first.get(key, specialist_parameters[key].data)
+    for slot in inserted(model):
+        if isinstance(slot.module, Untied):                     # a run from scratch began with another table than the base has
+            slot.module.head.weight.data[...] = slot.module.weight.data
 
 
 def signature(module):

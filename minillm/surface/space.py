@@ -68,8 +68,9 @@ class Space:
     """All weights of one model as a vector, so that the results of all methods are points of one space.
 
     The model is the *adapted* one, with weights (theta, phi) of the body and of the inserted modules. Full fine-tuning ends at
-    (theta_1, phi_0), an adapter at (theta_0, phi_1). phi_0 does nothing, so every point between the two is a working model. What
-    can be merged into the body (LoRA) moves theta alone (family.py).
+    (theta_1, phi_0), an adapter at (theta_0, phi_1). At phi_0 the inserted modules do nothing, so (theta_1, phi_0) is the fully
+    fine-tuned model itself. Any other point is a model of the same form, good or bad, and the surface is its loss. What can be
+    merged into the body (LoRA) moves theta alone (family.py).
 
     start       the weights of the model as it was given
     """

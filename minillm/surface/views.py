@@ -57,7 +57,7 @@ def surface(folder, view="three", names=None, points=21, workers=None, seed=1):
     _, needed = VIEWS[view]
     names = chosen_names(folder, names, needed)
     if ORIGIN in names and view in ("three", "pca"):
-        raise ValueError(f"{ORIGIN} is where all trajectories begin, so this view always shows it; name only fine-tunings")
+        raise ValueError(f"this view always shows {ORIGIN}, the base of all fine-tunings; name only fine-tunings")
     key, path = cache_file(folder, view, names, points, seed)
     if path.exists():
         return read_cached(path, key, Surface.of)
@@ -74,6 +74,7 @@ def measure_view(family, view, names, points, workers, seed, unfinished):
     lay_out, _ = VIEWS[view]
     names, probe = family.names_in_space(names), probe_of(family, trained=view == "hessian")
     layout = lay_out(family, names, probe, np.random.default_rng([seed, 5]), workers)
+    layout.plane.notes[:0] = family.notes()                         # first, because a caption quotes only the first few
     measured = measure_surface(family.space, layout.plane, layout.models, family.trajectories(layout.trajectories), probe, points,
                                workers, layout.extent, layout.within, {"view": view, "seed": seed} | layout.info, unfinished)
     for name, texts in texts_along(family, measured.trajectories, workers).items():
@@ -109,7 +110,7 @@ def measure_line(family, names, curve, points, workers, seed, key, path):
         m = curve_middle(family, names, np.random.default_rng([seed, 5]), workers)
         curves[CURVED] = bezier(ends[0], m, ends[1])
     measured = profile(family.space, names, curves, probe, interpolation_points(points, 0 if curve else 0.5), workers,
-                       {"seed": seed})
+                       {"seed": seed, "notes": family.notes()})
     write_cached(path, key, measured)
     return measured
 
@@ -144,9 +145,9 @@ def plane_of_random_directions(family, names, probe, rng, workers):
     centre = family.end(names[0])
     plane = random_plane(family.space, centre, rng)
     for name in family.runs:
-        other = family.start if name == names[0] else family.end(name)
-        rho = plane.project(other)[1]
-        plane.notes.append(f"of the squared distance between {name} and {family.origin}, this plane shows {1 - rho ** 2:.1e}")
+        other = family.origin if name == names[0] else name
+        rho = plane.project(family.end(other))[1]                   # `project` measures from the centre
+        plane.notes.append(f"of the squared distance between {names[0]} and {other}, this plane shows {1 - rho ** 2:.1e}")
     return Layout(plane, {names[0]: centre}, extent=((-1, 1), (-1, 1)))
 
 
