@@ -464,6 +464,11 @@ def test_what_is_no_base_is_refused(path, words, desk):
         refused(desk, "inspect", desk / path, "--method", "ia3", words=["with an adapter on", "base"])
 
 
+def test_merging_is_not_advised_where_it_is_impossible(desk):
+    err = refused(desk, "finetune", "--base", desk / "world" / "adapter.npz", *QUICK, words=["is an adapter; fine-tune its base"])
+    assert "merge" not in err
+
+
 def test_an_adapter_of_another_base_is_refused_by_every_command(desk):
     other = desk / "other"
     assert run("pretrain", *TINY, "--steps", 1, "--seed", 9, "--out", other)[0] == 0

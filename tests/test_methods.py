@@ -798,7 +798,8 @@ def test_nothing_at_all_to_insert_or_train_is_refused(recipe):
 def test_a_second_one_in_the_same_place_is_refused_and_nothing_has_changed(first, second, label, rng):
     model = shaken(first)
     before = snapshot(model)
-    with pytest.raises(ValueError, match=f"has a {label} already"):
+    advice = "merge it into the weights, or begin from the base" if label in ("lora", "dora", "ia3") else "begin from the base"
+    with pytest.raises(ValueError, match=f"has a {label} already; {advice}$"):
         recipe_of(second).apply(model, rng)
     assert_untouched(model, before)
 

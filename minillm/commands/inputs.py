@@ -3,6 +3,7 @@
 import os
 import sys
 
+from ..finetune.wrapper import all_mergeable
 from ..runs.saved import load
 from ..tasks.pairs import PairTask
 from ..tasks.special import SPECIALITIES, SpecialTask
@@ -19,7 +20,8 @@ def load_base(path):
     """Load a model to fine-tune. ValueError if the file is an adapter."""
     base = load(path)
     if base.meta["kind"] == "adapter":
-        raise ValueError(f"{path} is an adapter; fine-tune its base, or merge the two first: minillm merge {path} --out FILE")
+        advice = f", or merge the two first: minillm merge {path} --out FILE" if all_mergeable(base.model) else ""
+        raise ValueError(f"{path} is an adapter; fine-tune its base{advice}")
     return base
 
 

@@ -18,7 +18,7 @@ WRITES_FILES = True
 
 
 def add_options(parser):
-    parser.add_argument("checkpoint", type=path, help="file of an adapter made by lora, dora or ia3")
+    parser.add_argument("checkpoint", type=path, help="file of an adapter made by lora, dora, ia3 or frozen")
     add_base_of_adapter(parser)
     parser.add_argument("--out", required=True, type=path, metavar="FILE", help="file to write (.npz)")
 

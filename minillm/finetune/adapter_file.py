@@ -17,7 +17,7 @@ ADAPTER = record(METADATA | {"recipe": table(anything), "base": record({"path": 
 
 
 def save_specialist(path, model, tokenizer, recipe, base_path, base_fingerprint, **metadata):
-    """Save a fine-tuned model: whole if its recipe stands alone, else only what trained, four bytes a number plus about 2 KB."""
+    """Save a fine-tuned model: whole if its recipe stands alone, else only what trained, four bytes a number plus about 1 KB."""
     base = {"path": portable_path(base_path, Path(path).parent), "fingerprint": base_fingerprint}
     meta = {"recipe": to_json(recipe), "base": base} | metadata
     if recipe.stands_alone:

@@ -20,8 +20,9 @@ class Merged:
 def merge(model):
     """Fold all inserted modules into the weights of the body, in place. Returns a `Merged` that can undo it.
 
-    This is possible if what they add is a linear function of the layer's input: LoRA, DoRA, (IA)^3. ValueError if nothing
-    is inserted, or something that cannot be merged; the model is then unchanged.
+    This is possible if a linear layer together with what was inserted is again a linear layer with weights of its own: LoRA,
+    DoRA, (IA)^3. Not `head`: the table of words, which its weights would replace, is also read on the way in. ValueError if
+    nothing is inserted, or something that cannot be merged; the model is then unchanged.
     """
     inserted_slots = inserted(model)
     if not inserted_slots:

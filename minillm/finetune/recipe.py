@@ -1,6 +1,7 @@
 """A recipe: what trains when a pretrained model becomes a specialist, and what is inserted for that.
 
-It is applied from outside: no file of the transformer knows about fine-tuning.
+It is applied from outside: no file of the transformer knows about fine-tuning. There are two exceptions: attention can also give
+log z, for prefix tuning, and the MLP names its last linear map, for (IA)^3.
 """
 
 from dataclasses import dataclass, field
@@ -38,8 +39,8 @@ class Recipe:
     def adds(self, config):
         """How many numbers it inserts into a GPT of this shape, known without building anything.
 
-        For options that `apply` refuses, at most the count of the largest valid ones, so that the refusal of `apply` is the error
-        that is seen, and not one about memory.
+        For options that `apply` refuses, at most the count of the largest valid ones. So if those fit into memory, the refusal of
+        `apply` is the error that is seen, and not one about memory.
         """
         return 0
 
@@ -51,7 +52,8 @@ class Recipe:
 class Insertion(Recipe):
     """A recipe that inserts new modules. These train; of the body, only what `also_trains` names.
 
-    blocks      numbers of the blocks that get them, counted from the end if negative; none means all
+    blocks      numbers of the blocks that get them, counted from the end if negative; none means all. It does not limit what
+                `also_trains` names: of adapters, the norms of every block
     """
 
     blocks: tuple[int, ...] = field(default=(), kw_only=True)      # so that LoRA(8) is of rank 8

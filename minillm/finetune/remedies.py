@@ -79,7 +79,9 @@ class EWC(Remedy):
 
     The gradient of  strength / 2 sum_i F_i (theta_i - theta_0,i)^2  is added, as for L2-SP. With F the diagonal of the Fisher
     information of a token, half the sum is about the rise of the old loss, in nats a token. So at a strength of 1 the old data
-    count as much as the new, as far as a diagonal F can tell.
+    count as much as the new, as far as a diagonal F can tell. In practice that is weak, and so is the default: on the demo's
+    model (`full`, 64 novels, one seed) strengths of 1, 10, 100, 300 and 1000 leave about 100, 90, 60, 30 and 10 % of the
+    forgetting, and none of them costs learning. Lesson 14 takes 300.
 
     F says what the old texts depend on *at the start*. If a product has one factor that starts at zero, the other factor has no
     influence at the start, so its F is 0 and it is not penalised: A of LoRA and DoRA, the down-projection of an adapter, the keys

@@ -13,7 +13,7 @@ class Wrapper(Module):
     """
 
     label = None                    # what it is called in a message
-    starts_as_identity = True       # are there values of what is added, phi_0, at which it changes nothing?
+    can_be_identity = True          # are there values of what is added, phi_0, at which it changes nothing?
     mergeable = False               # if True, `merged` gives the weight and bias of a plain linear layer that does the same
 
     def __init__(self, inner):
@@ -115,7 +115,8 @@ def slot_of(model, module):
     """The slot of a module of the body. ValueError if something was inserted there already."""
     slot = next(slot for slot in slots(model) if innermost(slot.module) is innermost(module))
     if isinstance(slot.module, Wrapper):
-        raise ValueError(f"{slot.path} has a {slot.module.label} already; merge it into the weights, or begin from the base")
+        advice = "merge it into the weights, or begin" if all_mergeable(model) else "begin"
+        raise ValueError(f"{slot.path} has a {slot.module.label} already; {advice} from the base")
     return slot
 
 
@@ -124,7 +125,13 @@ def inserted(model):
     return [slot for slot in slots(model) if isinstance(slot.module, Wrapper)]
 
 
+def all_mergeable(model):
+    """Can all that was inserted be merged into the weights? True as well if nothing was."""
+    return all(slot.module.mergeable for slot in inserted(model))
+
+
 def must_be_bare(model):
     """ValueError if something has been inserted into a model that is to be a base."""
     if inserted(model):
-        raise ValueError("this model is a base with an adapter on; use the base itself, or merge the adapter into it first")
+        advice = ", or merge the adapter into it first" if all_mergeable(model) else ""
+        raise ValueError(f"this model is a base with an adapter on; use the base itself{advice}")

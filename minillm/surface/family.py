@@ -188,7 +188,7 @@ def common_model(base, loaded_runs):
 
 def starts_as_base(model):
     """Do the inserted modules of a model have values, phi_0, at which they change nothing?"""
-    return all(slot.module.starts_as_identity for slot in inserted(model))
+    return all(slot.module.can_be_identity for slot in inserted(model))
 
 
 def is_mergeable(model):

@@ -140,7 +140,8 @@ class BottleneckAdapter(Insertion):
     places        the sublayers that get one: attn and mlp (Houlsby et al. 2019), or mlp alone (Pfeiffer et al. 2021)
     form          sequential: after the sublayer, before its output joins the stream; or parallel: beside it (He et al. 2022)
     scale         s, a factor on what an adapter adds; 0.0, written "usual", stands for 1 if sequential and 4 if parallel
-    norms         train the gains and biases of the LayerNorms too, as Houlsby does
+    norms         train the gains and biases of all LayerNorms too, as Houlsby does; also in blocks without an adapter, so that
+                  the backward pass goes down to the first block, whatever `blocks` is
     """
 
     bottleneck: int = 20

@@ -39,7 +39,9 @@ class Frozen(Recipe):
 
     @property
     def lr(self):
-        """Biases and gains need far larger steps than matrices."""
+        """Biases and gains need far larger steps than matrices. Without a model only the names of the parts tell what trains:
+        a pattern (`*.bias`) has the smaller rate, even if it chooses the same parameters as `biases`.
+        """
         return 0.256 if set(self.train) <= {"biases", "norms"} else 4e-3
 
     def apply(self, model, rng=None):

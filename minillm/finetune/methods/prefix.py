@@ -24,17 +24,17 @@ class PrefixCache(NamedTuple):
 
 
 class Prefix(Module):
-    """out = o + g lambda (o_p - o): a mixture of o, attention to the text, and o_p, attention to n learned keys K and values W.
+    """out = o + g lambda (o_p - o): a mixture of o, attention to the text, and o_p, that to n learned keys K_p and values V_p.
 
     A softmax over two groups of scores is a mixture of the softmaxes over each group. With z = sum_s exp(S_s) over the text and
     z_p = sum_j exp(S_j) over the prefix,
-        o = sum_s exp(S_s) v_s / z,      o_p = sum_j exp(S_j) W_j / z_p
+        o = sum_s exp(S_s) v_s / z,      o_p = sum_j exp(S_j) V_p,j / z_p
     so attention to both at once is
-        (sum_s exp(S_s) v_s + sum_j exp(S_j) W_j) / (z + z_p) = (z o + z_p o_p) / (z + z_p)
-                                                              = (1 - lambda) o + lambda o_p,      lambda = z_p / (z + z_p)
+        (sum_s exp(S_s) v_s + sum_j exp(S_j) V_p,j) / (z + z_p) = (z o + z_p o_p) / (z + z_p)
+                                                                = (1 - lambda) o + lambda o_p,    lambda = z_p / (z + z_p)
     (He et al. 2022, equation 5). With the gate g = 1, this is prefix tuning as published. With g = 0, out = o: the model starts
-    as its base. Without a gate it could not, since even keys of zero take a share of the softmax. At g = 0, K and W have no
-    influence, so in the first step only the gate gets a gradient.
+    as its base. Without a gate it could not, since even keys of zero take a share of the softmax. At g = 0, K_p and V_p have
+    no influence, so in the first step only the gate gets a gradient.
     """
 
     def __init__(self, keys, values, gate):
@@ -46,8 +46,8 @@ class Prefix(Module):
         """q (B, H, T, D), and of attention to the text, o (B, H, T, D) and log z (B, H, T, 1) -> out, in the shape of o"""
         S = q @ self.keys.data.swapaxes(-1, -2)                             # (B, H, T, n)
         S *= 1 / math.sqrt(q.shape[-1])
-        z_p, m = softmax_in_place(S)
-        P, log_z_p = S, np.log(z_p) + m
+        z_shifted, m = softmax_in_place(S)                                  # z_p exp(-m), m as in softmax_in_place
+        P, log_z_p = S, np.log(z_shifted) + m
         lam = 0.5 + 0.5 * np.tanh(0.5 * (log_z_p - log_z))                  # sigmoid, in a form that cannot overflow
         o_p = P @ self.values.data
         w = o_p - o
@@ -58,19 +58,19 @@ class Prefix(Module):
         return lam if self.gate is None else lam * self.gate.data[:, None, None]
 
     def backward(self, dout, cache):
-        """Forward, for one head of one text, with gate g: S = q K' / sqrt(D), P = softmax(S), o_p = P W,
+        """Forward, for one head of one text, with gate g: S = q K_p' / sqrt(D), P = softmax(S), o_p = P V_p,
         lambda = sigmoid(log z_p - log z), w = o_p - o, out = o + g lambda w.
 
-        Given dout (T, D), want dq (T, D), do (T, D), and dlog_z (T, 1) for the attention to the text; and dg, dW, dK (n, D),
-        which are summed over the texts.
+        Given dout (T, D), want dq (T, D), do (T, D), and dlog_z (T, 1) for the attention to the text; and dg, dV_p,
+        dK_p (n, D), which are summed over the texts.
 
         Derivation.
             out = (1 - g lambda) o + g lambda o_p       do = (1 - g lambda) dout,       do_p = g lambda dout
             with e_t = sum_c dout_tc w_tc               dg = sum_t lambda_t e_t,        dlambda_t = g e_t
             sigmoid: dlambda/dlog_z_p = -dlambda/dlog_z = lambda (1 - lambda),   so   dlog_z_p = -dlog_z = g lambda (1 - lambda) e
-        Then attention to the prefix, derived as in nn/attention.py without a mask, with K, W, o_p, z_p in place of k, v, o, z:
-            dW = P' do_p,     dP = do_p W',     dS_tj = P_tj (dP_tj - (sum_c do_p_tc o_p_tc - dlog_z_p_t))
-            dq = dS K / sqrt(D),                dK = dS' q / sqrt(D)
+        Then attention to the prefix, derived as in nn/attention.py without a mask, with K_p, V_p, o_p, z_p for k, v, o, z:
+            dV_p = P' do_p,   dP = do_p V_p',   dS_tj = P_tj (dP_tj - (sum_c do_p_tc o_p_tc - dlog_z_p_t))
+            dq = dS K_p / sqrt(D),              dK_p = dS' q / sqrt(D)
 
         Check: tests/test_methods.py, float64, relative error < 1e-7; tests/test_peft.py with the gate at 1.
         """
@@ -106,7 +106,7 @@ class PrefixedHeads(Wrapper):
         self.prefix = prefix
 
     @property
-    def starts_as_identity(self):
+    def can_be_identity(self):
         return self.prefix.gate is not None
 
     def added(self):

@@ -57,7 +57,7 @@ class Prompted(Wrapper):
     """
 
     label = "prompt"
-    starts_as_identity = False
+    can_be_identity = False
 
     def __init__(self, inner, prompt, first, last):
         super().__init__(inner)
