@@ -799,7 +799,7 @@ def test_a_second_one_in_the_same_place_is_refused_and_nothing_has_changed(first
     model = shaken(first)
     before = snapshot(model)
     advice = "merge it into the weights, or begin from the base" if label in ("lora", "dora", "ia3") else "begin from the base"
-    with pytest.raises(ValueError, match=f"has a {label} already; {advice}$"):
+    with pytest.raises(ValueError, match=f"has an? {label} already; {advice}$"):
         recipe_of(second).apply(model, rng)
     assert_untouched(model, before)
 

@@ -3,6 +3,7 @@
 from collections.abc import MutableMapping, MutableSequence
 from typing import NamedTuple
 
+from ..ground.files import article
 from ..nn import Linear, Module
 
 
@@ -116,7 +117,7 @@ def slot_of(model, module):
     slot = next(slot for slot in slots(model) if innermost(slot.module) is innermost(module))
     if isinstance(slot.module, Wrapper):
         advice = "merge it into the weights, or begin" if all_mergeable(model) else "begin"
-        raise ValueError(f"{slot.path} has a {slot.module.label} already; {advice} from the base")
+        raise ValueError(f"{slot.path} has {article(slot.module.label)} already; {advice} from the base")
     return slot
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from ..finetune.adapter_file import base_of
 from ..finetune.merge import merge
 from ..finetune.methods.head import Untied
-from ..finetune.wrapper import inserted, slots
+from ..finetune.wrapper import all_mergeable, inserted, slots
 from ..ground.arrays import read_meta
 from ..ground.files import CheckpointError
 from ..runs.saved import Loaded, load
@@ -169,7 +169,7 @@ def common_model(base, loaded_runs):
 
     loaded_runs     {name: (Loaded, steps, snapshots, meta)}
     """
-    without_phi_0 = [name for name, (loaded, *_) in loaded_runs.items() if not starts_as_base(loaded.model)]
+    without_phi_0 = [name for name, (loaded, *_) in loaded_runs.items() if not can_be_base(loaded.model)]
     if without_phi_0:
         recipes = [loaded.meta["recipe"] for loaded, *_ in loaded_runs.values()]
         if any(recipe != recipes[0] for recipe in recipes):
@@ -186,14 +186,14 @@ def common_model(base, loaded_runs):
     return model, ORIGIN
 
 
-def starts_as_base(model):
+def can_be_base(model):
     """Do the inserted modules of a model have values, phi_0, at which they change nothing?"""
     return all(slot.module.can_be_identity for slot in inserted(model))
 
 
 def is_mergeable(model):
     """Was something inserted that can be merged completely into the weights of the base?"""
-    return bool(inserted(model)) and all(slot.module.mergeable for slot in inserted(model))
+    return bool(inserted(model)) and all_mergeable(model)
 
 
 def graft(model, specialist, first, name):
