@@ -208,8 +208,8 @@ def in_small(config):
 def folding_is_right(config):
     """Does a decoder give the logits of a small model of the same parts?
 
-    Tried once for each Config: someone may have edited a layer but not this file, or a field of the Config may change what a layer
-    computes. The weights are others than those of the model in question, which could hide a difference: in a new model they are so
+    Tried once for each Config: someone may have edited a layer but not this file, or a field of the Config may change what a
+    layer computes. The weights are not those of the model in question, which could hide a difference: in a new model they are so
     small that attention hardly depends on q and k.
     """
     rng = np.random.default_rng(0)

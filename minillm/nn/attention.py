@@ -48,7 +48,7 @@ class AttentionHeads(Module):
         return qkv.reshape(B, T, 3, self.n_head, C3 // (3 * self.n_head)).transpose(2, 0, 3, 1, 4)
 
     def read(self, qkv, start=0):
-        """The q, k and v of the positions from `start` on, as `attend` compares them: for training, writing and prefixes alike."""
+        """The q, k and v of the positions from `start` on, as `attend` takes them: for training, writing and prefixes alike."""
         return self.split(qkv)
 
     def merge(self, o):

@@ -14,7 +14,7 @@ from .rmsnorm import RMSNorm
 
 # What a block can be built of. Made as norm(n_embd, dtype), activation(), mlp(n_embd, rng, std, proj_std, dtype, activation).
 # An MLP has defaults for all after rng, kind = "MLP", and `output`, the name of its last linear map, for (IA)^3. Each Linear
-# in it has `maps`, names that no other map of the block has. Weights are drawn with rng.normal or rng.uniform (train/blueprint.py).
+# in it has `maps`, names that no other in the block has. Weights are drawn with rng.normal or rng.uniform (train/blueprint.py).
 NORMS = {"layernorm": LayerNorm, "rmsnorm": RMSNorm}
 MLPS = {"mlp": MLP}
 ACTIVATIONS = {"gelu": GELU, "relu": ReLU}
