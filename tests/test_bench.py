@@ -15,6 +15,7 @@ from minillm.bench import SIZES, Size
 from minillm.commands.app import main
 from minillm.commands.bench import SIZES as OFFERED
 from minillm.nn import GPT
+from minillm.nn.module import NO_BACKWARD
 from minillm.train.costs import activation_bytes, buffers, training_state_bytes
 
 BENCHMARKS = Path(__file__).parent / "benchmarks"
@@ -137,6 +138,20 @@ def test_a_block_is_counted_once():
     nested = Pair(a, [None, True, (b, {"again": b, "views": views}), Pair(a[:0], ())])
     assert sum(buffers(nested).values()) == a.nbytes + b.nbytes
     assert sum(buffers(views[0]).values()) == a.nbytes      # a view keeps all of its buffer alive
+
+
+class Box:
+    """A cache of a kind that nobody can look into."""
+
+    def __init__(self, array):
+        self.array = array
+
+
+@pytest.mark.parametrize("wrap", [Box, lambda array: (None, {"inside": [Box(array)]}), lambda array: {1, 2}])
+def test_a_cache_of_an_unknown_kind_is_not_counted_as_nothing(wrap):
+    with pytest.raises(TypeError, match="a cache with a (Box|set) in it cannot be measured: a cache is made of arrays"):
+        buffers([np.zeros(3), wrap(np.zeros(5))])
+    assert not buffers([None, 1, 2.5, True, np.float32(1), "name", slice(3), NO_BACKWARD, (), {}])
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,13 +1,15 @@
 """Reading on with a KV cache finds what reading anew finds, for every model; and the decoder is the model, only quicker."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
-from minillm.finetune.methods import BottleneckAdapter
+from minillm.finetune.methods import BottleneckAdapter, recipe_of
 from minillm.gradcheck import perturb
-from minillm.inference.decoder import Decoder, folding_is_right, is_plain, stepper
+from minillm.inference.decoder import Decoder, folding_is_right, in_small, is_plain, stepper
 from minillm.inference.kv_cache import KVCache
-from minillm.nn import GELU, GPT, MLP, Config, Linear
+from minillm.nn import GELU, GPT, MLP, AttentionHeads, CausalSelfAttention, Config, Linear, Module
 
 CONFIG = Config(vocab_size=11, context=7, n_layer=2, n_head=3, n_embd=12)
 T = CONFIG.context
@@ -180,3 +182,99 @@ def test_a_layer_that_was_edited_is_not_folded_and_that_is_said(monkeypatch, rng
         logits = read(stepper(model, KVCache(model, 2)), tokens)
     assert_close(logits, model.logits(tokens), 1e-10)
     folding_is_right.cache_clear()
+
+
+@dataclass(frozen=True)
+class RotatingConfig(Config):
+    rotate: bool = False
+
+
+def rotated(x, start):
+    """x (B, H, T, D), each pair of features turned by an angle that grows with the position: RoPE, of a single frequency"""
+    angle = 0.5 * np.arange(start, start + x.shape[-2])[:, None]
+    even, odd = x[..., 0::2], x[..., 1::2]
+    turned = np.empty_like(x)
+    turned[..., 0::2], turned[..., 1::2] = even * np.cos(angle) - odd * np.sin(angle), even * np.sin(angle) + odd * np.cos(angle)
+    return turned
+
+
+@pytest.fixture
+def rotating(monkeypatch):
+    """The class AttentionHeads rotates q and k where the Config of a model says so."""
+    read, init = AttentionHeads.read, GPT.__init__
+
+    def reading(self, qkv, start=0):
+        q, k, v = read(self, qkv, start)
+        return (rotated(q, start), rotated(k, start), v) if getattr(self, "rotate", False) else (q, k, v)
+
+    def making(self, config, *args):
+        init(self, config, *args)
+        for block in self.blocks:
+            block.attn.heads.rotate = config.rotate
+
+    monkeypatch.setattr(AttentionHeads, "read", reading)
+    monkeypatch.setattr(GPT, "__init__", making)
+
+
+def rotating_gpt(rotate):
+    rng = np.random.default_rng(5)
+    model = GPT(RotatingConfig(11, 7, 2, 3, 12, rotate=rotate), rng, np.float64)
+    perturb(model, rng, 0.3)
+    return model
+
+
+def test_a_part_that_a_config_switches_on_in_a_known_layer_is_not_folded(rotating, rng):
+    model, tokens = rotating_gpt(True), texts(rng, 2)
+    assert is_plain(model) and np.abs(model.logits(tokens) - rotating_gpt(False).logits(tokens)).max() > 1e-3
+    with pytest.warns(UserWarning, match="does not fold what the layers compute now"):
+        step = stepper(model, KVCache(model, 2))
+    assert_close(read(step, tokens), model.logits(tokens), 1e-10)
+    plain = rotating_gpt(False)
+    assert isinstance(stepper(plain, KVCache(plain)).__self__, Decoder)      # and what is off is folded as ever
+
+
+@pytest.mark.parametrize("method", ["prefix:tokens=4", "prefix:tokens=4,gate=no"])
+def test_q_k_and_v_are_made_in_one_place_for_training_for_writing_and_for_a_prefix(rotating, method, rng):
+    model, tokens = rotating_gpt(True), texts(rng, 2)
+    recipe_of(method).apply(model, rng)
+    perturb(model, rng, 0.3)
+    assert_close(read(stepper(model, KVCache(model, 2)), tokens), model.logits(tokens), 1e-10)
+
+
+@pytest.mark.parametrize("error", [AttributeError, ValueError])
+def test_what_cannot_be_folded_at_all_is_written_the_plain_way(error, monkeypatch, rng):
+    def fold(block, D):
+        raise error("no such matrix")
+
+    monkeypatch.setattr("minillm.inference.decoder.fold", fold)
+    folding_is_right.cache_clear()
+    model, tokens = gpt(), texts(rng, 2)
+    with pytest.warns(UserWarning, match="does not fold what the layers compute now"):
+        assert_close(read(stepper(model, KVCache(model, 2)), tokens), model.logits(tokens), 1e-10)
+    folding_is_right.cache_clear()
+
+
+@pytest.mark.parametrize("n_head, n_embd, width", [(3, 12, 12), (12, 768, 48), (6, 6, 6), (1, 2, 2)])
+def test_the_folding_is_tried_in_small(n_head, n_embd, width):
+    small = in_small(Config(50_000, 1024, 12, n_head, n_embd, norm="rmsnorm"))
+    assert small == Config(5, 4, 2, n_head, width, norm="rmsnorm") and folding_is_right(in_small(Config(9, 9, 1, n_head, n_embd)))
+
+
+class OwnAttention(Module):
+    """It does not say how it reads on."""
+
+    kind = "attention"
+
+    def __init__(self, n_embd, n_head, rng):
+        self.inner = CausalSelfAttention(n_embd, n_head, rng, dtype=np.float64)
+
+    def forward(self, x, needs_dx=True):
+        return self.inner.forward(x, needs_dx)
+
+
+def test_an_attention_that_does_not_say_how_it_reads_on_writes_no_text(rng):
+    """With `forward` in the place of it, each token would see nothing but itself."""
+    model = gpt()
+    model.blocks[1].attn = OwnAttention(12, 3, rng)
+    with pytest.raises(NotImplementedError, match="OwnAttention does not say how it reads on .*: add forward_cached"):
+        read(stepper(model, KVCache(model)), texts(rng, 1))

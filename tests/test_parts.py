@@ -8,14 +8,16 @@ from commands import TINY, answer, refused, run
 
 from minillm.finetune.merge import merge
 from minillm.finetune.methods import ALIASES, METHODS, recipe_of
+from minillm.finetune.wrapper import linear_maps
 from minillm.gradcheck import perturb
 from minillm.inference.decoder import is_plain, stepper
 from minillm.inference.kv_cache import KVCache
-from minillm.nn import GPT, Config, ReLU, RMSNorm
+from minillm.nn import GPT, MLP, Config, Linear, Parameter, ReLU, RMSNorm
+from minillm.nn.block import MLPS
 from minillm.nn.gpt import PARTS
 from minillm.runs import load
 from minillm.text.tokenizer import CharTokenizer
-from minillm.train.blueprint import n_parameters
+from minillm.train.blueprint import NoNumbers, blueprint, n_parameters
 from minillm.train.checkpoint import save_model
 from minillm.train.optimizers import AdamW
 from minillm.train.parts import parameter_kinds
@@ -124,3 +126,62 @@ def test_commands_pretrain_fine_tune_judge_and_draw_it(tmp_path):
 
 def test_parts_that_are_none_are_refused_in_one_sentence(tmp_path):
     refused(tmp_path, "pretrain", "--norm", "batchnorm", words=["--norm", "'layernorm', 'rmsnorm'"])
+
+
+# ---- what an MLP of one's own must promise
+
+def of_another_mlp(monkeypatch, mlp):
+    monkeypatch.setitem(MLPS, "other", mlp)
+    blueprint.cache_clear()
+    return GPT(replace(USUAL, mlp="other"), np.random.default_rng(0))
+
+
+class InTuple(MLP):
+    def __init__(self, n_embd, rng, *args):
+        super().__init__(n_embd, rng, *args)
+        self.more = (Linear(n_embd, n_embd, rng, maps=("more",)),)
+
+
+class Namesake(MLP):
+    """Its last linear map has the name of one in the attention."""
+
+    output = "o"
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.proj.maps = ("o",)
+
+
+class OtherDraw(MLP):
+    def __init__(self, n_embd, rng, *args):
+        super().__init__(n_embd, rng, *args)
+        self.gate = Parameter(rng.standard_normal(n_embd))
+
+
+@pytest.mark.parametrize("method", ["lora", "adapter"])
+def test_layers_in_a_tuple_are_refused_where_something_is_to_be_inserted(method, monkeypatch):
+    model = of_another_mlp(monkeypatch, InTuple)
+    assert "blocks.0.mlp.more.0.weight" in model.parameters()
+    with pytest.raises(ValueError, match=r"^blocks.0.mlp.more is a tuple of layers, .*; make it a list$"):
+        recipe_of(method).apply(model)
+
+
+def test_two_linear_maps_of_one_name_are_refused(monkeypatch):
+    model = of_another_mlp(monkeypatch, Namesake)
+    for method in ("lora", "ia3"):
+        with pytest.raises(ValueError, match="^two Linear layers of a Block have a map named 'o': rename one$"):
+            recipe_of(method).apply(model)
+
+
+def test_a_layer_that_is_used_twice_has_its_names_once(monkeypatch, rng):
+    model = model_of(USUAL)
+    model.blocks[0].again = model.blocks[0].mlp.fc
+    assert list(linear_maps(model.blocks[0])) == ["q", "k", "v", "o", "fc", "proj"]
+
+
+def test_weights_that_are_drawn_in_another_way_are_named(monkeypatch):
+    of_another_mlp(monkeypatch, OtherDraw)
+    with pytest.raises(AttributeError, match="must be drawn with rng.normal or rng.uniform, not with rng.standard_normal:"):
+        n_parameters(replace(USUAL, mlp="other"))
+    for draw in (NoNumbers().normal, NoNumbers().uniform):
+        assert not draw(-1, 1, size=(2, 3)).any()

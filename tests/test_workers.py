@@ -9,7 +9,7 @@ from minillm.gradcheck import perturb
 from minillm.ground import processes
 from minillm.nn import GPT, IGNORE, Config, CrossEntropy
 from minillm.train.flat import FlatParameters
-from minillm.train.optimizers import SGD, AdamW
+from minillm.train.optimizers import OPTIMIZERS, SGD, AdamW
 from minillm.train.trainer import Trainer
 from minillm.train.workers import Workers, split_rows
 
@@ -181,6 +181,29 @@ def test_without_forks_the_bits_are_the_same(rng, monkeypatch):
     monkeypatch.setattr(processes, "CAN_FORK", False)
     alone_losses, alone_theta = run()
     assert losses == alone_losses and np.array_equal(theta, alone_theta)
+
+
+class OwnState(SGD):
+    """An optimizer whose state is not made with flat.zeros(), so that each worker has a copy of its own."""
+
+    def start(self, flat):
+        super().start(flat)
+        self.v = np.zeros_like(flat.data)
+
+
+def test_a_state_of_which_most_would_never_be_saved_is_refused(rng):
+    message = "the array 'v' in the state of the optimizer is not shared by the workers.*make it with flat.zeros"
+    with pytest.raises(ValueError, match=message):
+        Trainer(small_gpt(), OwnState(), workers=2)
+    trainer, usual = Trainer(small_gpt(), OwnState(), workers=1), Trainer(small_gpt(), SGD(), workers=1)
+    batch = batch_of([9] * 4, rng)
+    assert trainer.step(*batch) == usual.step(*batch)
+    assert np.array_equal(trainer.optimizer.v, usual.optimizer.v)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values())
+def test_every_optimizer_shares_its_state(optimizer):
+    Trainer(small_gpt(), optimizer(), workers=2)
 
 
 # ---- the deal

@@ -79,7 +79,13 @@ class Slot(NamedTuple):
 
 
 def slots(module, path=""):
-    """Yield the slots of all modules inside a module, the outer before the inner. A wrapper and its inner have the same path."""
+    """Yield the slots of all modules inside a module, the outer before the inner. A wrapper and its inner have the same path.
+
+    ValueError if modules are in a tuple, where none can be replaced.
+    """
+    for name, value in vars(module).items():
+        if isinstance(value, tuple) and any(isinstance(item, Module) for item in value):
+            raise ValueError(f"{join(path, name)} is a tuple of layers, into which nothing can be inserted; make it a list")
     if isinstance(module, Wrapper):
         below = [(path, vars(module), "inner")]
     else:
@@ -108,8 +114,16 @@ def modules_of(block, kind):
 
 
 def linear_maps(block):
-    """{name: the Linear that has it} of the linear maps of a block; q, k and v, say, share one Linear."""
-    return {name: linear for linear in modules_of(block, Linear) for name in linear.maps if name}
+    """{name: the Linear that has it} of the linear maps of a block; q, k and v, say, share one Linear.
+
+    ValueError if two have the same name.
+    """
+    maps = {}
+    for linear in modules_of(block, Linear):
+        for name in filter(None, linear.maps):
+            if maps.setdefault(name, linear) is not linear:
+                raise ValueError(f"two Linear layers of a {type(block).__name__} have a map named {name!r}: rename one")
+    return maps
 
 
 def slot_of(model, module):

@@ -47,6 +47,10 @@ class AttentionHeads(Module):
         B, T, C3 = qkv.shape
         return qkv.reshape(B, T, 3, self.n_head, C3 // (3 * self.n_head)).transpose(2, 0, 3, 1, 4)
 
+    def read(self, qkv, start=0):
+        """The q, k and v of the positions from `start` on, as `attend` takes them: for training, writing and prefixes alike."""
+        return self.split(qkv)
+
     def merge(self, o):
         """(B, H, T, D) -> (B, T, C)"""
         B, H, T, D = o.shape
@@ -54,7 +58,7 @@ class AttentionHeads(Module):
 
     def forward(self, qkv, needs_dx=True):
         """qkv (B, T, 3C) -> (B, T, C)"""
-        o, P = self.attend(*self.split(qkv), keep=needs_dx)
+        o, P = self.attend(*self.read(qkv), keep=needs_dx)
         return self.merge(o), HeadsCache(qkv, o, P) if needs_dx else None   # merge copies nothing: o lies in memory so
 
     def attend(self, q, k, v, keep=True, log_z=None):
@@ -100,7 +104,7 @@ class AttentionHeads(Module):
         """
         if cache is None:
             return None
-        (q, k, v), o, P = self.split(cache.qkv), cache.o, cache.P
+        (q, k, v), o, P = self.read(cache.qkv), cache.o, cache.P
         B, H, T, D = q.shape
         do = dout.reshape(B, T, H, D).transpose(0, 2, 1, 3)                 # (B, H, T, D)
         inner = np.einsum("bhtd,bhtd->bht", do, o)[..., None]               # (B, H, T, 1)
@@ -113,8 +117,7 @@ class AttentionHeads(Module):
             do_tile = do[texts, :, queries]
             dP = do_tile @ v[texts, :, seen].swapaxes(-1, -2)               # (texts, H, queries, seen)
             dP -= inner[texts, :, queries]
-            dP *= P_tile
-            dS = dP
+            dS = np.multiply(dP, P_tile, out=dP)
             dS *= 1 / math.sqrt(D)                                          # dS / sqrt(D), for both products
             np.matmul(dS, k[texts, :, seen], out=dq[texts, :, queries])
             if queries.stop == T:       # `tiles` gives the last queries first; they see every key, so they write, and others add
@@ -130,15 +133,14 @@ class AttentionHeads(Module):
 
     def attend_cached(self, qkv, kv_cache):
         """`attend` for the next n positions, qkv (B, n, 3C): the last n rows of S -> o, q (B, H, n, D), log_z (B, H, n, 1)"""
-        q, k, v = self.split(qkv)                                           # (B, H, n, D)
+        q, k, v = self.read(qkv, kv_cache.length)                           # (B, H, n, D)
         n, D = q.shape[-2:]
         new, seen = slice(kv_cache.length, kv_cache.length + n), slice(0, kv_cache.length + n)
         kv_cache.keys[:, :, new], kv_cache.values[:, :, new] = k, v
         S = q @ kv_cache.keys[:, :, seen].swapaxes(-1, -2)                  # (B, H, n, seen)
         S *= 1 / math.sqrt(D)
-        z, m = softmax_in_place(S, causal_mask(n, S.dtype))
-        P = S
-        return P @ kv_cache.values[:, :, seen], q, np.log(z) + m
+        z, m = softmax_in_place(S, causal_mask(n, S.dtype))                 # S is P from here on
+        return S @ kv_cache.values[:, :, seen], q, np.log(z) + m
 
 
 class CausalSelfAttention(Module):

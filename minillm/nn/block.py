@@ -13,6 +13,8 @@ from .relu import ReLU
 from .rmsnorm import RMSNorm
 
 # What a block can be built of. Made as norm(n_embd, dtype), activation(), mlp(n_embd, rng, std, proj_std, dtype, activation).
+# An MLP has defaults for all after rng, kind = "MLP", and `output`, the name of its last linear map, for (IA)^3. Each Linear
+# in it has `maps`, names that no other in the block has. Weights are drawn with rng.normal or rng.uniform (train/blueprint.py).
 NORMS = {"layernorm": LayerNorm, "rmsnorm": RMSNorm}
 MLPS = {"mlp": MLP}
 ACTIVATIONS = {"gelu": GELU, "relu": ReLU}
@@ -38,12 +40,10 @@ class Block(Module):
 
     def forward(self, x, needs_dx=True):
         """x (B, T, C) -> (B, T, C)"""
-        a, attn_cache = forward_chain((self.ln_1, self.attn), x, needs_dx)
-        x1 = a                                                              # a is fresh, so x may be added to it in place
-        x1 += x
+        x1, attn_cache = forward_chain((self.ln_1, self.attn), x, needs_dx)
+        x1 += x                                                             # in place, for the output of a layer is fresh
         needs_dx1 = needs_dx_after(self.attn, needs_dx_after(self.ln_1, needs_dx))
-        m, mlp_cache = forward_chain((self.ln_2, self.mlp), x1, needs_dx1)
-        out = m
+        out, mlp_cache = forward_chain((self.ln_2, self.mlp), x1, needs_dx1)
         out += x1
         return out, BlockCache(attn_cache, mlp_cache, needs_dx, needs_dx1)
 

@@ -157,9 +157,9 @@ class Module:
             p.zero_grad()
 
     def forward_cached(self, x, kv_cache):
-        """The output for the next positions x (B, n, C) of a text; `kv_cache` has what came before (inference/kv_cache.py).
-        Layers that look at each position alone need none of that; the others override this.
-        """
+        """The output for the next positions x (B, n, C) of a text, if each is seen alone; others look into the cache."""
+        if self.kind == "attention":
+            raise NotImplementedError(f"{type(self).__name__} does not say how it reads on with a KV cache: add forward_cached")
         return self.forward(x, NO_BACKWARD)[0]
 
     def state_dict(self):
@@ -170,12 +170,10 @@ class Module:
         """Write the arrays of `state_dict` into the parameters of the same names. ValueError if names or shapes differ."""
         parameters = self.parameters()
         if odd := sorted(parameters.keys() ^ state.keys()):
-            raise ValueError(f"the weights do not belong to this model: {odd[0]!r} is only in one of the two "
-                             f"({len(odd)} such names)")
+            raise ValueError(f"these are not this model's weights: {odd[0]!r} is only in one of the two ({len(odd)} such names)")
         for name, p in parameters.items():
             if p.shape != state[name].shape:
-                raise ValueError(f"the weights do not belong to this model: {name!r} has shape {p.shape} here "
-                                 f"and {state[name].shape} there")
+                raise ValueError(f"these are not this model's weights: {name!r} is {p.shape} here and {state[name].shape} there")
             p.data[...] = state[name]
 
 

@@ -11,10 +11,15 @@ from ..nn import GPT
 class NoNumbers:
     """A random generator whose weights take no memory, for a model that is only measured, or gets its weights from a file."""
 
-    def normal(self, mean, std, shape):
-        return np.broadcast_to(np.float32(0), shape)
+    def normal(self, loc, scale, size):
+        return np.broadcast_to(np.float32(0), size)
 
-    uniform = normal
+    def uniform(self, low, high, size):
+        return np.broadcast_to(np.float32(0), size)
+
+    def __getattr__(self, name):
+        raise AttributeError(f"the first weights of a layer must be drawn with rng.normal or rng.uniform, not with rng.{name}: "
+                             "NoNumbers (train/blueprint.py), which takes the place of the rng, knows only these")
 
 
 @lru_cache(maxsize=32)

@@ -8,6 +8,7 @@ import numpy as np
 from ..ground.processes import default_workers
 from ..ground.runtime import total_memory
 from ..nn import GPT
+from ..nn.module import NoBackward
 from .blueprint import n_parameters
 from .workers import even_pieces
 
@@ -59,15 +60,21 @@ def cached_by_block(config):
 
 
 def buffers(part):
-    """{buffer: bytes} of all arrays in nested tuples, lists and dicts; several views of a buffer count once."""
+    """{buffer: bytes} of all arrays in nested tuples, lists and dicts; several views of a buffer count once.
+
+    TypeError if there is something of another kind, for it might hold arrays, and they would not be counted.
+    """
     if isinstance(part, np.ndarray):
         while isinstance(part.base, np.ndarray):
             part = part.base
         return {id(part): part.nbytes}
     if isinstance(part, dict):
         part = part.values()
-    elif not isinstance(part, (tuple, list)):
+    elif part is None or isinstance(part, (int, float, str, slice, np.generic, NoBackward)):
         return {}
+    elif not isinstance(part, (tuple, list)):
+        raise TypeError(f"a cache with a {type(part).__name__} in it cannot be measured: a cache is made of arrays, numbers and "
+                        "None, in tuples (a NamedTuple, say), lists and dicts")
     return {buffer: size for inner in part for buffer, size in buffers(inner).items()}
 
 

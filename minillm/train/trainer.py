@@ -61,6 +61,7 @@ class Trainer:
         self.workers = Workers(model, self.flat, optimizer, workers, accumulate, penalty)
         self.steps_done = 0
         optimizer.start(self.flat)
+        self.workers.must_share(optimizer.state_dict())
         # The model as it is now, for `check`:
         self.holders, self.keys, self.parts = zip(*links(model))
         self.sizes = [(part, len(part)) for part in self.parts if isinstance(part, (list, dict))]

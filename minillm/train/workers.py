@@ -53,6 +53,15 @@ class Workers:
         parts = split_rows(targets, self.n, self.accumulate)
         return [max(((len(rows), T) for rows, T in part), key=math.prod) for part in parts if part]
 
+    def must_share(self, state):
+        """ValueError if an array in the state of an optimizer is not shared: each worker would fill its part of its own copy, and
+        only that of this process would be saved. (A single number, such as a count of steps, is the same in all.)
+        """
+        for name, array in state.items():
+            if self.n > 1 and array.size > 1 and not is_shared(array):
+                raise ValueError(f"the array {name!r} in the state of the optimizer is not shared by the workers, so most of it "
+                                 "would never be saved: make it with flat.zeros()")
+
     def update(self, plan, shrink):
         """One step of the optimizer with the numbers of `plan`, along `shrink` times the gradient."""
         self.team.run("apply", plan, shrink)

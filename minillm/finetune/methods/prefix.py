@@ -118,7 +118,7 @@ class PrefixedHeads(Wrapper):
 
     def forward(self, qkv, needs_dx=True):
         """qkv (B, T, 3C) -> (B, T, C)"""
-        q, k, v = self.inner.split(qkv)
+        q, k, v = self.inner.read(qkv)
         log_z = np.empty((*q.shape[:3], 1), q.dtype)
         needs = needs_dx_after(self.prefix, needs_dx)
         o, P = self.inner.attend(q, k, v, needs, log_z)
