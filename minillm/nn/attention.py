@@ -99,7 +99,7 @@ class AttentionHeads(Module):
 
         dlog_z  (B, H, T, 1), where the loss also depends on log z_t = log sum_s exp(S_ts), as with prefix tuning. Its derivative
                 by S_ts is P_ts, so it joins the inner sum:  dS_ts = P_ts (dP_ts - (sum_c do_tc o_tc - dlog_z_t)).
-        Check: tests/test_gradients.py, B=2, H=3, T=5, D=4, also that no output sees later tokens; many tiles: tests/test_plain_forms.py.
+        Check: tests/test_gradients.py, B=2, H=3, T=5, D=4, and that no output sees later tokens; many tiles: test_plain_forms.py.
         """
         if cache is None:
             return None
