@@ -1,7 +1,11 @@
 """What the tables of the package list, so that tests reach what is added to them later."""
 
+import numpy as np
+
 from minillm.finetune.methods import METHODS, recipe_of
 from minillm.finetune.remedies import REMEDIES, remedy_of
+from minillm.finetune.wrapper import inserted
+from minillm.nn import GPT, Config
 
 
 def and_all_methods(*texts):
@@ -12,3 +16,11 @@ def and_all_methods(*texts):
 def and_all_remedies(*texts):
     """The same of remedies."""
     return [*texts, *(name for name in REMEDIES if name not in {remedy_of(text).method for text in texts})]
+
+
+def mergeable_methods():
+    """The methods whose every insertion says that it can be merged."""
+    def insertions(name):
+        return [slot.module for slot in inserted(recipe_of(name).apply(GPT(Config(11, 64, 1, 3, 12), np.random.default_rng(0))))]
+
+    return [name for name in METHODS if insertions(name) and all(wrapper.mergeable for wrapper in insertions(name))]
