@@ -1,11 +1,14 @@
 """What the tables of the package list, so that tests reach what is added to them later."""
 
+from inspect import signature
+
 import numpy as np
 
 from minillm.finetune.methods import METHODS, recipe_of
 from minillm.finetune.remedies import REMEDIES, remedy_of
 from minillm.finetune.wrapper import inserted
 from minillm.nn import GPT, Config
+from minillm.train.optimizers import OPTIMIZERS
 
 
 def and_all_methods(*texts):
@@ -16,6 +19,9 @@ def and_all_methods(*texts):
 def and_all_remedies(*texts):
     """The same of remedies."""
     return [*texts, *(name for name in REMEDIES if name not in {remedy_of(text).method for text in texts})]
+
+
+DECAYING = {name: rule for name, rule in OPTIMIZERS.items() if "weight_decay" in signature(rule).parameters}
 
 
 def mergeable_methods():
