@@ -9,7 +9,7 @@ import pytest
 
 from minillm.text.domains import GENERAL, NOVEL, VOCABULARY
 from minillm.text.mistakes import KINDS, mistake, quoted
-from minillm.text.specialities import CONTRADICTION, PAIRS
+from minillm.text.specialities import CONTRADICTION
 from minillm.text.tokenizer import WordTokenizer
 from minillm.text.world import SPLITS, World
 
@@ -236,7 +236,7 @@ WRITTEN = {
 }
 
 
-@pytest.mark.parametrize("name", [*DOMAINS, *PAIRS])
+@pytest.mark.parametrize("name", WRITTEN)
 def test_the_world_writes_what_it_always_wrote(name):
     """Every figure of the README depends on these documents and their floors."""
     world = World(1)
