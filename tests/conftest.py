@@ -3,6 +3,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from minillm import draw  # here, since what is imported before the workers are forked is imported once
 
@@ -24,6 +25,20 @@ def one_worker():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("minillm.ground.processes.cores", lambda: 1)
         patch.setattr("minillm.ground.processes.POLL_SECONDS", 0.0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_raw_tex():
+    """No test draws a text of TeX as it stands: mathtext is off, so a log axis without a formatter of its own shows that."""
+    real_draw = Text.draw
+
+    def checked(self, renderer, *args, **kwargs):
+        assert r"\math" not in self.get_text() or not self.get_visible(), self.get_text()
+        return real_draw(self, renderer, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Text, "draw", checked)
         yield
 
 

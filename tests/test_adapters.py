@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tables import and_all_methods
 
 from minillm.finetune.adapter_file import pack, save_specialist, unpack
 from minillm.finetune.adapters import Adapters
@@ -25,12 +26,14 @@ from minillm.train.trainer import Trainer
 TEXT = CharTokenizer.of("abcdefghi,\n")
 CONFIG = Config(vocab_size=len(TEXT), context=7, n_layer=2, n_head=3, n_embd=12)
 TOKENS = np.random.default_rng(3).integers(0, len(TEXT), (2, 6))
-KINDS = ["lora", "dora:rank=2,targets=q+fc", "ia3", "adapter:bottleneck=3", "adapter:form=parallel,norms=no,blocks=1",
-         "prefix:tokens=3", "prefix:tokens=3,gate=no,blocks=0", "prompt:tokens=3", "head", "head:norm=no", "frozen", "bitfit",
-         "frozen:train=tables+norms"]
+ALL = and_all_methods(
+    "lora", "dora:rank=2,targets=q+fc", "ia3", "adapter:bottleneck=3", "adapter:form=parallel,norms=no,blocks=1",
+    "prefix:tokens=3", "prefix:tokens=3,gate=no,blocks=0", "prompt:tokens=3", "head", "head:norm=no", "frozen", "bitfit",
+    "frozen:train=tables+norms")
+KINDS = [text for text in ALL if not recipe_of(text).stands_alone]
 
 every_kind = pytest.mark.parametrize("text", KINDS)
-every_method = pytest.mark.parametrize("text", [*KINDS, "full"])
+every_method = pytest.mark.parametrize("text", ALL)
 
 
 def small_gpt(seed=5, config=CONFIG):

@@ -287,7 +287,7 @@ def test_a_solved_exercise_stays_solved(folder):
 
 
 @pytest.mark.parametrize("command, words", [
-    (["check", 99], ["exercise 99", "1 to 29"]),
+    (["check", 99], ["exercise 99", f"1 to {len(EXERCISES)},"]),
     (["check", 1], ["does not exist", "minillm lesson 1 --start"]),
     (["check", 1, "nowhere.py"], ["nowhere.py does not exist"]),
     (["check", 1, "."], ["a folder"]),

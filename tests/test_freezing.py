@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from parts import parts
 
 from minillm.gradcheck import perturb
 from minillm.nn import GPT, Block, Config, LayerNorm, Linear
+from minillm.nn.module import NO_BACKWARD
 
 CONFIG = Config(vocab_size=11, context=7, n_layer=3, n_head=3, n_embd=12)
+PARTS = parts(12, 3)
+every_part = pytest.mark.parametrize("name", PARTS)
 
 
 def small_gpt(dtype=np.float64):
@@ -182,6 +186,27 @@ def test_a_block_that_nothing_needs_keeps_no_array(rng):
     out, cache = block.forward(rng.normal(size=(2, 5, 12)).astype(np.float32), needs_dx=False)
     assert bytes_in(cache) == 0
     assert block.backward(np.ones_like(out), cache) is None
+
+
+@every_part
+def test_a_part_that_nothing_needs_keeps_no_array(name, rng):
+    part, x = PARTS[name](rng, np.float32), rng.normal(size=(2, 5, 12)).astype(np.float32)
+    assert bytes_in(part.forward(x)[1]) > 0
+    assert bytes_in(part.forward(x, NO_BACKWARD)[1]) == 0          # only read, though it could train
+    part.trainable = False
+    assert bytes_in(part.forward(x, needs_dx=False)[1]) == 0
+
+
+@every_part
+def test_dx_through_a_frozen_part_is_that_of_a_trainable_one(name, rng):
+    part, x = PARTS[name](rng, np.float64), rng.normal(size=(2, 5, 12))
+    perturb(part, rng)
+    dout = rng.normal(size=x.shape)
+    part.zero_grad()
+    dx = part.backward(dout, part.forward(x)[1])
+    part.trainable = False
+    np.testing.assert_allclose(part.backward(dout, part.forward(x)[1]), dx, rtol=1e-10, atol=1e-12)
+    assert all(p.grad is None for p in part.parameters().values())
 
 
 def test_freezing_saves_memory(rng):

@@ -5,6 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from tables import DECAYING
 
 from minillm.finetune.methods import METHODS, LoRA, recipe_of
 from minillm.finetune.methods.bottleneck import Bottleneck, ParallelAdapter, SequentialAdapter
@@ -19,7 +20,7 @@ from minillm.gradcheck import TOLERANCE, check_layer, gradcheck, perturb
 from minillm.inference.generate import generate, generate_batch
 from minillm.inference.kv_cache import KVCache
 from minillm.nn import GPT, MLP, Block, CausalSelfAttention, Config, Linear
-from minillm.train.optimizers import SGD, AdamW
+from minillm.train.optimizers import OPTIMIZERS, SGD, AdamW
 from minillm.train.optimizers.muon import Muon
 from minillm.train.trainer import Trainer
 
@@ -705,7 +706,8 @@ def test_what_is_a_matrix_is_said_by_its_owner(text):
 
 @every_setting
 def test_only_matrices_decay(text):
-    for optimizer in (AdamW(0.5, weight_decay=0.2), Muon(0.5, weight_decay=0.2)):
+    for rule in DECAYING.values():
+        optimizer = rule(0.5, weight_decay=0.2)
         trainer = Trainer(shaken(text), optimizer, workers=1)
         before = {name: p.data.copy() for name, p in trainer.flat.parameters.items()}
         optimizer.step()                                # along a gradient of zero
@@ -713,10 +715,13 @@ def test_only_matrices_decay(text):
             np.testing.assert_allclose(p.data, before[name] * (0.9 if p.matrices else 1), rtol=1e-12, err_msg=name)
 
 
+RATES = {"sgd": {"lr": 0.01}, "adamw": {"lr": 1e-2}}            # of the others, the default
+
+
 @every_method
 def test_every_optimizer_lowers_the_loss(text, rng):
     tokens, targets = example(rng)
-    for optimizer in (SGD(0.01), AdamW(1e-2), Muon()):
+    for optimizer in (rule(**RATES.get(name, {})) for name, rule in OPTIMIZERS.items()):
         trainer = Trainer(prepared(text, np.float32), optimizer, workers=1)
         losses = [trainer.step(tokens, targets) for _ in range(6)]
         assert losses[-1] < losses[0], optimizer

@@ -1,10 +1,11 @@
-"""A model of other parts, RMSNorm and ReLU, is a model like any other: it trains, writes, is saved, adapted, merged and drawn."""
+"""A model of other parts than GPT-2 is a model like any other: it trains, writes, is saved, adapted, merged and drawn."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from commands import TINY, answer, refused, run
+from tables import mergeable_methods
 
 from minillm.finetune.merge import merge
 from minillm.finetune.methods import ALIASES, METHODS, recipe_of
@@ -12,8 +13,8 @@ from minillm.finetune.wrapper import linear_maps
 from minillm.gradcheck import perturb
 from minillm.inference.decoder import is_plain, stepper
 from minillm.inference.kv_cache import KVCache
-from minillm.nn import GPT, MLP, Config, Linear, Parameter, ReLU, RMSNorm
-from minillm.nn.block import MLPS
+from minillm.nn import GPT, MLP, Config, Linear, Parameter
+from minillm.nn.block import ACTIVATIONS, MLPS, NORMS
 from minillm.nn.gpt import PARTS
 from minillm.runs import load
 from minillm.text.tokenizer import CharTokenizer
@@ -24,7 +25,13 @@ from minillm.train.parts import parameter_kinds
 from minillm.train.trainer import Trainer
 
 USUAL = Config(vocab_size=11, context=7, n_layer=2, n_head=3, n_embd=12)
-OTHER = replace(USUAL, norm="rmsnorm", activation="relu")
+OTHER = replace(USUAL, **{part: [*choices][-1] for part, choices in PARTS.items()})
+# That one, in which all parts are others, goes through everything here; and each other part once, with the usual ones around it.
+CONFIGS = {"usual": USUAL, "last of each": OTHER} | {
+    name: replace(USUAL, **{part: name}) for part, choices in PARTS.items() for name in choices if name != getattr(USUAL, part)}
+OTHERS = {name: config for name, config in CONFIGS.items() if config != USUAL}
+every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+every_other = pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS)
 EACH = ["prefix:tokens=4" if method == "prefix" else method for method in METHODS]
 
 
@@ -39,10 +46,17 @@ def model_of(config, method=None):
     return model
 
 
+def linears(module):
+    return [layer for _, layer in module.modules() if isinstance(layer, Linear)]
+
+
 def test_a_config_names_the_parts_and_refuses_others():
-    block = model_of(OTHER).blocks[0]
-    assert type(block.ln_1) is RMSNorm and type(block.mlp.act) is ReLU
-    assert "blocks.0.ln_1.bias" not in model_of(OTHER).parameters()
+    assert OTHER != USUAL
+    for config in CONFIGS.values():
+        block = model_of(config).blocks[0]
+        assert type(block.ln_1) is type(block.ln_2) is NORMS[config.norm] and type(block.mlp) is MLPS[config.mlp]
+        assert ACTIVATIONS[config.activation] in [type(module) for _, module in block.mlp.modules()]
+    assert "blocks.0.ln_1.bias" not in model_of(replace(USUAL, norm="rmsnorm")).parameters()
     for part, choices in PARTS.items():
         with pytest.raises(ValueError, match=f"{part} is 'nonsense', but must be one of {', '.join(choices)}"):
             replace(USUAL, **{part: "nonsense"})
@@ -50,12 +64,28 @@ def test_a_config_names_the_parts_and_refuses_others():
             replace(USUAL, **{part: 1})
 
 
-@pytest.mark.parametrize("config", [USUAL, OTHER], ids=["usual", "other"])
+@pytest.mark.parametrize("mlp", MLPS)
+def test_every_mlp_can_be_made_by_default_and_tells_methods_what_they_ask(mlp):
+    x = np.random.default_rng(1).normal(size=(2, 3, 12))
+    made, block = MLPS[mlp](12, np.random.default_rng(0)), model_of(replace(USUAL, mlp=mlp)).blocks[0]
+    assert made.forward(x.astype(np.float32))[0].shape == x.shape and made.kind == "MLP"
+    maps = linear_maps(block)
+    # (IA)^3 scales the inputs of the map whose outputs are those of the MLP: what its bias grows by, they grow by.
+    before = block.mlp.forward(x)[0]
+    maps[block.mlp.output].bias.data += np.arange(12)
+    np.testing.assert_allclose(block.mlp.forward(x)[0], before + np.arange(12), rtol=0, atol=1e-12)
+    # A map without a name, or two of one name, would be passed over by LoRA.
+    assert all(name for linear in linears(block) for name in linear.maps)
+    assert len(maps) == sum(len(linear.maps) for linear in linears(block))
+
+
+@every_config
 def test_parameters_are_counted_and_sorted_without_names_being_asked(config):
     model = model_of(config)
     assert n_parameters(config) == sum(p.size for p in model.parameters().values())
     kinds = parameter_kinds(model)
     assert {kind for name, kind in kinds.items() if ".ln_" in name or name.startswith("ln_f")} == {"norm"}
+    assert {kind for name, kind in kinds.items() if ".mlp." in name} == {"MLP"}
     assert kinds["wte.weight"] == "embedding" and kinds["blocks.1.attn.qkv.bias"] == "attention"
 
 
@@ -73,9 +103,9 @@ def test_every_method_knows_what_it_adds_and_trains(method):
         assert p.trainable or np.array_equal(p.data, before[name]), name
 
 
-@pytest.mark.parametrize("method", [None, *EACH])
-def test_text_is_read_on_as_it_is_read_anew(method):
-    model, tokens = model_of(OTHER, method), np.random.default_rng(1).integers(0, 11, (2, 7))
+@pytest.mark.parametrize("config, method", [(OTHER, method) for method in EACH] + [(config, None) for config in OTHERS.values()])
+def test_text_is_read_on_as_it_is_read_anew(config, method):
+    model, tokens = model_of(config, method), np.random.default_rng(1).integers(0, 11, (2, 7))
     expected = model.logits(tokens)
     assert not is_plain(model)                              # so nothing is folded that nobody knows how to fold
     step = stepper(model, KVCache(model, 2))
@@ -83,16 +113,17 @@ def test_text_is_read_on_as_it_is_read_anew(method):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("method", ["lora", "dora", "ia3"])
-def test_what_can_be_merged_is_merged(method):
-    model, tokens = model_of(OTHER, method), np.random.default_rng(1).integers(0, 11, (2, 7))
+@pytest.mark.parametrize("method", mergeable_methods())
+@every_other
+def test_what_can_be_merged_is_merged(config, method):
+    model, tokens = model_of(config, method), np.random.default_rng(1).integers(0, 11, (2, 7))
     expected = model.logits(tokens)
     merge(model)
-    assert model.parameters().keys() == model_of(OTHER).parameters().keys()
+    assert model.parameters().keys() == model_of(config).parameters().keys()
     np.testing.assert_allclose(model.logits(tokens), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("config", [USUAL, OTHER], ids=["usual", "other"])
+@every_config
 def test_a_checkpoint_remembers_the_parts(config, tmp_path):
     config = replace(config, vocab_size=2)
     model = GPT(config, np.random.default_rng(0))
@@ -108,16 +139,16 @@ def test_commands_pretrain_fine_tune_judge_and_draw_it(tmp_path):
     text.write_text("the owl took the ring to the mill and the fox took it home . " * 30, encoding="utf-8")
     folder = tmp_path / "runs"
     common = ["--workers", 1, "--steps", 3]
-    code, *_ = run("pretrain", "--text", text, "--context", 8, *TINY, *common, "--norm", "rmsnorm", "--activation", "relu",
-                   "--out", folder)
+    chosen = [word for part, choices in PARTS.items() if len(choices) > 1 for word in (f"--{part}", getattr(OTHER, part))]
+    code, *_ = run("pretrain", "--text", text, "--context", 8, *TINY, *common, *chosen, "--out", folder)
     assert code == 0
     base = folder / "pretrained.npz"
-    assert load(base).model.config.norm == "rmsnorm"
+    assert all(getattr(load(base).model.config, part) == getattr(OTHER, part) for part in PARTS)
     for method in ("full", "lora:rank=2", "adapter:bottleneck=2"):
         code, *_ = run("finetune", "--base", base, "--text", text, "--method", method, "--batch", 3, *common)
         assert code == 0
     code, out, _ = run("inspect", base)
-    assert code == 0 and "rmsnorm" in out and "relu" in out
+    assert code == 0 and all(getattr(OTHER, part) in out for part in PARTS)
     assert answer("generate", folder / "full.npz", "--prompt", "the owl", "--tokens", 5)["texts"]
     assert answer("evaluate", folder / "lora.npz", "--workers", 1)["loss"] > 0
     assert answer("surface", folder, "--grid", 3, "--workers", 1, "--plots", tmp_path / "plots")["gap"] < 1e-5
@@ -125,7 +156,7 @@ def test_commands_pretrain_fine_tune_judge_and_draw_it(tmp_path):
 
 
 def test_parts_that_are_none_are_refused_in_one_sentence(tmp_path):
-    refused(tmp_path, "pretrain", "--norm", "batchnorm", words=["--norm", "'layernorm', 'rmsnorm'"])
+    refused(tmp_path, "pretrain", "--norm", "batchnorm", words=["--norm", ", ".join(map(repr, NORMS))])
 
 
 # ---- what an MLP of one's own must promise

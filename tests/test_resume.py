@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from minillm.commands.app import main
-from minillm.finetune.methods import recipe_of
-from minillm.finetune.remedies import remedy_of
+from minillm.finetune.methods import METHODS, recipe_of
+from minillm.finetune.remedies import REMEDIES, remedy_of
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.ground.files import CheckpointError
 from minillm.ground.locks import alone
@@ -22,7 +22,7 @@ from minillm.runs.saved import load
 from minillm.tasks.text import TextTask
 from minillm.train import fit as fit_module
 from minillm.train.fit import Interrupted
-from minillm.train.optimizers import SGD, AdamW
+from minillm.train.optimizers import OPTIMIZERS, SGD, AdamW
 from minillm.train.optimizers.muon import Muon
 from minillm.train.trainer import Diverged, Trainer
 
@@ -489,7 +489,7 @@ def pretrained(text, folder, optimizer, steps=15, **more):
                     seed=4, workers=1, **more)
 
 
-@pytest.mark.parametrize("optimizer", [Muon, AdamW, SGD])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values())
 def test_every_optimizer_goes_on_bit_for_bit(optimizer, text, tmp_path, cut):
     one, other = tmp_path / "one", tmp_path / "other"
     cut(6)
@@ -505,7 +505,8 @@ def test_every_optimizer_goes_on_bit_for_bit(optimizer, text, tmp_path, cut):
 
 @pytest.mark.parametrize("recipe, remedy", [
     ("adapter:bottleneck=3", "none"), ("frozen", "none"), ("ulmfit", "none"), ("lora", "replay"), ("full", "ewc:documents=4"),
-    ("dora", "l2sp"), ("full", "wise")])
+    ("dora", "l2sp"), ("full", "wise"), *((method, "none") for method in METHODS if method not in ("adapter", "frozen", "full")),
+    *(("full", remedy) for remedy in REMEDIES if remedy not in ("none", "ewc", "wise"))])
 def test_every_recipe_goes_on_bit_for_bit_and_so_does_its_way(recipe, remedy, text, tmp_path, cut):
     """What a remedy draws back to is where the weights were before the first step, and not where the run went on."""
     base = pretrained(text, tmp_path, AdamW)

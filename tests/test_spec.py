@@ -82,7 +82,7 @@ def test_no_name_means_two_things():
 
 
 @pytest.mark.parametrize("text, message", [
-    ("lara", "no method 'lara'; did you mean lora\\?; methods are full, frozen, .*, prompt, bitfit, .*ulmfit"),
+    ("lara", f"no method 'lara'; did you mean lora\\?; methods are {', '.join([*METHODS, *ALIASES])}$"),
     ("pfeifer:bottleneck=2", "did you mean pfeiffer"),
     ("qqq", "no method 'qqq'; methods are"),
     ("", "no method ''"),
