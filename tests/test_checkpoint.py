@@ -393,8 +393,10 @@ class Mischief:
 def test_nothing_is_ever_unpickled(tmp_path, monkeypatch):
     mark, path = tmp_path / "mark", tmp_path / "evil.npz"
     monkeypatch.setenv("MISCHIEF", str(mark))
-    write_arrays(path, small_gpt().state_dict() | {"wte.weight": np.array([Mischief()], dtype=object)},
-                 {"kind": "model", "config": vars(CONFIG), "tokenizer": {"kind": "character", "tokens": TEXT.tokens}})
+    with monkeypatch.context() as careless:
+        careless.setattr("minillm.ground.arrays.DTYPES", {np.dtype(kind) for kind in ("f4", "O")})
+        write_arrays(path, small_gpt().state_dict() | {"wte.weight": np.array([Mischief()], dtype=object)},
+                     {"kind": "model", "config": vars(CONFIG), "tokenizer": {"kind": "character", "tokens": TEXT.tokens}})
     assert_refused(path, "not a whole checkpoint")
     assert not mark.exists()
     np.load(path, allow_pickle=True)["wte.weight"]

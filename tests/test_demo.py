@@ -321,7 +321,9 @@ def test_the_gallery_draws_everything_and_trains_what_is_missing_once(run, tmp_p
     out = shutil.copytree(run.out, tmp_path / "out")       # other tests say what is in the original
     with contextlib.redirect_stdout(io.StringIO()):
         pictures = gallery(out, tmp_path, grid=3)
-    assert {path.name for path in pictures} >= {"weights_moving.gif", "weights_moving.html", "fan.png"} and len(pictures) >= 13
+    assert {path.name for path in pictures} >= {f"{name}.png" for name in (
+        "curve", "curve_profile", "fan", "hessian", "line", "movement", "pca", "random", "relief", "spectrum", "surface")} | {
+        "weights_moving.gif", "weights_moving.html"}
     assert all(path.stat().st_size > 5_000 for path in pictures)
     trained = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
     assert {out / "lora.npz", *(out / "fan" / f"lr-{rate:g}.npz" for rate in RATES)} <= trained.keys()
