@@ -76,8 +76,8 @@ for name, (recipe, lr) in METHODS.items():
 # - full fine-tuning is F = (theta_F, phi_0), the frozen model with its trained last block is Z = (theta_Z, phi_0),
 # - the adapter is A = (theta, phi_A), except that it trains the norms too,
 #
-# and every point between them is a working model. The difference of two points is a vector: F - P has a length |F - P| and a
-# direction. The **cosine** of two vectors says whether they point in the same direction (1), at right angles (0) or in
+# and every point between them is a model too, whose loss we can measure. The difference of two points is a vector: F - P has a
+# length |F - P| and a direction. The **cosine** of two vectors says whether they point in the same direction (1), at right angles (0) or in
 # opposite directions (-1).
 
 # %%
