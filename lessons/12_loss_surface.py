@@ -77,8 +77,8 @@ for name, (recipe, lr) in METHODS.items():
 # - the adapter is A = (theta, phi_A), except that it trains the norms too,
 #
 # and every point between them is a model too, whose loss we can measure. The difference of two points is a vector: F - P has a
-# length |F - P| and a direction. The **cosine** of two vectors says whether they point in the same direction (1), at right angles (0) or in
-# opposite directions (-1).
+# length |F - P| and a direction. The **cosine** of two vectors says whether they point in the same direction (1), at right
+# angles (0) or in opposite directions (-1).
 
 # %%
 origin = start(METHODS["adapter"][0])                               # the generalist, with adapters that do nothing yet
