@@ -14,7 +14,7 @@ from .surface.family import ORIGIN, read_family
 from .surface.movement import movements, spectra
 from .surface.views import line, surface
 from .tasks.special import SpecialTask
-from .train.checkpoint import fingerprint
+from .train.checkpoint import fingerprints
 from .train.optimizers import AdamW
 from .train.recorder import trajectory_path
 
@@ -82,7 +82,7 @@ def train_missing(folder, recipes, plan, seed, workers, base_folder=None):
         out = folder / f"{name}.npz"
         if out.exists():
             meta = read_meta(out)
-            same_base = meta.get("base", {}).get("fingerprint") == fingerprint(base.model)
+            same_base = meta.get("base", {}).get("fingerprint") in fingerprints(base.model)
             if same_base and trajectory_path(out).exists():
                 continue
             if meta.get("made_by") != "gallery":

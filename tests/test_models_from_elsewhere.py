@@ -11,6 +11,7 @@ from minillm import GPT, AdamW, Config, LoRA, fingerprint, load, recipe_of, save
 from minillm.finetune.methods import from_json, to_json
 from minillm.ground.arrays import write_arrays
 from minillm.runs.finetuning import finetune
+from minillm.surface.family import read_family
 from minillm.tasks.pairs import PairTask
 from minillm.tasks.text import TextTask
 from minillm.text.tokenizer import CharTokenizer, WordTokenizer
@@ -62,6 +63,8 @@ def test_an_adapter_with_the_fingerprint_of_before_is_read(rng, tmp_path):
     with_meta(adapter, lambda meta: meta["base"].update(fingerprint=before))
     tokens = np.arange(8)[None]
     assert np.abs(load(adapter).model(tokens) - load(base).model(tokens)).max() > 0
+    base.rename(tmp_path / "pretrained.npz")
+    assert list(read_family(tmp_path, ["adapter"]).runs) == ["adapter"]
 
 
 def test_lora_of_before_wrote_out_the_names_of_all_maps(rng, tmp_path):

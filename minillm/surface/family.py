@@ -26,7 +26,7 @@ from ..finetune.wrapper import all_mergeable, inserted, slots
 from ..ground.arrays import read_meta
 from ..ground.files import CheckpointError
 from ..runs.saved import Loaded, load
-from ..train.checkpoint import fingerprint
+from ..train.checkpoint import fingerprints
 from ..train.recorder import read_trajectory, trajectory_path
 from .space import Space
 
@@ -137,12 +137,12 @@ def read_family(folder, names):
     """
     base_path, _ = files_of(folder, names)
     base = load(base_path)
-    base_fingerprint = fingerprint(base.model)
+    of_base = fingerprints(base.model)
     loaded_runs = {}
     for name in names:
         path = Path(folder) / f"{name}.npz"
         loaded = load(path, base_path)
-        if loaded.meta.get("base", {}).get("fingerprint") != base_fingerprint:
+        if loaded.meta.get("base", {}).get("fingerprint") not in of_base:
             raise CheckpointError(f"{path} was trained on another base than {base_path}")
         loaded_runs[name] = loaded, *read_trajectory(trajectory_path(path))
     joint, origin = common_model(base.model, loaded_runs)
