@@ -78,11 +78,12 @@ def train_missing(folder, recipes, plan, seed, workers, base_folder=None):
     task = base.task(workers)
     if not task.world:
         raise CheckpointError(f"{base_path} was pretrained on a text, but a gallery shows a demo; make one with minillm demo")
+    of_base = fingerprints(base.model)
     for name, (recipe, lr) in recipes.items():
         out = folder / f"{name}.npz"
         if out.exists():
             meta = read_meta(out)
-            same_base = meta.get("base", {}).get("fingerprint") in fingerprints(base.model)
+            same_base = meta.get("base", {}).get("fingerprint") in of_base
             if same_base and trajectory_path(out).exists():
                 continue
             if meta.get("made_by") != "gallery":

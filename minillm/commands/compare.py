@@ -6,7 +6,7 @@ from ..finetune.compare import DEFAULT_METHODS, compare
 from ..ground.ownership import not_others
 from .inputs import add_base, add_task, load_base, task_for
 from .options import COUNT, STEPS, add_samples, add_workers, number, path
-from .output import print_json
+from .output import WORK_IS_KEPT, print_json
 from .recipes import METHODS_HELP, add_method, add_remedy
 
 SUMMARY = "Compare methods of fine-tuning: each at its best learning rate, over several seeds, in one table."
@@ -15,7 +15,7 @@ EXAMPLES = ("--base runs/demo/pretrained.npz", "--base runs/demo/pretrained.npz 
             "--base runs/demo/pretrained.npz --methods full lora --remedies none replay wise:keep=0.7")
 NOTES = METHODS_HELP
 WRITES_FILES = True
-IF_INTERRUPTED = "; finished work is kept, and the same command continues from there"
+IF_INTERRUPTED = WORK_IS_KEPT
 
 BEGINNINGS = {"md": b"| method |", "csv": b"method,", "json": b'"settings"'}     # of the files that this command writes
 

@@ -1,11 +1,12 @@
 """minillm gallery: draw every kind of picture from one finished demo."""
 
 from .options import SEED, add_grid, add_pictures, add_workers, path
+from .output import WORK_IS_KEPT
 
 SUMMARY = "Draw every kind of picture from a finished demo; what they need is trained and measured first."
 EXAMPLES = ("runs/demo", "runs/demo --plots plots/dark --dark")
 WRITES_FILES = True
-IF_INTERRUPTED = "; finished work is kept, and the same command continues from there"
+IF_INTERRUPTED = WORK_IS_KEPT
 
 
 def add_options(parser):

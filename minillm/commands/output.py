@@ -11,6 +11,7 @@ from ..ground.files import without_nan
 from ..ground.progress import IgnoringErrors
 
 LONGEST = 500       # characters of an error message
+WORK_IS_KEPT = "; finished work is kept, and the same command continues from there"       # an IF_INTERRUPTED
 
 
 def print_json(args, result):

@@ -1,11 +1,12 @@
 """minillm report: write one page about a run, with all pictures inside."""
 
 from .options import COUNT, add_grid, add_runs, add_samples, add_seed, add_workers, path
+from .output import WORK_IS_KEPT
 
 SUMMARY = "Write one page about a run, with all pictures inside: open it anywhere, or mail it to a class."
 EXAMPLES = ("runs/demo", "runs/demo --models full lora --out lora.html")
 WRITES_FILES = True
-IF_INTERRUPTED = "; finished work is kept, and the same command continues from there"
+IF_INTERRUPTED = WORK_IS_KEPT
 
 
 def add_options(parser):

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..ground.processes import parallel_map
 from ..surface.views import VIEWS, line, surface
 from .options import add_grid, add_pictures, add_runs, add_seed, add_workers
-from .output import print_json
+from .output import WORK_IS_KEPT, print_json
 
 VIEWS_HELP = {name: lay_out.__doc__ for name, (lay_out, _) in VIEWS.items()} | {"line": "The straight line between two models."}
 
@@ -15,7 +15,7 @@ EXAMPLES = ("runs/demo", "runs/demo --grid 51 --dark", "runs/demo --view pca --m
             "runs/demo --view curve --models full scratch", "runs/demo --view line --models pretrained full")
 NOTES = "\n".join(["views", *(f"  {name:9s}{text}" for name, text in VIEWS_HELP.items())])
 WRITES_FILES = True
-IF_INTERRUPTED = "; finished work is kept, and the same command continues from there"
+IF_INTERRUPTED = WORK_IS_KEPT
 
 
 def add_options(parser):

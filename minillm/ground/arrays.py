@@ -30,8 +30,8 @@ def write_arrays(path, arrays, meta):
     import zipfile  # in the functions that need it: with hashlib, it takes a tenth of the time of importing minillm
 
     for name, array in arrays.items():
-        if np.asarray(array).dtype not in DTYPES:
-            raise TypeError(f"{name} is of type {np.asarray(array).dtype}; files hold {', '.join(sorted(map(str, DTYPES)))}")
+        if (dtype := np.asarray(array).dtype) not in DTYPES:
+            raise TypeError(f"{name} is of type {dtype}; files hold {', '.join(sorted(map(str, DTYPES)))}")
     meta_json = json.dumps({"format": FORMAT} | meta, indent=None if len(meta.get("history", ())) else 1)
     with written_whole(path) as temporary:
         with open(temporary, "wb") as file:

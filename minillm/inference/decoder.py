@@ -42,6 +42,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..ground.pieces import row_mean
 from ..nn import GELU, GPT, MLP, AttentionHeads, Block, CausalSelfAttention, Embedding, LayerNorm, Linear
 from ..nn.gelu import A as GELU_A
 from ..nn.gelu import B as GELU_B
@@ -74,7 +75,7 @@ class Decoder:
         self.keys = kv_cache.keys.reshape(n_layer, *batch_axis, H, T, D).swapaxes(-1, -2)   # views: (layers, B, H, D, T)
         self.values = kv_cache.values.reshape(n_layer, *batch_axis, H, T, D)
 
-        self.wte, self.wpe = (table.weight.data - row_means(table.weight.data) for table in (model.wte, model.wpe))
+        self.wte, self.wpe = (table.weight.data - row_mean("nc->n", table.weight.data) for table in (model.wte, model.wpe))
         self.blocks = [fold(block, D) for block in model.blocks]
         self.head = fold_norm(model.ln_f, model.wte.weight.data.T)                          # (C + 1, V)
 
@@ -162,7 +163,7 @@ def fold_norm(norm, W, b=0, scale=1):
 def fold_mean(linear, scale=1):
     """A linear layer whose output is added to x, (n, C) -> the matrix for [input / scale, 1], output of mean 0, (n + 1, C)"""
     folded = with_bias(linear.weight.data, scale, linear.bias.data)
-    folded -= row_means(folded)
+    folded -= row_mean("nc->n", folded)
     return folded
 
 
@@ -172,10 +173,6 @@ def with_bias(W, scale, b):
     np.multiply(W, scale, out=folded[:-1])
     folded[-1] = b
     return folded
-
-
-def row_means(rows):
-    return np.einsum("nc->n", rows)[:, None] / rows.shape[1]
 
 
 # For any model.

@@ -46,9 +46,7 @@ def finetune(base, base_path, task, recipe, out, *, optimizer, steps, batch, see
     check(n_parameters(config) if recipe.stands_alone else adds)                   # before anything is built
     model = prepare(base.model, recipe, seed, scratch)
     check(parameter_counts(model)["trainable_parameters"])
-    old_task = None
-    if remedy and remedy.reads_old:
-        old_task = base.task(workers)
+    old_task = base.task(workers) if remedy and remedy.reads_old else None
     base_fingerprint = fingerprint(base.model)
     inputs = {"phase": "fine-tuning", "base": base_fingerprint, "recipe": to_json(recipe), "remedy": remedy and to_json(remedy),
               "scratch": scratch, "task": identity(task.to_json()), "old task": old_task and identity(old_task.to_json())}

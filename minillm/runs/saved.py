@@ -11,7 +11,7 @@ from ..ground.files import CheckpointError
 from ..nn import GPT
 from ..tasks import task_from_json
 from ..text.tokenizer import Tokenizer
-from ..train.checkpoint import fingerprints, read_model
+from ..train.checkpoint import read_model
 from ..train.old_names import current_recipe
 
 
@@ -56,8 +56,9 @@ def load(path, base=None):
         raise CheckpointError(f"{path} is an adapter, and its base model is not at {base_path}; name the base with --base")
     with Arrays(base_path, "model") as file:
         loaded = Loaded(*read_model(file), file.meta, base_path)
-    if named["fingerprint"] not in fingerprints(loaded.model):
+    adapters = Adapters(loaded.model)
+    if named["fingerprint"] not in adapters.fingerprints:
         raise CheckpointError(f"{path} was trained on another base than {base_path}: the fingerprints differ; name the right "
                               "base with --base")
-    Adapters(loaded.model).load(path.stem, path)
+    adapters.load(path.stem, path)
     return Loaded(loaded.model, loaded.tokenizer, meta | {"recipe": current_recipe(meta["recipe"])}, path)
