@@ -189,9 +189,11 @@ class Worker:
         self.pipe, there = multiprocessing.Pipe()
         self.process = multiprocessing.get_context("fork").Process(
             target=work, args=(session, folder, there, [self.pipe, *pipes]))
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])      # until `work` is ready to be interrupted
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)      # from 3.12, of threads: there are none here
             self.process.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         there.close()
 
     def give(self, test):
@@ -222,12 +224,16 @@ def work(session, folder, pipe, pipes_of_parent):
     heard = settle(session.config, folder)
     items = {None: None} | dict(enumerate(session.items))
     try:
-        test = pipe.recv()
-        while test is not None:
-            following = pipe.recv()
-            session.config.hook.pytest_runtest_protocol(item=items[test], nextitem=items[following])
-            pipe.send(heard.all())
-            test = None if session.shouldfail or session.shouldstop else following
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+            test = pipe.recv()
+            while test is not None:
+                following = pipe.recv()
+                session.config.hook.pytest_runtest_protocol(item=items[test], nextitem=items[following])
+                pipe.send(heard.all())
+                test = None if session.shouldfail or session.shouldstop else following
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)      # what follows is done to its end
     except (KeyboardInterrupt, pytest.exit.Exception) as stop:
         signal.signal(signal.SIGINT, signal.SIG_IGN)      # Ctrl-C comes from the terminal and from the parent
         with suppress(ConnectionError):

@@ -28,6 +28,7 @@ from minillm.ground.files import (
     written_whole,
 )
 from minillm.ground.locks import alone
+from minillm.ground.runtime import CAN_FORK
 
 META = {"kind": "model"}
 
@@ -61,6 +62,21 @@ def test_a_link_that_was_planted_in_the_place_of_the_temporary_file_is_not_follo
         write_json(name, {})
     assert (tmp_path / ".notes.0000.part.json").is_symlink()
     assert victim.read_text() == "precious" and not name.exists()
+
+
+@pytest.mark.skipif(not CAN_FORK, reason="processes cannot be forked here")
+def test_what_was_interrupted_before_its_block_began_is_removed_by_the_process_that_wrote_it(path):
+    opening = written_whole(path)
+    opening.__enter__()
+    fork = multiprocessing.get_context("fork").Process(target=files.remove_unfinished)
+    fork.start()
+    fork.join()
+    assert len(names(path.parent)) == 1
+    files.remove_unfinished()
+    assert not names(path.parent)
+    write_json(path, {})
+    del opening
+    assert names(path.parent) == [path.name]
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "socket", "device", "link to a device"])

@@ -6,6 +6,7 @@ regular files are opened, and no more is read than minillm could have written. s
 reads and writes files of arrays.
 """
 
+import atexit
 import errno
 import json
 import math
@@ -42,6 +43,7 @@ def written_whole(path):
     try:
         with shielded():
             temporary, handle = new_file(path)
+            _unfinished[handle] = os.getpid(), temporary
         yield temporary
         with shielded():
             sync(temporary)
@@ -59,7 +61,22 @@ def written_whole(path):
             if temporary:
                 temporary.unlink(missing_ok=True)
             if handle is not None:
+                _unfinished.pop(handle, None)
                 os.close(handle)
+
+
+_unfinished = {}      # {handle: (the process that writes it, its temporary path)}
+
+
+@atexit.register
+def remove_unfinished():
+    """As this process ends: remove what it was writing when it was interrupted.
+
+    `written_whole` does so itself, unless the interruption came after its `yield` and before the `with` block had begun.
+    """
+    for process, temporary in _unfinished.values():
+        if process == os.getpid():      # a fork has copied the list, but not the duty
+            temporary.unlink(missing_ok=True)
 
 
 def destination(path):

@@ -20,6 +20,7 @@ import weakref
 
 import numpy as np
 
+from .files import remove_unfinished
 from .interrupts import shielded
 from .runtime import CAN_FORK, cores
 
@@ -247,6 +248,8 @@ def begin(reading, writing, loop, pipe, rank, *args):
         loop(pipe, rank, *args)
     except (EOFError, ConnectionError):      # the parent has closed the pipe
         os._exit(0)
+    finally:
+        remove_unfinished()
 
 
 def leave(signum, frame):
