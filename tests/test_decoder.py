@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from minillm.finetune.methods import BottleneckAdapter, recipe_of
+from minillm.finetune.methods import BottleneckAdapter
 from minillm.gradcheck import perturb
 from minillm.inference.decoder import Decoder, folding_is_right, in_small, is_plain, stepper
 from minillm.inference.kv_cache import KVCache
@@ -185,65 +185,48 @@ def test_a_layer_that_was_edited_is_not_folded_and_that_is_said(monkeypatch, rng
 
 
 @dataclass(frozen=True)
-class RotatingConfig(Config):
-    rotate: bool = False
-
-
-def rotated(x, start):
-    """x (B, H, T, D), each pair of features turned by an angle that grows with the position: RoPE, of a single frequency"""
-    angle = 0.5 * np.arange(start, start + x.shape[-2])[:, None]
-    even, odd = x[..., 0::2], x[..., 1::2]
-    turned = np.empty_like(x)
-    turned[..., 0::2], turned[..., 1::2] = even * np.cos(angle) - odd * np.sin(angle), even * np.sin(angle) + odd * np.cos(angle)
-    return turned
+class SharperConfig(Config):
+    sharper: bool = False
 
 
 @pytest.fixture
-def rotating(monkeypatch):
-    """The class AttentionHeads rotates q and k where the Config of a model says so."""
-    read, init = AttentionHeads.read, GPT.__init__
+def sharper(monkeypatch):
+    """The class AttentionHeads scales q where the Config of a model says so."""
+    split, init = AttentionHeads.split, GPT.__init__
 
-    def reading(self, qkv, start=0):
-        q, k, v = read(self, qkv, start)
-        return (rotated(q, start), rotated(k, start), v) if getattr(self, "rotate", False) else (q, k, v)
+    def splitting(self, qkv):
+        q, k, v = split(self, qkv)
+        return (1.5 * q if getattr(self, "sharper", False) else q), k, v
 
     def making(self, config, *args):
         init(self, config, *args)
         for block in self.blocks:
-            block.attn.heads.rotate = config.rotate
+            block.attn.heads.sharper = config.sharper
 
-    monkeypatch.setattr(AttentionHeads, "read", reading)
+    monkeypatch.setattr(AttentionHeads, "split", splitting)
     monkeypatch.setattr(GPT, "__init__", making)
 
 
-def rotating_gpt(rotate):
+def sharper_gpt(sharper):
     rng = np.random.default_rng(5)
-    model = GPT(RotatingConfig(11, 7, 2, 3, 12, rotate=rotate), rng, np.float64)
+    model = GPT(SharperConfig(11, 7, 2, 3, 12, sharper=sharper), rng, np.float64)
     perturb(model, rng, 0.3)
     return model
 
 
-def test_a_part_that_a_config_switches_on_in_a_known_layer_is_not_folded(rotating, rng):
-    model, tokens = rotating_gpt(True), texts(rng, 2)
-    assert is_plain(model) and np.abs(model.logits(tokens) - rotating_gpt(False).logits(tokens)).max() > 1e-3
+def test_a_part_that_a_config_switches_on_in_a_known_layer_is_not_folded(sharper, rng):
+    model, tokens = sharper_gpt(True), texts(rng, 2)
+    assert is_plain(model) and np.abs(model.logits(tokens) - sharper_gpt(False).logits(tokens)).max() > 1e-3
     with pytest.warns(UserWarning, match="does not fold what the layers compute now"):
         step = stepper(model, KVCache(model, 2))
     assert_close(read(step, tokens), model.logits(tokens), 1e-10)
-    plain = rotating_gpt(False)
+    plain = sharper_gpt(False)
     assert isinstance(stepper(plain, KVCache(plain)).__self__, Decoder)      # and what is off is folded as ever
-
-
-@pytest.mark.parametrize("method", ["prefix:tokens=4", "prefix:tokens=4,gate=no"])
-def test_q_k_and_v_are_made_in_one_place_for_training_for_writing_and_for_a_prefix(rotating, method, rng):
-    model, tokens = rotating_gpt(True), texts(rng, 2)
-    recipe_of(method).apply(model, rng)
-    perturb(model, rng, 0.3)
-    assert_close(read(stepper(model, KVCache(model, 2)), tokens), model.logits(tokens), 1e-10)
 
 
 @pytest.mark.parametrize("error", [AttributeError, ValueError])
 def test_what_cannot_be_folded_at_all_is_written_the_plain_way(error, monkeypatch, rng):
-    def fold(block, D):
+    def fold(block, D, centred):
         raise error("no such matrix")
 
     monkeypatch.setattr("minillm.inference.decoder.fold", fold)

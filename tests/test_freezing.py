@@ -201,7 +201,7 @@ def test_a_part_that_nothing_needs_keeps_no_array(name, rng):
 def test_dx_through_a_frozen_part_is_that_of_a_trainable_one(name, rng):
     part, x = PARTS[name](rng, np.float64), rng.normal(size=(2, 5, 12))
     perturb(part, rng)
-    dout = rng.normal(size=x.shape)
+    dout = rng.normal(size=part.forward(x)[0].shape)
     part.zero_grad()
     dx = part.backward(dout, part.forward(x)[1])
     part.trainable = False

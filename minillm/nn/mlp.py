@@ -8,15 +8,20 @@ from .module import Module, backward_chain, forward_chain
 
 
 class MLP(Module):
-    """out = act(x W_1 + b_1) W_2 + b_2 with W_1 (C, 4C), W_2 (4C, C), and act the activation: GELU unless chosen otherwise."""
+    """out = act(x W_1 + b_1) W_2 + b_2 with W_1 (C, F), W_2 (F, C), and act the activation: GELU unless chosen otherwise.
+
+    n_hidden    F, 4C unless chosen otherwise
+    """
 
     kind = "MLP"
     output = "proj"      # its last linear map, whose inputs (IA)^3 scales
+    activation = None    # whichever is chosen
 
-    def __init__(self, n_embd, rng, std=0.02, proj_std=0.02, dtype=np.float32, activation=GELU):
-        self.fc = Linear(n_embd, 4 * n_embd, rng, std, dtype, maps=("fc",))
+    def __init__(self, n_embd, rng, std=0.02, proj_std=0.02, dtype=np.float32, activation=GELU, n_hidden=None, bias=True):
+        n_hidden = n_hidden or 4 * n_embd
+        self.fc = Linear(n_embd, {"fc": n_hidden}, rng, std, dtype, bias)
         self.act = activation()
-        self.proj = Linear(4 * n_embd, n_embd, rng, proj_std, dtype, maps=("proj",))
+        self.proj = Linear(n_hidden, {"proj": n_embd}, rng, proj_std, dtype, bias)
 
     def forward(self, x, needs_dx=True):
         """x (B, T, C) -> (B, T, C)"""

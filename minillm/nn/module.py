@@ -40,16 +40,17 @@ class Parameter:
     data       the values; shape and dtype never change, so optimizers write into it
     grad       dLoss/ddata of the same shape, or None while there is none (always, for a frozen parameter)
     trainable  False means: no gradient is computed *for* it; gradients still pass *through* it
-    matrices   how many matrices that mix features stand in it side by side: 1 for a linear map, 3 for the fused q, k, v; 0 for a
-               vector, and for a table of vectors (words, positions, prompts), whose rows have nothing to do with each other.
-               Only matrices decay (AdamW), each is made orthogonal by itself (Muon), and their columns are filters
+    matrices   the widths of the matrices that mix features and stand in it side by side: (out,) for a linear map, (C, C, C) for
+               the fused q, k, v; none for a vector, and for a table of vectors (words, positions, prompts), whose rows have
+               nothing to do with each other. Only matrices decay (AdamW), each is made orthogonal by itself (Muon), and their
+               columns are filters
     """
 
     __slots__ = ("data", "matrices", "_grad", "_is_zero", "_trainable")
 
-    def __init__(self, data, matrices=0):
-        if matrices and (data.ndim != 2 or data.shape[1] % matrices):
-            raise ValueError(f"an array of shape {data.shape} cannot be cut into {matrices} matrices of equally many columns")
+    def __init__(self, data, matrices=()):
+        if matrices and (data.ndim != 2 or data.shape[1] != sum(matrices)):
+            raise ValueError(f"an array of shape {data.shape} cannot be cut into matrices of {matrices} columns")
         self.data, self.matrices, self._trainable = data, matrices, True
         self.grad = None
 

@@ -12,7 +12,8 @@ class RMSNorm(Module):
 
     kind = "norm"
 
-    def __init__(self, n_embd, dtype=np.float32):
+    def __init__(self, n_embd, dtype=np.float32, eps=EPS):
+        self.eps = eps
         self.weight = Parameter(np.ones(n_embd, dtype))
 
     def forward(self, x, needs_dx=True):
@@ -22,7 +23,7 @@ class RMSNorm(Module):
         y, r = np.empty(rows.shape, rows.dtype), np.empty((len(rows), 1), rows.dtype)
         x_hat = np.empty(rows.shape, rows.dtype) if keep else y             # for the backward pass, or only on the way to y
         for n in row_pieces(*rows.shape):
-            np.divide(1, np.sqrt(row_mean("nc,nc->n", rows[n], rows[n]) + EPS), out=r[n])
+            np.divide(1, np.sqrt(row_mean("nc,nc->n", rows[n], rows[n]) + self.eps), out=r[n])
             np.multiply(rows[n], r[n], out=x_hat[n])
             np.multiply(x_hat[n], g.data, out=y[n])
         return y.reshape(x.shape), NormCache(x_hat, r, needs_dx) if keep else None

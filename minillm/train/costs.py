@@ -9,7 +9,7 @@ from ..ground.processes import default_workers
 from ..ground.runtime import total_memory
 from ..nn import GPT
 from ..nn.module import NoBackward
-from .blueprint import n_parameters
+from .blueprint import blueprint, n_parameters
 from .workers import even_pieces
 
 
@@ -46,17 +46,22 @@ def check_memory(config, batch, accumulate=1, workers=None, adds=0, trains=None,
 def cached_by_block(config):
     """How many numbers a block caches for the backward pass, for each position of a text as long as the context.
 
-    They grow with the width C and with the scores of attention, H T: a C + b H T + c. The constants a, b and c are measured on
-    three small blocks with the same parts.
+    They grow with the width C, the hidden width F of the MLP and the scores of attention, H T: a C + b F + c H T + d. The
+    constants are measured on four small blocks with the same parts, and as many heads of queries to one of keys.
     """
-    def cached(C, H, T):
-        [block] = GPT(replace(config, vocab_size=2, context=T, n_layer=1, n_head=H, n_embd=C), np.random.default_rng(0)).blocks
+    K, H = 2, 2 * config.n_head // config.kv_heads
+
+    def cached(C, F, T):
+        small = replace(config, vocab_size=2, context=T, n_layer=1, n_head=H, n_kv_head=K, n_embd=C, n_hidden=F)
+        [block] = GPT(small, np.random.default_rng(0)).blocks
         _, cache = block.forward(np.zeros((1, T, C), np.float32))
         return sum(buffers(cache).values()) / (4 * T)
 
-    shapes = [(8, 2, 4), (16, 2, 4), (8, 2, 8)]
-    a, b, c = np.linalg.solve([[C, H * T, 1] for C, H, T in shapes], [cached(*shape) for shape in shapes])
-    return a * config.n_embd + b * config.n_head * config.context + c
+    shapes = [(4 * H, 8, 4), (8 * H, 8, 4), (4 * H, 16, 4), (4 * H, 8, 8)]
+    a, b, c, d = np.linalg.solve([[C, F, H * T, 1] for C, F, T in shapes], [cached(*shape) for shape in shapes])
+    mlp = blueprint(config).blocks[0].mlp
+    F = getattr(mlp, mlp.output).weight.shape[0]
+    return a * config.n_embd + b * F + c * config.n_head * config.context + d
 
 
 def buffers(part):

@@ -20,7 +20,7 @@ PARTS = {
     "mlp": "the MLP of every block",
     "biases": "all biases (BitFit, Ben Zaken et al. 2022)",
     "norms": "gains and biases of all LayerNorms",
-    "tables": "the vectors of words and positions",
+    "tables": "the vectors of words and positions, and an output layer that is not tied to them",
 }
 KINDS = {"attention": "attention", "mlp": "MLP", "norms": "norm", "tables": "embedding"}       # as the modules call themselves
 
@@ -49,6 +49,8 @@ class Frozen(Recipe):
         chosen = set()
         for part in self.train or ("",):
             names = members(part, model)
+            if not names and part in PARTS:
+                raise ValueError(f"this model has no {part}: {PARTS[part]}")
             if not names:
                 raise ValueError(f"the pattern {part!r} matches no parameter; {closest(part, model.parameters())}")
             chosen |= names

@@ -1,4 +1,4 @@
-"""Training the output layer alone. It is tied to the table of words, so it is untied first."""
+"""Training the output layer alone. If it is tied to the table of words, it is untied first."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -59,7 +59,7 @@ class Untied(Wrapper):
 
 @dataclass(frozen=True)
 class Head(Recipe):
-    """Only the output layer trains, a copy of the table of words that is no longer tied to it.
+    """Only the output layer trains: if it is tied to the table of words, a copy of that, from then on by itself.
 
     norm        train the final norm as well
     """
@@ -70,11 +70,14 @@ class Head(Recipe):
     lr: ClassVar[float] = 4e-3
 
     def adds(self, config):
-        return config.vocab_size * config.n_embd
+        return config.vocab_size * config.n_embd if config.tied else 0
 
     def apply(self, model, rng=None):
-        slot = slot_of(model, model.wte)
+        slot = slot_of(model, model.head)
         model.trainable = False
         model.ln_f.trainable = self.norm
-        slot.put(Untied(slot.module))
+        if model.config.tied:
+            slot.put(Untied(slot.module))
+        else:
+            model.head.trainable = True
         return model

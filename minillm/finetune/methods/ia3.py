@@ -81,10 +81,11 @@ class ScaledOutputs(Wrapper):
 
     def merged(self):
         """The weight and bias of a plain linear layer that does the same:   (x W + b) * l = x (W diag(l)) + b * l"""
-        W, b = self.inner.weight.data.copy(), self.inner.bias.data.copy()
+        W, b = self.inner.weight.data.copy(), self.inner.bias and self.inner.bias.data.copy()
         for name, part in self.parts.items():
             W[:, self.columns[name]] *= part.l.data
-            b[self.columns[name]] *= part.l.data
+            if b is not None:
+                b[self.columns[name]] *= part.l.data
         return W, b
 
 
@@ -114,7 +115,7 @@ class ScaledInputs(Wrapper):
 
     def merged(self):
         """The same:   (x * l) W = x (diag(l) W)"""
-        return self.inner.weight.data * self.scale.l.data[:, None], self.inner.bias.data
+        return self.inner.weight.data * self.scale.l.data[:, None], self.inner.bias and self.inner.bias.data
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class IA3(Insertion):
     lr: ClassVar[float] = 0.48
 
     def adds(self, config):
-        sizes = {target: linear.weight.shape[axis] // (len(linear.maps) if axis else 1)
+        sizes = {target: linear.maps[target] if axis else linear.weight.shape[0]
                  for target, (linear, axis) in self.layers(blueprint(config).blocks[0]).items()}
         return self.n_chosen(config) * sum(sizes.get(target, 0) for target in set(self.targets))
 
@@ -152,5 +153,5 @@ class IA3(Insertion):
                     continue
                 wrapper = wrappers.setdefault(linear, ScaledOutputs(linear, {}, {}))        # k and v share one
                 wrapper.columns[target] = linear.columns(target)
-                wrapper.parts[target] = Scale(linear.weight.shape[1] // len(linear.maps), dtype)
+                wrapper.parts[target] = Scale(linear.maps[target], dtype)
         return wrappers

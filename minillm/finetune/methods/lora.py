@@ -29,8 +29,8 @@ class LowRank(Module):
     def __init__(self, n_in, n_out, rank, scale, rng, dtype=np.float32):
         self.scale = float(scale)
         bound = 1 / math.sqrt(n_in)
-        self.A = Parameter(rng.uniform(-bound, bound, (n_in, rank)).astype(dtype), matrices=1)
-        self.B = Parameter(np.zeros((rank, n_out), dtype), matrices=1)
+        self.A = Parameter(rng.uniform(-bound, bound, (n_in, rank)).astype(dtype), matrices=(rank,))
+        self.B = Parameter(np.zeros((rank, n_out), dtype), matrices=(n_out,))
 
     def forward(self, x, needs_dx=True):
         """x (N, in) -> (N, out)"""
@@ -124,7 +124,7 @@ class LoRALinear(Wrapper):
         W = self.inner.weight.data.copy()
         for name, part in self.parts.items():
             W[:, self.columns[name]] += part.product()
-        return W, self.inner.bias.data
+        return W, self.inner.bias and self.inner.bias.data
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ class LoRA(Insertion):
 
     rank        r
     alpha       the change is scaled by alpha / r, so that a good learning rate depends little on r
-    targets     names of linear maps, or all; in GPT-2's blocks q, k, v, o (attention's last, attn.proj), fc, proj (of the MLP)
+    targets     names of linear maps, or all: q, k, v, o (attention's last, attn.proj); of GPT-2's MLP fc and proj, of SwiGLU
+                gate, up and down
     rs          scale by alpha / sqrt(r) instead: for high ranks (rsLoRA, Kalajdzievski 2023)
     """
 
@@ -153,8 +154,7 @@ class LoRA(Insertion):
     def shapes(self, config):
         """(in, out) of the matrix of each target; targets that do not exist are left out."""
         maps = linear_maps(blueprint(config).blocks[0])
-        linears = [maps[name] for name in self.chosen_targets(maps) if name in maps]
-        return [(linear.weight.shape[0], linear.weight.shape[1] // len(linear.maps)) for linear in linears]
+        return [(maps[name].weight.shape[0], maps[name].maps[name]) for name in self.chosen_targets(maps) if name in maps]
 
     def chosen_targets(self, maps):
         """The names of the maps to change."""
@@ -177,10 +177,9 @@ class LoRA(Insertion):
 
     def wrap(self, inner, targets, scale, rng):
         """The wrapper of a linear layer, with a low-rank map for each of its targets. ValueError if the rank is too large."""
-        n_in, n_out = inner.weight.shape
-        width = n_out // len(inner.maps)
-        parts, columns = {}, {}
+        n_in, parts, columns = inner.weight.shape[0], {}, {}
         for target in targets:
+            width = inner.maps[target]
             if self.rank > min(n_in, width):
                 raise ValueError(f"the rank {self.rank} is larger than the matrix {target} ({n_in} x {width}) can have; "
                                  f"choose at most {min(n_in, width)}")

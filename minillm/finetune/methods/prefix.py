@@ -37,19 +37,29 @@ class Prefix(Module):
     no influence, so in the first step only the gate gets a gradient.
     """
 
-    def __init__(self, keys, values, gate):
-        """keys, values (H, n, D). gate: learn one g for each head, which starts at 0; without it, g is 1."""
-        self.keys, self.values = Parameter(keys), Parameter(values)
-        self.gate = Parameter(np.zeros(len(keys), keys.dtype)) if gate else None
+    def __init__(self, keys, values, n_head, gate):
+        """keys, values (K, n, D) for n_head heads of queries. gate: learn one g for each, which starts at 0; without it, g is 1.
+        """
+        self.keys, self.values, self.n_head = Parameter(keys), Parameter(values), n_head
+        self.gate = Parameter(np.zeros(n_head, keys.dtype)) if gate else None
+
+    def of_each_head(self, table):
+        """Keys or values (K, n, D) -> (H, n, D): each head of queries with the ones that it shares with others (attention.py)"""
+        return np.repeat(table.data, self.n_head // len(table.data), axis=0)
+
+    def of_each_table(self, d):
+        """Gradients for the keys or values of each head (B, H, n, D) -> their sum over texts and groups, (K, n, D)"""
+        (B, H, n, D), K = d.shape, len(self.keys.data)
+        return d.reshape(B, K, H // K, n, D).sum(axis=(0, 2))
 
     def forward(self, q, o, log_z):
         """q (B, H, T, D), and of attention to the text, o (B, H, T, D) and log z (B, H, T, 1) -> out, in the shape of o"""
-        S = q @ self.keys.data.swapaxes(-1, -2)                             # (B, H, T, n)
+        S = q @ self.of_each_head(self.keys).swapaxes(-1, -2)                             # (B, H, T, n)
         S *= 1 / math.sqrt(q.shape[-1])
         z_shifted, m = softmax_in_place(S)                                  # z_p exp(-m), m as in softmax_in_place
         P, log_z_p = S, np.log(z_shifted) + m
         lam = 0.5 + 0.5 * np.tanh(0.5 * (log_z_p - log_z))                  # sigmoid, in a form that cannot overflow
-        o_p = P @ self.values.data
+        o_p = P @ self.of_each_head(self.values)
         w = o_p - o
         return o + self.gated(lam) * w, PrefixCache(q, P, w, o_p, lam)
 
@@ -62,7 +72,7 @@ class Prefix(Module):
         lambda = sigmoid(log z_p - log z), w = o_p - o, out = o + g lambda w.
 
         Given dout (T, D), want dq (T, D), do (T, D), and dlog_z (T, 1) for the attention to the text; and dg, dV_p,
-        dK_p (n, D), which are summed over the texts.
+        dK_p (n, D), which are summed over the texts, and over the heads of queries that share them.
 
         Derivation.
             out = (1 - g lambda) o + g lambda o_p       do = (1 - g lambda) dout,       do_p = g lambda dout
@@ -82,13 +92,13 @@ class Prefix(Module):
         dlog_z_p = g_lam * (1 - lam) * e
         do_p = g_lam * dout
         if self.values.trainable:
-            self.values.grad += (P.swapaxes(-1, -2) @ do_p).sum(axis=0)
-        dP = do_p @ self.values.data.swapaxes(-1, -2)                       # (B, H, T, n)
+            self.values.grad += self.of_each_table(P.swapaxes(-1, -2) @ do_p)
+        dP = do_p @ self.of_each_head(self.values).swapaxes(-1, -2)                       # (B, H, T, n)
         dS = P * (dP - (np.einsum("bhtd,bhtd->bht", do_p, o_p)[..., None] - dlog_z_p))
         dS *= 1 / math.sqrt(q.shape[-1])
         if self.keys.trainable:
-            self.keys.grad += (dS.swapaxes(-1, -2) @ q).sum(axis=0)
-        return dS @ self.keys.data, dout - do_p, -dlog_z_p
+            self.keys.grad += self.of_each_table(dS.swapaxes(-1, -2) @ q)
+        return dS @ self.of_each_head(self.keys), dout - do_p, -dlog_z_p
 
 
 class PrefixedCache(NamedTuple):
@@ -118,7 +128,7 @@ class PrefixedHeads(Wrapper):
 
     def forward(self, qkv, needs_dx=True):
         """qkv (B, T, 3C) -> (B, T, C)"""
-        q, k, v = self.inner.read(qkv)
+        q, k, v = self.inner.split(qkv)
         log_z = np.empty((*q.shape[:3], 1), q.dtype)
         needs = needs_dx_after(self.prefix, needs_dx)
         o, P = self.inner.attend(q, k, v, needs, log_z)
@@ -165,7 +175,7 @@ class PrefixTuning(Insertion):
 
     def adds(self, config):
         n = min(self.tokens, config.context)
-        return self.n_chosen(config) * (2 * n * config.n_embd + (config.n_head if self.gate else 0))
+        return self.n_chosen(config) * (2 * n * config.kv_heads * config.head_dim + (config.n_head if self.gate else 0))
 
     def build(self, model, rng):
         at_least_one("number of tokens", self.tokens)
@@ -174,5 +184,5 @@ class PrefixTuning(Insertion):
         kv_cache = KVCache(model)
         model.forward_cached(rng.integers(0, model.config.vocab_size, (1, self.tokens)), kv_cache)
         keys, values = (array[:, 0, :, :self.tokens].copy() for array in (kv_cache.keys, kv_cache.values))
-        return {heads: PrefixedHeads(heads, Prefix(keys[i], values[i], self.gate))
+        return {heads: PrefixedHeads(heads, Prefix(keys[i], values[i], heads.n_head, self.gate))
                 for i, block in self.chosen(model) for heads in modules_of(block, AttentionHeads)}

@@ -102,7 +102,7 @@ class Muon(Optimizer):
         scale = None if self.flat.scale is None else self.flat.views(self.flat.scale)
         for name, p in self.flat.matrices.items():
             factor = 1.0 if scale is None else float(scale[name].flat[0])
-            for triple in zip(*(np.split(views[name], p.matrices, axis=1) for views in vectors)):
+            for triple in zip(*(np.split(views[name], np.cumsum(p.matrices)[:-1], axis=1) for views in vectors)):
                 by_shape.setdefault(triple[0].shape, []).append((*triple, factor))
         stacks = [group[i:i + STACK] for group in by_shape.values() for i in range(0, len(group), STACK)]
         return sorted(stacks, key=lambda stack: -sum(g.size * min(g.shape) for _, g, _, _ in stack))
