@@ -9,7 +9,7 @@ whole_story.py builds, five things are different, and this file is those five, f
     LayerNorm                                   RMSNorm: the length is divided out, but no mean taken away
     a learned vector for each position          rotary positions: queries and keys turn as the text goes on
     keys and values for each head of queries    grouped queries: several heads share them (less to remember)
-    MLP with GELU                               SwiGLU: half of the hidden numbers are gates for the other half
+    MLP with GELU                               SwiGLU: half of its hidden numbers are gates for the rest
     biases                                      none
 
 At the end both learn the narrator's texts from the same batches. Today's block, with an eighth fewer numbers,
@@ -79,7 +79,7 @@ def attention(x, w, name):
         do = proj_back(dy, dw).reshape(o.shape)
         dP = einsum("btkgd,bskd->bkgts", do, v)
         dv = einsum("bkgts,btkgd->bskd", P, do)                         # a value that G heads read is blamed
-        dscores = softmax_back(dP) / D ** 0.5                           # by all of them: no g after the arrow,
+        dscores = softmax_back(dP) / D ** 0.5             # by all of them: no g after the arrow,
         dq = einsum("bkgts,bskd->btkgd", dscores, k).reshape(B, T, H, D)
         dk = einsum("bkgts,btkgd->bskd", dscores, q)                    # nor here
         dqkv = np.concatenate([q_back(dq), k_back(dk), dv], axis=2)
@@ -87,7 +87,7 @@ def attention(x, w, name):
     return y, backward
 
 def swiglu(x, w, name):
-    """y = (silu(a) b) W_down with a = x W_gate, b = x W_up; silu(a) = a s, s = 1 / (1 + e^-a), is b's gate."""
+    """y = (silu(a) b) W_down with a = x W_gate, b = x W_up; silu(a) = a s, s = 1 / (1 + e^-a): b's gate"""
     ab, gate_up_back = matrix(x, w, name + ".gate_up")
     a, b = np.split(ab, 2, axis=-1)
     s = 1 / (1 + np.exp(-a))
@@ -106,7 +106,7 @@ def sublayer(layer, x, w, norm, name):
     return x + z, lambda dy, dw: dy + norm_back(layer_back(dy, dw), dw)
 
 def llama(tokens, w):
-    """tokens (B, T) -> logits (B, T, V). The positions are no part of x: they come in where positions meet."""
+    """tokens (B, T) -> logits (B, T, V). Positions come in where they meet, in attention."""
     wte = w["wte.weight"]
     word = np.eye(len(wte), dtype=wte.dtype)[tokens]
     x, backs = einsum("btv,vc->btc", word, wte), []
