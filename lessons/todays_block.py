@@ -78,8 +78,8 @@ def attention(x, w, name):
     def backward(dy, dw):
         do = proj_back(dy, dw).reshape(o.shape)
         dP = einsum("btkgd,bskd->bkgts", do, v)
-        dv = einsum("bkgts,btkgd->bskd", P, do)                         # a value that G heads read is blamed
-        dscores = softmax_back(dP) / D ** 0.5             # by all of them: no g after the arrow,
+        dv = einsum("bkgts,btkgd->bskd", P, do)                         # read by G heads, so blamed
+        dscores = softmax_back(dP) / D ** 0.5                           # by all: no g after the arrow,
         dq = einsum("bkgts,bskd->btkgd", dscores, k).reshape(B, T, H, D)
         dk = einsum("bkgts,btkgd->bskd", dscores, q)                    # nor here
         dqkv = np.concatenate([q_back(dq), k_back(dk), dv], axis=2)
