@@ -47,7 +47,7 @@ def description(loaded):
     """Lines about the content of a file."""
     meta, config = loaded.meta, loaded.model.config
     lines = [f"{name:18s}{value}" for name, value in vars(config).items()]
-    lines += [f"{'tokens':18s}{loaded.tokenizer.kind}s"]
+    lines += [f"{'tokens':18s}{loaded.tokenizer.unit}s"]
     if "recipe" in meta:
         options = ", ".join(f"{name} {value}" for name, value in meta["recipe"].items() if name != "method")
         lines += [f"{'made by':18s}{meta['recipe']['method']}{f' ({options})' if options else ''}"]
