@@ -52,5 +52,10 @@ def description(loaded):
         options = ", ".join(f"{name} {value}" for name, value in meta["recipe"].items() if name != "method")
         lines += [f"{'made by':18s}{meta['recipe']['method']}{f' ({options})' if options else ''}"]
     if "task" in meta:
-        lines += [f"{'learned':18s}{', '.join(f'{name} {value}' for name, value in meta['task'].items())}"]
+        lines += [f"{'learned':18s}{', '.join(f'{name} {words(value)}' for name, value in meta['task'].items())}"]
     return [*lines, "", *parameter_table(loaded.model, meta["kind"] == "adapter")]
+
+
+def words(value):
+    """A value of JSON, in which a dictionary is what its values say: bpe 2048"""
+    return " ".join(map(str, value.values())) if isinstance(value, dict) else value

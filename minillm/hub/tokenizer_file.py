@@ -26,6 +26,8 @@ MERGE = schema.either(text(2001), many(TOKEN, 2, 2), "two tokens")
 BPE = record({"vocab": VOCABULARY, "merges": many(MERGE), "ignore_merges?": maybe(flag), "byte_fallback?": maybe(flag),
               "unk_token?": maybe(TOKEN)})
 WORD_LEVEL = record({"vocab": VOCABULARY})
+SHAPES = (["Sequence"], ["SpecialToken", "Sequence"], ["Sequence", "SpecialToken"],       # of a template: the text, and signs
+          ["SpecialToken", "Sequence", "SpecialToken"])
 CHANGES_IDS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")      # of a BPE model, where they are set
 
 
@@ -48,7 +50,7 @@ PRE_TOKENIZERS = {rule: sequence(split(pattern), byte_level(False)) for rule, pa
 MARKS = "".join(sorted(GLUED))
 SIMPLE = {
     WordTokenizer: (split(rf"[{MARKS}]|[^\s\x1c-\x1f{MARKS}]+", "Removed", invert=True),
-                    {"type": "Sequence", "decoders": [{"type": "WordPiece", "prefix": "", "cleanup": False}, *(
+                    {"type": "Sequence", "decoders": [{"type": "WordPiece", "prefix": " ", "cleanup": False}, *(
                         {"type": "Replace", "pattern": {"String": f" {mark}"}, "content": mark} for mark in MARKS)]}),
     CharTokenizer: (split(r"[\s\S]"), {"type": "Fuse"})}
 
@@ -180,7 +182,7 @@ def signs_of(post_processor):
         single = many(table(table(schema.anything)), most=100)(part.get("single"), "single")
         kinds = [next(iter(piece), None) for piece in single]
         signs = [TOKEN(piece["SpecialToken"].get("id"), "single") for piece in single if "SpecialToken" in piece]
-        if kinds not in [[*["SpecialToken"] * before, "Sequence", *["SpecialToken"] * after] for before in (0, 1) for after in (0, 1)]:
+        if kinds not in SHAPES:
             raise ValueError("its post-processor adds more than one sign at an end of a text, which minillm does not do")
         begin, end = (signs[0] if kinds[0] == "SpecialToken" else begin), (signs[-1] if kinds[-1] == "SpecialToken" else end)
     return begin, end

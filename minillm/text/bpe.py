@@ -1,8 +1,8 @@
 """Byte-level byte-pair encoding (BPE): every text can be written, and frequent words are one token.
 
-A text is cut into pieces (splitting.py), and each piece into the bytes of its UTF-8. Then pairs of neighbours are merged into one
-token, again and again, in the order in which the pairs were learned (bpe_learning.py): "t h e" -> "th e" -> "the". Sennrich et al.
-2016 merge characters, Radford et al. 2019 bytes: there are only 256, so nothing is ever unknown.
+A text is cut into pieces (splitting.py), and each piece into the bytes of its UTF-8. Then two neighbours are merged into one
+token, again and again, in the order in which the pairs were learned (bpe_learning.py): "t h e" -> "th e" -> "the". Sennrich et
+al. 2016 merge characters, Radford et al. 2019 bytes: there are only 256, so nothing is ever unknown.
 """
 
 import re
@@ -61,7 +61,7 @@ def merged_long(ids, merges):
     heapify(heap)
 
     def pair_at(i):
-        return merges.get((ids[i], ids[after[i]]), NEVER) if 0 <= i and after[i] < n else NEVER
+        return merges.get((ids[i], ids[after[i]]), NEVER) if i >= 0 and after[i] < n else NEVER
 
     while heap:
         rank, i = heappop(heap)
@@ -90,7 +90,7 @@ class BPETokenizer(Tokenizer):
     ValueError if a token is no string of bytes, or a merge leads to none.
     """
 
-    kind, unit = "bpe", "token"
+    kind, unit = "bpe", "BPE token"
     form = schema.record({"tokens": schema.many(schema.text(1000), least=1), "merges": schema.many(schema.text(2001)),
                           "rule": schema.one_of(*RULES), "special": schema.many(schema.text(1000)),
                           "begin": schema.maybe(schema.text(1000)), "end": schema.maybe(schema.text(1000)),
@@ -113,7 +113,7 @@ class BPETokenizer(Tokenizer):
         for rank, (left, right) in enumerate(self.merges):
             missing = next((token for token in (left, right, left + right) if token not in self.ids or token in signs), None)
             if missing is not None:
-                raise ValueError(f"the merge of {left[:40]!r} and {right[:40]!r} needs {missing[:40]!r}, which is no token of bytes")
+                raise ValueError(f"the merge of {left[:40]!r} and {right[:40]!r} needs {missing[:40]!r}, which is no token")
             self.ranks[self.ids[left], self.ids[right]] = rank, self.ids[left + right]
         longest_first = sorted(self.special, key=len, reverse=True)
         self._signs = re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else None
@@ -153,7 +153,7 @@ class BPETokenizer(Tokenizer):
                 yield ids
 
     def ids_of_piece(self, piece):
-        """The ids of a piece. A vocabulary of others may lack rare bytes (SmolLM2's lacks 21): these are left out, as it means."""
+        """The ids of a piece. Where a vocabulary from elsewhere lacks rare bytes, as SmolLM2's does, these are left out."""
         try:
             content = piece.encode()
         except UnicodeEncodeError as error:

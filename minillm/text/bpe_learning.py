@@ -12,6 +12,7 @@ from .bpe import CHARACTERS, END_OF_TEXT, BPETokenizer
 from .splitting import compiled
 
 LEAST = 2                # what occurs only once is no pattern
+LONGEST = 500            # bytes of a token: a line of dashes would double it with every merge, and no file may hold any text
 SLOW = 2.0               # seconds after which a bar shows how far it is
 
 
@@ -55,6 +56,8 @@ def learned_merges(pieces, tokens, size):
             if -count < LEAST:
                 break
             left, right = (tokens[i] for i in pair)
+            if len(left + right) > LONGEST:
+                continue
             merges.append((left, right))
             tokens.append(left + right)
             for risen in chain.merge(pair, len(tokens) - 1):
@@ -88,7 +91,7 @@ class Chain:
                 self.count(place, +1)
 
     def count(self, place, sign):
-        """Count the pair that begins at a place: once more (+1) or less (-1) for each time that the piece occurs. Returns the pair."""
+        """Count the pair that begins at a place once more (+1) or less (-1), for each time its piece occurs. Returns the pair."""
         pair = self.ids[place], self.ids[self.after[place]]
         self.counts[pair] += sign * self.weight[place]
         if sign > 0:

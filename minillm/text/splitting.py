@@ -3,14 +3,14 @@ r"""Rules that cut a text into pieces, such as words with the space before them.
 Without them, frequent neighbours such as "of the" or "dog." would become tokens, and every word would have one for each mark
 that can follow it (Radford et al. 2019, section 2.2). A rule is a regular expression that matches every text from end to end. The
 rules are written as `tokenizer.json` has them, where \p{L} is any letter of Unicode, \p{N} any numeral and \s any white space.
-Python's `re` does not know \p, and its \s has four control characters more, so `compiled` puts ranges of characters in their place.
+Python's `re` does not know \p, and its \s has four control characters more: `compiled` puts ranges of characters in their place.
 """
 
 import re
 import unicodedata
 from functools import cache
 
-# "'s", "'t" ... as in "it's"; letters; numerals; other signs; white space, of which the last space goes to the piece that follows.
+# "'s", "'t" ... as in "it's"; letters; numerals; other signs; white space, whose last space goes to the piece that follows.
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
 # Before letters any one sign that is no numeral; ends of lines stay with the signs or spaces before them; at most 3 digits.
