@@ -22,9 +22,9 @@ FILE = record({"model": record({"type?": text(100)}), "added_tokens?": maybe(man
                "pre_tokenizer?": PART, "post_processor?": PART, "truncation?": maybe(table(schema.anything)),
                "padding?": maybe(table(schema.anything))})
 VOCABULARY = table(whole(0, 10_000_000))
-MERGE = schema.either(text(2001), many(TOKEN, 2, 2), "two tokens")
-BPE = record({"vocab": VOCABULARY, "merges": many(MERGE), "ignore_merges?": maybe(flag), "byte_fallback?": maybe(flag),
-              "unk_token?": maybe(TOKEN)})
+LINE, PAIR = text(2001), many(TOKEN, 2, 2)      # a merge as older files have it, "a b", and as newer ones have it
+BPE = record({"vocab": VOCABULARY, "merges": many(lambda merge, where: (LINE if isinstance(merge, str) else PAIR)(merge, where)),
+              "ignore_merges?": maybe(flag), "byte_fallback?": maybe(flag), "unk_token?": maybe(TOKEN)})
 WORD_LEVEL = record({"vocab": VOCABULARY})
 SHAPES = (["Sequence"], ["SpecialToken", "Sequence"], ["Sequence", "SpecialToken"],       # of a template: the text, and signs
           ["SpecialToken", "Sequence", "SpecialToken"])
