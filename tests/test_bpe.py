@@ -14,6 +14,7 @@ from commands import TINY, answer, refused, run
 
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.runs.saved import load
+from minillm.tasks import task_from_json
 from minillm.tasks.evaluate import evaluate_text
 from minillm.tasks.pairs import PairTask
 from minillm.tasks.text import TextTask, ids_of
@@ -291,7 +292,17 @@ def test_a_run_with_bpe_goes_on_bit_for_bit_and_only_with_the_same_vocabulary(ho
     assert run("pretrain", "--resume", "--out", tmp_path)[0] == 0
     (resumed, one), (straight, other) = read_arrays(tmp_path / "pretrained.npz"), read_arrays(house / "book" / "pretrained.npz")
     assert all(np.array_equal(resumed[name], straight[name]) for name in straight) and one["tokenizer"] == other["tokenizer"]
-    assert one["task"]["tokenizer"] == {"kind": "bpe", "size": 300}
+    learned = one["task"]["tokenizer"]
+    assert learned == other["task"]["tokenizer"] and (learned["kind"], learned["size"]) == ("bpe", 300)
+
+
+def test_another_vocabulary_than_before_is_another_run(house, monkeypatch):
+    """As another version of Unicode might learn one."""
+    task = TextTask(house / "book.txt", BPE(300))
+    again = task_from_json(json.loads(json.dumps(task.to_json())))
+    assert again.tokenizer.to_json() == task.tokenizer.to_json() and again.to_json() == task.to_json()
+    monkeypatch.setattr(bpe_learning, "LEAST", 50)
+    assert TextTask(house / "book.txt", BPE(300)).to_json()["tokenizer"]["digest"] != task.to_json()["tokenizer"]["digest"]
 
 
 @pytest.mark.parametrize("options, words", [

@@ -139,7 +139,8 @@ def test_added_tokens_may_follow_the_vocabulary(file, tmp_path):
     ("pre_tokenizer", {"type": "Whitespace"}, "Whitespace"),
     ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": False}, BYTES]}, "Digits"),
     ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [3]}, "cuts texts by a rule"),
-    ("truncation", {"max_length": 5}, "truncation"), ("padding", {"length": 5}, "padding"), ("post_processor", {"type": "BertProcessing"}, "BertProcessing"),
+    ("truncation", {"max_length": 5}, "truncation"),
+    ("padding", {"length": 5}, "padding"), ("post_processor", {"type": "BertProcessing"}, "BertProcessing"),
     ("post_processor", {"type": "TemplateProcessing", "single": [*BOTH_ENDS, BOTH_ENDS[2]]}, "more than one sign"),
     ("post_processor", {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "no"}}, BOTH_ENDS[1]]}, "'no'"),
     ("added_tokens", [{"id": 0, "content": END_OF_TEXT, "lstrip": True}], "lstrip"),
@@ -183,8 +184,8 @@ def test_a_file_far_too_large_is_not_read(tmp_path, monkeypatch):
 
 
 STRANGE = [None, True, -1, 0, 3, 1e300, 10 ** 30, "", "a", "Ġ", "\u20ac", "x" * 2000, "\0", [], [[]], ["a", "b"], {},
-           {"type": "BPE"}, {"type": "Sequence"}, {"type": "Sequence", "processors": 3}, {"type": "Sequence", "pretokenizers": {}},
-           {"a": {"b": []}}]
+           {"type": "BPE"}, {"type": "Sequence"}, {"type": "Sequence", "processors": 3},
+           {"type": "Sequence", "pretokenizers": {}}, {"a": {"b": []}}]
 
 
 def mutated(value, rng):

@@ -43,7 +43,7 @@ class TextTask(Task):
     def to_json(self, folder=None):
         json = {"kind": "text", "path": portable_path(self.path, folder), "digest": self.digest}
         learned = self.vocabulary not in (None, vocabulary.Characters())      # the usual one goes without saying
-        return json | ({"tokenizer": vocabulary.to_json(self.vocabulary)} if learned else {})
+        return json | ({"tokenizer": vocabulary.to_json(self.vocabulary, self.tokenizer)} if learned else {})
 
     @classmethod
     def from_json(cls, json, tokenizer=None, workers=None, folder=None):

@@ -1,8 +1,9 @@
 """Vocabularies that a text can get: what --tokenizer names, and how each is made from the text."""
 
+import json
 from dataclasses import asdict, dataclass
 
-from ..ground.schema import one_of, record, whole
+from ..ground.schema import one_of, record, text, whole
 from ..text.bpe_learning import learn_bpe
 from ..text.tokenizer import CharTokenizer
 
@@ -43,14 +44,17 @@ class BPE:
 
 
 VOCABULARIES = {kind.kind: kind for kind in (Characters, BPE)}
-FORM = record({"kind": one_of(*VOCABULARIES), "size?": whole(SMALLEST, LARGEST)}, exact=True)      # in JSON
+FORM = record({"kind": one_of(*VOCABULARIES), "size?": whole(SMALLEST, LARGEST), "digest?": text(100)}, exact=True)      # in JSON
 
 
-def to_json(vocabulary):
-    return {"kind": vocabulary.kind} | asdict(vocabulary)
+def to_json(vocabulary, tokenizer):
+    """A vocabulary and, since it may depend on the version of Unicode, a digest of the tokenizer that was learned."""
+    from hashlib import sha256  # here, since it takes a tenth of the time of importing minillm
+
+    digest = sha256(json.dumps(tokenizer.to_json()).encode()).hexdigest()[:16]
+    return {"kind": vocabulary.kind} | asdict(vocabulary) | {"digest": digest}
 
 
-def from_json(json):
-    """The inverse of `to_json`, for a JSON of that form."""
-    options = dict(json)
-    return VOCABULARIES[options.pop("kind")](**options)
+def from_json(value):
+    """The inverse of `to_json`, for a value of that form."""
+    return VOCABULARIES[value["kind"]](**{name: part for name, part in value.items() if name not in ("kind", "digest")})
