@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from any_text import NASTY, any_texts, assigned
+from any_text import NASTY, any_texts
 from commands import TINY, answer, refused, run
 
 from minillm.ground.arrays import read_arrays, write_arrays
@@ -198,12 +198,19 @@ def test_a_text_may_give_fewer_tokens_than_asked_for_but_never_less_than_the_byt
         learn_bpe("abab", 256)
 
 
+def test_of_far_too_many_pieces_the_frequent_ones_are_learned_from(monkeypatch):
+    monkeypatch.setattr(bpe_learning, "MOST", 12)
+    assert bpe_learning.frequent(Counter({" mill": 9, " rare": 1, " often": 5})) == {" mill": 9, " often": 5, " ": 1}
+    assert bpe_learning.frequent(Counter({"a" * 100: 3})) == {"a" * 12: 3}
+
+
 # ---- files
 
 @pytest.mark.parametrize("change, message", [
     ({"tokens": ["a", "b"]}, "special token"), ({"merges": ["a b c"]}, "not of two tokens"), ({"merges": ["ab"]}, "not of two"),
     ({"merges": ["Z Z"]}, "needs 'ZZ'"), ({"rule": "gpt9"}, "rule"), ({"special": ["<|no|>"]}, "special token '<|no|>'"),
-    ({"special": [""]}, "special token ''"), ({"end": "<|no|>"}, "'<|no|>'"), ({"nfc": 1}, "nfc")], ids=str)
+    ({"special": [""]}, "special token ''"), ({"end": "<|no|>"}, "'<|no|>'"), ({"nfc": 1}, "nfc"),
+    ({"size": 3}, "unknown")], ids=str)
 def test_a_vocabulary_that_contradicts_itself_is_refused(change, message, house, tmp_path):
     arrays, meta = read_arrays(house / "book" / "pretrained.npz")
     write_arrays(tmp_path / "it.npz", arrays, meta | {"tokenizer": meta["tokenizer"] | change})
@@ -327,7 +334,3 @@ def test_a_text_that_gives_fewer_tokens_says_so(tmp_path):
 
 def test_the_json_of_a_tokenizer_is_small_enough_for_a_file(tokenizer):
     assert len(json.dumps(tokenizer.to_json())) < 60 * len(tokenizer)
-
-
-def test_all_characters_of_this_unicode_are_tested():
-    assert len(assigned()) > 270_000

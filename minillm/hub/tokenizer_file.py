@@ -10,20 +10,19 @@ import json
 from ..ground import schema
 from ..ground.files import JSON_BYTES, CheckpointError, parsed, read_bytes, write_text
 from ..ground.schema import flag, many, maybe, record, table, text, whole
-from ..text.bpe import BPETokenizer, pair_of
+from ..text.bpe import MERGE, TOKEN, BPETokenizer, pair_of
 from ..text.splitting import RULES
 from ..text.tokenizer import GLUED, CharTokenizer, Tokenizer, WordTokenizer
 
 PART = maybe(record({"type": text(100)}))      # of the chain
-TOKEN = text(1000)
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 ADDED = record({"id": whole(0, 10_000_000), "content": TOKEN} | {f"{name}?": flag for name in FLAGS})
 FILE = record({"model": record({"type?": text(100)}), "added_tokens?": maybe(many(ADDED)), "normalizer?": PART,
                "pre_tokenizer?": PART, "post_processor?": PART, "truncation?": maybe(table(schema.anything)),
                "padding?": maybe(table(schema.anything))})
 VOCABULARY = table(whole(0, 10_000_000))
-LINE, PAIR = text(2001), many(TOKEN, 2, 2)      # a merge as older files have it, "a b", and as newer ones have it
-BPE = record({"vocab": VOCABULARY, "merges": many(lambda merge, where: (LINE if isinstance(merge, str) else PAIR)(merge, where)),
+PAIR = many(TOKEN, 2, 2)      # a merge as newer files have it; older ones have "a b"
+BPE = record({"vocab": VOCABULARY, "merges": many(lambda merge, where: (MERGE if isinstance(merge, str) else PAIR)(merge, where)),
               "ignore_merges?": maybe(flag), "byte_fallback?": maybe(flag), "unk_token?": maybe(TOKEN)})
 WORD_LEVEL = record({"vocab": VOCABULARY})
 SHAPES = (["Sequence"], ["SpecialToken", "Sequence"], ["Sequence", "SpecialToken"],       # of a template: the text, and signs
@@ -64,7 +63,9 @@ def write_tokenizer(tokenizer, path):
         file |= bpe_parts(tokenizer)
     else:
         pre_tokenizer, decoder = SIMPLE[type(tokenizer)]
-        unknown = next(name for name in ("<unk>", "<unknown>", "<not in the vocabulary>") if name not in tokenizer.ids)
+        unknown = "<unk>"      # a file must name the token for what is unknown; since none has this name, that stays an error
+        while unknown in tokenizer.ids:
+            unknown = f"<{unknown}>"
         file |= {"pre_tokenizer": pre_tokenizer, "post_processor": None, "decoder": decoder,
                  "model": {"type": "WordLevel", "vocab": tokenizer.ids, "unk_token": unknown}}
     write_text(path, json.dumps(file, ensure_ascii=False, indent=1) + "\n")
@@ -165,6 +166,8 @@ def all_tokens(vocabulary, added, normalizer):
     if len({token.get("normalized", False) for token in added}) > 1 or normalizer and any(t.get("normalized") for t in added):
         raise ValueError("some of its added tokens are looked for after the text was normalized, which minillm does not do")
     tokens = sorted(known, key=known.get)
+    if any("\ud800" <= character <= "\udfff" for character in "".join(tokens)):
+        raise ValueError("one of its tokens holds half a character, which stands for nothing")
     if [known[token] for token in tokens] != list(range(len(tokens))):
         raise ValueError(f"the ids of its {len(tokens)} tokens are not the numbers from 0 on")
     return tokens, [token["content"] for token in added]

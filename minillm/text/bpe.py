@@ -18,6 +18,7 @@ END_OF_TEXT = "<|endoftext|>"
 ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<end>")      # what the end of a text is called in the vocabularies of others
 NEVER = (float("inf"), None)
 LONG = 40               # symbols of a piece from which on `merged_long` is faster
+TOKEN, MERGE = schema.text(1000), schema.text(2001)      # in JSON; a merge is two tokens and a space
 CACHED = 1 << 16        # pieces whose ids are remembered, if they have at most LONG characters
 
 
@@ -91,10 +92,9 @@ class BPETokenizer(Tokenizer):
     """
 
     kind, unit = "bpe", "BPE token"
-    form = schema.record({"tokens": schema.many(schema.text(1000), least=1), "merges": schema.many(schema.text(2001)),
-                          "rule": schema.one_of(*RULES), "special": schema.many(schema.text(1000)),
-                          "begin": schema.maybe(schema.text(1000)), "end": schema.maybe(schema.text(1000)),
-                          "whole": schema.flag, "nfc": schema.flag})
+    form = schema.record({"kind": schema.one_of(kind), "tokens": schema.many(TOKEN, least=1), "merges": schema.many(MERGE),
+                          "rule": schema.one_of(*RULES), "special": schema.many(TOKEN), "begin": schema.maybe(TOKEN),
+                          "end": schema.maybe(TOKEN), "whole": schema.flag, "nfc": schema.flag}, exact=True)
 
     def __init__(self, tokens, merges, rule="gpt2", special=(), begin=None, end=None, whole=False, nfc=False):
         super().__init__(tokens)

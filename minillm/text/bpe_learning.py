@@ -13,6 +13,7 @@ from .splitting import compiled
 
 LEAST = 2                # what occurs only once is no pattern
 LONGEST = 500            # bytes of a token: a line of dashes would double it with every merge, and no file may hold any text
+MOST = 10_000_000        # characters of distinct pieces that are learned from: far more than a shelf of books has
 SLOW = 2.0               # seconds after which a bar shows how far it is
 
 
@@ -25,7 +26,7 @@ def learn_bpe(text, size, rule="gpt2", special=(END_OF_TEXT,)):
     if size < len(tokens):
         raise ValueError(f"a vocabulary of {size} tokens is too small: the bytes and special tokens alone are {len(tokens)}")
     pieces = Counter(match[0] for part in without(text, special) for match in compiled(rule).finditer(part))
-    merges = learned_merges(pieces, tokens, size)
+    merges = learned_merges(frequent(pieces), tokens, size)
     return BPETokenizer(tokens, merges, rule, special)
 
 
@@ -35,6 +36,17 @@ def without(text, special):
     for sign in special:
         parts = [piece for part in parts for piece in part.split(sign)]
     return parts
+
+
+def frequent(pieces):
+    """The most frequent pieces, up to MOST characters of them: nearly always all. (Each byte takes some 100 in a Chain.)"""
+    room, chosen = MOST, {}
+    for piece, count in pieces.most_common():
+        chosen[piece[:room]] = count
+        room -= len(piece)
+        if room <= 0:
+            break
+    return chosen
 
 
 def learned_merges(pieces, tokens, size):
