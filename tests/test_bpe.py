@@ -15,9 +15,9 @@ from commands import TINY, answer, refused, run
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.runs.saved import load
 from minillm.tasks import task_from_json
-from minillm.tasks.evaluate import evaluate_text
+from minillm.tasks.evaluate import Score, evaluate_text
 from minillm.tasks.pairs import PairTask
-from minillm.tasks.text import TextTask, ids_of
+from minillm.tasks.text import TextTask, ids_of, loss_of_text
 from minillm.tasks.vocabulary import BPE, TRAINING
 from minillm.text import bpe, bpe_learning
 from minillm.text.bpe import CHARACTERS, END_OF_TEXT, BPETokenizer, merged, merged_long
@@ -271,6 +271,13 @@ def test_a_base_with_bpe_reads_any_text_and_any_pairs(house, tmp_path):
         assert code == 0 and out.startswith(prompt)
     letters = house / "letters" / "pretrained.npz"
     refused(tmp_path, "evaluate", letters, "--text", tmp_path / "new.txt", words=["not in the vocabulary"])
+
+
+def test_a_text_of_a_single_character_has_a_loss_too(house, tmp_path):
+    (tmp_path / "it.txt").write_text("\U0001f600" * 2, encoding="utf-8")
+    task = TextTask(tmp_path / "it.txt", load(house / "book" / "pretrained.npz").tokenizer)
+    told, bits = loss_of_text(Score(2.0, 3), task.ids[:4], task.tokenizer)
+    assert "2.0000 nats per token" in told and bits["bits_per_byte"] == pytest.approx(2 / np.log(2))
 
 
 def test_pairs_end_with_the_sign_for_the_end(house):

@@ -147,7 +147,7 @@ def loss_of_text(score, ids, tokenizer):
     """
     counted = tokenizer.bytes_of(ids[-score.tokens:].tolist())
     numbers = {"token": score.tokens, "character": n_characters(counted), "byte": len(counted)}
-    nats = {unit: score.loss * score.tokens / n for unit, n in numbers.items()}
+    nats = {unit: score.loss * score.tokens / max(1, n) for unit, n in numbers.items()}      # 0: the end of a single character
     bits = {unit: loss / math.log(2) for unit, loss in nats.items()}
     told = (f"loss {nats['token']:.4f} nats per token, {nats['character']:.4f} per character and {nats['byte']:.4f} per byte (in "
             f"bits {bits['token']:.3f}, {bits['character']:.3f} and {bits['byte']:.3f}), on the last "

@@ -1,7 +1,7 @@
 """Vocabularies that a text can get: what --tokenizer names, and how each is made from the text."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from ..ground.schema import one_of, record, text, whole
 from ..text.bpe_learning import learn_bpe
@@ -57,4 +57,5 @@ def to_json(vocabulary, tokenizer):
 
 def from_json(value):
     """The inverse of `to_json`, for a value of that form."""
-    return VOCABULARIES[value["kind"]](**{name: part for name, part in value.items() if name not in ("kind", "digest")})
+    kind = VOCABULARIES[value["kind"]]
+    return kind(**{field.name: value[field.name] for field in fields(kind) if field.name in value})
