@@ -23,17 +23,19 @@ def learned(rule, **more):
     return BPETokenizer(tokenizer.tokens, tokenizer.merges, rule, SIGNS, **more)
 
 
-def lacking(tokenizer, content):
+def lacking(tokenizer, content, unknown=None):
     """A BPETokenizer without the tokens that have certain bytes."""
     gone = {CHARACTERS[byte] for byte in content}
     tokens = [token for token in tokenizer.tokens if token in SIGNS or not gone & set(token)]
-    return BPETokenizer(tokens, [pair for pair in tokenizer.merges if not gone & set("".join(pair))], tokenizer.rule, SIGNS)
+    return BPETokenizer(tokens, [pair for pair in tokenizer.merges if not gone & set("".join(pair))], tokenizer.rule, SIGNS,
+                        unknown=unknown)
 
 
 OF_EACH_KIND = {rule: learned(rule) for rule in RULES} | {
     "llama3, whole pieces, with a sign for the beginning": learned("llama3", whole=True, begin="<|im_start|>", end="<|im_end|>"),
     "qwen2, normalized": learned("qwen2", nfc=True),
     "smollm2, without some bytes": lacking(learned("smollm2"), b"\xc0\xc1\xf1\xf2\xf3\xf4\x00\x1c\x7f\xcc"),
+    "gpt2, with a sign for bytes that it lacks": lacking(learned("gpt2"), b"\xf0\xf1\x00\x7f\xcc", END_OF_TEXT),
     "characters": CharTokenizer.of("".join(TEXTS + NASTY)),
     "words": WordTokenizer(dict.fromkeys(word for text in TEXTS + NASTY for word in WordTokenizer.split(text)))}
 every_kind = pytest.mark.parametrize("kind", OF_EACH_KIND)
@@ -158,11 +160,13 @@ def test_what_minillm_does_not_know_is_named(place, value, words, file, tmp_path
     assert str(tmp_path / "tokenizer.json") in str(error.value) and words in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_vocabulary_that_has_another_sign_for_bytes_that_it_lacks_is_refused(file, tmp_path):
+@pytest.mark.parametrize("name", ["byte_fallback", "fuse_unk"])
+def test_other_ways_to_write_bytes_that_a_vocabulary_lacks_are_refused(name, file, tmp_path):
+    file["model"][name] = True
+    read(file, tmp_path)                                        # which lacks none
     small = content_of(BPETokenizer(sorted(CHARACTERS)[1:], []), tmp_path)
-    assert read(small, tmp_path).encode("!a") == [sorted(CHARACTERS).index("a") - 1]
-    small["model"]["unk_token"] = "a"
-    with pytest.raises(CheckpointError, match="lacks some bytes"):
+    small["model"][name] = True
+    with pytest.raises(CheckpointError, match=f"lacks some bytes.*{name}"):
         read(small, tmp_path)
 
 

@@ -10,7 +10,7 @@ import json
 from ..ground import schema
 from ..ground.files import JSON_BYTES, CheckpointError, parsed, read_bytes, write_text
 from ..ground.schema import flag, many, maybe, record, table, text, whole
-from ..text.bpe import MERGE, TOKEN, BPETokenizer, pair_of
+from ..text.bpe import CHARACTERS, MERGE, TOKEN, BPETokenizer, pair_of
 from ..text.splitting import RULES
 from ..text.tokenizer import GLUED, CharTokenizer, Tokenizer, WordTokenizer
 
@@ -23,7 +23,8 @@ FILE = record({"model": record({"type?": text(100)}), "added_tokens?": maybe(man
 VOCABULARY = table(whole(0, 10_000_000))
 PAIR = many(TOKEN, 2, 2)      # a merge as newer files have it; older ones have "a b"
 BPE = record({"vocab": VOCABULARY, "merges": many(lambda merge, where: (MERGE if isinstance(merge, str) else PAIR)(merge, where)),
-              "ignore_merges?": maybe(flag), "byte_fallback?": maybe(flag), "unk_token?": maybe(TOKEN)})
+              "ignore_merges?": maybe(flag), "byte_fallback?": maybe(flag), "fuse_unk?": maybe(flag),
+              "unk_token?": maybe(TOKEN)})
 WORD_LEVEL = record({"vocab": VOCABULARY})
 SHAPES = (["Sequence"], ["SpecialToken", "Sequence"], ["Sequence", "SpecialToken"],       # of a template: the text, and signs
           ["SpecialToken", "Sequence", "SpecialToken"])
@@ -77,7 +78,7 @@ def bpe_parts(tokenizer):
               "normalized": False, "special": True} for sign in sorted(tokenizer.special, key=tokenizer.ids.get)]
     return {"added_tokens": added, "normalizer": {"type": "NFC"} if tokenizer.nfc else None,
             "pre_tokenizer": PRE_TOKENIZERS[tokenizer.rule], "post_processor": template(tokenizer), "decoder": byte_level(True),
-            "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+            "model": {"type": "BPE", "dropout": None, "unk_token": tokenizer.unknown, "continuing_subword_prefix": None,
                       "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
                       "ignore_merges": tokenizer.whole, "vocab": tokenizer.ids, "merges": tokenizer.merges}}
 
@@ -125,10 +126,11 @@ def read_bpe(file):
     tokens, special = all_tokens(model["vocab"], file.get("added_tokens") or [], normalizer)
     begin, end = signs_of(file.get("post_processor"))
     merges = [pair_of(merge) if isinstance(merge, str) else merge for merge in model["merges"]]
-    tokenizer = BPETokenizer(tokens, merges, rule, special, begin, end, bool(model.get("ignore_merges")), bool(normalizer))
-    if None in tokenizer.byte_ids and (model.get("unk_token") is not None or model.get("byte_fallback")):
-        raise ValueError("its vocabulary lacks some bytes, for which it has another sign; minillm could only leave them out")
-    return tokenizer
+    for name in ("byte_fallback", "fuse_unk"):
+        if model.get(name) and not model["vocab"].keys() >= set(CHARACTERS):
+            raise ValueError(f"its vocabulary lacks some bytes, and its model has {name}, which minillm does not know")
+    return BPETokenizer(tokens, merges, rule, special, begin, end, model.get("unk_token"), bool(model.get("ignore_merges")),
+                        bool(normalizer))
 
 
 def rule_of(pre_tokenizer):

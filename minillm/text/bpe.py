@@ -86,6 +86,8 @@ class BPETokenizer(Tokenizer):
     rule        name of the rule that cuts texts into pieces (RULES in splitting.py)
     special     tokens that are no bytes but signs, such as <|endoftext|>; in a text they are found before all else
     begin, end  the signs of the beginning and the end of a text, or None; by default no beginning, and a usual sign for the end
+    unknown     the token in the place of a byte that the vocabulary lacks, or None: such bytes are left out. (One that was
+                learned here lacks none, but SmolLM2's, say, lacks some rare ones.)
     whole       is a piece that is a token as it is never merged? (Llama 3: `ignore_merges`)
     nfc         are texts first brought to Unicode's form NFC? Then é gives the same ids as e with an accent, and comes back as é
     ValueError if a token is no string of bytes, or a merge leads to none.
@@ -94,20 +96,21 @@ class BPETokenizer(Tokenizer):
     kind, unit = "bpe", "BPE token"
     form = schema.record({"kind": schema.one_of(kind), "tokens": schema.many(TOKEN, least=1), "merges": schema.many(MERGE),
                           "rule": schema.one_of(*RULES), "special": schema.many(TOKEN), "begin": schema.maybe(TOKEN),
-                          "end": schema.maybe(TOKEN), "whole": schema.flag, "nfc": schema.flag}, exact=True)
+                          "end": schema.maybe(TOKEN), "unknown": schema.maybe(TOKEN), "whole": schema.flag, "nfc": schema.flag},
+                         exact=True)
 
-    def __init__(self, tokens, merges, rule="gpt2", special=(), begin=None, end=None, whole=False, nfc=False):
+    def __init__(self, tokens, merges, rule="gpt2", special=(), begin=None, end=None, unknown=None, whole=False, nfc=False):
         super().__init__(tokens)
         self.special, self.merges = list(special), [tuple(pair) for pair in merges]
-        self.rule, self.whole, self.nfc = rule, whole, nfc
+        self.rule, self.unknown, self.whole, self.nfc = rule, unknown, whole, nfc
         end = end or next((sign for sign in ENDS if sign in self.special), None)
-        for sign in [*self.special, *filter(None, (begin, end))]:
+        for sign in [*self.special, *filter(None, (begin, end, unknown))]:
             if not sign or sign not in self.ids:
                 raise ValueError(f"the special token {sign[:40]!r} is not in the vocabulary")
         self.begin, self.end = self.ids.get(begin), self.ids.get(end)
         signs = set(self.special)
         self.bytes = [token.encode() if token in signs else bytes_of_token(token) for token in self.tokens]
-        self.byte_ids = [self.ids.get(character) for character in CHARACTERS]
+        self.byte_ids = [self.ids.get(character, self.ids.get(unknown)) for character in CHARACTERS]
         self.newline = self.byte_ids[ord("\n")]
         self.ranks = {}
         for rank, (left, right) in enumerate(self.merges):
@@ -124,7 +127,8 @@ class BPETokenizer(Tokenizer):
             return None if i is None else self.tokens[i]
 
         return {"kind": self.kind, "tokens": self.tokens, "merges": [" ".join(pair) for pair in self.merges], "rule": self.rule,
-                "special": self.special, "begin": name(self.begin), "end": name(self.end), "whole": self.whole, "nfc": self.nfc}
+                "special": self.special, "begin": name(self.begin), "end": name(self.end), "unknown": self.unknown,
+                "whole": self.whole, "nfc": self.nfc}
 
     @classmethod
     def from_json(cls, json):
@@ -153,7 +157,7 @@ class BPETokenizer(Tokenizer):
                 yield ids
 
     def ids_of_piece(self, piece):
-        """The ids of a piece. Where a vocabulary from elsewhere lacks rare bytes, as SmolLM2's does, these are left out."""
+        """The ids of a piece."""
         try:
             content = piece.encode()
         except UnicodeEncodeError as error:
