@@ -16,8 +16,8 @@ PACKAGE = Path(__file__).parents[1] / "minillm"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Each top-level module or folder of the package and the floor on which it stands; two on one floor do not know each other.
-FLOORS = {"ground": 0, "nn": 1, "gradcheck": 2, "text": 2, "inference": 3, "tasks": 4, "train": 5, "finetune": 6, "runs": 7,
-          "surface": 8, "draw": 9, "__init__": 9, "bench": 10, "demo": 10, "live": 10, "gallery": 11, "exercises": 11,
+FLOORS = {"ground": 0, "nn": 1, "gradcheck": 2, "text": 2, "inference": 3, "tasks": 4, "train": 5, "hub": 6, "finetune": 6,
+          "runs": 7, "surface": 8, "draw": 9, "__init__": 9, "bench": 10, "demo": 10, "live": 10, "gallery": 11, "exercises": 11,
           "report": 12, "commands": 13, "__main__": 14}
 ALLOWED = {"numpy", "tqdm", "matplotlib"}
 LINES, LINES_OF_A_FUNCTION = 300, 60
