@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+from mixtures import mixtures, name_of
 from parts import away_from_zero, parts
 
 from minillm.gradcheck import STEP, check_layer, check_model, gradcheck, perturb
@@ -12,6 +13,7 @@ from minillm.nn import (
     GPT,
     IGNORE,
     MLP,
+    AttentionHeads,
     Block,
     CausalSelfAttention,
     Config,
@@ -19,7 +21,11 @@ from minillm.nn import (
     Embedding,
     LayerNorm,
     Linear,
+    RMSNorm,
+    Rotary,
+    SiLUGate,
     Softmax,
+    SwiGLU,
 )
 
 RIGHT = 1e-7      # relative error of a right gradient, at most
@@ -34,6 +40,14 @@ LAYERS = {
     "attention": (lambda rng, dtype: CausalSelfAttention(C, H, rng, dtype=dtype), (B, T, C)),
     "layernorm of few": (lambda rng, dtype: LayerNorm(7, dtype), (B, T, 7)),
     "mlp of few": (lambda rng, dtype: MLP(3, rng, dtype=dtype), (B, T, 3)),
+    "layernorm with a large eps": (lambda rng, dtype: LayerNorm(7, dtype, 0.3), (B, T, 7)),
+    "rmsnorm with a large eps": (lambda rng, dtype: RMSNorm(7, dtype, 0.3), (B, T, 7)),
+    "swiglu of few": (lambda rng, dtype: SwiGLU(4, rng, dtype=dtype), (B, T, 4)),      # 8C/3 is no whole number
+    "rotary": (lambda rng, dtype: Rotary(5, D, 30.0), (B, T, 7 * D)),                  # 3 heads of queries, 2 of keys, 2 of values
+    "heads of 2 groups": (lambda rng, dtype: AttentionHeads(6, 2), (B, T, 10 * D)),
+    "attention of 2 groups, turned": (lambda rng, dtype: CausalSelfAttention(
+        24, 6, rng, 0.3, 0.3, dtype, n_kv_head=2, bias=False, rope_base=30.0), (B, T, 24)),
+    "attention of 3 groups": (lambda rng, dtype: CausalSelfAttention(18, 6, rng, 0.3, 0.3, dtype, n_kv_head=3), (B, T, 18)),
 } | {name: (make, (B, T, C)) for name, make in parts(C, H).items()}
 every_layer = pytest.mark.parametrize("name", LAYERS)
 
@@ -139,6 +153,16 @@ def test_gradients_from_the_loss_to_the_embeddings(rng):
         return {name: p.grad for name, p in model.parameters().items()}
 
     errors = gradcheck(forward, backward, model.state_dict(), rng, entries=5)
+    assert max(errors.values()) < RIGHT, errors
+
+
+@pytest.mark.parametrize("config", mixtures(10, seed=2), ids=name_of)
+def test_gradients_of_a_gpt_of_any_mixture_of_parts(config, rng):
+    model = GPT(config, rng, np.float64)
+    perturb(model, rng)
+    tokens = rng.integers(0, config.vocab_size, (B, config.context))
+    errors = check_model(model, tokens, rng, entries=3, step=5e-5 if config.activation == "relu" else STEP)
+    assert errors.keys() == model.parameters().keys()
     assert max(errors.values()) < RIGHT, errors
 
 
@@ -285,6 +309,29 @@ class NoSqrtD(CausalSelfAttention):
         return super().backward(dout, cache._replace(heads=cache.heads._replace(qkv=scaled)))
 
 
+class OneOfTheGroup(AttentionHeads):
+    def backward(self, dout, cache):
+        dqkv, others = super().backward(dout, cache), dout.copy()
+        others[..., D:] = 0                                                 # only the first head of queries reaches k and v
+        self.split(dqkv)[1][...] = self.split(super().backward(others, cache))[1]
+        return dqkv
+
+
+class TurnedOn(Rotary):
+    def backward(self, dout, cache):
+        return self.turned(dout)                                            # should be turned back
+
+
+class SigmoidAsConstant(SiLUGate):
+    def forward(self, ab, needs_dx=True):
+        return super().forward(ab)[0], ab
+
+    def backward(self, dout, cache):
+        a, b = np.split(cache, 2, axis=-1)
+        s = 1 / (1 + np.exp(-a))
+        return np.concatenate([dout * b * s, dout * a * s], axis=-1)        # the sigmoid moves, too
+
+
 class NoWayAround(Block):
     def backward(self, dout, cache):
         return super().backward(dout, cache) - dout                         # forgot the residual connection
@@ -298,6 +345,9 @@ MISTAKES = {
     "mean taken as constant": (lambda rng: MeanAsConstant(7, np.float64), (B, T, 7)),
     "softmax without its off-diagonal": (lambda rng: DiagonalOnly(), (B, H, T, T)),
     "scores not scaled": (lambda rng: NoSqrtD(C, H, rng, 0.5, dtype=np.float64), (B, T, C)),
+    "one head of a group forgotten": (lambda rng: OneOfTheGroup(2, 1), (B, T, 4 * D)),
+    "turned on instead of back": (lambda rng: TurnedOn(2, D, 30.0), (B, T, 3 * D)),
+    "sigmoid taken as constant": (lambda rng: SigmoidAsConstant(), (B, T, 6)),
     "missing residual": (lambda rng: NoWayAround(C, H, rng, 0.5, dtype=np.float64), (B, T, C)),
 }
 
