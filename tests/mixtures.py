@@ -24,7 +24,7 @@ def mixtures(n, seed=0):
     configs = []
     for i, (K, G) in enumerate(heads):
         chosen = {name: drawn[i] for name, drawn in decks.items()}
-        D = int(rng.choice([2, 4, 6] if chosen["positions"] == "rotary" else [3, 4, 5]))
+        D = int(rng.choice([4, 6, 8] if chosen["positions"] == "rotary" else [4, 5, 7]))
         if MLPS[chosen["mlp"]].activation:
             chosen["activation"] = "gelu"
         chosen |= {"n_head": K * G, "n_kv_head": None if G == 1 else K, "n_embd": K * G * D,

@@ -43,7 +43,7 @@ LAYERS = {
     "layernorm with a large eps": (lambda rng, dtype: LayerNorm(7, dtype, 0.3), (B, T, 7)),
     "rmsnorm with a large eps": (lambda rng, dtype: RMSNorm(7, dtype, 0.3), (B, T, 7)),
     "swiglu of few": (lambda rng, dtype: SwiGLU(4, rng, dtype=dtype), (B, T, 4)),      # 8C/3 is no whole number
-    "rotary": (lambda rng, dtype: Rotary(5, D, 30.0), (B, T, 7 * D)),                  # 3 heads of queries, 2 of keys, 2 of values
+    "rotary": (lambda rng, dtype: Rotary(5, D, 30.0), (B, T, 7 * D)),                  # 3 heads of queries, 2 of keys, 2 values
     "heads of 2 groups": (lambda rng, dtype: AttentionHeads(6, 2), (B, T, 10 * D)),
     "attention of 2 groups, turned": (lambda rng, dtype: CausalSelfAttention(
         24, 6, rng, 0.3, 0.3, dtype, n_kv_head=2, bias=False, rope_base=30.0), (B, T, 24)),
