@@ -9,7 +9,19 @@ from plain import plain, zeros_like
 
 from minillm.gradcheck import check_layer, perturb
 from minillm.ground import pieces
-from minillm.nn import GELU, AttentionHeads, Block, CausalSelfAttention, Embedding, LayerNorm, Linear, RMSNorm, SiLUGate, Softmax
+from minillm.nn import (
+    GELU,
+    AttentionHeads,
+    Block,
+    CausalSelfAttention,
+    Embedding,
+    LayerNorm,
+    Linear,
+    RMSNorm,
+    SiLUGate,
+    Softmax,
+    SwiGLU,
+)
 from minillm.nn.module import NO_BACKWARD, Parameter
 
 double = {"dtype": np.float64}
@@ -121,6 +133,28 @@ def test_swiglu(sizes, rng):
     s = 1 / (1 + np.exp(-a))
     close(out, a * s * b)
     close(dx, np.concatenate([dout * b * (s + a * s * (1 - s)), dout * a * s], axis=-1))
+
+
+@pytest.mark.parametrize("b", [1.0, -1.0, 1e-3, 0.0, 1e4])
+@pytest.mark.parametrize("size", [30.0, 1e4, 1e30])
+@pytest.mark.filterwarnings("error")
+def test_the_gate_is_wide_open_or_shut_where_numbers_are_large(size, b):
+    """silu(a) -> a and its slope -> 1 for large a; both -> 0 for a far below zero. In float32, and without a warning."""
+    ab = np.array([[size, b], [-size, b]], np.float32)
+    b = ab[0, 1]
+    h, cache = SiLUGate().forward(ab)
+    dab = SiLUGate().backward(np.ones_like(h), cache)
+    assert np.array_equal(h, [[ab[0, 0] * b], [0]]) and np.array_equal(dab, [[b, ab[0, 0]], [0, 0]])
+
+
+@pytest.mark.filterwarnings("error")
+def test_so_it_is_in_the_whole_mlp(rng):
+    layer = SwiGLU(6, rng, 0.5, 0.5)
+    for scale in (1e4, 1e15):      # whose square, which the product of both halves is, float32 can hold
+        out, cache = layer.forward((scale * rng.normal(size=(2, 3, 6))).astype(np.float32))
+        layer.zero_grad()
+        dx = layer.backward(rng.normal(size=out.shape).astype(np.float32), cache)
+        assert all(np.isfinite(array).all() for array in (out, dx, *(p.grad for p in layer.parameters().values())))
 
 
 @pytest.mark.parametrize("eps", [1e-5, 0.1])
