@@ -455,6 +455,32 @@ def test_at_insertion_beside_other_parts(text, config, dtype, rng):
     assert np.array_equal(model.logits(tokens), expected) == (text not in CHANGED) and model.logits(tokens).dtype == dtype
 
 
+@pytest.mark.parametrize("text", ["head", "dora:rank=2", "prefix:tokens=4"])
+def test_any_single_parameter_beside_other_parts(text, rng):
+    """Its gradient is that of a fully trainable twin, whatever lies frozen around it."""
+    config = replace(LLAMA, biases="all", n_layer=1)
+    model, twin = shaken(text, config=config), shaken(text, config=config)
+    twin.trainable = True
+    tokens, dlogits = some_tokens(rng), rng.normal(size=(B, T, V))
+    every = gradients(twin, tokens, dlogits)
+    for chosen in model.parameters():
+        model.trainable = False
+        model.parameters()[chosen].trainable = True
+        alone = gradients(model, tokens, dlogits)[chosen]
+        np.testing.assert_allclose(alone, every[chosen], rtol=1e-10, atol=1e-12, err_msg=chosen)
+
+
+@pytest.mark.parametrize("text", ["frozen", "lora:blocks=1", "prefix:tokens=4,blocks=1"])
+def test_a_block_of_other_parts_below_all_that_trains_keeps_nothing(text, rng, monkeypatch):
+    model = shaken(text, config=LLAMA)
+    logits, cache = model.forward(some_tokens(rng))
+    assert bytes_in(cache.layers[0]) == 0 < bytes_in(cache)
+    monkeypatch.setattr(model.blocks[0], "backward", None)
+    model.zero_grad()
+    model.backward(rng.normal(size=logits.shape), cache)
+    assert all(p.grad.any() for p in model.trainable_parameters().values())
+
+
 @pytest.mark.parametrize("text", ["frozen:train=biases", "bitfit"])
 def test_where_there_are_no_biases_none_can_be_trained(text):
     with pytest.raises(ValueError, match="^this model has no biases: all biases"):

@@ -15,6 +15,7 @@ from minillm.finetune.methods import ALIASES, METHODS, recipe_of
 from minillm.finetune.wrapper import linear_maps
 from minillm.gradcheck import perturb
 from minillm.inference.decoder import Decoder, is_plain, stepper
+from minillm.inference.generate import generate, generate_batch
 from minillm.inference.kv_cache import KVCache
 from minillm.nn import GPT, MLP, Config, Linear, Parameter
 from minillm.nn.block import ACTIVATIONS, MLPS, NORMS
@@ -23,6 +24,7 @@ from minillm.runs import load
 from minillm.text.tokenizer import CharTokenizer
 from minillm.train.blueprint import NoNumbers, blueprint, n_parameters
 from minillm.train.checkpoint import fingerprint, save_model
+from minillm.train.costs import buffers, cached_by_block
 from minillm.train.optimizers import AdamW
 from minillm.train.parts import parameter_kinds
 from minillm.train.trainer import Trainer
@@ -146,6 +148,27 @@ def test_every_mixture_without_a_relu_is_folded():
         assert folded == (config.mlp == "swiglu" or config.activation == "gelu"), config
 
 
+@pytest.mark.parametrize("config", [LLAMA, OTHER], ids=["llama", "all others"])
+def test_text_is_written_on_beyond_the_context(config):
+    """Then the last tokens are read anew, each at another position."""
+    model, ids = model_of(config), [3, 1, 4]
+    expected = list(ids)
+    for _ in range(15):
+        expected.append(int(model.logits(np.array([expected[-config.context:]]))[0, -1].argmax()))
+    assert generate(model, ids, 15, np.random.default_rng(0), temperature=0) == expected
+    assert generate_batch(model, [ids, ids], 15, np.random.default_rng(0), temperature=0) == [expected] * 2
+
+
+@every_config
+def test_its_memory_is_known_before_it_is_built(config):
+    _, cache = GPT(config, np.random.default_rng(0)).blocks[0].forward(np.zeros((1, config.context, config.n_embd), np.float32))
+    assert cached_by_block(config) == pytest.approx(sum(buffers(cache).values()) / (4 * config.context), rel=1e-9)
+    for method in METHODS:
+        recipe, n = recipe_of(method), n_parameters(config)
+        recipe = replace(recipe, **{name: 2 for name in ("rank", "tokens") if hasattr(recipe, name)})
+        assert recipe.adds(config) == sum(p.size for p in recipe.apply(GPT(config, NoNumbers())).parameters().values()) - n
+
+
 @pytest.mark.parametrize("method", mergeable_methods())
 @every_other
 def test_what_can_be_merged_is_merged(config, method):
@@ -245,6 +268,26 @@ def test_commands_pretrain_fine_tune_judge_and_draw_it(chosen, fields, tmp_path)
     assert answer("evaluate", folder / "lora.npz", "--workers", 1)["loss"] > 0
     assert answer("surface", folder, "--grid", 3, "--workers", 1, "--plots", tmp_path / "plots")["gap"] < 1e-5
     assert answer("sharpness", folder / "full.npz", "--workers", 1, "--top", 1)["top"]
+    code, _, err = run("merge", folder / "lora.npz", "--out", folder / "merged.npz")
+    assert code == 0 and load(folder / "merged.npz").model.config == load(base).model.config, err
+
+
+COMPARED = ["--seeds", 1, "--rates", 1, "--steps", 1, "--batch", 2, "--test-documents", 2, "--samples", 0, "--workers", 1,
+            "--no-scratch"]
+
+
+@pytest.mark.parametrize("methods", [
+    ["--methods", "full", "frozen", "adapter:bottleneck=2", "lora:rank=2", "ia3"],
+    pytest.param([], marks=pytest.mark.xfail(strict=True, reason="bitfit is among the usual methods, and there are no biases"))],
+    ids=["some", "the usual"])
+def test_methods_are_compared_on_it(methods, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the owl took the ring to the mill . " * 30, encoding="utf-8")
+    run("pretrain", "--text", text, "--context", 8, *TINY, "--steps", 1, "--workers", 1, "--arch", "llama", "--out", tmp_path)
+    code, out, err = run("compare", "--base", tmp_path / "pretrained.npz", "--text", text, *COMPARED, *methods, "--out",
+                         tmp_path / "compared")
+    assert code == 0, err
+    assert all(method in out for method in methods[1:])
 
 
 def test_parts_that_are_none_are_refused_in_one_sentence(tmp_path):

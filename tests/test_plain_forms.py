@@ -225,8 +225,10 @@ def arrays_in(cache):
 
 
 @pytest.mark.parametrize("trains", [True, False])
-def test_without_a_backward_pass_nothing_is_kept_and_the_output_is_the_same(trains, rng):
-    block = Block(12, 3, rng, **double)
+@pytest.mark.parametrize("parts", [{}, {"norm": "rmsnorm", "mlp": "swiglu", "biases": "none", "n_kv_head": 1, "rope_base": 9.0}],
+                         ids=["gpt2", "llama"])
+def test_without_a_backward_pass_nothing_is_kept_and_the_output_is_the_same(trains, parts, rng):
+    block = Block(12, 3, rng, **double, **parts)
     perturb(block, rng)
     block.trainable = trains
     x = rng.normal(size=(2, 70, 12))
