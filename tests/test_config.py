@@ -158,6 +158,23 @@ def test_where_there_is_no_bias_there_is_no_parameter(biases, mlp):
     assert {name.split(".")[2] for name in names} == with_bias and len(names) == 2 * 2 * len(with_bias)
 
 
+@pytest.mark.parametrize("config", [GOOD, LLAMA], ids=["gpt2", "llama"])
+def test_weights_start_as_small_as_in_gpt2(config):
+    """With a standard deviation of 0.02, and smaller where they write into the residual stream; gains are 1, biases 0."""
+    model = GPT(replace(config, n_embd=64, n_hidden=90, vocab_size=200, context=200, n_layer=3), np.random.default_rng(0))
+    for name, p in model.parameters().items():
+        if p.data.ndim == 1:
+            assert (p.data == name.endswith(".weight")).all(), name
+        else:
+            writes = name.endswith(("attn.proj.weight", "mlp.proj.weight", "mlp.down.weight"))
+            assert p.data.std() == pytest.approx(0.02 / np.sqrt(6 if writes else 1), rel=0.05), name
+
+
+def test_of_a_model_as_gpt2_a_file_says_no_more_than_ever():
+    """So the fingerprints of older models stay what they were."""
+    assert Config(11, 7).to_json() == {"vocab_size": 11, "context": 7, "n_layer": 4, "n_head": 4, "n_embd": 128}
+
+
 def test_eps_and_base_reach_every_layer_that_has_one():
     model = GPT(LLAMA, np.random.default_rng(0))
     assert {module.eps for _, module in model.modules() if module.kind == "norm"} == {1e-3}
