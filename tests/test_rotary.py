@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minillm.inference.kv_cache import LayerKVCache
-from minillm.nn import AttentionHeads, Rotary
+from minillm.nn import AttentionHeads, CausalSelfAttention, Rotary
 
 H, K, D, BASE = 3, 2, 6, 40.0      # so 5 heads are turned, and 2 of values are not
 TURNED = (H + K) * D
@@ -110,6 +110,20 @@ def test_attention_finds_the_same_wherever_a_text_begins(start, rng):
     here, there = (Rotary(H + 1, D, BASE).forward_cached(x, kv_cache(begin)) for begin in (0, start))
     assert np.abs(here - there).max() > 0.01
     np.testing.assert_allclose(heads.forward(here)[0], heads.forward(there)[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_kv_head", [1, 3])
+def test_a_sublayer_of_attention_turns_its_queries_and_its_keys(n_kv_head, rng):
+    """Both, or the same text further on would be another one; and what is between q, k, v and the output is this alone."""
+    attn = CausalSelfAttention(18, 3, rng, 0.5, 0.5, np.float64, n_kv_head, True, BASE)
+    x = rng.normal(size=(2, 9, 18))
+    qkv = attn.qkv.forward(x)[0]
+    for start in (0, 50):
+        turned_on = attn.rotary.forward_cached(qkv, kv_cache(start))
+        expected = attn.proj.forward(attn.heads.forward(turned_on)[0])[0]
+        np.testing.assert_allclose(attn.forward(x)[0], expected, rtol=0, atol=1e-12)
+    straight = attn.proj.forward(attn.heads.forward(qkv)[0])[0]
+    assert np.abs(straight - expected).max() > 0.01
 
 
 @pytest.mark.parametrize("sizes", [(9,), (1, 8), (3, 1, 5), (1,) * 9])
