@@ -10,7 +10,7 @@ from commands import TINY, refused, run
 from mixtures import mixtures
 
 from minillm.commands.app import parser
-from minillm.commands.pretrain import ROPE_BASE, architecture_of
+from minillm.commands.architecture import ROPE_BASE, architecture_of
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.ground.files import CheckpointError
 from minillm.nn import GPT, Config
@@ -38,8 +38,8 @@ def wrong_values(name, rng):
                          -int(rng.integers(1, 10 ** 9)), whole[name] + int(rng.integers(1, 10 ** 18)), float(rng.uniform(1, 9)),
                          np.float32(4), [4], {4: 4}, np.array([4, 4]), np.int64(-3), np.bool_(True)],
         "number": lambda: [None, True, False, 0, -0.0, [1.0], np.array([0.1, 0.1]), np.float32(0), np.float64("nan"),
-                           -float(10 ** rng.uniform(-300, 300)), NUMBERS[name] * float(10 ** rng.uniform(1e-6, 200)),
-                           np.nextafter(NUMBERS[name], np.inf)],
+                           -float(10 ** rng.uniform(-300, 300)), NUMBERS[name][1] * float(10 ** rng.uniform(1e-6, 200)),
+                           np.nextafter(NUMBERS[name][1], np.inf)],
         "part": lambda: [None, True, 0, 4, "None", "".join(rng.choice([*LETTERS], rng.integers(1, 9))),
                          str(rng.choice(parts)).upper(), f"{rng.choice(parts)} ", 10_000 * "x",
                          *{choice for choice in parts if choice not in PARTS[name]}],
@@ -54,26 +54,18 @@ def wrong_values(name, rng):
 @pytest.mark.parametrize("name", [field.name for field in fields(Config)])
 def test_a_wrong_value_is_refused_in_one_sentence_that_names_the_field(name, rng):
     for _, value in zip(range(150), wrong_values(name, rng)):
-        if name in NUMBERS and isinstance(value, int) and abs(value) == HUGE:
-            continue
         with pytest.raises(ValueError) as error:
             replace(LLAMA if name != "activation" else GOOD, **{name: value})
         message = str(error.value)
-        assert message.startswith(f"{name} is ") and "must be" in message or "the largest that a GPT here can have" in message
+        assert message.startswith(f"{name} is ") and "but must be" in message
         assert "\n" not in message and (len(message) < 170 or value == -HUGE)
 
 
-@pytest.mark.parametrize("name, value, reason", [
-    *((part, value, "unhashable: TypeError") for part in ("norm", "mlp", "activation", "biases")
-      for value in (["gelu"], {}, np.array("gelu"))),
-    ("positions", np.array(["learned"]), "a NumPy array is accepted, and then the Config cannot be hashed"),
-    *((name, value, "too large for a float: OverflowError") for name in NUMBERS for value in (HUGE, -HUGE)),
-    *((name, COMPLEX, "a complex number is accepted") for name in NUMBERS),
-    *((name, -HUGE, "400 digits are shown") for name in LARGEST),
-], ids=lambda value: str(value)[:20])
-@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
-def test_so_is_what_hardly_anyone_writes(name, value, reason, request):
-    request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+@pytest.mark.parametrize("name, value", [
+    *((part, value) for part in ("norm", "mlp", "activation", "biases") for value in (["gelu"], {}, np.array("gelu"))),
+    ("positions", np.array(["learned"])), *((name, value) for name in NUMBERS for value in (HUGE, -HUGE, COMPLEX)),
+    *((name, -HUGE) for name in LARGEST)], ids=lambda value: str(value)[:20])
+def test_so_is_what_hardly_anyone_writes(name, value):
     with pytest.raises(ValueError, match=f"^{name} is .{{1,100}}, but must be "):
         replace(GOOD, **{name: value})
 

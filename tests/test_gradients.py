@@ -397,7 +397,6 @@ def test_checker_refuses_float32(rng):
         check_layer(Linear(3, 4, rng), rng.normal(size=(2, 3)), rng)
 
 
-@pytest.mark.xfail(strict=True, reason="no layer that `minillm gradcheck` makes has rotary positions")
 def test_the_command_checks_the_backward_pass_of_every_layer(monkeypatch, rng):
     layers, called = {kind for kind in vars(nn).values() if isinstance(kind, type) and "backward" in vars(kind)}, set()
 

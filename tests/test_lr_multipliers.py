@@ -68,7 +68,6 @@ def test_how_deep_a_parameter_lies(name, expected):
     assert depths(model)[name] == expected
 
 
-@pytest.mark.xfail(strict=True, reason="it is taken for a table of words, and so for the lowest layer: slowest, and thawed last")
 def test_an_output_table_of_its_own_lies_as_deep_as_the_final_norm():
     model = GPT(replace(CONFIG, tied=False), np.random.default_rng(0))
     assert depths(model)["wte.weight"] == 0 and depths(model)["lm_head.weight"] == depths(model)["ln_f.weight"] == 3
