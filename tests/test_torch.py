@@ -10,7 +10,7 @@ from mixtures import mixtures, name_of
 from minillm.gradcheck import perturb
 from minillm.nn import GPT, IGNORE, Config, CrossEntropy
 from minillm.nn.block import ACTIVATIONS, BIASES, MLPS, NORMS
-from minillm.nn.config import ARCHITECTURES, POSITIONS
+from minillm.nn.config import ARCHITECTURES, PARTS
 from minillm.train.flat import FlatParameters
 from minillm.train.optimizers import SGD, AdamW
 
@@ -42,7 +42,7 @@ both_precisions = pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5
 
 def test_each_choice_of_each_part_is_among_the_mixtures():
     configs = mixtures(12, seed=1)
-    for part, choices in {"norm": NORMS, "mlp": MLPS, "activation": ACTIVATIONS, "positions": POSITIONS, "biases": BIASES,
+    for part, choices in {"norm": NORMS, "mlp": MLPS, "activation": ACTIVATIONS, "positions": PARTS["positions"], "biases": BIASES,
                           "tied": (True, False)}.items():
         assert {getattr(config, part) for config in configs} == set(choices)
     assert any(1 < config.kv_heads < config.n_head for config in configs) and any(config.kv_heads == 1 for config in configs)
