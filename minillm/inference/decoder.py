@@ -95,8 +95,8 @@ class Decoder:
         self.values = kv_cache.values.reshape(n_layer, *batch_axis, K, T, D)
 
         centred = model.config.norm == "layernorm"
-        self.wte, self.wpe = (None if table is None else without_mean(table.weight.data) if centred else table.weight.data
-                              for table in (model.wte, model.wpe))
+        tables = (None if table is None else table.weight.data for table in (model.wte, model.wpe))
+        self.wte, self.wpe = (table - row_mean("nc->n", table) if centred and table is not None else table for table in tables)
         self.blocks = [fold(block, D, centred) for block in model.blocks]
         self.head = fold_norm(model.ln_f, model.head.weight.data.T)                         # (C + 1, V)
 
@@ -114,7 +114,7 @@ class Decoder:
             pairs = np.result_type(dtype, np.complex64)
             self.turns = turns(T, H + K, D, model.config.rope_base, pairs)
             self.q_and_k = self.qkv[..., :(H + K) * D].view(pairs)
-        self.mlp = self.swiglu if model.config.mlp == "swiglu" else self.gelu_mlp
+        self.activate = silu_gate if model.config.mlp == "swiglu" else gelu
         self.inverse_length = inverse_lengths if batch_axis else inverse_length
         self.shape = *batch_axis, C
 
@@ -154,27 +154,30 @@ class Decoder:
         np.matmul(P, values, out=self.o)                                                    # (B, K, G, D)
         return self.o_and_1.dot(weights.attn_proj)
 
-    def gelu_mlp(self, x, weights):
+    def mlp(self, x, weights):
         """x (B, C) -> (B, C)"""
-        z = self.norm(x).dot(weights.fc)                                                    # (B, F)
-        u = z * z
-        u += GELU_A / S
-        u *= z
-        np.tanh(u, out=u)
-        u *= z
-        np.add(u, z, out=self.h)
+        self.activate(self.norm(x).dot(weights.fc), self.h)
         return self.h_and_1.dot(weights.mlp_proj)
 
-    def swiglu(self, x, weights):
-        """x (B, C) -> (B, C)"""
-        gate_up = self.norm(x).dot(weights.fc)                                              # (B, 2F)
-        F = gate_up.shape[-1] // 2
-        z, up = gate_up[..., :F], gate_up[..., F:]
-        u = np.tanh(z)
-        u *= z
-        u += z
-        np.multiply(u, up, out=self.h)
-        return self.h_and_1.dot(weights.mlp_proj)
+
+def gelu(z, h):
+    """z (B, F) -> h (B, F), as in "GELU" above"""
+    u = z * z
+    u += GELU_A / S
+    u *= z
+    np.tanh(u, out=u)
+    u *= z
+    np.add(u, z, out=h)
+
+
+def silu_gate(gate_up, h):
+    """gate_up (B, 2F) -> h (B, F)"""
+    F = h.shape[-1]
+    z, up = gate_up[..., :F], gate_up[..., F:]
+    u = np.tanh(z)
+    u *= z
+    u += z
+    np.multiply(u, up, out=h)
 
 
 def inverse_length(x, eps):
@@ -217,11 +220,9 @@ def fold_norm(norm, W, b=0, scale=1):
 def fold_last(linear, centred, scale=1):
     """A linear layer whose output is added to x, (n, C) -> the matrix for [input / scale, 1], (n + 1, C)"""
     folded = with_bias(linear.weight.data, scale, bias_of(linear))
-    return without_mean(folded) if centred else folded
-
-
-def without_mean(rows):
-    return rows - row_mean("nc->n", rows)
+    if centred:
+        folded -= row_mean("nc->n", folded)
+    return folded
 
 
 def with_bias(W, scale, b):
