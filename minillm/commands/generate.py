@@ -39,7 +39,8 @@ def run(args):
     rng = np.random.default_rng(args.seed)
     texts = []
     for _ in range(args.count):
-        written = generate(loaded.model, ids, args.tokens, rng, args.temperature, args.top_k, args.top_p, tokenizer.ids.get(END))
+        written = generate(loaded.model, ids, args.tokens, rng, args.temperature, args.top_k, args.top_p, tokenizer.ids.get(END),
+                           len(tokenizer))
         texts.append(tokenizer.decode([i for i in written if tokenizer.tokens[i] not in (BEGIN, END)]))
         print(texts[-1])
     print_json(args, {"texts": texts})

@@ -11,8 +11,7 @@ from ..ground.files import CheckpointError, write_text
 from ..ground.ownership import not_others
 from ..nn import GPT
 from ..runs.saved import Loaded
-from ..text.ids import IdTokenizer
-from ..text.tokenizer import BEGIN, END
+from ..text.tokenizer import BEGIN, END, IdTokenizer
 from ..train.blueprint import NoNumbers, blueprint, n_parameters
 from ..train.costs import must_fit
 from .config_file import config_json, read_config, type_for
