@@ -7,6 +7,7 @@ The package by floors, each of which knows only those below it (minillm/README.m
     exercises              what the lessons ask, and how an answer is checked
     demo, live, bench      the whole story in one run, before a class, and how fast it is here
     draw                   pictures
+    hub                    models and adapters as folders of transformers and peft
     surface                planes through weights, and the loss on them
     runs                   pretraining and fine-tuning from their inputs to a file; any saved model, read again
     finetune               what trains, and what is inserted
@@ -39,6 +40,7 @@ if TYPE_CHECKING:      # for whoever reads; at run time each comes when it is fi
     from .finetune.remedies import EWC, L2SP, Interpolation, Replay, remedy_of
     from .finetune.summary import trainable_table
     from .ground.files import CheckpointError
+    from .hub.folders import export, from_pretrained
     from .inference.generate import generate, generate_batch
     from .inference.kv_cache import KVCache
     from .nn import GPT, Config, CrossEntropy, Module, Parameter
@@ -59,7 +61,7 @@ HOMES = {
     ".finetune.adapter_file": "save_specialist", ".finetune.adapters": "Adapters", ".finetune.merge": "merge",
     ".finetune.methods": "BottleneckAdapter DoRA Frozen Full Head IA3 LoRA PrefixTuning PromptTuning recipe_of",
     ".finetune.recipe": "Recipe", ".finetune.remedies": "EWC Interpolation L2SP Replay remedy_of",
-    ".finetune.summary": "trainable_table", ".ground.files": "CheckpointError",
+    ".finetune.summary": "trainable_table", ".ground.files": "CheckpointError", ".hub.folders": "export from_pretrained",
     ".inference.generate": "generate generate_batch", ".inference.kv_cache": "KVCache",
     ".nn": "Config CrossEntropy GPT Module Parameter", ".runs.saved": "load",
     ".tasks": "PairTask SpecialTask Task TextTask WorldTask",
@@ -69,15 +71,16 @@ HOMES = {
     ".train.optimizers": "AdamW Muon SGD", ".train.schedule": "warmup_cosine warmup_linear",
     ".train.trainer": "Diverged Trainer"}
 HOME_OF = {name: home for home, names in HOMES.items() for name in names.split()}
-ROOMS = {"draw", "exercises", "finetune", "gradcheck", "ground", "inference", "nn", "runs", "surface", "tasks", "text", "train"}
+ROOMS = {"draw", "exercises", "finetune", "gradcheck", "ground", "hub", "inference", "nn", "runs", "surface", "tasks", "text",
+         "train"}
 
 __all__ = ["AdamW", "Adapters", "BottleneckAdapter", "CharTokenizer", "CheckpointError", "Config", "CrossEntropy", "Diverged",
            "DoRA", "DocumentBatches", "EWC", "Frozen", "Full", "GPT", "Head", "IA3", "Interpolation", "Interrupted", "KVCache",
            "L2SP", "LoRA", "Module", "Muon", "PairTask", "Parameter", "PrefixTuning", "PromptTuning", "Recipe", "Replay", "SGD",
            "SpecialTask", "StreamBatches", "Task", "TextTask", "Trainer", "WordTokenizer", "World", "WorldBatches", "WorldTask",
-           "__version__", "evaluate_documents", "evaluate_text", "evaluate_world", "fingerprint", "fit", "flawless",
-           "generate", "generate_batch", "load", "merge", "recipe_of", "remedy_of", "save_model", "save_specialist",
-           "trainable_table", "warmup_cosine", "warmup_linear"]
+           "__version__", "evaluate_documents", "evaluate_text", "evaluate_world", "export", "fingerprint", "fit", "flawless",
+           "from_pretrained", "generate", "generate_batch", "load", "merge", "recipe_of", "remedy_of", "save_model",
+           "save_specialist", "trainable_table", "warmup_cosine", "warmup_linear"]
 
 
 def __getattr__(name):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..ground.files import JSON_BYTES, CheckpointError, parsed, read_bytes
-from ..ground.schema import anything, flag, many, maybe, number, record, shown, table, text, whole
+from ..ground.schema import anything, flag, many, maybe, number, shown, table, text, whole
 from ..nn import Config
 from ..nn.block import BIASES, SUBLAYERS
 from ..train.blueprint import blueprint
@@ -164,7 +164,7 @@ def rope_base(json):
         part = table(anything)(part, "the setting of rotary positions")
         for name in ("rope_type", "type"):
             if part is not json and part.get(name) not in (None, "default"):
-                raise ValueError(f"its rotary positions are of the type {shown(part[name])}, and minillm knows the plain ones only")
+                raise ValueError(f"its rotary positions are of the type {shown(part[name])}, and minillm has the plain ones")
         if part.get("partial_rotary_factor") not in (None, 1):
             raise ValueError(f"partial_rotary_factor is {shown(part['partial_rotary_factor'])}: {WHY['partial_rotary_factor']}")
         base = number(0, 1e12)(part.get("rope_theta", base), "rope_theta")
@@ -180,8 +180,8 @@ def check_windows(json, context):
     if kinds - {"sliding_attention"}:
         raise ValueError(f"it has layers of the type {shown(min(kinds))}, which minillm does not know")
     if window is not None and window < context:
-        raise ValueError(f"its attention looks back through a sliding window of {window} tokens, which minillm does not have; with "
-                         f"--context {window} it makes no difference")
+        raise ValueError(f"its attention looks back through a sliding window of {window} tokens, which minillm does not have; "
+                         f"with --context {window} it makes no difference")
     if kinds and window is None:
         raise ValueError("it has layers of sliding_attention, and does not say how wide their window is")
 
@@ -193,16 +193,16 @@ def type_for(config):
     rotary = config.positions == "rotary"
     if not rotary and (config.norm, config.mlp) == ("layernorm", "mlp"):
         if config.kv_heads != config.n_head:
-            raise ValueError("GPT-2, as transformers has it, has a head of keys and values for every head of queries, and this model "
-                             f"shares {config.kv_heads} for {config.n_head}")
+            raise ValueError("GPT-2, as transformers has it, has keys and values for each head of queries, and in this model "
+                             f"{config.n_head} heads share {config.kv_heads}")
         return "gpt2", MODEL_TYPES["gpt2"]
     if rotary and (config.norm, config.mlp) == ("rmsnorm", "swiglu"):
         return "llama", MODEL_TYPES["llama"]
     if rotary and (config.norm, config.mlp) == ("layernorm", "mlp"):
         return "starcoder2", MODEL_TYPES["starcoder2"]
-    raise ValueError(f"no model of transformers that minillm knows has {config.positions} positions, {config.norm} and {config.mlp} "
-                     "together: it has GPT-2 (learned, layernorm, mlp), Llama (rotary, rmsnorm, swiglu) and StarCoder2 (rotary, "
-                     "layernorm, mlp)")
+    raise ValueError(f"no model of transformers that minillm knows has {config.positions} positions, {config.norm} and "
+                     f"{config.mlp} together: GPT-2 has learned, layernorm and mlp, Llama rotary, rmsnorm and swiglu, and "
+                     "StarCoder2 rotary, layernorm and mlp")
 
 
 def biases_for(config):
@@ -225,7 +225,7 @@ def config_json(config, dtype):
         return json | {"head_dim": config.head_dim, "hidden_act": json.get("hidden_act", "silu"), "attention_dropout": 0.0,
                        "rope_theta": config.rope_base,
                        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_base}}
-    return json | {f"{place}_pdrop": 0.0 for place in ("resid", "embd", "attn")}
+    return json | dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
 
 
 def n_hidden(config):

@@ -46,7 +46,7 @@ def read_weights(folder, config, model_type, context=None):
     family = model_type.family
     tensors = with_prefix(weights_in(folder), family)
     if context:
-        tensors = cut(tensors, f"{family.outside.get('wpe')}.weight", context)
+        tensors = cut(tensors, family.positions, context)
     expect(folder, tensors, places(blueprint(config), family), model_type)
     pattern = re.compile(re.escape(family.blocks) + r"\.(\d{1,9})\.")
     blocks = {int(match[1]) for match in map(pattern.match, tensors) if match}
@@ -89,8 +89,8 @@ def expect(folder, tensors, wanted, model_type):
             raise CheckpointError(f"{folder} lacks the weights {name[:100]!r}")
         tensor = tensors[name]
         if tensor.shape != place.shape:
-            raise CheckpointError(f"{folder} contradicts itself: {name[:100]!r} has the shape {tensor.shape}, and by its config.json "
-                                  f"it should be {place.shape}")
+            raise CheckpointError(f"{folder} contradicts itself: {name[:100]!r} has the shape {tensor.shape}, and by its "
+                                  f"config.json it should be {place.shape}")
         if tensor.dtype not in DTYPES:
             raise CheckpointError(f"{folder} holds numbers of the type {tensor.dtype}, in {name[:100]!r}; minillm reads "
                                   f"{', '.join(DTYPES)}")
@@ -98,11 +98,10 @@ def expect(folder, tensors, wanted, model_type):
 
 def refuse_unexpected(folder, tensors, wanted, family):
     """CheckpointError for an array that the model has no place for: it would be computed differently there."""
-    head = f"{family.outside['lm_head']}.weight"
-    for name in tensors.keys() - wanted.keys():
-        if name == head:                                    # "tied", and yet written
-            words = tensors[f"{family.outside['wte']}.weight"]
-            if tensors[head].shape != words.shape or tensors[head].dtype not in DTYPES or (tensors[head].read() != words.read()).any():
+    for name in sorted(tensors.keys() - wanted.keys()):
+        if name == family.head:                             # "tied", and yet written
+            head, words = tensors[name], tensors[family.words]
+            if (head.shape, head.dtype) != (words.shape, words.dtype) or (head.read() != words.read()).any():
                 raise CheckpointError(f"{folder} contradicts itself: its config.json says that the output layer is the table of "
                                       "words, but its file holds another one")
         elif not re.fullmatch(IGNORED, name):

@@ -36,6 +36,19 @@ class Family:
     maps: dict
     transposed: bool = True
 
+    @property
+    def words(self):
+        """The name of the table of words; then those of the tables of positions and of an output layer of its own."""
+        return f"{self.outside['wte']}.weight"
+
+    @property
+    def positions(self):
+        return f"{self.outside.get('wpe')}.weight"
+
+    @property
+    def head(self):
+        return f"{self.outside['lm_head']}.weight"
+
 
 GPT2 = Family(
     outside={"wte": "transformer.wte", "wpe": "transformer.wpe", "ln_f": "transformer.ln_f", "lm_head": "lm_head"},
@@ -47,7 +60,8 @@ OUTSIDE = {"wte": "model.embed_tokens", "ln_f": "model.norm", "lm_head": "lm_hea
 NORMS = {"ln_1": "input_layernorm", "ln_2": "post_attention_layernorm"}
 ATTENTION = {"self_attn.q_proj": "q", "self_attn.k_proj": "k", "self_attn.v_proj": "v", "self_attn.o_proj": "o"}
 
-LLAMA = Family(OUTSIDE, "model.layers", NORMS, ATTENTION | {"mlp.gate_proj": "gate", "mlp.up_proj": "up", "mlp.down_proj": "down"})
+LLAMA = Family(OUTSIDE, "model.layers", NORMS,
+               ATTENTION | {"mlp.gate_proj": "gate", "mlp.up_proj": "up", "mlp.down_proj": "down"})
 STARCODER2 = Family(OUTSIDE, "model.layers", NORMS, ATTENTION | {"mlp.c_fc": "fc", "mlp.c_proj": "proj"})
 
 

@@ -5,7 +5,7 @@ from the names of its weights, since peft loads no others.
 """
 
 from ..ground.files import JSON_BYTES, CheckpointError, parsed, read_bytes
-from ..ground.schema import anything, flag, many, maybe, number, one_of, record, shown, table, text, whole
+from ..ground.schema import anything, flag, maybe, number, one_of, record, shown, table, text, whole
 
 SIZE = whole(1, 10_000_000)
 FORMS = {
@@ -15,9 +15,9 @@ FORMS = {
     "IA3": record({"feedforward_modules?": anything}),
     "PREFIX_TUNING": record({"num_virtual_tokens": SIZE}),
     "PROMPT_TUNING": record({"num_virtual_tokens": SIZE})}
-READ = {"LORA": ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "init_lora_weights", "lora_dropout",
-                 "layers_to_transform", "layers_pattern", "megatron_core", "qalora_group_size", "loftq_config", "eva_config",
-                 "corda_config", "lora_ga_config", "runtime_config", "ensure_weight_tying"),
+READ = {"LORA": ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "init_lora_weights",
+                 "lora_dropout", "layers_to_transform", "layers_pattern", "megatron_core", "qalora_group_size", "loftq_config",
+                 "eva_config", "corda_config", "lora_ga_config", "runtime_config", "ensure_weight_tying"),
         "IA3": ("init_ia3_weights", "feedforward_modules"),
         "PREFIX_TUNING": ("encoder_hidden_size", "init_weights"),
         "PROMPT_TUNING": ("prompt_tuning_init", "prompt_tuning_init_text", "tokenizer_name_or_path", "tokenizer_kwargs")}

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..finetune.methods.dora import DoRA, DoRALinear, column_norms
 from ..finetune.methods.ia3 import IA3, ScaledInputs, ScaledOutputs
-from ..finetune.methods.lora import LoRA, LoRALinear
+from ..finetune.methods.lora import LoRA
 from ..finetune.wrapper import innermost, inserted, linear_maps
 from .names import Place, columns_of, modules_of, order_of
 from .peft_config import adapter_config, of_module
@@ -116,7 +116,7 @@ def by_module(tensors, family, model, kinds):
 
 def read_low_rank(model, family, config, tensors):
     """Put a LoRA or DoRA into its base; returns the recipe. ValueError says what does not fit."""
-    dora, found, wanted = config.get("use_dora", False), {}, []
+    dora, wanted = config.get("use_dora", False), []
     kinds = ("lora_A", "lora_B", "lora_magnitude_vector") if dora else ("lora_A", "lora_B")
     arrays = by_module(tensors, family, model, kinds)
     for i, module, linear, names in sites(model, family):
@@ -183,8 +183,8 @@ def read_scales(model, family, config, tensors):
             continue
         columns = columns_of(linear, names)
         if tensor.shape != (columns.stop - columns.start, 1) or not set(names) & {"k", "v"}:
-            raise ValueError(f"it scales {module} with {' x '.join(map(str, tensor.shape))} factors, where minillm can scale keys, "
-                             "values and the hidden features of the MLP")
+            raise ValueError(f"it scales {module} by factors of the shape {tensor.shape}, where minillm can scale keys, values "
+                             "and the hidden features of the MLP")
         l = Place(None, order=order_of(names, model.config)).ours(tensor.read(linear.weight.data.dtype)[:, 0])
         factors = {name: l[within(linear, names, name)] for name in names}
         if "q" in factors:                                  # (l_q q) . (l_k k) = q . (l_q l_k k), in the absence of rotations

@@ -1,9 +1,9 @@
 """Prefix tuning and prompt tuning of peft, both ways: what stands before the text.
 
-There, what stands before a text has positions of its own: with n vectors, the words are at n, n + 1, ... Here the words keep their
-positions, from 0 on. With rotary positions, where only distances count, both are the same: a prompt has its distances in both, and
-the keys of a prefix, which were turned already, are turned on by n positions. With learned positions the words would need other
-rows of the table than those that the base was trained with, so nothing there computes what is computed here.
+There, what stands before a text has positions of its own: after n vectors, the words are at n, n + 1, ... Here the words keep
+their positions, from 0 on. With rotary positions, of which only distances count, the two are the same: a prompt has the same
+distances to the words, and the keys of a prefix, which are turned already, are turned on by n positions. With learned positions
+the words would be read with other rows of the table than here, and nothing there computes the same.
 """
 
 import numpy as np

@@ -30,8 +30,8 @@ def package():
     try:
         import safetensors.numpy
     except ImportError:
-        raise ValueError("files of transformers and peft need the package safetensors: pip install 'minillm[hub]', or pip install "
-                         "safetensors") from None
+        raise ValueError("files of transformers and peft need the package safetensors; install it: pip install 'minillm[hub]'"
+                         ) from None
     return safetensors
 
 
@@ -106,7 +106,7 @@ def read_index(path):
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise CheckpointError(f"{path} names {name[:60]!r}, which is not a file beside it that ends in .safetensors")
         if not (path.parent / name).exists():
-            raise CheckpointError(f"{path.parent / name}, one of the {len(set(places.values()))} files of this model, is missing; "
+            raise CheckpointError(f"{path.parent / name} is missing, one of the {len(set(places.values()))} files of this model; "
                                   "download it again")
     return places
 
