@@ -8,9 +8,9 @@ from .output import print_json
 
 SUMMARY = "Write a model, or an adapter, as a folder of Hugging Face's transformers or peft."
 EXAMPLES = ("runs/demo/pretrained.npz --out to-share", "runs/demo/lora.npz --out lora-to-share")
-NOTES = ("A model becomes GPT-2, Llama or StarCoder2, whichever computes the same. Of adapters, peft has lora, dora, ia3 and, on\n"
-         "a base with rotary positions, prefix:gate=no and prompt; whoever loads one needs its base, so export that as well, or\n"
-         "merge the two first. Needs the package safetensors: pip install 'minillm[hub]'")
+NOTES = ("A model becomes GPT-2, Llama or StarCoder2, whichever computes the same. Of adapters, peft has lora, dora, ia3 and,\n"
+         "if the base has rotary positions, prefix:gate=no and prompt; whoever loads one needs its base, so export that, too,\n"
+         "or merge the two first. Needs the package safetensors: pip install 'minillm[hub]'")
 WRITES_FILES = True
 
 

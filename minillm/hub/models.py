@@ -14,12 +14,13 @@ from ..runs.saved import Loaded
 from ..text.tokenizer import BEGIN, END, IdTokenizer
 from ..train.blueprint import NoNumbers, blueprint, n_parameters
 from ..train.costs import must_fit
-from .config_file import config_json, read_config, type_for
+from .config_file import WRITTEN_BY, config_json, read_config, type_for
 from .names import IGNORED, places
 from .plain import plain
-from .safetensors_file import DTYPES, SIGN, weights_in, write_tensors
+from .safetensors_file import DTYPES, weights_in, write_tensors
 
-MODEL_FILES = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SIGN = f'"written_by": "{WRITTEN_BY}"'.encode()      # near the start of each config that minillm writes
 
 
 # Reading.
@@ -33,8 +34,8 @@ def from_folder(folder, context=None, ids=False):
     folder = Path(folder)
     if not folder.is_dir():
         raise CheckpointError(f"there is no folder {folder}" if not folder.exists() else
-                              f"{folder} is a file; give the folder, with its config.json")
-    config, model_type = read_config(folder / "config.json", context)
+                              f"{folder} is a file; give the folder, with its {CONFIG}")
+    config, model_type = read_config(folder / CONFIG, context)
     tokenizer = None if ids else tokenizer_in(folder, config)
     model = read_weights(folder, config, model_type, context)
     return Loaded(model, tokenizer or IdTokenizer(config.vocab_size), {"kind": "model", "imported": model_type.architecture},
@@ -139,23 +140,22 @@ def to_folder(loaded, folder):
     """Write a model as a folder that transformers loads. ValueError if no model there computes what this one does."""
     model = plain(loaded.model)
     _, model_type = type_for(model.config)
-    own_folder(folder, MODEL_FILES[0])
-    arrays = {name: place.theirs(place.parameter.data[..., place.columns])
-              for name, place in places(model, model_type.family).items()}
-    write_tensors(Path(folder) / MODEL_FILES[0], arrays)
+    own_folder(folder, CONFIG)
     config = config_json(model.config, model.wte.weight.data.dtype) | signs(loaded.tokenizer)
-    write_text(Path(folder) / "config.json", json.dumps(config, indent=2) + "\n")
+    write_text(Path(folder) / CONFIG, json.dumps(config, indent=2) + "\n")
+    write_tensors(Path(folder) / WEIGHTS, {name: place.theirs(place.parameter.data[..., place.columns])
+                                           for name, place in places(model, model_type.family).items()})
     write_tokenizer_files(loaded.tokenizer, model.config, Path(folder))
 
 
-def own_folder(folder, weights):
-    """ValueError unless a folder is new, or empty, or holds an earlier export, whose weights have this name."""
+def own_folder(folder, config):
+    """ValueError unless a folder is new, or empty, or holds an earlier export, whose config has this name."""
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file, where a folder is needed; choose another name")
-    if folder.exists() and any(folder.iterdir()) and not (folder / weights).exists():
+    if folder.exists() and any(folder.iterdir()) and not os.path.lexists(folder / config):
         raise ValueError(f"{folder} is not empty, and holds no earlier export of this kind; choose another folder")
-    not_others(folder / weights, SIGN)
+    not_others(folder / config, SIGN)
 
 
 def signs(tokenizer):

@@ -5,9 +5,9 @@ from the names of its weights, since peft loads no others.
 """
 
 from ..ground.files import JSON_BYTES, CheckpointError, parsed, read_bytes
-from ..ground.schema import anything, flag, maybe, number, one_of, record, shown, table, text, whole
+from ..ground.schema import anything, flag, maybe, number, one_of, record, shown, table, text
+from .config_file import SIZE, WRITTEN_BY
 
-SIZE = whole(1, 10_000_000)
 FORMS = {
     "LORA": record({"r": SIZE, "lora_alpha": number(), "use_rslora?": flag, "use_dora?": flag,
                     "rank_pattern?": maybe(table(SIZE)), "alpha_pattern?": maybe(table(number())),
@@ -66,4 +66,5 @@ def of_module(patterns, module, usual):
 
 def adapter_config(kind, **settings):
     """adapter_config.json for a new adapter."""
-    return {"peft_type": kind, "task_type": "CAUSAL_LM", "base_model_name_or_path": None, "inference_mode": True} | settings
+    return {"auto_mapping": {"written_by": WRITTEN_BY},     # which peft asks only where there is no task_type
+            "peft_type": kind, "task_type": "CAUSAL_LM", "base_model_name_or_path": None, "inference_mode": True} | settings

@@ -33,9 +33,9 @@ def to_peft(model, folder):
     """Write what is inserted into a model as a folder of peft. ValueError if peft cannot express it."""
     _, model_type = type_for(model.config)
     config, arrays = writer_of(model)(model, model_type.family)
-    own_folder(folder, WEIGHTS)
-    write_tensors(Path(folder) / WEIGHTS, arrays)
+    own_folder(folder, CONFIG)
     write_text(Path(folder) / CONFIG, json.dumps(config, indent=2) + "\n")
+    write_tensors(Path(folder) / WEIGHTS, arrays)
 
 
 def from_peft(folder, model):

@@ -30,7 +30,7 @@ def plain(model):
     same = GPT(config, NoNumbers(), model.wte.weight.data.dtype)
     weights = model.state_dict() | {"lm_head.weight": head.weight.data}
     for name, p in same.parameters().items():
-        if name in weights:
+        if name in weights and weights[name].shape == p.shape:              # else it is widened below
             p.data = weights[name]
     for block, before in zip(same.blocks, model.blocks) if adapters else ():
         widen(linear_maps(block), linear_maps(before), adapters.get(innermost(before.mlp)))

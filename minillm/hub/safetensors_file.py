@@ -19,8 +19,7 @@ from ..ground.files import JSON_BYTES, CheckpointError, opened, parsed, read_jso
 from ..ground.schema import many, record, table, text, whole
 
 DTYPES = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-WRITTEN_BY = {"format": "pt", "written_by": "minillm"}      # "pt" is what transformers expects
-SIGN = b'"written_by":"minillm"'                            # of our files, near their start
+METADATA = {"format": "pt"}      # what transformers expects
 ENTRY = record({"dtype": text(20), "shape": many(whole(), most=16), "data_offsets": many(whole(), 2, 2)})
 INDEX = record({"weight_map": table(text(1000))})
 
@@ -124,4 +123,4 @@ def refuse_other_formats(folder, wanted):
 def write_tensors(path, arrays):
     """Write {name: array} of float32 or float64, whole or not at all."""
     with written_whole(path) as temporary:
-        package().numpy.save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, WRITTEN_BY)
+        package().numpy.save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, METADATA)
