@@ -42,6 +42,7 @@ def transformers():
     pytest.importorskip("torch")
     library = pytest.importorskip("transformers")
     library.logging.disable_progress_bar()
+    library.logging.enable_propagation()
     return library
 
 
@@ -59,6 +60,7 @@ def test_a_model_comes_back_bit_for_bit(family, tmp_path):
 
 
 @every_family
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_transformers_computes_the_same_both_ways(family, tmp_path, transformers, caplog):
     """And it loads without a warning, and nothing is missing or left over."""
     import torch

@@ -1,9 +1,9 @@
 """From and to folders of Hugging Face's transformers and peft, whatever is in them."""
 
+import json
 from pathlib import Path
 
 from ..finetune.methods import to_json
-from ..finetune.wrapper import inserted
 from ..ground.files import CheckpointError
 from ..runs.saved import Loaded
 from ..train.checkpoint import fingerprint
@@ -33,7 +33,8 @@ def from_pretrained(folder, base=None, context=None, ids=False):
         raise CheckpointError(f"{folder} is an adapter of peft; name the model that it belongs to as its base")
     of_base = fingerprint(base.model)
     recipe = from_peft(folder, base.model)
-    meta = {"kind": "adapter", "recipe": to_json(recipe), "base": {"path": str(base.path or ""), "fingerprint": of_base}}
+    meta = {"kind": "adapter", "recipe": json.loads(json.dumps(to_json(recipe))),                       # as a file has it
+            "base": {"path": str(base.path or ""), "fingerprint": of_base}}
     return Loaded(base.model, base.tokenizer, meta, Path(folder))
 
 
@@ -43,7 +44,7 @@ def export(loaded, folder):
     loaded      from `load` or `from_pretrained`, or Loaded(model, tokenizer)
     Returns "model" or "adapter", which it was. ValueError says why a model cannot be expressed there.
     """
-    if writer_of(loaded.model) if inserted(loaded.model) else None:
+    if writer_of(loaded.model):
         to_peft(loaded.model, folder)
         return "adapter"
     to_folder(loaded, folder)
