@@ -134,7 +134,7 @@ def test_adapters_that_peft_made(family, kind, options, tmp_path, peft):
     torch.manual_seed(2)
     theirs = peft.get_peft_model(theirs, getattr(peft, kind)(task_type="CAUSAL_LM", **options)).eval()
     with torch.no_grad():
-        for name, p in theirs.named_parameters():
+        for p in theirs.parameters():
             if p.requires_grad:
                 p.add_(0.2 * torch.randn_like(p))
     theirs.save_pretrained(tmp_path / "theirs")

@@ -17,7 +17,7 @@ from ..train.costs import must_fit
 from .config_file import WRITTEN_BY, config_json, read_config, type_for
 from .names import IGNORED, places
 from .plain import plain
-from .safetensors_file import DTYPES, weights_in, write_tensors
+from .safetensors_file import package, weights_in, write_tensors
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SIGN = f'"written_by": "{WRITTEN_BY}"'.encode()      # near the start of each config that minillm writes
@@ -82,7 +82,7 @@ def cut(tensors, name, rows):
 
 
 def expect(folder, tensors, wanted, model_type):
-    """CheckpointError unless there is an array of the right shape, and of a type that is known, for each Place."""
+    """CheckpointError unless there is an array of the right shape for each Place."""
     for name, place in wanted.items():
         if name not in tensors:
             if name.endswith(model_type.lacks):
@@ -92,9 +92,6 @@ def expect(folder, tensors, wanted, model_type):
         if tensor.shape != place.shape:
             raise CheckpointError(f"{folder} contradicts itself: {name[:100]!r} has the shape {tensor.shape}, and by its "
                                   f"config.json it should be {place.shape}")
-        if tensor.dtype not in DTYPES:
-            raise CheckpointError(f"{folder} holds numbers of the type {tensor.dtype}, in {name[:100]!r}; minillm reads "
-                                  f"{', '.join(DTYPES)}")
 
 
 def refuse_unexpected(folder, tensors, wanted, family):
@@ -141,6 +138,7 @@ def to_folder(loaded, folder):
     model = plain(loaded.model)
     _, model_type = type_for(model.config)
     own_folder(folder, CONFIG)
+    package()                                               # or else nothing is begun
     config = config_json(model.config, model.wte.weight.data.dtype) | signs(loaded.tokenizer)
     write_text(Path(folder) / CONFIG, json.dumps(config, indent=2) + "\n")
     write_tensors(Path(folder) / WEIGHTS, {name: place.theirs(place.parameter.data[..., place.columns])

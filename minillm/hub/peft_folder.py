@@ -15,7 +15,7 @@ from .models import own_folder
 from .peft_config import read_adapter_config
 from .peft_linear import read_low_rank, read_scales, write_low_rank, write_scales
 from .peft_prompts import read_prefix, read_prompt, write_prefix, write_prompt
-from .safetensors_file import weights_in, write_tensors
+from .safetensors_file import package, weights_in, write_tensors
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 WRITERS = {LoRALinear: write_low_rank, DoRALinear: write_low_rank, ScaledInputs: write_scales, ScaledOutputs: write_scales,
@@ -34,6 +34,7 @@ def to_peft(model, folder):
     _, model_type = type_for(model.config)
     config, arrays = writer_of(model)(model, model_type.family)
     own_folder(folder, CONFIG)
+    package()                                               # or else nothing is begun
     write_text(Path(folder) / CONFIG, json.dumps(config, indent=2) + "\n")
     write_tensors(Path(folder) / WEIGHTS, arrays)
 

@@ -37,20 +37,23 @@ def package():
 class Tensor(NamedTuple):
     """Where an array is, and what it is."""
 
+    name: str
     path: Path
     dtype: str
     shape: tuple
     start: int
 
     def read(self, dtype=np.float32):
-        """The array in float32 or float64. CheckpointError for NaN and infinity."""
+        """The array in float32 or float64. CheckpointError for numbers of another kind, NaN and infinity."""
+        if self.dtype not in DTYPES:
+            raise CheckpointError(f"{self.path} holds numbers of the type {self.dtype}, in {self.name[:100]!r}; minillm reads "
+                                  f"{', '.join(DTYPES)}")
         raw = np.fromfile(self.path, DTYPES[self.dtype], math.prod(self.shape), offset=self.start)
         if self.dtype == "BF16":                            # the upper half of a float32
             raw = (raw.astype(np.uint32) << 16).view(np.float32)
         array = raw.astype(dtype, copy=False).reshape(self.shape)
         if not np.isfinite(array).all():
-            raise CheckpointError(f"{self.path} holds NaN or infinity in an array of shape {self.shape}, so no model can be made "
-                                  "of it")
+            raise CheckpointError(f"{self.path} holds NaN or infinity in {self.name[:100]!r}, so no model can be made of it")
         return array
 
 
@@ -70,7 +73,7 @@ def headers(path):
         with library.safe_open(path, framework="np"):
             pass
     except Exception as error:      # SafetensorError, or what the package makes of odd bytes
-        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        reason = " ".join(str(error).rpartition("header: ")[2].split())[:150]
         raise CheckpointError(f"{path} is not a whole safetensors file ({reason}); was its download cut short?") from None
     header.pop("__metadata__", None)
     try:
@@ -78,7 +81,7 @@ def headers(path):
             ENTRY(entry, name[:60])
     except ValueError as error:
         raise CheckpointError(f"{path} is not a safetensors file: {error}") from None
-    return {name: Tensor(path, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
+    return {name: Tensor(name, path, entry["dtype"], tuple(entry["shape"]), 8 + length + entry["data_offsets"][0])
             for name, entry in header.items()}
 
 
