@@ -159,10 +159,9 @@ def activation_of(name, usual):
 
 def rope_base(json):
     """theta, wherever a file of any year has it. ValueError for positions that are stretched in some way."""
-    places = [json, *(json.get(name) or {} for name in ("rope_scaling", "rope_parameters"))]
+    places = [json, *(maybe(table(anything))(json.get(name), name) or {} for name in ("rope_scaling", "rope_parameters"))]
     base = 10_000.0
     for part in places:
-        part = table(anything)(part, "the setting of rotary positions")
         for name in ("rope_type", "type"):
             if part is not json and part.get(name) not in (None, "default"):
                 raise ValueError(f"its rotary positions are of the type {shown(part[name])}, and minillm has the plain ones")
