@@ -182,12 +182,12 @@ def adamw(w, dw, m, v, step, lr):
         decay = 0.1 * w[name] if g.ndim == 2 and name.startswith("blocks") else 0
         w[name] = w[name] - lr * (m_hat / (np.sqrt(v_hat) + 1e-8) + decay)
 
-def train(w, names, rows, steps, lr, rng):
+def train(w, names, rows, steps, lr, rng, model=gpt):
     """Replace the named weights by better ones, step by step. All others are frozen."""
     m, v = ({name: np.zeros_like(w[name]) for name in names} for _ in "mv")
     for step in range(1, steps + 1):
         batch = rng.choice(rows, B)
-        logits, gpt_back = gpt(batch[:, :-1], w)
+        logits, gpt_back = model(batch[:, :-1], w)
         loss, loss_back = cross_entropy(logits, batch[:, 1:])           # at each position, the word after it
         dw = {name: np.zeros_like(w[name]) for name in names}
         gpt_back(loss_back(), dw)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:      # for whoever reads; at run time each comes when it is fi
     from .finetune.summary import trainable_table
     from .ground.files import CheckpointError
     from .hub.folders import export, from_pretrained
+    from .hub.tokenizer_file import read_tokenizer, write_tokenizer
     from .inference.generate import generate, generate_batch
     from .inference.kv_cache import KVCache
     from .nn import GPT, Config, CrossEntropy, Module, Parameter
@@ -49,6 +50,8 @@ if TYPE_CHECKING:      # for whoever reads; at run time each comes when it is fi
     from .tasks.evaluate import evaluate_documents, evaluate_text, evaluate_world
     from .tasks.samples import flawless
     from .text.batches import DocumentBatches, StreamBatches, WorldBatches
+    from .text.bpe import BPETokenizer
+    from .text.bpe_learning import learn_bpe
     from .text.tokenizer import CharTokenizer, WordTokenizer
     from .text.world import World
     from .train.checkpoint import fingerprint, save_model
@@ -62,25 +65,28 @@ HOMES = {
     ".finetune.methods": "BottleneckAdapter DoRA Frozen Full Head IA3 LoRA PrefixTuning PromptTuning recipe_of",
     ".finetune.recipe": "Recipe", ".finetune.remedies": "EWC Interpolation L2SP Replay remedy_of",
     ".finetune.summary": "trainable_table", ".ground.files": "CheckpointError", ".hub.folders": "export from_pretrained",
+    ".hub.tokenizer_file": "read_tokenizer write_tokenizer",
     ".inference.generate": "generate generate_batch", ".inference.kv_cache": "KVCache",
     ".nn": "Config CrossEntropy GPT Module Parameter", ".runs.saved": "load",
     ".tasks": "PairTask SpecialTask Task TextTask WorldTask",
     ".tasks.evaluate": "evaluate_documents evaluate_text evaluate_world", ".tasks.samples": "flawless",
-    ".text.batches": "DocumentBatches StreamBatches WorldBatches", ".text.tokenizer": "CharTokenizer WordTokenizer",
-    ".text.world": "World", ".train.checkpoint": "fingerprint save_model", ".train.fit": "Interrupted fit",
+    ".text.batches": "DocumentBatches StreamBatches WorldBatches", ".text.bpe": "BPETokenizer", ".text.bpe_learning": "learn_bpe",
+    ".text.tokenizer": "CharTokenizer WordTokenizer", ".text.world": "World",
+    ".train.checkpoint": "fingerprint save_model", ".train.fit": "Interrupted fit",
     ".train.optimizers": "AdamW Muon SGD", ".train.schedule": "warmup_cosine warmup_linear",
     ".train.trainer": "Diverged Trainer"}
 HOME_OF = {name: home for home, names in HOMES.items() for name in names.split()}
 ROOMS = {"draw", "exercises", "finetune", "gradcheck", "ground", "hub", "inference", "nn", "runs", "surface", "tasks", "text",
          "train"}
 
-__all__ = ["AdamW", "Adapters", "BottleneckAdapter", "CharTokenizer", "CheckpointError", "Config", "CrossEntropy", "Diverged",
-           "DoRA", "DocumentBatches", "EWC", "Frozen", "Full", "GPT", "Head", "IA3", "Interpolation", "Interrupted", "KVCache",
-           "L2SP", "LoRA", "Module", "Muon", "PairTask", "Parameter", "PrefixTuning", "PromptTuning", "Recipe", "Replay", "SGD",
-           "SpecialTask", "StreamBatches", "Task", "TextTask", "Trainer", "WordTokenizer", "World", "WorldBatches", "WorldTask",
-           "__version__", "evaluate_documents", "evaluate_text", "evaluate_world", "export", "fingerprint", "fit", "flawless",
-           "from_pretrained", "generate", "generate_batch", "load", "merge", "recipe_of", "remedy_of", "save_model",
-           "save_specialist", "trainable_table", "warmup_cosine", "warmup_linear"]
+__all__ = ["AdamW", "Adapters", "BPETokenizer", "BottleneckAdapter", "CharTokenizer", "CheckpointError", "Config",
+           "CrossEntropy", "Diverged", "DoRA", "DocumentBatches", "EWC", "Frozen", "Full", "GPT", "Head", "IA3", "Interpolation",
+           "Interrupted", "KVCache", "L2SP", "LoRA", "Module", "Muon", "PairTask", "Parameter", "PrefixTuning", "PromptTuning",
+           "Recipe", "Replay", "SGD", "SpecialTask", "StreamBatches", "Task", "TextTask", "Trainer", "WordTokenizer", "World",
+           "WorldBatches", "WorldTask", "__version__", "evaluate_documents", "evaluate_text", "evaluate_world", "export",
+           "fingerprint", "fit", "flawless", "from_pretrained", "generate", "generate_batch", "learn_bpe", "load", "merge",
+           "read_tokenizer", "recipe_of", "remedy_of", "save_model", "save_specialist", "trainable_table", "warmup_cosine",
+           "warmup_linear", "write_tokenizer"]
 
 
 def __getattr__(name):

@@ -12,7 +12,7 @@ from minillm import commands
 from minillm.commands import COMMANDS
 
 FOLDER = Path(commands.__file__).parent
-SHARED = {"__init__", "app", "parsing", "options", "recipes", "inputs", "resuming", "output", "workbook"}
+SHARED = {"__init__", "app", "parsing", "options", "recipes", "architecture", "inputs", "resuming", "output", "workbook"}
 OF_A_COMMAND = {"SUMMARY", "EXAMPLES", "NOTES", "WRITES_FILES", "IF_INTERRUPTED"}
 
 

@@ -1,8 +1,6 @@
 """Whole models as folders of transformers, both ways, bit for bit."""
 
 import json
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,9 +25,12 @@ from minillm.finetune.methods import recipe_of
 from minillm.finetune.specialist import prepare
 from minillm.hub.config_file import MODEL_TYPES
 from minillm.hub.folders import export, from_pretrained
+from minillm.hub.tokenizer_file import write_tokenizer
 from minillm.nn import ARCHITECTURES
 from minillm.nn.config import LARGEST
-from minillm.text.tokenizer import CharTokenizer, IdTokenizer
+from minillm.runs.saved import Loaded
+from minillm.text.bpe_learning import learn_bpe
+from minillm.text.tokenizer import CharTokenizer, IdTokenizer, WordTokenizer
 
 pytestmark = with_safetensors
 SEEDS = range(20)               # of each family
@@ -288,35 +289,43 @@ def test_a_folder_of_others_is_left_alone(tmp_path):
 
 # ---- tokens
 
-@pytest.fixture
-def letters(monkeypatch):
-    """In the place of tokenizer.json: a file of letters."""
-    def read_tokenizer(path):
-        return CharTokenizer(path.read_text())
-
-    def write_tokenizer(tokenizer, path):
-        path.write_text("".join(tokenizer.tokens))
-
-    monkeypatch.setitem(sys.modules, "minillm.hub.tokenizer_file",
-                        SimpleNamespace(read_tokenizer=read_tokenizer, write_tokenizer=write_tokenizer))
-
-
-def test_the_tokenizer_goes_along(letters, tmp_path):
-    tokenizer = CharTokenizer("abcdefg")
-    model = model_of("llama", vocab_size=7)
-    export(ml.runs.saved.Loaded(model, tokenizer), tmp_path)
+@pytest.mark.parametrize("tokenizer", [CharTokenizer("abcdefg \n"), WordTokenizer(["<begin>", "<end>", "ab", "c", ".", ","]),
+                                       learn_bpe("the mill the mill and the sky", 262)], ids=lambda tokenizer: tokenizer.kind)
+def test_the_tokenizer_goes_along(tokenizer, tmp_path):
+    model = model_of("llama", vocab_size=len(tokenizer))
+    export(Loaded(model, tokenizer), tmp_path)
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["model_max_length"] == model.config.context
-    assert from_pretrained(tmp_path).tokenizer.tokens == tokenizer.tokens
+    assert json.loads((tmp_path / "config.json").read_text())["eos_token_id"] == tokenizer.end
+    assert from_pretrained(tmp_path).tokenizer.to_json() == tokenizer.to_json()
     assert isinstance(from_pretrained(tmp_path, ids=True).tokenizer, IdTokenizer)
-    (tmp_path / "tokenizer.json").write_text("abcdefgh")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_tokenizer_of_transformers_gives_the_same_ids(family, tmp_path, transformers, caplog):
+    for tokenizer, text in ((CharTokenizer("abcdefg \n"), "a bad\ncafe "),
+                            (learn_bpe("the mill the mill and the sky", 262), "the mill, a café and the sky")):
+        folder = tmp_path / tokenizer.kind
+        export(Loaded(model_of(family, vocab_size=len(tokenizer), context=40), tokenizer), folder)
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)
+        ids = theirs(text)["input_ids"]
+        assert ids == tokenizer.encode(text) and theirs.decode(ids) == text
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+def test_a_table_may_have_more_rows_than_there_are_tokens_but_not_fewer(tmp_path):
+    folder_of(tmp_path, "llama", vocab_size=7)
+    write_tokenizer(CharTokenizer("abcdefgh"), tmp_path / "tokenizer.json")
     with pytest.raises(ml.CheckpointError, match="has 8 tokens, and the model only 7"):
+        from_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "Unigram"}}')
+    with pytest.raises(ml.CheckpointError, match="its model is Unigram.*; with --ids it is left out"):
         from_pretrained(tmp_path)
 
 
-def test_rows_without_a_token_are_never_drawn(letters, tmp_path):
+def test_rows_without_a_token_are_never_drawn(tmp_path):
     folder = tmp_path / "hub"
     folder_of(folder, "gpt2", vocab_size=40, context=12)
-    (folder / "tokenizer.json").write_text("abc")
+    write_tokenizer(CharTokenizer("abc"), folder / "tokenizer.json")
     answer("import", folder, "--out", tmp_path / "base.npz")
     assert len(ml.load(tmp_path / "base.npz").tokenizer) == 3
     texts = answer("generate", tmp_path / "base.npz", "--prompt", "ab", "--tokens", 30, "--temperature", 3, "--count", 9)["texts"]

@@ -13,7 +13,8 @@ from minillm.runs.saved import load
 from minillm.tasks import task_from_json
 from minillm.tasks.evaluate import evaluate_text
 from minillm.tasks.pairs import PairTask
-from minillm.tasks.text import CHARACTERS, TextTask, ids_of, looks_like
+from minillm.tasks.text import TextTask, ids_of, looks_like
+from minillm.tasks.vocabulary import MOST_CHARACTERS
 from minillm.text.tokenizer import CharTokenizer
 
 WORDS = "It was the best of times, it was the worst of times \u2014 \u201cn\u00e4mlich\u201d. "
@@ -49,7 +50,7 @@ def test_marks_and_ends_of_lines_of_other_systems_are_no_letters(encode, tmp_pat
 
 
 def test_far_too_many_different_characters_are_no_text(tmp_path):
-    (tmp_path / "it.txt").write_text("".join(map(chr, range(0x10000, 0x10000 + CHARACTERS + 1))), encoding="utf-8")
+    (tmp_path / "it.txt").write_text("".join(map(chr, range(0x10000, 0x10000 + MOST_CHARACTERS + 1))), encoding="utf-8")
     with pytest.raises(ValueError, match="30,001 different characters"):
         TextTask(tmp_path / "it.txt")
 
@@ -62,7 +63,7 @@ def test_a_text_that_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_p
 
 
 def test_ids_of_a_long_text_are_made_in_pieces(monkeypatch):
-    monkeypatch.setattr("minillm.tasks.text.PIECE", 7)
+    monkeypatch.setattr("minillm.text.tokenizer.PART", 7)
     tokenizer = CharTokenizer.of(WORDS)
     assert ids_of(WORDS, tokenizer).tolist() == tokenizer.encode(WORDS)
 

@@ -7,7 +7,9 @@ import pytest
 
 from minillm.nn import IGNORE
 from minillm.text.batches import NOVEL_EVERY, DocumentBatches, StreamBatches, WorldBatches, pad
-from minillm.text.tokenizer import PAD, TOKENIZERS, CharTokenizer, IdTokenizer, WordTokenizer, tokenizer_form, tokenizer_from_json
+from minillm.text.bpe_learning import learn_bpe
+from minillm.text.tokenizer import PAD, CharTokenizer, IdTokenizer, WordTokenizer
+from minillm.text.tokenizers import TOKENIZERS, tokenizer_form, tokenizer_from_json
 from minillm.text.world import World
 
 WORLD = World()
@@ -41,7 +43,7 @@ def test_characters_survive_the_round_trip():
 # One of each kind, with a text that it writes as it was. A new kind belongs here.
 MILL = "the mill, the café: and a sky."
 OF_EACH_KIND = {"word": WordTokenizer(["<pad>", "the", "mill", "café", "and", "a", "sky", ",", ":", "."]),
-                "character": CharTokenizer.of(MILL), "id": IdTokenizer(20)}
+                "character": CharTokenizer.of(MILL), "bpe": learn_bpe(3 * MILL, 270), "id": IdTokenizer(20)}
 OF_IDS = "17 4 17"
 
 

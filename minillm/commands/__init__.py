@@ -15,6 +15,7 @@ Shared by the commands:
     parsing      argparse as it is used here
     options      types of options, and groups of them
     recipes      options for a method of fine-tuning or a remedy against forgetting
+    architecture  options that choose what a new model is built of
     inputs       options for a base, a task or an optimizer, and the objects they stand for
     resuming     --resume: the options of the interrupted run
     output       standard output and standard error, and what a training command prints at the end

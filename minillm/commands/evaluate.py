@@ -7,7 +7,7 @@ from ..tasks.evaluate import evaluate_text, pooled, score_table
 from ..tasks.pairs import PairTask
 from ..tasks.samples import flawless_json, flawless_world, sample_counts
 from ..tasks.special import SPECIALITIES, SpecialTask
-from ..tasks.text import TextTask
+from ..tasks.text import TextTask, loss_of_text
 from .inputs import add_skip_bad
 from .options import COUNT, add_model, add_samples, add_workers, path
 from .output import print_json
@@ -35,32 +35,41 @@ def run(args):
         raise ValueError(f"--{' and --'.join(sources)} cannot be combined; give only one of them")
     loaded = load(args.checkpoint, args.base)
     start = time.perf_counter()
-    scores, written = scores_on_text(args, loaded) if args.text is not None else scores_on_task(args, loaded)
+    scores, written, bits = scores_on_text(args, loaded) if args.text is not None else scores_on_task(args, loaded)
     result = {"loss": pooled(scores), "tokens": sum(score.tokens for score in scores.values()),
               "seconds": time.perf_counter() - start}
     if all(score.floor is not None or score.accuracy is not None for score in scores.values()):
         result["domains"] = {name: vars(score) for name, score in scores.items()}
         for name, flawless in flawless_json(written).items():
             result["domains"][name] = result["domains"][name] | {"flawless": flawless}
-    print_json(args, result)
+    print_json(args, result | bits)
 
 
 def scores_on_text(args, loaded):
-    """Evaluate on a whole text, and print the scores. Returns them, and {} for texts without a mistake: none were written."""
-    scores = {"text": evaluate_text(loaded.model, TextTask(args.text, loaded.tokenizer).ids, args.workers)}
-    print(*score_table(scores), sep="\n")
-    return scores, {}
+    """Evaluate on a whole text, and print the scores. Returns what `scores_on_task` returns; {} since no texts were written."""
+    ids = TextTask(args.text, loaded.tokenizer).ids
+    score = evaluate_text(loaded.model, ids, args.workers)
+    told, bits = loss_of_text(score, ids, loaded.tokenizer)
+    print(*score_table({"text": score}), told, sep="\n")
+    return {"text": score}, {}, bits
 
 
 def scores_on_task(args, loaded):
-    """Evaluate on documents of a task, and print the scores. Returns them, and the counts of texts without a mistake."""
+    """Evaluate on documents of a task, and print the scores.
+
+    Returns them, the counts of texts without a mistake, and of a plain text the losses in bits.
+    """
     task = task_to_evaluate_on(args, loaded)
     scores, written = task.score(loaded.model, n=args.documents), {}
     if task.world:
         how_many = sample_counts(task.world, scores, scores, args.samples)
         written = flawless_world(loaded.model, task.world, how_many, workers=args.workers)
     print(*score_table(scores, written), *task.remarks("test", args.documents), sep="\n")
-    return scores, written
+    bits = {}
+    if isinstance(task, TextTask):
+        told, bits = loss_of_text(scores[task.name], task.validation, task.tokenizer)
+        print(told)
+    return scores, written, bits
 
 
 def task_to_evaluate_on(args, loaded):

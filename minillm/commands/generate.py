@@ -4,7 +4,6 @@ import numpy as np
 
 from ..inference.generate import generate
 from ..runs.saved import load
-from ..text.tokenizer import BEGIN, END
 from .options import COUNT, add_model, add_seed, add_workers, number
 from .output import print_json
 
@@ -32,15 +31,15 @@ def run(args):
     loaded = load(args.checkpoint, args.base)
     tokenizer = loaded.tokenizer
     ids = tokenizer.encode(args.prompt)
-    if BEGIN in tokenizer.ids:
-        ids = [tokenizer.ids[BEGIN], *ids]
+    if tokenizer.begin is not None:
+        ids = [tokenizer.begin, *ids]
     elif not ids:
-        ids = [tokenizer.ids.get("\n", 0)]
+        ids = [tokenizer.newline or 0]
     rng = np.random.default_rng(args.seed)
     texts = []
     for _ in range(args.count):
-        written = generate(loaded.model, ids, args.tokens, rng, args.temperature, args.top_k, args.top_p, tokenizer.ids.get(END),
+        written = generate(loaded.model, ids, args.tokens, rng, args.temperature, args.top_k, args.top_p, tokenizer.end,
                            len(tokenizer))
-        texts.append(tokenizer.decode([i for i in written if tokenizer.tokens[i] not in (BEGIN, END)]))
+        texts.append(tokenizer.decode([i for i in written if i not in (tokenizer.begin, tokenizer.end)]))
         print(texts[-1])
     print_json(args, {"texts": texts})

@@ -35,7 +35,7 @@ def add_task(parser):
     parser.add_argument("--task", choices=SPECIALITIES, default="novel", help="task of the toy world to learn")
     parser.add_argument("--documents", type=COUNT, default=64, help="number of documents to learn from")
     parser.add_argument("--text", type=path, metavar="FILE",
-                        help="learn your own UTF-8 text instead, which may use only the characters that the base knows")
+                        help="learn your own UTF-8 text instead; a base that reads characters knows only those it has learned")
     parser.add_argument("--pairs", type=path, metavar="FILE",
                         help='learn pairs from a JSONL file instead, each line {"prompt": ..., "completion": ...}')
     add_skip_bad(parser)

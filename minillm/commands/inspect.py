@@ -47,10 +47,15 @@ def description(loaded):
     """Lines about the content of a file."""
     meta, config = loaded.meta, loaded.model.config
     lines = [f"{name:18s}{value}" for name, value in vars(config).items()]
-    lines += [f"{'tokens':18s}{loaded.tokenizer.kind}s"]
+    lines += [f"{'tokens':18s}{loaded.tokenizer.unit}s"]
     if "recipe" in meta:
         options = ", ".join(f"{name} {value}" for name, value in meta["recipe"].items() if name != "method")
         lines += [f"{'made by':18s}{meta['recipe']['method']}{f' ({options})' if options else ''}"]
     if "task" in meta:
-        lines += [f"{'learned':18s}{', '.join(f'{name} {value}' for name, value in meta['task'].items())}"]
+        lines += [f"{'learned':18s}{', '.join(f'{name} {words(value)}' for name, value in meta['task'].items())}"]
     return [*lines, "", *parameter_table(loaded.model, meta["kind"] == "adapter")]
+
+
+def words(value):
+    """A value of JSON, in which a dictionary is what its values say: bpe 2048"""
+    return " ".join(map(str, value.values())) if isinstance(value, dict) else value

@@ -11,13 +11,14 @@ from ..ground.files import CheckpointError, write_text
 from ..ground.ownership import not_others
 from ..nn import GPT
 from ..runs.saved import Loaded
-from ..text.tokenizer import BEGIN, END, IdTokenizer
+from ..text.tokenizer import IdTokenizer
 from ..train.blueprint import NoNumbers, blueprint, n_parameters
 from ..train.costs import must_fit
 from .config_file import WRITTEN_BY, config_json, read_config, type_for
 from .names import IGNORED, places
 from .plain import plain
 from .safetensors_file import package, weights_in, write_tensors
+from .tokenizer_file import read_tokenizer, write_tokenizer
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SIGN = f'"written_by": "{WRITTEN_BY}"'.encode()      # near the start of each config that minillm writes
@@ -122,9 +123,10 @@ def tokenizer_in(folder, config):
     path = folder / "tokenizer.json"
     if not os.path.lexists(path):
         return None
-    from .tokenizer_file import read_tokenizer
-
-    tokenizer = read_tokenizer(path)
+    try:
+        tokenizer = read_tokenizer(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; with --ids it is left out") from None
     if len(tokenizer) > config.vocab_size:
         raise CheckpointError(f"{path} has {len(tokenizer)} tokens, and the model only {config.vocab_size}: they do not belong "
                               "together")
@@ -158,16 +160,13 @@ def own_folder(folder, config):
 
 def signs(tokenizer):
     """The ids of the signs at the beginning and end of a text, for config.json."""
-    ids = tokenizer.ids
-    return {"bos_token_id": ids.get(BEGIN), "eos_token_id": ids.get(END), "pad_token_id": None}
+    return {"bos_token_id": tokenizer.begin, "eos_token_id": tokenizer.end, "pad_token_id": None}
 
 
 def write_tokenizer_files(tokenizer, config, folder):
     """tokenizer.json, and what transformers wants to know besides. For ids alone, nothing: a text cannot be written with them."""
     if isinstance(tokenizer, IdTokenizer):
         return
-    from .tokenizer_file import write_tokenizer
-
     write_tokenizer(tokenizer, folder / "tokenizer.json")
     named = {f"{name.split('_')[0]}_token": tokenizer.tokens[i] for name, i in signs(tokenizer).items() if i is not None}
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": config.context,

@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 
-from ..text.tokenizer import BEGIN, END
 from .decoder import stepper
 from .kv_cache import KVCache
 
@@ -69,10 +68,10 @@ def generate_text(model, tokenizer, beginning, n, rng, temperature=0.7):
     """
     try:
         ids = generate(model, beginning, min(n, model.config.context - len(beginning)), rng, temperature,
-                       stop=tokenizer.ids.get(END), vocabulary=len(tokenizer))
+                       stop=tokenizer.end, vocabulary=len(tokenizer))
     except ValueError:
         return ""
-    return tokenizer.decode([i for i in ids[len(beginning):] if tokenizer.tokens[i] not in (BEGIN, END)])
+    return tokenizer.decode([i for i in ids[len(beginning):] if i not in (tokenizer.begin, tokenizer.end)])
 
 
 def generate_batch(model, prompts, n, rng, temperature=1.0, top_k=None, top_p=None, stop=None):

@@ -9,7 +9,6 @@ import numpy as np
 from ..ground.files import digest
 from ..ground.schema import flag, maybe, record, whole
 from ..text.batches import DocumentBatches, Text
-from ..text.tokenizer import BEGIN, END
 from .evaluate import Score, token_log_p
 from .source import FILE, locate, portable_path
 from .task import Task
@@ -58,9 +57,9 @@ class PairTask(Task):
             raise ValueError('a line must be an object with two texts, {"prompt": ..., "completion": ...}')
         if not pair["completion"].strip():
             raise ValueError("the completion is empty; there is nothing to learn from it")
-        ids = self.tokenizer.ids
-        prompt = [ids[begin] for begin in (BEGIN,) if begin in ids] + self.tokenizer.encode(pair["prompt"])
-        completion = self.tokenizer.encode(pair["completion"]) + [ids[end] for end in (END, "\n") if end in ids][:1]
+        tokenizer = self.tokenizer
+        prompt = [i for i in (tokenizer.begin,) if i is not None] + tokenizer.encode(pair["prompt"])
+        completion = tokenizer.encode(pair["completion"]) + [i for i in (tokenizer.end, tokenizer.newline) if i is not None][:1]
         if not prompt:
             raise ValueError("the prompt is empty, and this model has no sign for the beginning of a text")
         if self.context and len(prompt + completion) > self.context + 1:

@@ -3,6 +3,7 @@
 import codecs
 import math
 import os
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,37 +12,43 @@ from ..ground.files import CheckpointError, digest, read_bytes
 from ..ground.runtime import total_memory
 from ..ground.schema import record
 from ..text.batches import StreamBatches, Text
-from ..text.tokenizer import CharTokenizer
+from . import vocabulary
 from .evaluate import evaluate_text
 from .source import FILE, locate, portable_path
 from .task import Task
-
-CHARACTERS = 30_000         # the most different characters in a text; Chinese texts use about 8,000
-PIECE = 1 << 20             # characters that are encoded at a time
 
 
 class TextTask(Task):
     """The user's own text: the first nine tenths are the training split, the last tenth is the validation split."""
 
-    kinds = {"text": record(FILE)}
+    kinds = {"text": record(FILE | {"tokenizer?": vocabulary.FORM})}
 
     def __init__(self, path, tokenizer=None, workers=None):
-        """ValueError if the file is missing, empty or not UTF-8, or has characters that `tokenizer` (of a base model) lacks."""
+        """`tokenizer`: that of a base model; or a vocabulary to learn (vocabulary.py), by default that of the text's characters.
+
+        ValueError if the file is missing, empty or not UTF-8, or has characters that the tokenizer of a base model lacks.
+        """
         text = read_text(path)
         self.path = Path(os.path.realpath(path))
         self.name, self.digest = self.path.stem, digest(path)
-        self.tokenizer = tokenizer or vocabulary(text, path)
+        tokenizer = tokenizer or vocabulary.Characters()
+        self.vocabulary = tokenizer if hasattr(tokenizer, "learn") else None
+        self.tokenizer = tokenizer.learn(text, path) if self.vocabulary else tokenizer
         self.workers = workers
         self.ids = ids_of(text, self.tokenizer)
-        cut = int(0.9 * len(self.ids))
+        cut = end_of_training(self.ids, self.tokenizer)
         self.train, self.validation = self.ids[:cut], self.ids[cut:]
         self.learned = [self.name]
 
     def to_json(self, folder=None):
-        return {"kind": "text", "path": portable_path(self.path, folder), "digest": self.digest}
+        json = {"kind": "text", "path": portable_path(self.path, folder), "digest": self.digest}
+        learned = self.vocabulary not in (None, vocabulary.Characters())      # the usual one goes without saying
+        return json | ({"tokenizer": vocabulary.to_json(self.vocabulary, self.tokenizer)} if learned else {})
 
     @classmethod
     def from_json(cls, json, tokenizer=None, workers=None, folder=None):
+        if tokenizer is None and "tokenizer" in json:
+            tokenizer = vocabulary.from_json(json["tokenizer"])
         return cls(locate(json, folder), tokenizer, workers)
 
     def old_sequences(self, n):
@@ -51,7 +58,7 @@ class TextTask(Task):
 
     def batches(self, batch, context, seed=0):
         if len(self.train) <= context or len(self.validation) < 2:
-            raise ValueError(f"{self.path} has {len(self.ids)} {self.tokenizer.kind}s; nine tenths of them must be more than the "
+            raise ValueError(f"{self.path} has {len(self.ids)} {self.tokenizer.unit}s; nine tenths of them must be more than the "
                              f"context of {context}: give a longer text or a smaller --context")
         return StreamBatches(self.train, context, batch, seed)
 
@@ -70,11 +77,8 @@ class TextTask(Task):
 
     def final_report(self, model):
         score = self.score_learned(model)
-        characters = len(self.tokenizer.decode(self.validation[-score.tokens:]))
-        bits = score.loss * (score.tokens / characters) / math.log(2)
-        sentence = (f"validation loss {score.loss:.4f} nats = {bits:.3f} bits per character, on the last {characters:,d} "
-                    "characters, which were not trained on")
-        return [sentence], {"validation_loss": score.loss, "bits_per_character": bits}
+        told, bits = loss_of_text(score, self.validation, self.tokenizer)
+        return [f"validation {told}, which were not trained on"], {"validation_loss": score.loss} | bits
 
 
 def read_text(path):
@@ -116,17 +120,36 @@ def looks_like(content):
     return "Windows-1252" if any(0x80 <= byte < 0xA0 for byte in content[:1 << 20]) else "Latin-1 (ISO 8859-1)"
 
 
-def vocabulary(text, path):
-    """The tokenizer of the characters of a text. ValueError if there are far too many different ones."""
-    n = len(set(text))
-    if n > CHARACTERS:
-        raise ValueError(f"{path} has {n:,d} different characters, and a model that reads character by character learns at most "
-                         f"{CHARACTERS:,d}; is it a text?")
-    return CharTokenizer.of(text)
-
-
 def ids_of(text, tokenizer):
-    """The ids of a text as a vector, encoded piece by piece: a list of all ids would take five times the RAM."""
-    if tokenizer.kind != CharTokenizer.kind:
-        return np.array(tokenizer.encode(text), np.int32)
-    return np.concatenate([np.array(tokenizer.encode(text[i:i + PIECE]), np.int32) for i in range(0, len(text), PIECE)])
+    """The ids of a text as a vector."""
+    return np.fromiter(chain.from_iterable(tokenizer.in_parts(text)), np.int32)
+
+
+def end_of_training(ids, tokenizer):
+    """The number of ids in the training split: as many as nine tenths of the characters hold whole.
+
+    Of the characters, not of the ids: so all tokenizers are judged by the same text, to within a token.
+    """
+    ends = np.array([n_characters(tokenizer.bytes_of([i])) for i in range(len(tokenizer))])[ids].cumsum()
+    return int(np.searchsorted(ends, int(vocabulary.TRAINING * ends[-1]), side="right")) if len(ids) else 0
+
+
+def n_characters(content):
+    """The number of characters that begin in bytes of UTF-8: all bytes begin one, except those from 10000000 to 10111111."""
+    return len(content) - np.count_nonzero(np.frombuffer(content, np.uint8) >> 6 == 0b10)
+
+
+def loss_of_text(score, ids, tokenizer):
+    """The loss on a text per token, per character and per byte: in words, and {figure: bits}.
+
+    The more a token says, the harder it is to guess. So tokenizers can only be compared by the loss on the same text, shared out
+    among its characters or bytes.   score: of all ids, of which those count that were guessed
+    """
+    counted = tokenizer.bytes_of(ids[-score.tokens:].tolist())
+    numbers = {"token": score.tokens, "character": n_characters(counted), "byte": len(counted)}
+    nats = {unit: score.loss * score.tokens / max(1, n) for unit, n in numbers.items()}      # 0: the end of a single character
+    bits = {unit: loss / math.log(2) for unit, loss in nats.items()}
+    told = (f"loss {nats['token']:.4f} nats per token, {nats['character']:.4f} per character and {nats['byte']:.4f} per byte (in "
+            f"bits {bits['token']:.3f}, {bits['character']:.3f} and {bits['byte']:.3f}), on the last "
+            f"{numbers['character']:,d} characters")
+    return told, {f"bits_per_{unit}": loss for unit, loss in bits.items()}

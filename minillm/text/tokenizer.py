@@ -4,23 +4,27 @@ from ..ground import schema
 
 PAD, BEGIN, END = "<pad>", "<begin>", "<end>"
 GLUED = set(".,:?!")      # punctuation: no space before it
+PART = 1 << 20            # characters that are encoded at a time
 
 
 class Tokenizer:
     """A fixed list of tokens; the id of a token is its index in the list.
 
-    The first two kinds below differ in how they cut a text into tokens: `split`, and `join`, its inverse.
+    The first two kinds below differ in how they cut a text into tokens: `split`, and `join`, its inverse. A third is in bpe.py.
 
-    kind    the name of the tokenizer in a file
-    form    of the rest of its JSON (ground/schema.py)
+    kind                    the name of the tokenizer in a file
+    unit                    what one of its tokens is called
+    form                    of the rest of its JSON (ground/schema.py)
+    begin, end, newline     the ids of the signs of a text's beginning and end, and of the end of a line; None if there is none
     """
 
-    kind = None
+    kind = unit = None
     form = schema.record({"tokens": schema.many(schema.text(1000), least=1)})
 
     def __init__(self, tokens):
         self.tokens = list(tokens)
         self.ids = {token: i for i, token in enumerate(self.tokens)}
+        self.begin, self.end, self.newline = (self.ids.get(sign) for sign in (BEGIN, END, "\n"))
 
     def __len__(self):
         return len(self.tokens)
@@ -30,10 +34,14 @@ class Tokenizer:
         tokens = self.split(text)
         unknown = [token for token in dict.fromkeys(tokens) if token not in self.ids]
         if unknown:
-            others = f", and {len(unknown) - 1} more {self.kind}s of this text are not: {unknown[1:8]}" if unknown[1:] else ""
+            others = f", and {len(unknown) - 1} more {self.unit}s of this text are not: {unknown[1:8]}" if unknown[1:] else ""
             hint = f"; write {unknown[0].lower()!r}" if unknown[0].lower() in self.ids else ""
-            raise ValueError(f"{unknown[0]!r} is not in the vocabulary of this model ({len(self)} {self.kind}s){hint}{others}")
+            raise ValueError(f"{unknown[0]!r} is not in the vocabulary of this model ({len(self)} {self.unit}s){hint}{others}")
         return [self.ids[token] for token in tokens]
+
+    def in_parts(self, text):
+        """The same ids, list by list: of a long text, a list of all ids would take five times the RAM of a vector."""
+        yield self.encode(text)
 
     def to_json(self):
         """All that `tokenizer_from_json` needs to rebuild the tokenizer."""
@@ -46,11 +54,15 @@ class Tokenizer:
     def decode(self, ids):
         return self.join([self.tokens[i] for i in ids])
 
+    def bytes_of(self, ids):
+        """The UTF-8 of the text that ids stand for. Of single ids it need not be a text: a character may have several tokens."""
+        return self.decode(ids).encode()
+
 
 class WordTokenizer(Tokenizer):
     """Words and punctuation marks are separate tokens: "the mill ." and "the mill." are the same three tokens."""
 
-    kind = "word"
+    kind = unit = "word"
 
     @staticmethod
     def split(text):
@@ -69,11 +81,14 @@ class WordTokenizer(Tokenizer):
 class CharTokenizer(Tokenizer):
     """Every character of a text is a token."""
 
-    kind = "character"
+    kind = unit = "character"
 
     @classmethod
     def of(cls, text):
         return cls(sorted(set(text)))
+
+    def in_parts(self, text):
+        return (self.encode(text[i:i + PART]) for i in range(0, len(text), PART))
 
     @staticmethod
     def split(text):
@@ -112,17 +127,3 @@ class IdTokenizer(Tokenizer):
     @staticmethod
     def join(ids):
         return " ".join(map(str, ids))
-
-
-TOKENIZERS = {tokenizer.kind: tokenizer for tokenizer in (WordTokenizer, CharTokenizer, IdTokenizer)}
-
-
-def tokenizer_form(value, where):
-    """The form of a tokenizer's JSON (ground/schema.py)."""
-    kind = schema.record({"kind": schema.one_of(*TOKENIZERS)})(value, where)["kind"]
-    return TOKENIZERS[kind].form(value, where)
-
-
-def tokenizer_from_json(json):
-    """The inverse of `Tokenizer.to_json`, for all kinds."""
-    return TOKENIZERS[json["kind"]].from_json(json)

@@ -7,7 +7,7 @@ from ..ground.files import CheckpointError, checked
 from ..ground.schema import anything, flag, many, maybe, number, one_of, record, table, text, whole
 from ..nn import GPT, Config
 from ..nn.config import LARGEST, NUMBERS, OPTIONAL, PARTS
-from ..text.tokenizer import tokenizer_form, tokenizer_from_json
+from ..text.tokenizers import tokenizer_form, tokenizer_from_json
 from .blueprint import NoNumbers, blueprint, n_parameters
 from .costs import must_fit
 from .parts import block_of
@@ -74,7 +74,10 @@ def read_model(file):
             or {dtype.kind for dtype in dtypes} != {"f"} or len(dtypes) > 1 or len(blocks) != config.n_layer):
         file.refuse("does not describe the model that it holds: the sizes in its meta.json are not those of the weights")
     [dtype] = dtypes
-    tokenizer = tokenizer_from_json(meta["tokenizer"])
+    try:
+        tokenizer = tokenizer_from_json(meta["tokenizer"])
+    except ValueError as error:
+        file.refuse(f"does not describe the model that it holds: {error}")
     n_tokens, V = len(tokenizer), config.vocab_size          # an imported table may have more rows than there are tokens
     if n_tokens > V or (different := len(set(tokenizer.tokens))) < n_tokens:
         file.refuse(f"does not describe the model that it holds: its vocabulary has {n_tokens} tokens, and the model {V}"
