@@ -358,8 +358,8 @@ def test_weights_of_an_adapter(adapter):
 
 @with_safetensors
 @pytest.mark.parametrize("family, sizes, words", [
-    ("llama", {"n_layer": 1}, "for which the base has no module"), ("llama", {"n_embd": 12}, "should be (2, 12)"),
-    ("gpt2", {}, "for which the base has no module"), ("llama", {"n_hidden": 10}, "it should be (10, 2)")])
+    ("llama", {"n_layer": 1}, "for which minillm has no place"), ("llama", {"n_embd": 12}, "should be (2, 12)"),
+    ("gpt2", {}, "for which minillm has no place"), ("llama", {"n_hidden": 10}, "it should be (10, 2)")])
 def test_an_adapter_of_another_base(family, sizes, words, adapter):
     other = model_of(family, **SIZES | sizes)
     before = {name: array.copy() for name, array in other.state_dict().items()}

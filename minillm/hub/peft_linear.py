@@ -107,7 +107,7 @@ def by_module(tensors, family, model, kinds):
         module = match[1] if match else ""
         module = module if module.startswith(f"{first}.") else f"{first}.{module}"
         if module not in known:
-            raise ValueError(f"it holds {name[:100]!r}, for which the base has no module")
+            raise ValueError(f"it holds {name[:100]!r}, for which minillm has no place in this base")
         found.setdefault(module, {})[match[2]] = tensor
     if not found:
         raise ValueError("it holds no weights")

@@ -4,10 +4,11 @@
     n bytes of JSON         {name: {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}
     the rest                the arrays, end to end
 
-A file is not believed. Its header is read within bounds first; then the package `safetensors`, which also writes such files here,
-opens it, and so checks that the arrays lie end to end and fill the file. Only then is an array read, where the header says.
+A file is not believed. Its header is read within bounds first; then the package `safetensors` opens it, and so checks that the
+arrays lie end to end and fill the file. Only then is an array read, where the header says. What is written is checked likewise.
 """
 
+import json
 import math
 import struct
 from pathlib import Path
@@ -27,7 +28,7 @@ INDEX = record({"weight_map": table(text(1000))})
 def package():
     """The package `safetensors`. ValueError says how to install it."""
     try:
-        import safetensors.numpy
+        import safetensors
     except ImportError:
         raise ValueError("files of transformers and peft need the package safetensors; install it: pip install 'minillm[hub]'"
                          ) from None
@@ -124,6 +125,16 @@ def refuse_other_formats(folder, wanted):
 
 
 def write_tensors(path, arrays):
-    """Write {name: array} of float32 or float64, whole or not at all."""
+    """Write {name: array} of float32 or float64, whole or not at all. Views are copied one at a time, to save memory."""
+    header, start = {"__metadata__": METADATA}, 0
+    for name, array in sorted(arrays.items()):
+        header[name] = {"dtype": f"F{8 * array.itemsize}", "shape": array.shape, "data_offsets": [start, start + array.nbytes]}
+        start += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)                         # so that the arrays begin at a multiple of 8 bytes
     with written_whole(path) as temporary:
-        package().numpy.save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, METADATA)
+        with open(temporary, "wb") as file:
+            file.write(struct.pack("<Q", len(text)) + text)
+            for _, array in sorted(arrays.items()):
+                file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
+        headers(temporary)                                  # in the eyes of the package, too, it is right
