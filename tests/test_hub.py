@@ -29,6 +29,7 @@ from minillm.hub.tokenizer_file import write_tokenizer
 from minillm.nn import ARCHITECTURES
 from minillm.nn.config import LARGEST
 from minillm.runs.saved import Loaded
+from minillm.text.bpe import CHARACTERS, BPETokenizer
 from minillm.text.bpe_learning import learn_bpe
 from minillm.text.tokenizer import CharTokenizer, IdTokenizer, WordTokenizer
 
@@ -320,6 +321,21 @@ def test_a_table_may_have_more_rows_than_there_are_tokens_but_not_fewer(tmp_path
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "Unigram"}}')
     with pytest.raises(ml.CheckpointError, match="its model is Unigram.*; with --ids it is left out"):
         from_pretrained(tmp_path)
+
+
+def test_a_text_ends_as_config_json_says(tmp_path):
+    """A chat has another sign at its end than a document, which tokenizer.json does not tell."""
+    tokenizer = BPETokenizer([*CHARACTERS, "<|endoftext|>", "<|im_end|>"], [],
+                             special=["<|endoftext|>", "<|im_end|>"])
+    export(Loaded(model_of("llama", vocab_size=300), tokenizer), tmp_path)
+    assert from_pretrained(tmp_path).tokenizer.end == 256
+    for ends in (257, [257, 256], [299, 257], [257, 0]):
+        settings(tmp_path / "config.json", eos_token_id=ends)
+        assert from_pretrained(tmp_path).tokenizer.end == 257
+    export(from_pretrained(tmp_path), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["eos_token_id"] == 257
+    with pytest.raises(ValueError, match="has a tokenizer.json, which this model does not"):
+        export(from_pretrained(tmp_path, ids=True), tmp_path)
 
 
 def test_rows_without_a_token_are_never_drawn(tmp_path):

@@ -83,8 +83,16 @@ WHY |= dict.fromkeys(("num_local_experts", "num_experts", "n_routed_experts"), "
 WHY |= dict.fromkeys(("vision_config", "audio_config", "text_config"), "it reads more than text")
 
 
+class Described(NamedTuple):
+    """What a config.json says."""
+
+    config: Config
+    model_type: ModelType
+    ends: tuple          # the ids after which a text is over; the first is the usual one
+
+
 def read_config(path, context=None):
-    """The Config in a config.json, and its ModelType. CheckpointError names what is missing, wrong or unknown here.
+    """What a config.json says. CheckpointError names what is missing, wrong or unknown here.
 
     context     a smaller one than the model's own
     """
@@ -92,14 +100,20 @@ def read_config(path, context=None):
     try:
         if not isinstance(json, dict):
             raise ValueError("it is not a dictionary")
-        model_type = type_of(json)
-        json = model_type.usual | json
         for name, (form, neutral) in NEUTRAL.items():
             if form(json.get(name), name) not in neutral:
                 raise ValueError(f"{name} is {shown(json[name])}: {WHY.get(name, 'minillm cannot compute that')}")
-        return config_of(json, model_type, context), model_type
+        model_type = type_of(json)
+        return Described(config_of(model_type.usual | json, model_type, context), model_type, ends_of(json))
     except ValueError as error:
         raise CheckpointError(f"{path} does not describe a model that minillm can read: {error}") from None
+
+
+def ends_of(json):
+    """eos_token_id, which is one id, several or none."""
+    ends = json.get("eos_token_id")
+    ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
+    return tuple(many(whole())(ends, "eos_token_id"))
 
 
 def type_of(json):
@@ -124,7 +138,7 @@ def config_of(json, model_type, context):
             raise ValueError(f"{theirs} is missing")
         config[name] = form(json.get(theirs, missing), theirs)
     if "activation" in config:
-        config["activation"] = activation_of(config["activation"], next(iter(ACTIVATIONS)))
+        config["activation"] = activation_of(config["activation"])
     elif text()(json.get("hidden_act", "silu"), "hidden_act") not in ("silu", "swish"):
         raise ValueError(f"its activation is {shown(json['hidden_act'])}, where minillm's gated MLP knows silu")
     if context and context > config["context"]:
@@ -150,9 +164,9 @@ def as_usual(config):
     return usual if n_hidden(usual) == n_hidden(config) else config
 
 
-def activation_of(name, usual):
+def activation_of(name):
     if name not in ACTIVATIONS:
-        hint = f": it is GELU by the error function, where minillm has its form by tanh ({usual})" if name == "gelu" else ""
+        hint = ": it is GELU by the error function, where minillm has the form by tanh" if name == "gelu" else ""
         raise ValueError(f"its activation is {shown(name)}{hint}; minillm knows {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
 

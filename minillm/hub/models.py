@@ -11,6 +11,7 @@ from ..ground.files import CheckpointError, write_text
 from ..ground.ownership import not_others
 from ..nn import GPT
 from ..runs.saved import Loaded
+from ..text.bpe import BPETokenizer
 from ..text.tokenizer import IdTokenizer
 from ..train.blueprint import NoNumbers, blueprint, n_parameters
 from ..train.costs import must_fit
@@ -20,7 +21,7 @@ from .plain import plain
 from .safetensors_file import package, weights_in, write_tensors
 from .tokenizer_file import read_tokenizer, write_tokenizer
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 SIGN = f'"written_by": "{WRITTEN_BY}"'.encode()      # near the start of each config that minillm writes
 
 
@@ -36,8 +37,8 @@ def from_folder(folder, context=None, ids=False):
     if not folder.is_dir():
         raise CheckpointError(f"there is no folder {folder}" if not folder.exists() else
                               f"{folder} is a file; give the folder, with its {CONFIG}")
-    config, model_type = read_config(folder / CONFIG, context)
-    tokenizer = None if ids else tokenizer_in(folder, config)
+    config, model_type, ends = read_config(folder / CONFIG, context)
+    tokenizer = None if ids else tokenizer_in(folder, config, ends)
     model = read_weights(folder, config, model_type, context)
     return Loaded(model, tokenizer or IdTokenizer(config.vocab_size), {"kind": "model", "imported": model_type.architecture},
                   folder)
@@ -118,9 +119,12 @@ def fill(wanted, tensors, dtype):
             p.data[..., place.columns] = place.ours(tensors[name].read(dtype))
 
 
-def tokenizer_in(folder, config):
-    """The tokenizer of a folder, or None if there is none. CheckpointError if it is not of this model, or unknown here."""
-    path = folder / "tokenizer.json"
+def tokenizer_in(folder, config, ends):
+    """The tokenizer of a folder, or None if there is none. CheckpointError if it is not of this model, or unknown here.
+
+    ends    the ids that end a text, by config.json: a chat ends with another sign than a document
+    """
+    path = folder / TOKENIZER
     if not os.path.lexists(path):
         return None
     try:
@@ -130,6 +134,8 @@ def tokenizer_in(folder, config):
     if len(tokenizer) > config.vocab_size:
         raise CheckpointError(f"{path} has {len(tokenizer)} tokens, and the model only {config.vocab_size}: they do not belong "
                               "together")
+    if isinstance(tokenizer, BPETokenizer):
+        tokenizer.end = next((end for end in ends if end < len(tokenizer)), tokenizer.end)
     return tokenizer
 
 
@@ -141,6 +147,8 @@ def to_folder(loaded, folder):
     _, model_type = type_for(model.config)
     own_folder(folder, CONFIG)
     package()                                               # or else nothing is begun
+    if isinstance(loaded.tokenizer, IdTokenizer) and os.path.lexists(Path(folder) / TOKENIZER):
+        raise ValueError(f"{folder} has a {TOKENIZER}, which this model does not; choose another folder")
     config = config_json(model.config, model.wte.weight.data.dtype) | signs(loaded.tokenizer)
     write_text(Path(folder) / CONFIG, json.dumps(config, indent=2) + "\n")
     write_tensors(Path(folder) / WEIGHTS, {name: place.theirs(place.parameter.data[..., place.columns])
@@ -167,7 +175,7 @@ def write_tokenizer_files(tokenizer, config, folder):
     """tokenizer.json, and what transformers wants to know besides. For ids alone, nothing: a text cannot be written with them."""
     if isinstance(tokenizer, IdTokenizer):
         return
-    write_tokenizer(tokenizer, folder / "tokenizer.json")
+    write_tokenizer(tokenizer, folder / TOKENIZER)
     named = {f"{name.split('_')[0]}_token": tokenizer.tokens[i] for name, i in signs(tokenizer).items() if i is not None}
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": config.context,
                 "clean_up_tokenization_spaces": False} | named

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ground.files import JSON_BYTES, CheckpointError, opened, parsed, read_json, written_whole
+from ..ground.files import JSON_BYTES, CheckpointError, opened, parsed, read_bytes, written_whole
 from ..ground.schema import many, record, table, text, whole
 
 DTYPES = {"F64": np.dtype("<f8"), "F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
@@ -104,7 +104,11 @@ def weights_in(folder, stem="model"):
 
 def read_index(path):
     """{name of an array: name of its file}"""
-    places = read_json(path, INDEX, "list of shards")["weight_map"]
+    content = parsed(read_bytes(path, JSON_BYTES, "list of shards"), path)
+    try:
+        places = INDEX(content, "it")["weight_map"]
+    except ValueError as error:
+        raise CheckpointError(f"{path} does not list the files of a model: {error}") from None
     for name in places.values():
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise CheckpointError(f"{path} names {name[:60]!r}, which is not a file beside it that ends in .safetensors")
@@ -116,9 +120,9 @@ def read_index(path):
 
 def refuse_other_formats(folder, wanted):
     """CheckpointError: there are no weights, or they are a pickle, which may run any program when it is opened."""
-    pickles = sorted(path.name for path in folder.glob("*.bin")) + sorted(path.name for path in folder.glob("*.pt*"))
+    pickles = sorted(path for pattern in ("*model*.bin", "*.pth", "*.pt") for path in folder.glob(pattern))
     if pickles:
-        raise CheckpointError(f"{folder / pickles[0]} is a pickle, which can run any program when it is opened, so minillm never "
+        raise CheckpointError(f"{pickles[0]} is a pickle, which can run any program when it is opened, so minillm never "
                               "opens one; convert it where you trust it: model.save_pretrained(FOLDER) of transformers or peft "
                               "writes safetensors")
     raise CheckpointError(f"there is no file {wanted}")
