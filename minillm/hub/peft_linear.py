@@ -8,6 +8,7 @@ other. Weights are (out, in) there: A is lora_A', B is lora_B'.
 
 import math
 import re
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ..finetune.methods.dora import DoRA, DoRALinear, column_norms
 from ..finetune.methods.ia3 import IA3, ScaledInputs, ScaledOutputs
 from ..finetune.methods.lora import LoRA
 from ..finetune.wrapper import innermost, inserted, linear_maps
+from ..nn import Linear
 from .names import Place, columns_of, modules_of, order_of
 from .peft_config import adapter_config, of_module
 
@@ -108,36 +110,56 @@ def by_module(tensors, family, model, kinds):
         module = module if module.startswith(f"{first}.") else f"{first}.{module}"
         if module not in known:
             raise ValueError(f"it holds {name[:100]!r}, for which minillm has no place in this base")
-        found.setdefault(module, {})[match[2]] = tensor
+        if match[2] in found.setdefault(module, {}):
+            raise ValueError(f"it holds {match[2]} of {module} twice")
+        found[module][match[2]] = tensor
     if not found:
         raise ValueError("it holds no weights")
     return found
 
 
+class Part(NamedTuple):
+    """A low-rank map beside one of our linear maps."""
+
+    block: int
+    linear: Linear
+    name: str
+    A: np.ndarray             # (in, r)
+    B: np.ndarray             # (r, out)
+    m: np.ndarray | None      # (out,), of DoRA
+    scale: float
+
+
 def read_low_rank(model, family, config, tensors):
-    """Put a LoRA or DoRA into its base; returns the recipe. ValueError says what does not fit."""
-    dora, wanted = config.get("use_dora", False), []
+    """Put a LoRA or DoRA into its base; returns the recipe. ValueError says what does not fit.
+
+    A recipe has one rank and one scale. So a smaller rank is filled up with zeros in B, and another scale goes into B.
+    """
+    dora, rs = config.get("use_dora", False), config.get("use_rslora", False)
     kinds = ("lora_A", "lora_B", "lora_magnitude_vector") if dora else ("lora_A", "lora_B")
-    arrays = by_module(tensors, family, model, kinds)
+    arrays, parts = by_module(tensors, family, model, kinds), []
     for i, module, linear, names in sites(model, family):
         if module in arrays:
-            A, B, m, scale = low_rank_of(module, arrays[module], linear, names, config, model.config, kinds)
-            wanted += [(i, linear, name, *part, scale) for name, part in parts_of(A, B, m, linear, names).items()]
-    rank, scale = max(1, *(A.shape[1] for _, _, _, A, *_ in wanted)), wanted[0][-1]
-    rs = config.get("use_rslora", False)
-    targets = tuple(name for name in linear_maps(model.blocks[0]) if name in {name for _, _, name, *_ in wanted})
-    blocks = tuple(sorted({i for i, *_ in wanted}))
+            low_rank = low_rank_of(module, arrays[module], linear, names, config, model.config, kinds)
+            parts += parts_of(*low_rank, i, linear, names)
+    rank, scale = max(1, *(part.A.shape[1] for part in parts)), parts[0].scale
+    targets = tuple(name for name in linear_maps(model.blocks[0]) if name in {part.name for part in parts})
     recipe = (DoRA if dora else LoRA)(rank, scale * (math.sqrt(rank) if rs else rank), targets, rs,
-                                      blocks=() if len(blocks) == len(model.blocks) else blocks)
+                                      blocks=blocks_of(model, {part.block for part in parts}))
     recipe.apply(model)
     wrappers = wrappers_of(model)
-    for _, linear, name, A, B, m, scale in wanted:
-        part = wrappers[linear].parts[part_name(linear, name)]
-        part.A.data[:, :A.shape[1]] = A
-        part.B.data[:len(B)] = B if math.isclose(scale, part.scale, rel_tol=1e-12) else B * (scale / part.scale)
+    for _, linear, name, A, B, m, scale in parts:
+        ours = wrappers[linear].parts[part_name(linear, name)]
+        ours.A.data[:, :A.shape[1]] = A
+        ours.B.data[:len(B)] = B if math.isclose(scale, ours.scale, rel_tol=1e-12) else B * (scale / ours.scale)
         if dora:
-            part.m.data[...] = m
+            ours.m.data[...] = m
     return recipe
+
+
+def blocks_of(model, numbers):
+    """The field `blocks` of a recipe for these blocks: nothing, if they are all."""
+    return () if len(numbers) == len(model.blocks) else tuple(sorted(numbers))
 
 
 def low_rank_of(module, arrays, linear, names, config, sizes, kinds):
@@ -157,18 +179,18 @@ def low_rank_of(module, arrays, linear, names, config, sizes, kinds):
     return arrays["lora_A"].read(dtype).T, place.ours(arrays["lora_B"].read(dtype)), m, scale
 
 
-def parts_of(A, B, m, linear, names):
-    """{name of a map: (A, B, m) of it}. Of maps that share a module, each gets the ranks that it uses, and only if it changes."""
-    parts = {}
+def parts_of(A, B, m, scale, block, linear, names):
+    """A Part for each map in a module. Of several, each gets the ranks that it uses, and those that do not change get none."""
+    all_of, changed = [], []
     for name in names:
         columns = within(linear, names, name)
-        B_part, m_part = B[:, columns], None if m is None else m[columns]
-        used = np.flatnonzero(B_part.any(axis=1)) if len(names) > 1 else np.arange(len(B))
-        still = m is None or np.allclose(m_part, column_norms(linear.weight.data[:, linear.columns(name)]), rtol=1e-6)
-        if used.size or not still:
-            parts[name] = A[:, used], B_part[used], m_part
-    return parts or {name: (A, B[:, within(linear, names, name)], None if m is None else m[within(linear, names, name)])
-                     for name in names}
+        part = Part(block, linear, name, A, B[:, columns], None if m is None else m[columns], scale)
+        all_of.append(part)
+        used = part.B.any(axis=1) | (len(names) == 1)
+        norms = None if m is None else column_norms(linear.weight.data[:, linear.columns(name)])
+        if used.any() or m is not None and not np.allclose(part.m, norms, rtol=1e-6):
+            changed.append(part._replace(A=A[:, used], B=part.B[used]))
+    return changed or all_of
 
 
 def read_scales(model, family, config, tensors):
@@ -192,9 +214,8 @@ def read_scales(model, family, config, tensors):
         wanted += [(i, linear, name, factor) for name, factor in factors.items()]
     still = {target for _, _, target, _ in wanted} - {target for _, _, target, l in wanted if (l != 1).any()}
     wanted = [one for one in wanted if one[2] not in still] or wanted
-    blocks = tuple(sorted({i for i, *_ in wanted}))
     recipe = IA3(tuple(target for target in ("k", "v", "mlp") if target in {target for _, _, target, _ in wanted}),
-                 blocks=() if len(blocks) == len(model.blocks) else blocks)
+                 blocks=blocks_of(model, {i for i, *_ in wanted}))
     recipe.apply(model)
     wrappers = wrappers_of(model)
     for _, linear, target, l in wanted:
