@@ -182,6 +182,13 @@ def test_what_peft_does_not_have(method, words, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_base_that_trains_along_is_not_left_out_silently(tmp_path):
+    model = specialist(base_of("llama"), "lora:rank=2")
+    model.ln_f.trainable = True
+    with pytest.raises(ValueError, match="ln_f.weight of the base trains as well"):
+        export(loaded(model), tmp_path / "new")
+
+
 def test_q_of_rotary_positions_cannot_be_scaled(tmp_path):
     export(loaded(specialist(base_of("llama"), "ia3:targets=k")), tmp_path)
     path = tmp_path / "adapter_model.safetensors"

@@ -32,6 +32,10 @@ def writer_of(model):
 def to_peft(model, folder):
     """Write what is inserted into a model as a folder of peft. ValueError if peft cannot express it."""
     _, model_type = type_for(model.config)
+    added = {p for slot in inserted(model) for p in slot.module.added_parameters()}
+    body = [name for name, p in model.trainable_parameters().items() if p not in added]
+    if body:
+        raise ValueError(f"{body[0]} of the base trains as well, and a folder of peft holds only what was inserted")
     config, arrays = writer_of(model)(model, model_type.family)
     own_folder(folder, CONFIG)
     package()                                               # or else nothing is begun
