@@ -2,7 +2,19 @@
 
 import numpy as np
 
-from .nn import GPT, Block, CausalSelfAttention, Config, CrossEntropy, Embedding, Linear, Softmax
+from .nn import (
+    ARCHITECTURES,
+    GPT,
+    Block,
+    CausalSelfAttention,
+    Config,
+    CrossEntropy,
+    Embedding,
+    Linear,
+    Rotary,
+    SiLUGate,
+    Softmax,
+)
 from .nn.block import ACTIVATIONS, MLPS, NORMS
 
 TOLERANCE = 1e-7
@@ -111,8 +123,8 @@ def check_everything(rng):
     C = H * D
     double = {"rng": rng, "dtype": np.float64}
     layers = [Linear(C, 7, **double), Softmax(), *(norm(C, np.float64) for norm in NORMS.values()),
-              *(activation() for activation in ACTIVATIONS.values()), CausalSelfAttention(C, H, **double),
-              *(mlp(C, **double) for mlp in MLPS.values()), Block(C, H, **double)]
+              *(activation() for activation in ACTIVATIONS.values()), SiLUGate(), Rotary(H, D, 100.0),
+              CausalSelfAttention(C, H, **double), *(mlp(C, **double) for mlp in MLPS.values()), Block(C, H, **double)]
     errors = {}
     for layer in layers:
         perturb(layer, rng)
@@ -123,9 +135,12 @@ def check_everything(rng):
     errors |= {f"Embedding.{part}": error for part, error in check_embedding(table, index, rng).items()}
     logits, targets = rng.normal(size=(B, T, V)), rng.integers(-1, V, (B, T))
     errors |= {f"CrossEntropy.{part}": error for part, error in check_loss(CrossEntropy(), logits, targets, rng).items()}
-    model = GPT(Config(V, T + 1, 2, H, C), rng, np.float64)
-    perturb(model, rng)
-    return errors | {f"GPT.{name}": error for name, error in check_model(model, index, rng).items()}
+    for name, config in {"GPT": Config(V, T + 1, 2, H, C),
+                         "Llama": Config(V, T + 1, 2, H, C, n_kv_head=1, tied=False, **ARCHITECTURES["llama"])}.items():
+        model = GPT(config, rng, np.float64)
+        perturb(model, rng)
+        errors |= {f"{name}.{part}": error for part, error in check_model(model, index, rng).items()}
+    return errors
 
 
 def check_embedding(table, index, rng):

@@ -4,14 +4,17 @@ import copy
 
 import numpy as np
 import pytest
+from mixtures import mixtures, name_of
 from parts import away_from_zero, parts
 
-from minillm.gradcheck import STEP, check_layer, check_model, gradcheck, perturb
+from minillm import nn
+from minillm.gradcheck import STEP, check_everything, check_layer, check_model, gradcheck, perturb
 from minillm.nn import (
     GELU,
     GPT,
     IGNORE,
     MLP,
+    AttentionHeads,
     Block,
     CausalSelfAttention,
     Config,
@@ -19,7 +22,11 @@ from minillm.nn import (
     Embedding,
     LayerNorm,
     Linear,
+    RMSNorm,
+    Rotary,
+    SiLUGate,
     Softmax,
+    SwiGLU,
 )
 
 RIGHT = 1e-7      # relative error of a right gradient, at most
@@ -34,6 +41,14 @@ LAYERS = {
     "attention": (lambda rng, dtype: CausalSelfAttention(C, H, rng, dtype=dtype), (B, T, C)),
     "layernorm of few": (lambda rng, dtype: LayerNorm(7, dtype), (B, T, 7)),
     "mlp of few": (lambda rng, dtype: MLP(3, rng, dtype=dtype), (B, T, 3)),
+    "layernorm with a large eps": (lambda rng, dtype: LayerNorm(7, dtype, 0.3), (B, T, 7)),
+    "rmsnorm with a large eps": (lambda rng, dtype: RMSNorm(7, dtype, 0.3), (B, T, 7)),
+    "swiglu of few": (lambda rng, dtype: SwiGLU(4, rng, dtype=dtype), (B, T, 4)),      # 8C/3 is no whole number
+    "rotary": (lambda rng, dtype: Rotary(5, D, 30.0), (B, T, 7 * D)),                  # 3 heads of queries, 2 of keys, 2 values
+    "heads of 2 groups": (lambda rng, dtype: AttentionHeads(6, 2), (B, T, 10 * D)),
+    "attention of 2 groups, turned": (lambda rng, dtype: CausalSelfAttention(
+        24, 6, rng, 0.3, 0.3, dtype, n_kv_head=2, bias=False, rope_base=30.0), (B, T, 24)),
+    "attention of 3 groups": (lambda rng, dtype: CausalSelfAttention(18, 6, rng, 0.3, 0.3, dtype, n_kv_head=3), (B, T, 18)),
 } | {name: (make, (B, T, C)) for name, make in parts(C, H).items()}
 every_layer = pytest.mark.parametrize("name", LAYERS)
 
@@ -139,6 +154,16 @@ def test_gradients_from_the_loss_to_the_embeddings(rng):
         return {name: p.grad for name, p in model.parameters().items()}
 
     errors = gradcheck(forward, backward, model.state_dict(), rng, entries=5)
+    assert max(errors.values()) < RIGHT, errors
+
+
+@pytest.mark.parametrize("config", mixtures(10, seed=2), ids=name_of)
+def test_gradients_of_a_gpt_of_any_mixture_of_parts(config, rng):
+    model = GPT(config, rng, np.float64)
+    perturb(model, rng)
+    tokens = rng.integers(0, config.vocab_size, (B, config.context))
+    errors = check_model(model, tokens, rng, entries=3, step=5e-5 if config.activation == "relu" else STEP)
+    assert errors.keys() == model.parameters().keys()
     assert max(errors.values()) < RIGHT, errors
 
 
@@ -285,6 +310,29 @@ class NoSqrtD(CausalSelfAttention):
         return super().backward(dout, cache._replace(heads=cache.heads._replace(qkv=scaled)))
 
 
+class OneOfTheGroup(AttentionHeads):
+    def backward(self, dout, cache):
+        dqkv, others = super().backward(dout, cache), dout.copy()
+        others[..., D:] = 0                                                 # only the first head of queries reaches k and v
+        self.split(dqkv)[1][...] = self.split(super().backward(others, cache))[1]
+        return dqkv
+
+
+class TurnedOn(Rotary):
+    def backward(self, dout, cache):
+        return self.turned(dout)                                            # should be turned back
+
+
+class SigmoidAsConstant(SiLUGate):
+    def forward(self, ab, needs_dx=True):
+        return super().forward(ab)[0], ab
+
+    def backward(self, dout, cache):
+        a, b = np.split(cache, 2, axis=-1)
+        s = 1 / (1 + np.exp(-a))
+        return np.concatenate([dout * b * s, dout * a * s], axis=-1)        # the sigmoid moves, too
+
+
 class NoWayAround(Block):
     def backward(self, dout, cache):
         return super().backward(dout, cache) - dout                         # forgot the residual connection
@@ -298,6 +346,9 @@ MISTAKES = {
     "mean taken as constant": (lambda rng: MeanAsConstant(7, np.float64), (B, T, 7)),
     "softmax without its off-diagonal": (lambda rng: DiagonalOnly(), (B, H, T, T)),
     "scores not scaled": (lambda rng: NoSqrtD(C, H, rng, 0.5, dtype=np.float64), (B, T, C)),
+    "one head of a group forgotten": (lambda rng: OneOfTheGroup(2, 1), (B, T, 4 * D)),
+    "turned on instead of back": (lambda rng: TurnedOn(2, D, 30.0), (B, T, 3 * D)),
+    "sigmoid taken as constant": (lambda rng: SigmoidAsConstant(), (B, T, 6)),
     "missing residual": (lambda rng: NoWayAround(C, H, rng, 0.5, dtype=np.float64), (B, T, C)),
 }
 
@@ -344,6 +395,23 @@ def test_checker_catches_one_wrong_entry(rng):
 def test_checker_refuses_float32(rng):
     with pytest.raises(TypeError, match="weight is float32"):
         check_layer(Linear(3, 4, rng), rng.normal(size=(2, 3)), rng)
+
+
+def test_the_command_checks_the_backward_pass_of_every_layer(monkeypatch, rng):
+    layers, called = {kind for kind in vars(nn).values() if isinstance(kind, type) and "backward" in vars(kind)}, set()
+
+    def watched(kind):
+        right = kind.backward
+
+        def backward(*args, **kwargs):
+            called.add(kind)
+            return right(*args, **kwargs)
+        return backward
+
+    for kind in layers:
+        monkeypatch.setattr(kind, "backward", watched(kind))
+    assert max(check_everything(rng).values()) < RIGHT
+    assert called == layers
 
 
 # ---- float32 stays float32

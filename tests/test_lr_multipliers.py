@@ -68,6 +68,11 @@ def test_how_deep_a_parameter_lies(name, expected):
     assert depths(model)[name] == expected
 
 
+def test_an_output_table_of_its_own_lies_as_deep_as_the_final_norm():
+    model = GPT(replace(CONFIG, tied=False), np.random.default_rng(0))
+    assert depths(model)["wte.weight"] == 0 and depths(model)["lm_head.weight"] == depths(model)["ln_f.weight"] == 3
+
+
 def test_blocks_beyond_the_ninth_are_deeper():
     deep = depths(GPT(replace(CONFIG, n_layer=12), np.random.default_rng(0)))
     assert deep["blocks.10.attn.proj.weight"] == 11 and deep["ln_f.weight"] == 12

@@ -1,6 +1,7 @@
 """Every way to fine-tune: right gradients, no change at insertion, and in training what is frozen keeps every bit."""
 
 import math
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -20,6 +21,7 @@ from minillm.gradcheck import TOLERANCE, check_layer, gradcheck, perturb
 from minillm.inference.generate import generate, generate_batch
 from minillm.inference.kv_cache import KVCache
 from minillm.nn import GPT, MLP, Block, CausalSelfAttention, Config, Linear
+from minillm.nn.config import ARCHITECTURES
 from minillm.train.optimizers import OPTIMIZERS, SGD, AdamW
 from minillm.train.optimizers.muon import Muon
 from minillm.train.trainer import Trainer
@@ -37,7 +39,7 @@ def small_gpt(dtype=np.float64, config=CONFIG):
     rng = np.random.default_rng(5)
     model = GPT(config, rng, dtype)
     perturb(model, rng, 0.1)
-    for table in (model.wte, model.wpe):
+    for table in filter(None, (model.wte, model.wpe)):
         table.weight.data *= 4
     return model
 
@@ -300,14 +302,17 @@ def test_backward_adds_to_the_gradient_leaves_its_inputs_alone_and_makes_no_dx_t
 # ---- gradients of whole models
 
 def model_errors(model, rng, entries):
-    """The gradient check of all that trains. The biases of q, k and v apart: without a prefix, that of k has none."""
-    tokens, parameters = some_tokens(rng), model.trainable_parameters()
+    """The gradient check of all that trains. The biases of q, k and v apart: without a prefix or rotary positions, that of k has
+    none.
+    """
+    tokens, parameters, config = some_tokens(rng), model.trainable_parameters(), model.config
+    ends = [config.n_embd, config.n_embd + config.kv_heads * config.head_dim]
 
     def parts(arrays):
         kept = {}
         for name, array in arrays.items():
-            thirds = np.split(array, 3) if name.endswith("qkv.bias") else [array]
-            k_matters = name.replace("qkv.bias", "heads.prefix.keys") in model.parameters()
+            thirds = np.split(array, ends) if name.endswith("qkv.bias") else [array]
+            k_matters = config.positions == "rotary" or name.replace("qkv.bias", "heads.prefix.keys") in model.parameters()
             kept |= {f"{name} {third}": part for third, part in enumerate(thirds) if third != 1 or k_matters}
         return kept
 
@@ -407,6 +412,85 @@ def test_a_block_below_all_that_trains_keeps_nothing_and_does_nothing(text, rng,
     model.zero_grad()
     model.backward(rng.normal(size=logits.shape), cache)
     assert all(p.grad.any() for p in model.trainable_parameters().values())
+
+
+# ---- beside other parts than those of GPT-2
+
+LLAMA = replace(CONFIG, **ARCHITECTURES["llama"], n_head=4, n_embd=16, n_kv_head=2, rope_base=20.0)
+OTHERS = {"llama": LLAMA,
+          "turned, with biases, untied": replace(CONFIG, positions="rotary", tied=False, n_kv_head=1, rope_base=20.0),
+          "three heads for each of two": replace(CONFIG, n_head=6, n_embd=24, n_kv_head=2, mlp="swiglu", biases="mlp")}
+every_other_config = pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS)
+
+
+@every_method
+@every_other_config
+def test_gradients_beside_other_parts(text, config, rng):
+    model = shaken(text, config=config)
+    errors = model_errors(model, rng, 2)
+    assert {name.split()[0] for name in errors} == set(model.trainable_parameters())
+    assert max(errors.values()) < TOLERANCE, errors
+
+
+@every_method
+@every_other_config
+def test_a_frozen_body_beside_other_parts(text, config, rng):
+    """The gradients are those of a twin in which all trains."""
+    model, twin = shaken(text, config=config), shaken(text, config=config)
+    twin.trainable = True
+    tokens, dlogits = some_tokens(rng), rng.normal(size=(B, T, V))
+    some, every = (gradients(m, tokens, dlogits) for m in (model, twin))
+    for name, p in model.parameters().items():
+        assert every[name].any() and (some[name] is not None) == p.trainable, name
+        if p.trainable:
+            np.testing.assert_allclose(some[name], every[name], rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+@every_method
+@every_other_config
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_at_insertion_beside_other_parts(text, config, dtype, rng):
+    tokens, model = some_tokens(rng), prepared(text, dtype, config)
+    expected = small_gpt(dtype, config).logits(tokens)
+    assert np.array_equal(model.logits(tokens), expected) == (text not in CHANGED) and model.logits(tokens).dtype == dtype
+
+
+@pytest.mark.parametrize("text", ["head", "dora:rank=2", "prefix:tokens=4"])
+def test_any_single_parameter_beside_other_parts(text, rng):
+    """Its gradient is that of a fully trainable twin, whatever lies frozen around it."""
+    config = replace(LLAMA, biases="all", n_layer=1)
+    model, twin = shaken(text, config=config), shaken(text, config=config)
+    twin.trainable = True
+    tokens, dlogits = some_tokens(rng), rng.normal(size=(B, T, V))
+    every = gradients(twin, tokens, dlogits)
+    for chosen in model.parameters():
+        model.trainable = False
+        model.parameters()[chosen].trainable = True
+        alone = gradients(model, tokens, dlogits)[chosen]
+        np.testing.assert_allclose(alone, every[chosen], rtol=1e-10, atol=1e-12, err_msg=chosen)
+
+
+@pytest.mark.parametrize("text", ["frozen", "lora:blocks=1", "prefix:tokens=4,blocks=1"])
+def test_a_block_of_other_parts_below_all_that_trains_keeps_nothing(text, rng, monkeypatch):
+    model = shaken(text, config=LLAMA)
+    logits, cache = model.forward(some_tokens(rng))
+    assert bytes_in(cache.layers[0]) == 0 < bytes_in(cache)
+    monkeypatch.setattr(model.blocks[0], "backward", None)
+    model.zero_grad()
+    model.backward(rng.normal(size=logits.shape), cache)
+    assert all(p.grad.any() for p in model.trainable_parameters().values())
+
+
+@pytest.mark.parametrize("text", ["frozen:train=biases", "bitfit"])
+def test_where_there_are_no_biases_none_can_be_trained(text):
+    with pytest.raises(ValueError, match="^this model has no biases: all biases"):
+        prepared(text, config=LLAMA)
+
+
+@pytest.mark.parametrize("text", ["lora:targets=fc", "dora:targets=q+proj"])
+def test_a_map_that_this_mlp_does_not_have_is_no_target(text):
+    with pytest.raises(ValueError, match="q, k, v, o, gate, up,? (and|or)?,? ?down"):
+        prepared(text, config=LLAMA)
 
 
 # ---- a prefix, many tiles long

@@ -23,7 +23,7 @@ def adapted(rng):
     ("wte.weight", ("start", "words, positions")), ("wpe.weight", ("start", "words, positions")),
     ("blocks.1.attn.qkv.weight", ("1", "attention")), ("blocks.0.mlp.fc.bias", ("0", "MLP")),
     ("blocks.12.ln_2.bias", ("12", "norms")), ("ln_f.weight", ("end", "norms")),
-    ("blocks.0.mlp.adapter.up.weight", ("0", INSERTED)), ("wte.head.weight", ("start", INSERTED))])
+    ("blocks.0.mlp.adapter.up.weight", ("0", INSERTED)), ("wte.head.weight", ("end", INSERTED))])
 def test_the_part_of_a_parameter(name, part):
     model = small_gpt(layers=13)
     kinds = parameter_kinds(model)

@@ -1,5 +1,7 @@
 """Against forgetting: old texts come again, springs pull as their penalty says, and part of the way is gone back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tables import and_all_methods
@@ -10,6 +12,7 @@ from minillm.finetune.remedies import EWC, L2SP, REMEDIES, Interpolation, Quadra
 from minillm.finetune.wrapper import inserted
 from minillm.gradcheck import TOLERANCE, numerical_gradient, perturb, relative_error
 from minillm.nn import GPT, IGNORE, Config
+from minillm.nn.config import ARCHITECTURES
 from minillm.text.batches import DocumentBatches, StreamBatches
 from minillm.train.flat import FlatParameters
 from minillm.train.optimizers import SGD, AdamW
@@ -18,6 +21,7 @@ from minillm.train.trainer import Trainer
 CONFIG = Config(vocab_size=11, context=7, n_layer=2, n_head=3, n_embd=12)
 METHODS = and_all_methods("full", "frozen:train=biases", "head", "adapter:bottleneck=3", "lora:targets=q+v+fc", "dora", "ia3",
                           "prefix:tokens=2", "prefix:tokens=2,gate=no", "prompt:tokens=2")
+LLAMA = replace(CONFIG, **ARCHITECTURES["llama"] | {"biases": "attention"}, n_kv_head=1, n_hidden=10, rope_base=20.0)
 SPRINGS = [kind for kind in REMEDIES.values() if kind.penalty is not Remedy.penalty]
 
 
@@ -29,8 +33,10 @@ def small_gpt(dtype=np.float64, config=CONFIG):
     return model
 
 
-def prepared(text, dtype=np.float64):
-    model = small_gpt(dtype)
+def prepared(text, dtype=np.float64, config=CONFIG):
+    model = small_gpt(dtype, config)
+    if config.mlp == "swiglu":      # whose maps are called otherwise
+        text = text.replace("fc", "up").replace("proj", "down")
     recipe_of(text).apply(model, np.random.default_rng(6))
     return model
 
@@ -294,9 +300,12 @@ def test_only_springs_pull_and_only_interpolation_has_a_last_word():
 
 # ---- part of the way back
 
-def trained(text, rng, dtype=np.float64):
+both_kinds_of_blocks = pytest.mark.parametrize("config", [CONFIG, LLAMA], ids=["gpt2", "llama"])
+
+
+def trained(text, rng, dtype=np.float64, config=CONFIG):
     """A specialist that has moved, and where it started."""
-    model = prepared(text, dtype)
+    model = prepared(text, dtype, config)
     start = copies(model.trainable_parameters())
     for p in model.trainable_parameters().values():
         p.data += (0.1 * rng.normal(size=p.shape)).astype(dtype)
@@ -305,17 +314,19 @@ def trained(text, rng, dtype=np.float64):
 
 @pytest.mark.parametrize("text", METHODS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_all_the_way_back_is_the_start_to_the_last_bit_of_the_logits(text, dtype, rng):
-    model, start = trained(text, rng, dtype)
+@both_kinds_of_blocks
+def test_all_the_way_back_is_the_start_to_the_last_bit_of_the_logits(text, dtype, config, rng):
+    model, start = trained(text, rng, dtype, config)
     tokens = rng.integers(0, 11, (2, 6))
-    assert not np.array_equal(model.logits(tokens), prepared(text, dtype).logits(tokens))
+    assert not np.array_equal(model.logits(tokens), prepared(text, dtype, config).logits(tokens))
     Interpolation(0.0).finish(model, start)
-    assert np.array_equal(model.logits(tokens), prepared(text, dtype).logits(tokens))
+    assert np.array_equal(model.logits(tokens), prepared(text, dtype, config).logits(tokens))
 
 
 @pytest.mark.parametrize("text", METHODS)
-def test_no_way_back_is_the_end(text, rng):
-    model, start = trained(text, rng, np.float32)
+@both_kinds_of_blocks
+def test_no_way_back_is_the_end(text, config, rng):
+    model, start = trained(text, rng, np.float32, config)
     end = copies(model.parameters())
     Interpolation(1.0).finish(model, start)
     assert all(np.abs(array - end[name]).max() < 1e-6 for name, array in model.state_dict().items())
@@ -336,18 +347,24 @@ every_share = pytest.mark.parametrize("keep", [0.0, 0.25, 0.7, 1.0])
 @pytest.mark.parametrize("text", ["lora", "lora:targets=q+v+fc", "lora:rank=1,rs=yes", "dora", "dora:targets=k+proj,rank=2",
                                   "ia3", "ia3:targets=v+mlp"])
 @every_share
-def test_of_what_can_be_merged_it_is_the_merged_matrix_that_goes_back(text, keep, rng):
-    """W_0 + keep (W - W_0), and of the bias the same."""
-    model, start = trained(text, rng)
+@both_kinds_of_blocks
+def test_of_what_can_be_merged_it_is_the_merged_matrix_that_goes_back(text, keep, config, rng):
+    """W_0 + keep (W - W_0), and of the bias the same, if there is one."""
+    def numbers(W, b):
+        return [W.copy(), *([] if b is None else [b.copy()])]
+
+    def inner(module):
+        return numbers(module.inner.weight.data, module.inner.bias and module.inner.bias.data)
+
+    model, start = trained(text, rng, config=config)
     places = [slot.module for slot in inserted(model)]
-    before = [(module.inner.weight.data.copy(), module.inner.bias.data.copy()) for module in places]
-    after = [tuple(array.copy() for array in module.merged()) for module in places]
+    before, after = [inner(module) for module in places], [numbers(*module.merged()) for module in places]
     interpolate(model, start, keep)
     for module, old, new in zip(places, before, after):
-        for merged, first, last in zip(module.merged(), old, new):
+        for merged, first, last in zip(numbers(*module.merged()), old, new, strict=True):
             np.testing.assert_allclose(merged, first + keep * (last - first), rtol=0, atol=1e-10)
         assert not np.allclose(new[0], old[0], rtol=0, atol=1e-3)
-        assert all(np.array_equal(*pair) for pair in zip((module.inner.weight.data, module.inner.bias.data), old))
+        assert all(np.array_equal(*pair) for pair in zip(inner(module), old, strict=True))
 
 
 @pytest.mark.parametrize("m", [-3.0, -1.0, -0.3, -1e-3, 0.0, 1e-3, 0.5, 7.0])

@@ -268,6 +268,24 @@ def test_interrupted_again_and_again(text, tmp_path, cut, tmp_path_factory):
     assert load(tmp_path / "pretrained.npz").meta["history"] == load(other / "pretrained.npz").meta["history"]
 
 
+LLAMA = ["--arch", "llama", "--kv-heads", 1, "--hidden", 9, "--rope-base", 33, "--untied", "--biases", "mlp"]
+
+
+def test_the_options_that_choose_the_parts_hold_as_well(text, tmp_path, cut, capsys):
+    cut(3)
+    assert run(*command(text, tmp_path / "cut", *LLAMA, steps=6)) == 130
+    cut(None)
+    for option, value in (("--arch", "gpt2"), ("--kv-heads", 2), ("--rope-base", 34), ("--norm", "layernorm")):
+        capsys.readouterr()
+        assert run("pretrain", "--resume", option, value, "--out", tmp_path / "cut") == 2
+        assert option in only_line(capsys)
+    assert run("pretrain", "--resume", "--kv-heads", 1, "--out", tmp_path / "cut") == 0
+    assert run(*command(text, tmp_path / "straight", *LLAMA, steps=6)) == 0
+    assert_same_arrays(tmp_path / "cut" / "pretrained.npz", tmp_path / "straight" / "pretrained.npz")
+    config = load(tmp_path / "cut" / "pretrained.npz").model.config
+    assert (config.n_kv_head, config.n_hidden, config.rope_base, config.tied, config.biases) == (1, 9, 33.0, False, "mlp")
+
+
 @pytest.mark.parametrize("steps", [20, 21])
 def test_a_new_run_does_not_wipe_out_an_unfinished_one(steps, unfinished_run, text, capsys):
     before = (unfinished_run / "pretrained.training.npz").read_bytes()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..finetune.compare import DEFAULT_METHODS, compare
+from ..finetune.compare import DEFAULT_METHODS, compare, default_methods
 from ..ground.ownership import not_others
 from .inputs import add_base, add_task, load_base, task_for
 from .options import COUNT, STEPS, add_samples, add_workers, number, path
@@ -48,7 +48,8 @@ def run(args):
     base = load_base(args.base)
     for ending, beginning in BEGINNINGS.items():
         not_others(Path(args.out) / f"comparison.{ending}", beginning)
-    comparison = compare(base, task_for(args, base).to_json(), args.methods, args.remedies, seeds=args.seeds, rates=args.rates,
+    methods = args.methods if "methods" in args.given else default_methods(base.model)
+    comparison = compare(base, task_for(args, base).to_json(), methods, args.remedies, seeds=args.seeds, rates=args.rates,
                          steps=args.steps, batch=args.batch, test_documents=args.test_documents, samples=args.samples,
                          scratch=not args.no_scratch, folder=args.out, workers=args.workers)
     print(comparison.text())

@@ -3,6 +3,7 @@
 from ..finetune.methods import recipe_of
 from ..finetune.specialist import prepare
 from ..finetune.summary import announcement, parameter_counts, parameter_table
+from ..nn.block import MLPS
 from ..runs.saved import load
 from ..train.optimizers import OPTIMIZERS
 from ..train.trainer import Trainer
@@ -46,7 +47,7 @@ def plan(model, args):
 def description(loaded):
     """Lines about the content of a file."""
     meta, config = loaded.meta, loaded.model.config
-    lines = [f"{name:18s}{value}" for name, value in vars(config).items()]
+    lines = [f"{name:18s}{value}" for name, value in facts_of(config).items()]
     lines += [f"{'tokens':18s}{loaded.tokenizer.unit}s"]
     if "recipe" in meta:
         options = ", ".join(f"{name} {value}" for name, value in meta["recipe"].items() if name != "method")
@@ -54,6 +55,12 @@ def description(loaded):
     if "task" in meta:
         lines += [f"{'learned':18s}{', '.join(f'{name} {words(value)}' for name, value in meta['task'].items())}"]
     return [*lines, "", *parameter_table(loaded.model, meta["kind"] == "adapter")]
+
+
+def facts_of(config):
+    """The fields of a Config, with what they are where they are left out."""
+    own = MLPS[config.mlp].activation
+    return vars(config) | {"n_kv_head": config.kv_heads, "n_hidden": config.hidden, "activation": own or config.activation}
 
 
 def words(value):

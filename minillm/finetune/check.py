@@ -1,9 +1,12 @@
 """Gradient checks of every fine-tuning method, against finite differences."""
 
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 
 from ..gradcheck import check_model, perturb
-from ..nn import GPT, Config
+from ..nn import ARCHITECTURES, GPT, Config
 from ..train.parts import renumbered
 from .methods import METHODS, recipe_of
 from .methods.dora import norms_held
@@ -13,16 +16,18 @@ SMALL = {"bottleneck": 5, "rank": 3, "tokens": 4}
 
 
 def check_methods(rng):
-    """Check a small GPT in float64 with each method applied and all weights training.
+    """Check a small GPT-2 and a small Llama in float64 with each method applied and all weights training.
 
     Returns {"lora: blocks.*.mlp.fc.lora.A": error, ...}, each error the largest over all blocks.
     """
     errors = {}
-    for text in CHECKED:
+    gpt2 = Config(vocab_size=11, context=6, n_layer=2, n_head=3, n_embd=12)
+    llama = replace(gpt2, n_kv_head=1, tied=False, **ARCHITECTURES["llama"])
+    for text, config in product(CHECKED, (gpt2, llama)):
         recipe = recipe_of(text)
         small = ",".join(f"{option}={value}" for option, value in SMALL.items() if hasattr(recipe, option))
         recipe = recipe_of(f"{text}{',' if ':' in text else ':'}{small}")
-        model = GPT(Config(vocab_size=11, context=6, n_layer=2, n_head=3, n_embd=12), rng, np.float64)
+        model = GPT(config, rng, np.float64)
         perturb(model, rng, 0.2)
         body = set(model.parameters())
         recipe.apply(model, rng)

@@ -41,6 +41,12 @@ BEYOND = 2          # how many more rates are tried, at most, if the best one is
                     # while the lowest closes LEVEL of the gap
 
 
+def default_methods(model):
+    """The methods to compare if none is chosen: `bitfit` only where there are biases."""
+    biased = any(name.endswith(".bias") for name in model.parameters())
+    return [method for method in DEFAULT_METHODS if biased or method != "bitfit"]
+
+
 @dataclass(frozen=True)
 class Cell:
     """One training. `method` and `remedy` are texts as for `recipe_of` and `remedy_of`, or the method is "scratch"."""

@@ -4,7 +4,7 @@ from ..train.parts import block_of, parameter_kinds
 
 
 def depths(model):
-    """{parameter: how far it is from the input}: 0 for the tables, 1 .. n_layer for the blocks, n_layer for the final norm."""
+    """{parameter: how far it is from the input}: 0 for the tables, 1 .. n_layer for the blocks, n_layer for what comes last."""
     kinds, last = parameter_kinds(model), len(model.blocks)
     outside = {name: 0 if kind == "embedding" else last for name, kind in kinds.items()}
     return {name: outside[name] if block_of(name) is None else block_of(name) + 1 for name in kinds}
@@ -13,7 +13,7 @@ def depths(model):
 def layerwise(model, decay):
     """{parameter: multiplier}: 1 in the last block, and smaller by a factor `decay` with each layer towards the input.
 
-    eta_(l-1) = eta_l / decay. The output layer is tied to the table of words, so it trains as slowly as the input.
+    eta_(l-1) = eta_l / decay. If the output layer is tied to the table of words, it trains as slowly as the input.
     """
     top = len(model.blocks)
     return {name: decay ** (d - top) for name, d in depths(model).items()}

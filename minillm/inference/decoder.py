@@ -57,6 +57,7 @@ from ..nn import (
     Embedding,
     LayerNorm,
     Linear,
+    OutputTable,
     RMSNorm,
     Rotary,
     SiLUGate,
@@ -233,8 +234,8 @@ def with_bias(W, scale, b):
 
 # For any model.
 
-FOLDABLE = (GPT, Embedding, Block, LayerNorm, RMSNorm, CausalSelfAttention, Rotary, AttentionHeads, Linear, MLP, GELU, SwiGLU,
-            SiLUGate)      # what is folded
+FOLDABLE = (GPT, Embedding, OutputTable, Block, LayerNorm, RMSNorm, CausalSelfAttention, Rotary, AttentionHeads, Linear, MLP,
+            GELU, SwiGLU, SiLUGate)      # what is folded
 
 
 def stepper(model, kv_cache):

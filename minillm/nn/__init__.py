@@ -23,7 +23,7 @@ from .attention import AttentionHeads, CausalSelfAttention
 from .block import Block
 from .config import ARCHITECTURES, Config
 from .cross_entropy import IGNORE, CrossEntropy
-from .embedding import Embedding
+from .embedding import Embedding, OutputTable
 from .gelu import GELU
 from .gpt import GPT
 from .layernorm import LayerNorm
@@ -37,5 +37,5 @@ from .softmax import Softmax
 from .swiglu import SiLUGate, SwiGLU
 
 __all__ = ["ARCHITECTURES", "AttentionHeads", "Block", "CausalSelfAttention", "Config", "CrossEntropy", "Embedding", "GELU",
-           "GPT", "IGNORE", "LayerNorm", "Linear", "MLP", "Module", "Parameter", "RMSNorm", "ReLU", "Rotary", "SiLUGate",
-           "Softmax", "SwiGLU", "backward_chain", "forward_chain"]
+           "GPT", "IGNORE", "LayerNorm", "Linear", "MLP", "Module", "OutputTable", "Parameter", "RMSNorm", "ReLU", "Rotary",
+           "SiLUGate", "Softmax", "SwiGLU", "backward_chain", "forward_chain"]

@@ -15,9 +15,9 @@ from .swiglu import SwiGLU
 
 # What a block can be built of. Made as norm(n_embd, dtype, eps), activation(), and
 # mlp(n_embd, rng, std, proj_std, dtype, activation, n_hidden, bias), with defaults for all after rng. An MLP has kind = "MLP",
-# `output`, the name of its last linear map, for (IA)^3, and `activation`, the name of the one that it always has, or None. Each
-# Linear in it has named maps that no other in the block has. Weights are drawn with rng.normal or rng.uniform
-# (train/blueprint.py).
+# `output`, the name of its last linear map, for (IA)^3, `activation`, the name of the one that it always has, or None, and
+# `usual_hidden`. Each Linear in it has named maps that no other in the block has. Weights are drawn with rng.normal or
+# rng.uniform (train/blueprint.py).
 NORMS = {"layernorm": LayerNorm, "rmsnorm": RMSNorm}
 MLPS = {"mlp": MLP, "swiglu": SwiGLU}
 ACTIVATIONS = {"gelu": GELU, "relu": ReLU}

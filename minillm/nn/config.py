@@ -1,17 +1,20 @@
 """Config: the sizes of a GPT, and the parts that it is built of."""
 
-import math
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
+from ..ground.schema import flag, maybe, number, one_of, whole
 from .block import ACTIVATIONS, BIASES, MLPS, NORMS
 
 LARGEST = {"vocab_size": 10_000_000, "context": 1_000_000, "n_layer": 1000, "n_head": 1000, "n_embd": 100_000}
 OPTIONAL = {"n_kv_head": 1000, "n_hidden": 1_000_000}        # sizes that can be left out
-POSITIONS = ("learned", "rotary")
-PARTS = {"norm": NORMS, "positions": POSITIONS, "mlp": MLPS, "activation": ACTIVATIONS, "biases": BIASES}
-NUMBERS = {"rope_base": 1e12, "norm_eps": 1.0}               # the largest of each; all are above 0
+PARTS = {"norm": NORMS, "positions": ("learned", "rotary"), "mlp": MLPS, "activation": ACTIVATIONS, "biases": BIASES}
+NUMBERS = {"rope_base": (1, 1e12), "norm_eps": (1e-12, 1)}   # from, to
+FORMS = ({name: whole(1, largest) for name, largest in LARGEST.items()}
+         | {name: maybe(whole(1, largest)) for name, largest in OPTIONAL.items()}
+         | {part: lambda value, where: one_of(*PARTS[where.split(".")[-1]])(value, where) for part in PARTS}
+         | {name: number(*limits) for name, limits in NUMBERS.items()} | {"tied": flag})
 ARCHITECTURES = {"gpt2": {}, "llama": {"norm": "rmsnorm", "positions": "rotary", "mlp": "swiglu", "biases": "none"}}
 
 
@@ -39,34 +42,23 @@ class Config:
     norm_eps: float = 1e-5
 
     def __post_init__(self):
-        for name, largest in (LARGEST | OPTIONAL).items():
-            if getattr(self, name) is not None or name in LARGEST:
-                self.check_size(name, largest)
-        for part, choices in PARTS.items():
-            if getattr(self, part) not in choices:
-                raise ValueError(f"{part} is {str(getattr(self, part))[:20]!r}, but must be one of {', '.join(choices)}")
-        for name, largest in NUMBERS.items():
-            self.check_number(name, largest)
-        if not isinstance(self.tied, bool):
-            raise ValueError(f"tied is {str(self.tied)[:20]!r}, but must be True or False")
+        for name, form in FORMS.items():
+            value = getattr(self, name)
+            value = value.item() if isinstance(value, (np.integer, np.floating)) else value     # JSON has no others
+            value = form(value, name)
+            self.set(name, float(value) if name in NUMBERS else value)
         self.check_fit()
+        # What goes without saying is not said, so that models that are the same have equal Configs.
+        if self.n_kv_head == self.n_head:
+            self.set("n_kv_head", None)
+        if self.n_hidden == MLPS[self.mlp].usual_hidden(self.n_embd):
+            self.set("n_hidden", None)
+        if self.positions != "rotary":
+            self.set("rope_base", type(self).rope_base)
 
-    def check_size(self, name, largest):
-        size = getattr(self, name)
-        if not isinstance(size, (int, np.integer)) or isinstance(size, bool):
-            raise ValueError(f"{name} is {str(size)[:20]!r}, but must be a whole number")
-        if not 1 <= size <= largest:
-            raise ValueError(f"{name} is {size}, but must be at least 1" if size < 1 else
-                             f"{name} is above {largest:,d}, the largest that a GPT here can have")
-        object.__setattr__(self, name, int(size))           # a NumPy integer could not be saved as JSON
-
-    def check_number(self, name, largest):
-        number = getattr(self, name)
-        if not isinstance(number, (int, float, np.number)) or isinstance(number, bool):
-            raise ValueError(f"{name} is {str(number)[:20]!r}, but must be a number")
-        if not (math.isfinite(number) and 0 < number <= largest):
-            raise ValueError(f"{name} is {number}, but must be above 0 and at most {largest:g}")
-        object.__setattr__(self, name, float(number))
+    def set(self, name, value):
+        """Only while it is made: afterwards, a Config never changes."""
+        object.__setattr__(self, name, value)
 
     def check_fit(self):
         """The sizes and parts beside each other."""
@@ -92,6 +84,11 @@ class Config:
     def head_dim(self):
         """D"""
         return self.n_embd // self.n_head
+
+    @property
+    def hidden(self):
+        """F"""
+        return self.n_hidden or MLPS[self.mlp].usual_hidden(self.n_embd)
 
     def of_block(self):
         """What `Block` is built of, by the names of its arguments."""

@@ -61,3 +61,9 @@ class Embedding(Module):
         if not cache.needs_dx:
             return None
         return (rows @ W.data).reshape(*dout.shape[:-1], W.shape[1])
+
+
+class OutputTable(Embedding):
+    """A table that is only the output layer: not tied to the one that is read on the way in."""
+
+    kind = "head"

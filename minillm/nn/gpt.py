@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .block import NORMS, Block
-from .embedding import Embedding
+from .embedding import Embedding, OutputTable
 from .linear import LinearCache
 from .module import NO_BACKWARD, Module, backward_chain, forward_chain
 
@@ -32,7 +32,7 @@ class GPT(Module):
         self.wpe = Embedding(c.context, c.n_embd, rng, dtype=dtype) if c.positions == "learned" else None
         self.blocks = [Block(c.n_embd, c.n_head, rng, 0.02, proj_std, dtype, **c.of_block()) for _ in range(c.n_layer)]
         self.ln_f = NORMS[c.norm](c.n_embd, dtype, c.norm_eps)
-        self.lm_head = None if c.tied else Embedding(c.vocab_size, c.n_embd, rng, dtype=dtype)
+        self.lm_head = None if c.tied else OutputTable(c.vocab_size, c.n_embd, rng, dtype=dtype)
 
     @property
     def head(self):

@@ -18,10 +18,14 @@ class MLP(Module):
     activation = None    # whichever is chosen
 
     def __init__(self, n_embd, rng, std=0.02, proj_std=0.02, dtype=np.float32, activation=GELU, n_hidden=None, bias=True):
-        n_hidden = n_hidden or 4 * n_embd
+        n_hidden = n_hidden or self.usual_hidden(n_embd)
         self.fc = Linear(n_embd, {"fc": n_hidden}, rng, std, dtype, bias)
         self.act = activation()
         self.proj = Linear(n_hidden, {"proj": n_embd}, rng, proj_std, dtype, bias)
+
+    @staticmethod
+    def usual_hidden(n_embd):
+        return 4 * n_embd
 
     def forward(self, x, needs_dx=True):
         """x (B, T, C) -> (B, T, C)"""

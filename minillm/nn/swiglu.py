@@ -68,10 +68,14 @@ class SwiGLU(Module):
     activation = "silu"      # always
 
     def __init__(self, n_embd, rng, std=0.02, proj_std=0.02, dtype=np.float32, activation=None, n_hidden=None, bias=True):
-        n_hidden = n_hidden or 8 * -(-n_embd // 3)
+        n_hidden = n_hidden or self.usual_hidden(n_embd)
         self.gate_up = Linear(n_embd, {"gate": n_hidden, "up": n_hidden}, rng, std, dtype, bias)
         self.act = SiLUGate()
         self.down = Linear(n_hidden, {"down": n_embd}, rng, proj_std, dtype, bias)
+
+    @staticmethod
+    def usual_hidden(n_embd):
+        return 8 * -(-n_embd // 3)
 
     def forward(self, x, needs_dx=True):
         """x (B, T, C) -> (B, T, C)"""

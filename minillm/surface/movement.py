@@ -5,14 +5,15 @@ import numpy as np
 from ..nn import Linear
 from ..train.parts import block_of, parameter_kinds
 
-KINDS = {"embedding": "words, positions", "attention": "attention", "MLP": "MLP", "norm": "norms"}    # in this order
+KINDS = {"embedding": "words, positions", "attention": "attention", "MLP": "MLP", "norm": "norms",
+         "head": "output"}      # in this order
 INSERTED = "inserted"
 
 
 def part_of(name, kind, inserted):
     """(layer, kind) of a parameter: ("2", "attention") of `blocks.2.attn.qkv.weight`."""
     block = block_of(name)
-    layer = str(block) if block is not None else "end" if kind == "norm" else "start"
+    layer = str(block) if block is not None else "start" if kind == "embedding" else "end"
     return layer, INSERTED if inserted else KINDS[kind]
 
 

@@ -4,18 +4,15 @@ import numpy as np
 
 from ..ground.arrays import Arrays, write_arrays
 from ..ground.files import CheckpointError, checked
-from ..ground.schema import anything, flag, many, maybe, number, one_of, record, table, text, whole
+from ..ground.schema import anything, many, maybe, number, record, table, text, whole
 from ..nn import GPT, Config
-from ..nn.config import LARGEST, NUMBERS, OPTIONAL, PARTS
+from ..nn.config import FORMS, LARGEST
 from ..text.tokenizers import tokenizer_form, tokenizer_from_json
 from .blueprint import NoNumbers, blueprint, n_parameters
 from .costs import must_fit
 from .parts import block_of
 
-CONFIG = record({size: whole(1, largest) for size, largest in LARGEST.items()}
-                | {f"{size}?": maybe(whole(1, largest)) for size, largest in OPTIONAL.items()}
-                | {f"{part}?": one_of(*choices) for part, choices in PARTS.items()}
-                | {f"{name}?": number(0, largest) for name, largest in NUMBERS.items()} | {"tied?": flag}, exact=True)
+CONFIG = record({name if name in LARGEST else f"{name}?": form for name, form in FORMS.items()}, exact=True)
 HISTORY = record({"steps?": whole(), "loss": many(number(finite=False)), "validation?": many(record({
     "step": whole(), "loss": number(finite=False), "floor?": number(), "mean_excess?": number(finite=False),
     "excess?": table(number(finite=False))}))})

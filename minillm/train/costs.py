@@ -9,7 +9,7 @@ from ..ground.processes import default_workers
 from ..ground.runtime import total_memory
 from ..nn import GPT
 from ..nn.module import NoBackward
-from .blueprint import blueprint, n_parameters
+from .blueprint import n_parameters
 from .workers import even_pieces
 
 
@@ -59,9 +59,7 @@ def cached_by_block(config):
 
     shapes = [(4 * H, 8, 4), (8 * H, 8, 4), (4 * H, 16, 4), (4 * H, 8, 8)]
     a, b, c, d = np.linalg.solve([[C, F, H * T, 1] for C, F, T in shapes], [cached(*shape) for shape in shapes])
-    mlp = blueprint(config).blocks[0].mlp
-    F = getattr(mlp, mlp.output).weight.shape[0]
-    return a * config.n_embd + b * F + c * config.n_head * config.context + d
+    return a * config.n_embd + b * config.hidden + c * config.n_head * config.context + d
 
 
 def buffers(part):

@@ -40,12 +40,12 @@ class GPT(nn.Module):
         return logits if targets is None else F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-def training_step(size, threads, compiled=False):
+def training_step(size, threads, compiled=False, kind=GPT):
     """A function that makes one training step, on the same batch each time, as people write it."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     tokens, targets = torch.randint(size.vocabulary, (2, size.batch, size.context))
-    model = GPT(size)
+    model = kind(size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     loss_of = torch.compile(model) if compiled else model
 

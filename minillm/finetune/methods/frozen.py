@@ -9,8 +9,7 @@ from typing import ClassVar
 from ...train.parts import block_of, from_the_end, parameter_kinds
 from ..recipe import Recipe
 
-# Names of the parts that are usually trained alone. The output layer is not among them, since it is the table of words (tied);
-# head.py unties it.
+# Names of the parts that are usually trained alone. Where the output layer is the table of words (tied), head.py unties it.
 PARTS = {
     "last": "the last block and the final norm; last-2: the last two blocks",
     "first": "the first block; first-2: the first two",
@@ -20,9 +19,11 @@ PARTS = {
     "mlp": "the MLP of every block",
     "biases": "all biases (BitFit, Ben Zaken et al. 2022)",
     "norms": "gains and biases of all LayerNorms",
-    "tables": "the vectors of words and positions, and an output layer that is not tied to them",
+    "tables": "the vectors of words and positions",
+    "head": "the output layer, if it is not tied to the table of words",
 }
-KINDS = {"attention": "attention", "mlp": "MLP", "norms": "norm", "tables": "embedding"}       # as the modules call themselves
+KINDS = {"attention": "attention", "mlp": "MLP", "norms": "norm", "tables": "embedding",
+         "head": "head"}      # as the modules call themselves
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...nn import Embedding, Parameter
+from ...nn import OutputTable, Parameter
 from ..recipe import Recipe
 from ..wrapper import Wrapper, slot_of
 
 
-class OutputTable(Embedding):
+class Copy(OutputTable):
     """The table of an untied output layer, which starts as a copy of the input table."""
 
     def __init__(self, table):
@@ -27,7 +27,7 @@ class Untied(Wrapper):
 
     def __init__(self, inner):
         super().__init__(inner)
-        self.head = OutputTable(inner.weight.data)
+        self.head = Copy(inner.weight.data)
 
     @property
     def weight(self):
