@@ -4,14 +4,12 @@ A model is read only if it computes here what it computes there. So each setting
 minillm does not know is refused by its name.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from ..ground.files import JSON_BYTES, CheckpointError, parsed, read_bytes
 from ..ground.schema import anything, flag, many, maybe, number, shown, table, text, whole
 from ..nn import Config
 from ..nn.block import BIASES, SUBLAYERS
-from ..train.blueprint import blueprint
 from .names import GPT2, LLAMA, STARCODER2, Family
 
 ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}      # of an MLP: theirs, ours
@@ -150,18 +148,11 @@ def config_of(json, model_type, context):
     if model_type.biases:
         config["biases"] = BIASES_OF[tuple(flag(json[name], name) for name in model_type.biases)]
     head_dim = maybe(SIZE)(json.get("head_dim"), "head_dim")
-    config = as_usual(Config(**config))
+    config = Config(**config)
     if head_dim not in (None, config.head_dim):
         raise ValueError(f"head_dim is {head_dim}, where minillm's heads share the width: {config.n_embd} / {config.n_head} = "
                          f"{config.head_dim}")
     return config
-
-
-def as_usual(config):
-    """The same without what goes without saying, so that its fingerprint is that of a model that was made here."""
-    config = replace(config, n_kv_head=None) if config.n_kv_head == config.n_head else config
-    usual = replace(config, n_hidden=None)
-    return usual if n_hidden(usual) == n_hidden(config) else config
 
 
 def activation_of(name):
@@ -231,7 +222,7 @@ def config_json(config, dtype):
     name, model_type = type_for(config)
     activations = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
     values = {ours: getattr(config, ours) for ours in model_type.fields}
-    values |= {"n_kv_head": config.kv_heads, "n_hidden": n_hidden(config), "activation": activations[config.activation]}
+    values |= {"n_kv_head": config.kv_heads, "n_hidden": config.hidden, "activation": activations[config.activation]}
     json = {"written_by": WRITTEN_BY, "architectures": [model_type.architecture], "model_type": name, "dtype": str(dtype)}
     json |= {theirs: values[ours] for ours, (theirs, _, _) in model_type.fields.items()}
     json |= {flag: sublayer in BIASES[config.biases] for flag, sublayer in zip(model_type.biases, SUBLAYERS)}
@@ -240,9 +231,3 @@ def config_json(config, dtype):
                        "rope_theta": config.rope_base,
                        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_base}}
     return json | dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
-
-
-def n_hidden(config):
-    """F, also where it is what its kind of MLP usually has."""
-    mlp = blueprint(config).blocks[0].mlp
-    return getattr(mlp, mlp.output).weight.shape[0]

@@ -9,7 +9,7 @@ from ..finetune.methods.head import Untied
 from ..finetune.wrapper import all_mergeable, innermost, inserted, linear_maps
 from ..nn import GPT
 from ..train.blueprint import NoNumbers
-from .config_file import biases_for, n_hidden
+from .config_file import biases_for
 
 
 def plain(model):
@@ -45,7 +45,7 @@ def widened(config, model, adapters):
     if others or (config.mlp, config.activation) != ("mlp", "gelu"):
         raise ValueError("a parallel bottleneck is part of a wider MLP only where it is beside an MLP with GELU")
     m = max(adapter.down.weight.shape[1] for adapter in adapters.values())
-    return replace(config, n_hidden=n_hidden(config) + m, biases="all")
+    return replace(config, n_hidden=config.hidden + m, biases="all")
 
 
 def widen(maps, before, adapter):
