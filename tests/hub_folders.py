@@ -28,7 +28,7 @@ def config_of(family, rng, **more):
         sizes["activation"] = str(rng.choice(["gelu", "relu"]))
     else:
         K = int(rng.choice([k for k in range(1, H + 1) if H % k == 0]))
-        sizes |= {"n_kv_head": K, "rope_base": float(rng.choice([100, 10_000, 500_000]))}
+        sizes |= {"n_kv_head": K if K < H else None, "rope_base": float(rng.choice([100, 10_000, 500_000]))}
     if family == "llama":
         sizes |= ARCHITECTURES["llama"] | {"biases": str(rng.choice(["all", "attention", "mlp", "none"]))}
     if family == "starcoder2":
