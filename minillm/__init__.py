@@ -7,10 +7,10 @@ The package by floors, each of which knows only those below it (minillm/README.m
     exercises              what the lessons ask, and how an answer is checked
     demo, live, bench      the whole story in one run, before a class, and how fast it is here
     draw                   pictures
+    hub                    models and adapters as folders of transformers and peft
     surface                planes through weights, and the loss on them
     runs                   pretraining and fine-tuning from their inputs to a file; any saved model, read again
     finetune               what trains, and what is inserted
-    hub                    files of other programs, read and written
     train                  optimizers, the loop, workers, what is kept of a run
     tasks                  what can be learned, and how well it was
     inference              generation, token by token
@@ -40,6 +40,7 @@ if TYPE_CHECKING:      # for whoever reads; at run time each comes when it is fi
     from .finetune.remedies import EWC, L2SP, Interpolation, Replay, remedy_of
     from .finetune.summary import trainable_table
     from .ground.files import CheckpointError
+    from .hub.folders import export, from_pretrained
     from .hub.tokenizer_file import read_tokenizer, write_tokenizer
     from .inference.generate import generate, generate_batch
     from .inference.kv_cache import KVCache
@@ -63,7 +64,7 @@ HOMES = {
     ".finetune.adapter_file": "save_specialist", ".finetune.adapters": "Adapters", ".finetune.merge": "merge",
     ".finetune.methods": "BottleneckAdapter DoRA Frozen Full Head IA3 LoRA PrefixTuning PromptTuning recipe_of",
     ".finetune.recipe": "Recipe", ".finetune.remedies": "EWC Interpolation L2SP Replay remedy_of",
-    ".finetune.summary": "trainable_table", ".ground.files": "CheckpointError",
+    ".finetune.summary": "trainable_table", ".ground.files": "CheckpointError", ".hub.folders": "export from_pretrained",
     ".hub.tokenizer_file": "read_tokenizer write_tokenizer",
     ".inference.generate": "generate generate_batch", ".inference.kv_cache": "KVCache",
     ".nn": "Config CrossEntropy GPT Module Parameter", ".runs.saved": "load",
@@ -82,9 +83,10 @@ __all__ = ["AdamW", "Adapters", "BPETokenizer", "BottleneckAdapter", "CharTokeni
            "CrossEntropy", "Diverged", "DoRA", "DocumentBatches", "EWC", "Frozen", "Full", "GPT", "Head", "IA3", "Interpolation",
            "Interrupted", "KVCache", "L2SP", "LoRA", "Module", "Muon", "PairTask", "Parameter", "PrefixTuning", "PromptTuning",
            "Recipe", "Replay", "SGD", "SpecialTask", "StreamBatches", "Task", "TextTask", "Trainer", "WordTokenizer", "World",
-           "WorldBatches", "WorldTask", "__version__", "evaluate_documents", "evaluate_text", "evaluate_world", "fingerprint",
-           "fit", "flawless", "generate", "generate_batch", "learn_bpe", "load", "merge", "read_tokenizer", "recipe_of",
-           "remedy_of", "save_model", "save_specialist", "trainable_table", "warmup_cosine", "warmup_linear", "write_tokenizer"]
+           "WorldBatches", "WorldTask", "__version__", "evaluate_documents", "evaluate_text", "evaluate_world", "export",
+           "fingerprint", "fit", "flawless", "from_pretrained", "generate", "generate_batch", "learn_bpe", "load", "merge",
+           "read_tokenizer", "recipe_of", "remedy_of", "save_model", "save_specialist", "trainable_table", "warmup_cosine",
+           "warmup_linear", "write_tokenizer"]
 
 
 def __getattr__(name):

@@ -8,7 +8,7 @@ import pytest
 from minillm.nn import IGNORE
 from minillm.text.batches import NOVEL_EVERY, DocumentBatches, StreamBatches, WorldBatches, pad
 from minillm.text.bpe_learning import learn_bpe
-from minillm.text.tokenizer import PAD, CharTokenizer, WordTokenizer
+from minillm.text.tokenizer import PAD, CharTokenizer, IdTokenizer, WordTokenizer
 from minillm.text.tokenizers import TOKENIZERS, tokenizer_form, tokenizer_from_json
 from minillm.text.world import World
 
@@ -43,20 +43,22 @@ def test_characters_survive_the_round_trip():
 # One of each kind, with a text that it writes as it was. A new kind belongs here.
 MILL = "the mill, the café: and a sky."
 OF_EACH_KIND = {"word": WordTokenizer(["<pad>", "the", "mill", "café", "and", "a", "sky", ",", ":", "."]),
-                "character": CharTokenizer.of(MILL), "bpe": learn_bpe(3 * MILL, 270)}
+                "character": CharTokenizer.of(MILL), "bpe": learn_bpe(3 * MILL, 270), "id": IdTokenizer(20)}
+OF_IDS = "17 4 17"
 
 
 @pytest.mark.parametrize("kind", TOKENIZERS)
 def test_every_tokenizer_gives_the_text_back_and_is_the_same_when_loaded(kind):
     assert kind in OF_EACH_KIND, "write an example of this kind into the table above"
     tokenizer = OF_EACH_KIND[kind]
-    ids = tokenizer.encode(MILL)
-    assert type(tokenizer) is TOKENIZERS[kind] and tokenizer.kind == kind and tokenizer.decode(ids) == MILL
+    text = OF_IDS if kind == "id" else MILL
+    ids = tokenizer.encode(text)
+    assert type(tokenizer) is TOKENIZERS[kind] and tokenizer.kind == kind and tokenizer.decode(ids) == text
     written = json.loads(json.dumps(tokenizer.to_json()))
     tokenizer_form(written, "tokenizer")                         # as a checkpoint is checked
     read = tokenizer_from_json(written)
     assert type(read) is type(tokenizer) and read.tokens == tokenizer.tokens and read.to_json() == tokenizer.to_json()
-    assert read.encode(MILL) == ids and read.decode(ids) == MILL
+    assert read.encode(text) == ids and read.decode(ids) == text
 
 
 @pytest.mark.parametrize("tokenizer, text, message", [

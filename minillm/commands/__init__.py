@@ -24,5 +24,5 @@ Shared by the commands:
 To add a command, add its file and its name in COMMANDS, which also gives the order in --help.
 """
 
-COMMANDS = ("demo", "pretrain", "finetune", "inspect", "merge", "compare", "evaluate", "generate", "surface", "sharpness",
-            "report", "gallery", "lesson", "check", "hint", "progress", "gradcheck", "bench")
+COMMANDS = ("demo", "pretrain", "finetune", "inspect", "merge", "import", "export", "compare", "evaluate", "generate", "surface",
+            "sharpness", "report", "gallery", "lesson", "check", "hint", "progress", "gradcheck", "bench")

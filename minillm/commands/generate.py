@@ -38,7 +38,8 @@ def run(args):
     rng = np.random.default_rng(args.seed)
     texts = []
     for _ in range(args.count):
-        written = generate(loaded.model, ids, args.tokens, rng, args.temperature, args.top_k, args.top_p, tokenizer.end)
+        written = generate(loaded.model, ids, args.tokens, rng, args.temperature, args.top_k, args.top_p, tokenizer.end,
+                           len(tokenizer))
         texts.append(tokenizer.decode([i for i in written if i not in (tokenizer.begin, tokenizer.end)]))
         print(texts[-1])
     print_json(args, {"texts": texts})

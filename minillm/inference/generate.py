@@ -50,13 +50,15 @@ def sample(logits, rng, temperature=1.0, top_k=None, top_p=None):
     return int(order[ends.searchsorted(rng.random() * ends[-1], side="right")])
 
 
-def generate(model, ids, n, rng, temperature=1.0, top_k=None, top_p=None, stop=None):
+def generate(model, ids, n, rng, temperature=1.0, top_k=None, top_p=None, stop=None, vocabulary=None):
     """Continue a list of ids by up to n tokens, or up to and including the id `stop`. Returns all ids, prompt included.
+
+    vocabulary    only the first so many ids can be drawn: the table of an imported model may have more rows than it has tokens
 
     The model sees at most its context, so only the end of a longer text. ValueError if there is nothing to continue, or if the
     model is broken and its logits are not numbers.
     """
-    return generate_equal_lengths(model, [ids], n, [rng], temperature, top_k, top_p, stop)[0]
+    return generate_equal_lengths(model, [ids], n, [rng], temperature, top_k, top_p, stop, vocabulary)[0]
 
 
 def generate_text(model, tokenizer, beginning, n, rng, temperature=0.7):
@@ -66,7 +68,7 @@ def generate_text(model, tokenizer, beginning, n, rng, temperature=0.7):
     """
     try:
         ids = generate(model, beginning, min(n, model.config.context - len(beginning)), rng, temperature,
-                       stop=tokenizer.end)
+                       stop=tokenizer.end, vocabulary=len(tokenizer))
     except ValueError:
         return ""
     return tokenizer.decode([i for i in ids[len(beginning):] if i not in (tokenizer.begin, tokenizer.end)])
@@ -91,7 +93,7 @@ def generate_batch(model, prompts, n, rng, temperature=1.0, top_k=None, top_p=No
     return texts
 
 
-def generate_equal_lengths(model, prompts, n, rngs, temperature=1.0, top_k=None, top_p=None, stop=None):
+def generate_equal_lengths(model, prompts, n, rngs, temperature=1.0, top_k=None, top_p=None, stop=None, vocabulary=None):
     """Continue prompts of equal length together, each with its own rng and each up to its own `stop`."""
     texts = [list(ids) for ids in prompts]
     if not texts[0]:
@@ -101,7 +103,7 @@ def generate_equal_lengths(model, prompts, n, rngs, temperature=1.0, top_k=None,
     with np.errstate(over="ignore", invalid="ignore"):                      # `sample` notices the logits of a broken model
         for _ in range(n):
             for i, logits in zip(unfinished, predictor.logits(texts, unfinished)):
-                texts[i].append(sample(logits, rngs[i], temperature, top_k, top_p))
+                texts[i].append(sample(logits[:vocabulary], rngs[i], temperature, top_k, top_p))
             unfinished = [i for i in unfinished if texts[i][-1] != stop]
             if not unfinished:
                 break

@@ -10,7 +10,7 @@ PART = 1 << 20            # characters that are encoded at a time
 class Tokenizer:
     """A fixed list of tokens; the id of a token is its index in the list.
 
-    The two kinds below differ in how they cut a text into tokens: `split`, and `join`, its inverse. A third kind is in bpe.py.
+    The first two kinds below differ in how they cut a text into tokens: `split`, and `join`, its inverse. A third is in bpe.py.
 
     kind                    the name of the tokenizer in a file
     unit                    what one of its tokens is called
@@ -97,3 +97,33 @@ class CharTokenizer(Tokenizer):
     @staticmethod
     def join(characters):
         return "".join(characters)
+
+
+class IdTokenizer(Tokenizer):
+    """For a model that comes without a tokenizer: a text is the ids themselves, with spaces between them, "17 4 17"."""
+
+    kind = unit = "id"
+    form = schema.record({"n": schema.whole(1, 10_000_000)})
+
+    def __init__(self, n):
+        super().__init__(())
+        self.tokens = range(n)
+
+    def encode(self, text):
+        """ValueError for a word that is no number below n."""
+        for word in text.split():
+            if not (word.isascii() and word.isdigit() and len(word) < 10 and int(word) < len(self)):
+                raise ValueError(f"{word[:40]!r} is no id: this model came without a tokenizer, so a text is the numbers of its "
+                                 f"tokens, 0 to {len(self) - 1}, with spaces between them")
+        return [int(word) for word in text.split()]
+
+    def to_json(self):
+        return {"kind": self.kind, "n": len(self)}
+
+    @classmethod
+    def from_json(cls, json):
+        return cls(json["n"])
+
+    @staticmethod
+    def join(ids):
+        return " ".join(map(str, ids))

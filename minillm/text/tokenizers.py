@@ -2,9 +2,9 @@
 
 from ..ground import schema
 from .bpe import BPETokenizer
-from .tokenizer import CharTokenizer, WordTokenizer
+from .tokenizer import CharTokenizer, IdTokenizer, WordTokenizer
 
-TOKENIZERS = {tokenizer.kind: tokenizer for tokenizer in (WordTokenizer, CharTokenizer, BPETokenizer)}
+TOKENIZERS = {tokenizer.kind: tokenizer for tokenizer in (WordTokenizer, CharTokenizer, BPETokenizer, IdTokenizer)}
 
 
 def tokenizer_form(value, where):

@@ -19,7 +19,7 @@ HISTORY = record({"steps?": whole(), "loss": many(number(finite=False)), "valida
 # The metadata that any file of a model may have.
 METADATA = {"task?": table(anything), "seed?": whole(), "seconds?": number(0), "trainable_parameters?": whole(),
             "total_parameters?": whole(), "recipe?": table(anything), "history?": maybe(HISTORY),
-            "base?": record({"path": text(4096), "fingerprint": text(100)})}
+            "base?": record({"path": text(4096), "fingerprint": text(100)}), "imported?": text(200)}
 MODEL = record({"config": CONFIG, "tokenizer": tokenizer_form} | METADATA)
 TRAINING = record({"steps_done": whole(), "history?": HISTORY, "inputs?": table(anything), "options?": table(anything)})
 
@@ -75,9 +75,10 @@ def read_model(file):
         tokenizer = tokenizer_from_json(meta["tokenizer"])
     except ValueError as error:
         file.refuse(f"does not describe the model that it holds: {error}")
-    if len(tokenizer) != config.vocab_size or len(tokenizer.ids) < len(tokenizer):
-        file.refuse("does not describe the model that it holds: its vocabulary has "
-                    f"{len(tokenizer.ids)} different tokens, and the model {config.vocab_size}")
+    n_tokens, V = len(tokenizer), config.vocab_size          # an imported table may have more rows than there are tokens
+    if n_tokens > V or (different := len(set(tokenizer.tokens))) < n_tokens:
+        file.refuse(f"does not describe the model that it holds: its vocabulary has {n_tokens} tokens, and the model {V}"
+                    if n_tokens > V else f"holds a vocabulary of {n_tokens} tokens, of which only {different} are different")
     n = n_parameters(config)
     try:
         must_fit(4 * n, f"a model of {n:,d} parameters", "it cannot be loaded here")

@@ -1,0 +1,182 @@
+"""Whole models as folders of transformers, both ways: config.json, model.safetensors, tokenizer.json."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ..ground.files import CheckpointError, write_text
+from ..ground.ownership import not_others
+from ..nn import GPT
+from ..runs.saved import Loaded
+from ..text.bpe import BPETokenizer
+from ..text.tokenizer import IdTokenizer
+from ..train.blueprint import NoNumbers, blueprint, n_parameters
+from ..train.costs import must_fit
+from .config_file import WRITTEN_BY, config_json, read_config, type_for
+from .names import IGNORED, places
+from .plain import plain
+from .safetensors_file import package, weights_in, write_tensors
+from .tokenizer_file import read_tokenizer, write_tokenizer
+
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+SIGN = f'"written_by": "{WRITTEN_BY}"'.encode()      # near the start of each config that minillm writes
+
+
+# Reading.
+
+def from_folder(folder, context=None, ids=False):
+    """The model in a folder of transformers, as `load` gives one. CheckpointError says what is broken, missing or unknown here.
+
+    context     a smaller one than the model's own
+    ids         leave the tokenizer out: texts are then numbers
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no folder {folder}" if not folder.exists() else
+                              f"{folder} is a file; give the folder, with its {CONFIG}")
+    config, model_type, ends = read_config(folder / CONFIG, context)
+    tokenizer = None if ids else tokenizer_in(folder, config, ends)
+    model = read_weights(folder, config, model_type, context)
+    return Loaded(model, tokenizer or IdTokenizer(config.vocab_size), {"kind": "model", "imported": model_type.architecture},
+                  folder)
+
+
+def read_weights(folder, config, model_type, context=None):
+    """The model. Nothing is built until the sizes in config.json are known to be those of the weights."""
+    family = model_type.family
+    tensors = with_prefix(weights_in(folder), family)
+    if context:
+        tensors = cut(tensors, family.positions, context)
+    expect(folder, tensors, places(blueprint(config), family), model_type)
+    pattern = re.compile(re.escape(family.blocks) + r"\.(\d{1,9})\.")
+    blocks = {int(match[1]) for match in map(pattern.match, tensors) if match}
+    if len(blocks) != config.n_layer:
+        raise CheckpointError(f"{folder} contradicts itself: its weights have {len(blocks)} blocks, and its config.json says "
+                              f"{config.n_layer}")
+    n = n_parameters(config)
+    try:
+        must_fit(4 * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
+    except ValueError as error:
+        raise CheckpointError(f"{folder}: {error}") from None
+    double = any(tensor.dtype == "F64" for tensor in tensors.values())
+    model = GPT(config, NoNumbers(), np.float64 if double else np.float32)
+    wanted = places(model, family)
+    expect(folder, tensors, wanted, model_type)
+    refuse_unexpected(folder, tensors, wanted, family)
+    fill(wanted, tensors, model.wte.weight.data.dtype)
+    return model
+
+
+def with_prefix(tensors, family):
+    """The arrays by their full names: a file of a model without its output layer leaves out the first word."""
+    first = family.blocks.split(".")[0]
+    return {name if name.startswith((f"{first}.", "lm_head.")) else f"{first}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def cut(tensors, name, rows):
+    """The arrays, of which the one of this name, if there is one, keeps so many of its rows."""
+    if name in tensors and len(tensors[name].shape) == 2 and tensors[name].shape[0] > rows:
+        return tensors | {name: tensors[name]._replace(shape=(rows, tensors[name].shape[1]))}
+    return tensors
+
+
+def expect(folder, tensors, wanted, model_type):
+    """CheckpointError unless there is an array of the right shape for each Place."""
+    for name, place in wanted.items():
+        if name not in tensors:
+            if name.endswith(model_type.lacks):
+                continue
+            raise CheckpointError(f"{folder} lacks the weights {name[:100]!r}")
+        tensor = tensors[name]
+        if tensor.shape != place.shape:
+            raise CheckpointError(f"{folder} contradicts itself: {name[:100]!r} has the shape {tensor.shape}, and by its "
+                                  f"config.json it should be {place.shape}")
+
+
+def refuse_unexpected(folder, tensors, wanted, family):
+    """CheckpointError for an array that the model has no place for: it would be computed differently there."""
+    for name in sorted(tensors.keys() - wanted.keys()):
+        if name == family.head:                             # "tied", and yet written
+            head, words = tensors[name], tensors[family.words]
+            if (head.shape, head.dtype) != (words.shape, words.dtype) or (head.read() != words.read()).any():
+                raise CheckpointError(f"{folder} contradicts itself: its config.json says that the output layer is the table of "
+                                      "words, but its file holds another one")
+        elif not re.fullmatch(IGNORED, name):
+            raise CheckpointError(f"{folder} holds the weights {name[:100]!r}, which no model of its kind has here")
+
+
+def fill(wanted, tensors, dtype):
+    """Read each array into its Place; zeros, where there is none."""
+    fresh = {}
+    for name, place in wanted.items():
+        p = place.parameter
+        if p not in fresh:
+            fresh[p] = p.data = np.zeros(p.shape, dtype)
+        if name in tensors:
+            p.data[..., place.columns] = place.ours(tensors[name].read(dtype))
+
+
+def tokenizer_in(folder, config, ends):
+    """The tokenizer of a folder, or None if there is none. CheckpointError if it is not of this model, or unknown here.
+
+    ends    the ids that end a text, by config.json: a chat ends with another sign than a document
+    """
+    path = folder / TOKENIZER
+    if not os.path.lexists(path):
+        return None
+    try:
+        tokenizer = read_tokenizer(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; with --ids it is left out") from None
+    if len(tokenizer) > config.vocab_size:
+        raise CheckpointError(f"{path} has {len(tokenizer)} tokens, and the model only {config.vocab_size}: they do not belong "
+                              "together")
+    if isinstance(tokenizer, BPETokenizer):
+        tokenizer.end = next((end for end in ends if end < len(tokenizer)), tokenizer.end)
+    return tokenizer
+
+
+# Writing.
+
+def to_folder(loaded, folder):
+    """Write a model as a folder that transformers loads. ValueError if no model there computes what this one does."""
+    model = plain(loaded.model)
+    _, model_type = type_for(model.config)
+    own_folder(folder, CONFIG)
+    package()                                               # or else nothing is begun
+    if isinstance(loaded.tokenizer, IdTokenizer) and os.path.lexists(Path(folder) / TOKENIZER):
+        raise ValueError(f"{folder} has a {TOKENIZER}, which this model does not; choose another folder")
+    config = config_json(model.config, model.wte.weight.data.dtype) | signs(loaded.tokenizer)
+    write_text(Path(folder) / CONFIG, json.dumps(config, indent=2) + "\n")
+    write_tensors(Path(folder) / WEIGHTS, {name: place.theirs(place.parameter.data[..., place.columns])
+                                           for name, place in places(model, model_type.family).items()})
+    write_tokenizer_files(loaded.tokenizer, model.config, Path(folder))
+
+
+def own_folder(folder, config):
+    """ValueError unless a folder is new, or empty, or holds an earlier export, whose config has this name."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file, where a folder is needed; choose another name")
+    if folder.exists() and any(folder.iterdir()) and not os.path.lexists(folder / config):
+        raise ValueError(f"{folder} is not empty, and holds no earlier export of this kind; choose another folder")
+    not_others(folder / config, SIGN)
+
+
+def signs(tokenizer):
+    """The ids of the signs at the beginning and end of a text, for config.json."""
+    return {"bos_token_id": tokenizer.begin, "eos_token_id": tokenizer.end, "pad_token_id": None}
+
+
+def write_tokenizer_files(tokenizer, config, folder):
+    """tokenizer.json, and what transformers wants to know besides. For ids alone, nothing: a text cannot be written with them."""
+    if isinstance(tokenizer, IdTokenizer):
+        return
+    write_tokenizer(tokenizer, folder / TOKENIZER)
+    named = {f"{name.split('_')[0]}_token": tokenizer.tokens[i] for name, i in signs(tokenizer).items() if i is not None}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": config.context,
+                "clean_up_tokenization_spaces": False} | named
+    write_text(folder / "tokenizer_config.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,58 @@
+"""Adapters as folders of peft, both ways: adapter_config.json and adapter_model.safetensors, for a base that is elsewhere."""
+
+import json
+from pathlib import Path
+
+from ..finetune.methods.dora import DoRALinear
+from ..finetune.methods.ia3 import ScaledInputs, ScaledOutputs
+from ..finetune.methods.lora import LoRALinear
+from ..finetune.methods.prefix import PrefixedHeads
+from ..finetune.methods.prompt import Prompted
+from ..finetune.wrapper import inserted, must_be_bare
+from ..ground.files import CheckpointError, write_text
+from .config_file import type_for
+from .models import own_folder
+from .peft_config import read_adapter_config
+from .peft_linear import read_low_rank, read_scales, write_low_rank, write_scales
+from .peft_prompts import read_prefix, read_prompt, write_prefix, write_prompt
+from .safetensors_file import package, weights_in, write_tensors
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+WRITERS = {LoRALinear: write_low_rank, DoRALinear: write_low_rank, ScaledInputs: write_scales, ScaledOutputs: write_scales,
+           PrefixedHeads: write_prefix, Prompted: write_prompt}
+READERS = {"LORA": read_low_rank, "IA3": read_scales, "PREFIX_TUNING": read_prefix, "PROMPT_TUNING": read_prompt}
+
+
+def writer_of(model):
+    """The function that writes what is inserted into a model, or None if peft has nothing like it."""
+    writers = {WRITERS.get(type(slot.module)) for slot in inserted(model)}
+    return writers.pop() if len(writers) == 1 else None
+
+
+def to_peft(model, folder):
+    """Write what is inserted into a model as a folder of peft. ValueError if peft cannot express it."""
+    _, model_type = type_for(model.config)
+    added = {p for slot in inserted(model) for p in slot.module.added_parameters()}
+    body = [name for name, p in model.trainable_parameters().items() if p not in added]
+    if body:
+        raise ValueError(f"{body[0]} of the base trains as well, and a folder of peft holds only what was inserted")
+    config, arrays = writer_of(model)(model, model_type.family)
+    own_folder(folder, CONFIG)
+    package()                                               # or else nothing is begun
+    write_text(Path(folder) / CONFIG, json.dumps(config, indent=2) + "\n")
+    write_tensors(Path(folder) / WEIGHTS, arrays)
+
+
+def from_peft(folder, model):
+    """Put the adapter in a folder into its base; returns the recipe. CheckpointError if it is broken, or for another base."""
+    folder = Path(folder)
+    config = read_adapter_config(folder / CONFIG)
+    tensors = weights_in(folder, "adapter_model")
+    try:
+        must_be_bare(model)
+        _, model_type = type_for(model.config)
+        return READERS[config["peft_type"]](model, model_type.family, config, tensors)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{folder} is no adapter for this base: {error}") from None
