@@ -42,7 +42,8 @@ both_precisions = pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-5
 
 def test_each_choice_of_each_part_is_among_the_mixtures():
     configs = mixtures(12, seed=1)
-    for part, choices in {"norm": NORMS, "mlp": MLPS, "activation": ACTIVATIONS, "positions": PARTS["positions"], "biases": BIASES,
+    for part, choices in {"norm": NORMS, "mlp": MLPS, "activation": ACTIVATIONS, "positions": PARTS["positions"],
+                          "biases": BIASES,
                           "tied": (True, False)}.items():
         assert {getattr(config, part) for config in configs} == set(choices)
     assert any(1 < config.kv_heads < config.n_head for config in configs) and any(config.kv_heads == 1 for config in configs)

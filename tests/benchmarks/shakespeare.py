@@ -15,11 +15,11 @@ import numpy as np
 import report
 from time_to_loss import CONTEXT, HEADS, LAYERS, WIDTH, Run
 
+from minillm.commands.pretrain import vocabulary_of
 from minillm.ground.processes import default_workers
 from minillm.nn import ARCHITECTURES, GPT, Config
 from minillm.tasks.evaluate import evaluate_text
 from minillm.tasks.text import TextTask
-from minillm.tasks.vocabulary import vocabulary_of
 from minillm.text.batches import StreamBatches
 from minillm.train.optimizers.muon import Muon
 from minillm.train.schedule import warmup_linear
