@@ -1,6 +1,6 @@
 """Today's block: what has changed since GPT-2. NumPy alone, every gradient by hand, as in whole_story.py.
 
-    python lessons/todays_block.py --seed 1             (about twenty seconds)
+    python lessons/todays_block.py --seed 1             (about ten seconds)
 
 Almost every open language model since Llama (2023) is built of one block. Beside GPT-2's (2019), which
 whole_story.py builds, five things are different, and this file is those five, forward and backward:
@@ -12,7 +12,7 @@ whole_story.py builds, five things are different, and this file is those five, f
     MLP with GELU                               SwiGLU: half of its hidden numbers are gates for the rest
     biases                                      none
 
-At the end both learn the narrator's texts from the same batches. Today's block, with an eighth fewer numbers,
+At the end both learn the narrator's texts from the same batches. Today's block, with a ninth fewer numbers,
 gets as far. What it was made for does not show in texts this short: depth, length, and a small memory.
 
 The notation is that of whole_story.py. Besides: K heads of keys and values, each for G = H / K heads of
@@ -50,8 +50,8 @@ def rmsnorm(x, w, name):
 def rotary(x):
     """Each pair of numbers in a head turns by an angle that grows with its position: pair j by BASE^(-2j/D).
 
-    The score of q at t and k at s is then that of q and k turned by the angle of t - s alone. So a head can
-    look "three words back" wherever it stands, without ever having seen a text of this length.
+    The score of q at t and k at s is then that of q and k turned by the angle of t - s alone. So a head that
+    has learned to look three words back does so at every position.
     """
     T, D = x.shape[1], x.shape[-1]                                      # x (B, T, heads, D)
     angle = np.outer(np.arange(T), BASE ** (-2 * np.arange(D // 2) / D))[:, None]

@@ -10,7 +10,7 @@ from commands import TINY, refused, run
 from mixtures import mixtures
 
 from minillm.commands.app import parser
-from minillm.commands.architecture import ROPE_BASE, architecture_of
+from minillm.commands.architecture import LEAST_BASE, architecture_of
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.ground.files import CheckpointError
 from minillm.nn import GPT, Config
@@ -224,11 +224,12 @@ def test_the_same_weights_are_another_model_if_eps_or_base_are_others():
 def architecture(*options):
     """The Config that the options of `minillm pretrain` choose."""
     args = parser().parse_args(["pretrain", *map(str, options)])
-    return Config(vocab_size=11, context=7, n_layer=args.layers, n_head=args.heads, n_embd=args.width, **architecture_of(args))
+    return Config(vocab_size=11, context=7, n_layer=args.layers, n_head=args.heads, n_embd=args.width,
+                  **architecture_of(args, args.context or 7))
 
 
 USUAL = architecture()
-BY_DEFAULT = replace(USUAL, **ARCHITECTURES["llama"], rope_base=ROPE_BASE)
+BY_DEFAULT = replace(USUAL, **ARCHITECTURES["llama"], rope_base=LEAST_BASE)
 
 
 @pytest.mark.parametrize("options, expected", [
@@ -244,7 +245,8 @@ BY_DEFAULT = replace(USUAL, **ARCHITECTURES["llama"], rope_base=ROPE_BASE)
     (["--arch", "llama", "--mlp", "mlp", "--activation", "relu"], replace(BY_DEFAULT, mlp="mlp", activation="relu")),
     (["--arch", "llama", "--biases", "attention"], replace(BY_DEFAULT, biases="attention")),
     (["--positions", "rotary", "--rope-base", 7], replace(USUAL, positions="rotary", rope_base=7.0)),
-    (["--positions", "rotary"], replace(USUAL, positions="rotary", rope_base=ROPE_BASE)),
+    (["--positions", "rotary"], replace(USUAL, positions="rotary", rope_base=LEAST_BASE)),
+    (["--positions", "rotary", "--context", 2048], replace(USUAL, positions="rotary", rope_base=2048.0)),
     (["--mlp", "swiglu", "--biases", "none", "--kv-heads", 1], replace(USUAL, mlp="swiglu", biases="none", n_kv_head=1)),
     (["--norm", "rmsnorm", "--untied", "--hidden", 9], replace(USUAL, norm="rmsnorm", tied=False, n_hidden=9)),
 ], ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "")
@@ -260,8 +262,8 @@ def test_options_choose_the_parts(options, expected):
     (["--hidden", 2.5], ["--hidden"]),
     (["--rope-base", 10], ["--rope-base", "--positions rotary"]),
     (["--arch", "llama", "--positions", "learned", "--rope-base", 10], ["--rope-base", "--positions rotary"]),
-    (["--arch", "llama", "--activation", "relu"], ["swiglu", "silu", "relu"]),
-    (["--mlp", "swiglu", "--activation", "relu"], ["swiglu", "silu", "relu"]),
+    (["--arch", "llama", "--activation", "gelu"], ["--activation", "swiglu always has silu"]),
+    (["--mlp", "swiglu", "--activation", "relu"], ["--activation", "swiglu always has silu"]),
     (["--heads", 4, "--kv-heads", 3, "--width", 16], ["4 heads of queries", "3 heads of keys", "divisor of 4"]),
     (["--heads", 2, "--kv-heads", 4], ["2 heads of queries", "4 heads of keys"]),
     (["--arch", "llama", "--heads", 4], ["pairs", "has 3", "multiple of 8"]),      # at a width of 12
@@ -277,4 +279,4 @@ def test_help_explains_each_option():
     for option in ("--arch {gpt2,llama}", "--kv-heads N", "--hidden N", "--rope-base N", "--untied",
                    *(f"--{part} {{{','.join(choices)}}}" for part, choices in PARTS.items())):
         assert option in out
-    assert f"(default: {ROPE_BASE:g})" in out and "minillm pretrain --arch llama --kv-heads 2" in out
+    assert f"at least {LEAST_BASE:g})" in out and "minillm pretrain --arch llama --kv-heads 2" in out

@@ -75,7 +75,7 @@ def test_every_part_that_is_described_is_one():
 
 def test_a_part_that_a_model_lacks_is_said_to_be_lacking():
     assert members("head", GPT(Config(11, 7, 2, 3, 12, tied=False), np.random.default_rng(0))) == {"lm_head.weight"}
-    with pytest.raises(ValueError, match="^this model has no head: the output layer, if it is not tied"):
+    with pytest.raises(ValueError, match="^this model has no head that could train; its output layer is tied"):
         chosen("head")
 
 

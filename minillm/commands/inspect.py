@@ -58,9 +58,10 @@ def description(loaded):
 
 
 def facts_of(config):
-    """The fields of a Config, with what they are where they are left out."""
-    own = MLPS[config.mlp].activation
-    return vars(config) | {"n_kv_head": config.kv_heads, "n_hidden": config.hidden, "activation": own or config.activation}
+    """The fields of a Config that count, with what goes without saying."""
+    facts = vars(config) | {"n_kv_head": config.kv_heads, "n_hidden": config.hidden,
+                            "activation": MLPS[config.mlp].activation or config.activation}
+    return {name: value for name, value in facts.items() if name != "rope_base" or config.positions == "rotary"}
 
 
 def words(value):

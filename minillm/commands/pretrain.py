@@ -56,7 +56,7 @@ def run(args):
     else:
         task, context = WorldTask(args.seed, args.workers), CONTEXT
     config = {"context": args.context or context, "n_layer": args.layers, "n_head": args.heads, "n_embd": args.width}
-    config |= architecture_of(args)
+    config |= architecture_of(args, config["context"])
     loaded = pretrain(task, config, out, optimizer=optimizer_of(args), steps=args.steps, batch=args.batch, seed=args.seed,
                       workers=args.workers, accumulate=args.accumulate, save_every=args.save_every, metadata={"options": options})
     print_result(args, loaded, task, out)

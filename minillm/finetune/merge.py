@@ -1,5 +1,7 @@
 """Merging: inserted modules are folded into the weights, so that the model is as small and as fast as its base again."""
 
+import numpy as np
+
 from .wrapper import inserted
 
 
@@ -34,15 +36,15 @@ def merge(model):
     merged = Merged()
     for slot in inserted_slots:
         wrapper = slot.module
-        W, b = wrapper.inner.weight, wrapper.inner.bias
-        merged.replaced.append((slot, wrapper, W.data.copy(), b and b.data.copy()))
-        write(wrapper.inner, *wrapper.merged())
+        linear = wrapper.inner
+        merged.replaced.append((slot, wrapper, linear.weight.data.copy(), np.copy(linear.bias_or_zero())))
+        write(linear, *wrapper.merged())
         slot.put(wrapper.inner)
     return merged
 
 
 def write(linear, W, b):
-    """Give a Linear other numbers. b: None if it has no bias"""
+    """Give a Linear other numbers; b counts only if it has a bias."""
     linear.weight.data[...] = W
-    if linear.bias:
+    if linear.bias is not None:
         linear.bias.data[...] = b

@@ -5,7 +5,7 @@ The plain form is what `GPT.forward_cached` does with one token, at position t (
     x = wte[token] + wpe[t]                                                 (C,)
     for each block:
         q, k, v = norm_1(x) W_qkv + b         each cut into heads of D features; k and v go into the KV cache
-        x += concatenation over heads of softmax(q K' / sqrt(D)) V, times W_proj, + b      K, V: the cache up to position t
+        x += concatenation over heads of softmax(q keys' / sqrt(D)) values, times W_proj, + b      of the cache, up to position t
         x += gelu(norm_2(x) W_fc + b) W_out + b
     logits = norm_f(x) wte'                                                 (V,)
 
@@ -94,7 +94,7 @@ class Decoder:
         self.keys = kv_cache.keys.reshape(n_layer, *batch_axis, K, T, D).swapaxes(-1, -2)   # views: (layers, B, K, D, T)
         self.values = kv_cache.values.reshape(n_layer, *batch_axis, K, T, D)
 
-        centred = model.config.norm == "layernorm"
+        centred = isinstance(model.ln_f, LayerNorm)
         tables = (None if table is None else table.weight.data for table in (model.wte, model.wpe))
         self.wte, self.wpe = (table - row_mean("nc->n", table) if centred and table is not None else table for table in tables)
         self.blocks = [fold(block, D, centred) for block in model.blocks]
@@ -112,9 +112,9 @@ class Decoder:
         self.turns = None
         if model.config.positions == "rotary":
             pairs = np.result_type(dtype, np.complex64)
-            self.turns = turns(T, H + K, D, model.config.rope_base, pairs)
-            self.q_and_k = self.qkv[..., :(H + K) * D].view(pairs)
-        self.activate = silu_gate if model.config.mlp == "swiglu" else gelu
+            self.turns = turns(T, D, model.config.rope_base, pairs)
+            self.q_and_k = heads[..., :-K, :].view(pairs)                                   # (B, H + K, D/2)
+        self.activate = silu_gate if isinstance(model.blocks[0].mlp, SwiGLU) else gelu
         self.inverse_length = inverse_lengths if batch_axis else inverse_length
         self.shape = *batch_axis, C
 
@@ -195,31 +195,26 @@ def inverse_lengths(x, eps):
 def fold(block, D, centred):
     """The Folded weights of a block with heads of size D.   centred: is the mean of x to be 0?"""
     attn, mlp = block.attn, block.mlp
-    qkv = fold_norm(block.ln_1, attn.qkv.weight.data, bias_of(attn.qkv))
+    qkv = fold_norm(block.ln_1, attn.qkv.weight.data, attn.qkv.bias_or_zero())
     qkv[:, attn.qkv.columns("q")] *= 1 / math.sqrt(D)
-    if type(mlp) is SwiGLU:
-        fc, last, scale = fold_norm(block.ln_2, mlp.gate_up.weight.data, bias_of(mlp.gate_up)), mlp.down, 1
+    if isinstance(mlp, SwiGLU):
+        fc, last, scale = fold_norm(block.ln_2, mlp.gate_up.weight.data, mlp.gate_up.bias_or_zero()), mlp.down, 1
         fc[:, mlp.gate_up.columns("gate")] *= 1 / 2
     else:
-        fc, last, scale = fold_norm(block.ln_2, mlp.fc.weight.data, bias_of(mlp.fc), S), mlp.proj, 1 / (2 * S)
+        fc, last, scale = fold_norm(block.ln_2, mlp.fc.weight.data, mlp.fc.bias_or_zero(), S), mlp.proj, 1 / (2 * S)
     return Folded(qkv, fold_last(attn.proj, centred), fc, fold_last(last, centred, scale))
-
-
-def bias_of(layer):
-    """The bias of a Linear; 0 if it has none."""
-    return layer.bias.data if layer.bias else 0
 
 
 def fold_norm(norm, W, b=0, scale=1):
     """The linear layer W, b after a norm, (C, n) -> the folded matrix for [x_hat / sqrt(C), 1], output times scale, (C + 1, n)"""
     g = norm.weight.data * (scale * math.sqrt(W.shape[0]))
-    through = norm.bias.data @ W if hasattr(norm, "bias") else 0
+    through = norm.bias.data @ W if isinstance(norm, LayerNorm) else 0
     return with_bias(W, g[:, None], scale * (through + b))
 
 
 def fold_last(linear, centred, scale=1):
     """A linear layer whose output is added to x, (n, C) -> the matrix for [input / scale, 1], (n + 1, C)"""
-    folded = with_bias(linear.weight.data, scale, bias_of(linear))
+    folded = with_bias(linear.weight.data, scale, linear.bias_or_zero())
     if centred:
         folded -= row_mean("nc->n", folded)
     return folded

@@ -13,7 +13,7 @@ PARTS = {"norm": NORMS, "positions": ("learned", "rotary"), "mlp": MLPS, "activa
 NUMBERS = {"rope_base": (1, 1e12), "norm_eps": (1e-12, 1)}   # from, to
 FORMS = ({name: whole(1, largest) for name, largest in LARGEST.items()}
          | {name: maybe(whole(1, largest)) for name, largest in OPTIONAL.items()}
-         | {part: lambda value, where: one_of(*PARTS[where.split(".")[-1]])(value, where) for part in PARTS}
+         | {part: lambda value, where, part=part: one_of(*PARTS[part])(value, where) for part in PARTS}
          | {name: number(*limits) for name, limits in NUMBERS.items()} | {"tied": flag})
 ARCHITECTURES = {"gpt2": {}, "llama": {"norm": "rmsnorm", "positions": "rotary", "mlp": "swiglu", "biases": "none"}}
 
@@ -22,7 +22,7 @@ ARCHITECTURES = {"gpt2": {}, "llama": {"norm": "rmsnorm", "positions": "rotary",
 class Config:
     """The shape of a GPT, and of what it is built. ValueError says which size or part does not fit.
 
-    Without a choice it is GPT-2; `Config(..., **ARCHITECTURES["llama"])` is Llama, and every mixture of the two can be had.
+    Without a choice it is GPT-2; `Config(..., **ARCHITECTURES["llama"])` has Llama's blocks, and every mixture can be had.
     """
 
     vocab_size: int               # V, words the model knows

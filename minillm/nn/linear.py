@@ -32,12 +32,16 @@ class Linear(Module):
         start = sum(self.maps[before] for before in names[:names.index(name)])
         return slice(start, start + self.maps[name])
 
+    def bias_or_zero(self, columns=slice(None)):
+        """The numbers of b, (out,), or those of some columns; a zero if there is no bias."""
+        return 0.0 if self.bias is None else self.bias.data[columns]
+
     def forward(self, x, needs_dx=True):
         """x (..., in) -> (..., out)"""
         W, b = self.weight, self.bias
         rows = x.reshape(-1, W.shape[0])                                    # (N, in), all leading dimensions as one
         y = rows @ W.data                                                   # (N, out)
-        if b:
+        if b is not None:
             y += b.data
         cache = LinearCache(rows if W.trainable and needs_dx is not NO_BACKWARD else None, needs_dx)
         return y.reshape(*x.shape[:-1], W.shape[1]), cache
@@ -57,7 +61,7 @@ class Linear(Module):
         rows = dout.reshape(-1, W.shape[1])                                 # (N, out)
         if W.trainable:
             W.add_product(cache.x.T, rows)
-        if b and b.trainable:
+        if b is not None and b.trainable:
             b.grad += column_sum(rows)
         if not cache.needs_dx:
             return None

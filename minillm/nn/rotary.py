@@ -7,11 +7,11 @@ import numpy as np
 from .module import Module
 
 
-@lru_cache(maxsize=8)
-def turns(T, n_heads, D, base, dtype):
-    """exp(i t theta_j) with theta_j = base^(-2j/D), for each position t and each pair j of each head: complex (T, n_heads D/2)"""
+@lru_cache(maxsize=2)
+def turns(T, D, base, dtype):
+    """exp(i t theta_j) with theta_j = base^(-2j/D), for each position t and each pair j of a head: complex (T, 1, D/2)"""
     theta = base ** (-2 * np.arange(D // 2) / D)
-    return np.tile(np.exp(1j * np.outer(np.arange(T), theta)), n_heads).astype(dtype)
+    return np.exp(1j * np.outer(np.arange(T), theta)).astype(dtype)[:, None]
 
 
 class Rotary(Module):
@@ -55,8 +55,9 @@ class Rotary(Module):
     def turned(self, x, start=0, back=False):
         """x with its queries and keys turned, or turned back; a new array."""
         y = np.array(x, order="C")
-        end, pairs = start + x.shape[1], np.result_type(x.dtype, np.complex64)
-        turn = turns(1 << (end - 1).bit_length(), self.n_heads, self.D, self.base, pairs)[start:end]
-        q_and_k = y[..., :self.n_heads * self.D].view(pairs)                # (B, T, (H + K) D/2), which shares y's memory
+        B, T, _ = x.shape
+        end, pairs = start + T, np.result_type(x.dtype, np.complex64)
+        turn = turns(1 << (end - 1).bit_length(), self.D, self.base, pairs)[start:end]
+        q_and_k = y[..., :self.n_heads * self.D].view(pairs).reshape(B, T, self.n_heads, self.D // 2)     # a view of y
         q_and_k *= turn.conj() if back else turn
         return y

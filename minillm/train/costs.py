@@ -49,7 +49,7 @@ def cached_by_block(config):
     They grow with the width C, the hidden width F of the MLP and the scores of attention, H T: a C + b F + c H T + d. The
     constants are measured on four small blocks with the same parts, and as many heads of queries to one of keys.
     """
-    K, H = 2, 2 * config.n_head // config.kv_heads
+    K, H = 1, config.n_head // config.kv_heads
 
     def cached(C, F, T):
         small = replace(config, vocab_size=2, context=T, n_layer=1, n_head=H, n_kv_head=K, n_embd=C, n_hidden=F)

@@ -44,9 +44,6 @@ class DoRALinear(LoRALinear):
             return self.held_norms[name]
         return column_norms(self.inner.weight.data[:, self.columns[name]] + self.parts[name].product())
 
-    def bias_of(self, name):
-        return self.inner.bias.data[self.columns[name]] if self.inner.bias else 0.0
-
     def forward(self, x, needs_dx=True):
         """With u = x V and c = m / |V|:  y = c u + b = (x W + b) + (c - 1) x W + c s (x A) B, at first exactly x W + b."""
         y, inner_cache = self.inner.forward(x, needs_dx)
@@ -55,7 +52,7 @@ class DoRALinear(LoRALinear):
             y_part, norm = y[..., self.columns[name]], self.norms(name)
             c = part.m.data / norm
             change, cache = part.forward(rows, needs_dx)
-            xW = y_part.reshape(change.shape) - self.bias_of(name)
+            xW = y_part.reshape(change.shape) - self.inner.bias_or_zero(self.columns[name])
             u = xW + change
             change *= c
             xW *= c - 1
@@ -86,7 +83,7 @@ class DoRALinear(LoRALinear):
                 part.m.grad += np.einsum("nj,nj->j", G[:, columns], u) / norm
             du[:, columns] *= c
         dx = self.inner.backward(du.reshape(dout.shape), cache.inner)
-        if self.inner.bias and self.inner.bias.trainable:
+        if self.inner.bias is not None and self.inner.bias.trainable:
             self.inner.bias.grad += column_sum(G - du)
         return self.parts_backward(dx, du, [part_cache for part_cache, *_ in cache.parts])
 
@@ -96,7 +93,7 @@ class DoRALinear(LoRALinear):
         for name, part in self.parts.items():
             V = W[:, self.columns[name]] + part.product()
             W[:, self.columns[name]] = V * (part.m.data / column_norms(V))
-        return W, self.inner.bias and self.inner.bias.data
+        return W, self.inner.bias_or_zero()
 
     def interpolate_added(self, start, keep):
         """Want B and m such that M(B, m) = W + k (M - W), column by column; W is the body's, and A stays. k is `keep`.

@@ -18,7 +18,7 @@ PARTS = {
     "attention": "the attention of every block",
     "mlp": "the MLP of every block",
     "biases": "all biases (BitFit, Ben Zaken et al. 2022)",
-    "norms": "gains and biases of all LayerNorms",
+    "norms": "gains (and biases) of all norms",
     "tables": "the vectors of words and positions",
     "head": "the output layer, if it is not tied to the table of words",
 }
@@ -51,7 +51,8 @@ class Frozen(Recipe):
         for part in self.train or ("",):
             names = members(part, model)
             if not names and part in PARTS:
-                raise ValueError(f"this model has no {part}: {PARTS[part]}")
+                raise ValueError(f"this model has no {part} that could train" + (
+                    "; its output layer is tied to the table of words, and --method head unties it" if part == "head" else ""))
             if not names:
                 raise ValueError(f"the pattern {part!r} matches no parameter; {closest(part, model.parameters())}")
             chosen |= names

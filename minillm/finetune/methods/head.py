@@ -8,7 +8,7 @@ from ..recipe import Recipe
 from ..wrapper import Wrapper, slot_of
 
 
-class Copy(OutputTable):
+class UntiedTable(OutputTable):
     """The table of an untied output layer, which starts as a copy of the input table."""
 
     def __init__(self, table):
@@ -27,7 +27,7 @@ class Untied(Wrapper):
 
     def __init__(self, inner):
         super().__init__(inner)
-        self.head = Copy(inner.weight.data)
+        self.head = UntiedTable(inner.weight.data)
 
     @property
     def weight(self):

@@ -81,12 +81,11 @@ class ScaledOutputs(Wrapper):
 
     def merged(self):
         """The weight and bias of a plain linear layer that does the same:   (x W + b) * l = x (W diag(l)) + b * l"""
-        W, b = self.inner.weight.data.copy(), self.inner.bias and self.inner.bias.data.copy()
+        W = self.inner.weight.data
+        scale = np.ones(W.shape[1], W.dtype)
         for name, part in self.parts.items():
-            W[:, self.columns[name]] *= part.l.data
-            if b is not None:
-                b[self.columns[name]] *= part.l.data
-        return W, b
+            scale[self.columns[name]] = part.l.data
+        return W * scale, self.inner.bias_or_zero() * scale
 
 
 class ScaledInputs(Wrapper):
@@ -115,7 +114,7 @@ class ScaledInputs(Wrapper):
 
     def merged(self):
         """The same:   (x * l) W = x (diag(l) W)"""
-        return self.inner.weight.data * self.scale.l.data[:, None], self.inner.bias and self.inner.bias.data
+        return self.inner.weight.data * self.scale.l.data[:, None], self.inner.bias_or_zero()
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ class LoRALinear(Wrapper):
         W = self.inner.weight.data.copy()
         for name, part in self.parts.items():
             W[:, self.columns[name]] += part.product()
-        return W, self.inner.bias and self.inner.bias.data
+        return W, self.inner.bias_or_zero()
 
 
 @dataclass(frozen=True)

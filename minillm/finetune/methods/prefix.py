@@ -16,11 +16,11 @@ from ..wrapper import Wrapper, modules_of
 
 
 class PrefixCache(NamedTuple):
-    q: np.ndarray             # (B, H, T, D)
-    P: np.ndarray             # (B, H, T, n), attention to the prefix
-    w: np.ndarray             # (B, H, T, D), o_p - o
-    o_p: np.ndarray           # (B, H, T, D), attention output from the prefix alone
-    lam: np.ndarray           # (B, H, T, 1), lambda
+    q: np.ndarray             # (B, K, G, T, D)
+    P: np.ndarray             # (B, K, G, T, n), attention to the prefix
+    w: np.ndarray             # (B, K, G, T, D), o_p - o
+    o_p: np.ndarray           # (B, K, G, T, D), attention output from the prefix alone
+    lam: np.ndarray           # (B, K, G, T, 1), lambda
 
 
 class Prefix(Module):
@@ -40,32 +40,30 @@ class Prefix(Module):
     def __init__(self, keys, values, n_head, gate):
         """keys, values (K, n, D) for n_head heads of queries. gate: learn one g for each, which starts at 0; without it, g is 1.
         """
-        self.keys, self.values, self.n_head = Parameter(keys), Parameter(values), n_head
+        self.keys, self.values = Parameter(keys), Parameter(values)
         self.gate = Parameter(np.zeros(n_head, keys.dtype)) if gate else None
 
-    def of_each_head(self, table):
-        """Keys or values (K, n, D) -> (H, n, D): each head of queries with the ones that it shares with others (attention.py)"""
-        return np.repeat(table.data, self.n_head // len(table.data), axis=0)
-
-    def of_each_table(self, d):
-        """Gradients for the keys or values of each head (B, H, n, D) -> their sum over texts and groups, (K, n, D)"""
-        (B, H, n, D), K = d.shape, len(self.keys.data)
-        return d.reshape(B, K, H // K, n, D).sum(axis=(0, 2))
+    def grouped(self, x):
+        """(B, H, T, m) -> (B, K, G, T, m): the heads that share keys and values (nn/attention.py), as a view"""
+        (B, H, T, m), K = x.shape, len(self.keys.data)
+        return x.reshape(B, K, H // K, T, m)
 
     def forward(self, q, o, log_z):
         """q (B, H, T, D), and of attention to the text, o (B, H, T, D) and log z (B, H, T, 1) -> out, in the shape of o"""
-        S = q @ self.of_each_head(self.keys).swapaxes(-1, -2)                             # (B, H, T, n)
+        shape = o.shape
+        q, o, log_z = map(self.grouped, (q, o, log_z))
+        S = q @ self.keys.data[:, None].swapaxes(-1, -2)                    # (B, K, G, T, n)
         S *= 1 / math.sqrt(q.shape[-1])
         z_shifted, m = softmax_in_place(S)                                  # z_p exp(-m), m as in softmax_in_place
         P, log_z_p = S, np.log(z_shifted) + m
         lam = 0.5 + 0.5 * np.tanh(0.5 * (log_z_p - log_z))                  # sigmoid, in a form that cannot overflow
-        o_p = P @ self.of_each_head(self.values)
+        o_p = P @ self.values.data[:, None]
         w = o_p - o
-        return o + self.gated(lam) * w, PrefixCache(q, P, w, o_p, lam)
+        return (o + self.gated(lam) * w).reshape(shape), PrefixCache(q, P, w, o_p, lam)
 
     def gated(self, lam):
         """g lambda"""
-        return lam if self.gate is None else lam * self.gate.data[:, None, None]
+        return lam if self.gate is None else lam * self.gate.data.reshape(*lam.shape[1:3], 1, 1)
 
     def backward(self, dout, cache):
         """Forward, for one head of one text, with gate g: S = q K_p' / sqrt(D), P = softmax(S), o_p = P V_p,
@@ -85,20 +83,22 @@ class Prefix(Module):
         Check: tests/test_methods.py, float64, relative error < 1e-7; tests/test_peft.py with the gate at 1.
         """
         q, P, w, o_p, lam = cache
+        shape, dout = dout.shape, self.grouped(dout)
         g_lam = self.gated(lam)
-        e = np.einsum("bhtd,bhtd->bht", dout, w)[..., None]                 # (B, H, T, 1)
+        e = np.einsum("bkgtd,bkgtd->bkgt", dout, w)[..., None]              # (B, K, G, T, 1)
         if self.gate is not None and self.gate.trainable:
-            self.gate.grad += np.einsum("bhti,bhti->h", lam, e)
+            self.gate.grad += np.einsum("bkgti,bkgti->kg", lam, e).reshape(-1)
         dlog_z_p = g_lam * (1 - lam) * e
         do_p = g_lam * dout
         if self.values.trainable:
-            self.values.grad += self.of_each_table(P.swapaxes(-1, -2) @ do_p)
-        dP = do_p @ self.of_each_head(self.values).swapaxes(-1, -2)                       # (B, H, T, n)
-        dS = P * (dP - (np.einsum("bhtd,bhtd->bht", do_p, o_p)[..., None] - dlog_z_p))
+            self.values.grad += (P.swapaxes(-1, -2) @ do_p).sum(axis=(0, 2))
+        dP = do_p @ self.values.data[:, None].swapaxes(-1, -2)              # (B, K, G, T, n)
+        dS = P * (dP - (np.einsum("bkgtd,bkgtd->bkgt", do_p, o_p)[..., None] - dlog_z_p))
         dS *= 1 / math.sqrt(q.shape[-1])
         if self.keys.trainable:
-            self.keys.grad += self.of_each_table(dS.swapaxes(-1, -2) @ q)
-        return dS @ self.of_each_head(self.keys), dout - do_p, -dlog_z_p
+            self.keys.grad += (dS.swapaxes(-1, -2) @ q).sum(axis=(0, 2))
+        dq, do = dS @ self.keys.data[:, None], dout - do_p
+        return dq.reshape(shape), do.reshape(shape), -dlog_z_p.reshape(*shape[:3], 1)
 
 
 class PrefixedCache(NamedTuple):
@@ -127,7 +127,7 @@ class PrefixedHeads(Wrapper):
         return [] if self.prefix.gate is None else [self.prefix.keys, self.prefix.values]
 
     def forward(self, qkv, needs_dx=True):
-        """qkv (B, T, 3C) -> (B, T, C)"""
+        """qkv (B, T, (H + 2K) D) -> (B, T, C)"""
         q, k, v = self.inner.split(qkv)
         log_z = np.empty((*q.shape[:3], 1), q.dtype)
         needs = needs_dx_after(self.prefix, needs_dx)
@@ -145,7 +145,7 @@ class PrefixedHeads(Wrapper):
         if cache is None:
             return None
         B, T, C = dout.shape
-        H, D = cache.prefix.q.shape[1], cache.prefix.q.shape[3]
+        H, D = self.inner.n_head, C // self.inner.n_head
         dq, do, dlog_z = self.prefix.backward(dout.reshape(B, T, H, D).transpose(0, 2, 1, 3), cache.prefix)
         dqkv = self.inner.backward(self.inner.merge(do), cache.heads, dlog_z)
         self.inner.split(dqkv)[0][...] += dq
