@@ -55,6 +55,7 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
         raise CheckpointError(f"{folder} has no fine-tunings with their trajectories; make one with   minillm finetune --base "
                               f"{folder / ORIGIN}.npz")
     base_path, _ = files_of(folder, names)
+    family = read_family(folder, [name for name in names if name != "scratch"] or names)      # are they of this base?
     models = {ORIGIN: load(base_path)} | {name: load(folder / f"{name}.npz", base_path) for name in names}
     announce("evaluating the models")
     task, scores, written = evaluate(models, names, documents, samples, workers)
@@ -62,7 +63,7 @@ def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers
     shown = [name for name in names if name != "scratch"] or names
     plane = surface(folder, "three" if len(shown) > 1 else "pca", shown, grid, workers, seed)
     straight = line(folder, [ORIGIN, shown[0]], workers=workers, seed=seed)
-    moved = movements(read_family(folder, shown), shown)
+    moved = movements(family, shown)
     announce("drawing")
     history = models[ORIGIN].meta.get("history")
     world = task.world

@@ -84,7 +84,7 @@ def test_every_method_by_its_name(method, base, tmp_path, monkeypatch):
     monkeypatch.setattr(COMMAND, "finetune", lambda *args, **options: made.append(finetune(*args, **options)) or made[-1])
     result = answer("finetune", "--base", base, *QUICK, "--method", method, "--out", tmp_path)
     recipe = recipe_of(method)
-    path = tmp_path / f"{recipe.method}.npz"
+    path = tmp_path / f"{method.partition(":")[0]}.npz"
     loaded, before = load(path), load(base).model.state_dict()
     start = prepare(load(base).model, recipe, 1)
     assert loaded.meta["recipe"] == json.loads(json.dumps(to_json(recipe)))
@@ -146,7 +146,7 @@ def test_the_name_of_the_file_is_that_of_the_method_or_the_one_given(desk):
     assert run("finetune", "--base", world / "pretrained.npz", *QUICK, "--method", "lora:rank=1", "--name", "poet")[0] == 0
     assert snapshot(world).keys() - before.keys() == {"poet.npz", "poet.trajectory.npz"}
     assert run("finetune", "--base", world / "pretrained.npz", *QUICK, "--method", "bitfit")[0] == 0
-    assert snapshot(world).keys() - before.keys() == {"poet.npz", "poet.trajectory.npz", "frozen.npz", "frozen.trajectory.npz"}
+    assert snapshot(world).keys() - before.keys() == {"poet.npz", "poet.trajectory.npz", "bitfit.npz", "bitfit.trajectory.npz"}
     assert before.items() <= snapshot(world).items()             # all that was there is as it was
 
 
@@ -336,8 +336,8 @@ def test_what_cannot_be_merged_is_refused(desk):
 def test_an_adapter_that_only_moved_weights_becomes_one_model_with_its_base(desk):
     world = desk / "world"
     assert run("finetune", "--base", world / "pretrained.npz", *QUICK, "--method", "bitfit")[0] == 0
-    assert run("merge", world / "frozen.npz", "--out", world / "merged.npz")[0] == 0
-    one, two = (load(world / f"{name}.npz") for name in ("frozen", "merged"))
+    assert run("merge", world / "bitfit.npz", "--out", world / "merged.npz")[0] == 0
+    one, two = (load(world / f"{name}.npz") for name in ("bitfit", "merged"))
     assert two.meta["kind"] == "model"
     assert all(np.array_equal(array, two.model.state_dict()[name]) for name, array in one.model.state_dict().items())
 

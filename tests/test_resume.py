@@ -401,7 +401,7 @@ def test_a_text_that_has_changed_is_refused_and_named(text, tmp_path, cut, capsy
     own.write_text(text.read_text().replace("mill", "moll"))
     capsys.readouterr()
     assert run("pretrain", "--resume", "--out", tmp_path / "out") == 2
-    assert "belongs to another run: it was begun with" in capsys.readouterr().err
+    assert "belongs to another run: the text that it learns has changed since it was begun" in capsys.readouterr().err
 
 
 def test_a_text_that_has_moved_is_the_same_text(text, tmp_path, cut, tmp_path_factory):

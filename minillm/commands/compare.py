@@ -1,5 +1,6 @@
 """minillm compare: methods and remedies side by side, in one table and one picture."""
 
+import sys
 from pathlib import Path
 
 from ..finetune.compare import DEFAULT_METHODS, compare, default_methods
@@ -49,6 +50,8 @@ def run(args):
     for ending, beginning in BEGINNINGS.items():
         not_others(Path(args.out) / f"comparison.{ending}", beginning)
     methods = args.methods if "methods" in args.given else default_methods(base.model)
+    if len(methods) < len(args.methods):
+        print("left out: bitfit, since this model has no biases", file=sys.stderr)
     comparison = compare(base, task_for(args, base).to_json(), methods, args.remedies, seeds=args.seeds, rates=args.rates,
                          steps=args.steps, batch=args.batch, test_documents=args.test_documents, samples=args.samples,
                          scratch=not args.no_scratch, folder=args.out, workers=args.workers)

@@ -34,12 +34,21 @@ def add_options(parser):
     add_training(parser, batch=16, steps=100)
     add_optimizer(parser, "adamw", "of the method")
     parser.add_argument("--out", type=path, metavar="FOLDER", help="folder for the new file NAME.npz (default: that of the base)")
-    parser.add_argument("--name", type=plain_name, help="name of the new file (default: the name of the method)")
+    parser.add_argument("--name", type=plain_name, help="name of the new file (default: the name of the method, as you give it)")
+
+
+def name_of(args, folder):
+    """--name, or the method by the name that was given; for --resume alone, that of the only run that was interrupted there."""
+    if args.resume and not {"name", "method"} & set(args.given):
+        interrupted = {path.name.removesuffix(".training.npz") for path in folder.glob("*.training.npz")} - {"pretrained"}
+        if len(interrupted) == 1:
+            return interrupted.pop()
+    return args.name or args.method.partition(":")[0]
 
 
 def run(args):
     folder = Path(args.out) if args.out else Path(args.base).parent
-    out = folder / f"{args.name or recipe_of(args.method).method}.npz"
+    out = folder / f"{name_of(args, folder)}.npz"
     keep_base(args.base, out, "--name or --out")
     options = options_of_run(args, out)
     recipe, remedy = recipe_of(args.method), remedy_of(args.remedy)     # with --resume, those of the interrupted run

@@ -50,7 +50,7 @@ def description(loaded):
     lines = [f"{name:18s}{value}" for name, value in facts_of(config).items()]
     lines += [f"{'tokens':18s}{loaded.tokenizer.unit}s"]
     if "recipe" in meta:
-        options = ", ".join(f"{name} {value}" for name, value in meta["recipe"].items() if name != "method")
+        options = ", ".join(f"{name} {words(value)}" for name, value in meta["recipe"].items() if name != "method")
         lines += [f"{'made by':18s}{meta['recipe']['method']}{f' ({options})' if options else ''}"]
     if "task" in meta:
         lines += [f"{'learned':18s}{', '.join(f'{name} {words(value)}' for name, value in meta['task'].items())}"]
@@ -65,5 +65,7 @@ def facts_of(config):
 
 
 def words(value):
-    """A value of JSON, in which a dictionary is what its values say: bpe 2048"""
-    return " ".join(map(str, value.values())) if isinstance(value, dict) else value
+    """A value of JSON: a dictionary by what its values say, but for the digest (bpe 2048), a list as it is typed (q+v)."""
+    if isinstance(value, dict):
+        return " ".join(str(part) for name, part in value.items() if name != "digest")
+    return ("+".join(map(str, value)) or "all") if isinstance(value, list) else value

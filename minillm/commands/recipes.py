@@ -25,7 +25,8 @@ METHODS_HELP = "\n".join([
     f"train is one of {', '.join(PARTS)}, or a pattern of parameter names; last-2 means the last two blocks",
     f"the default learning rate of frozen is {Frozen(('biases',)).lr:g} if train is biases or norms by these names, and "
     f"{Frozen().lr:g} otherwise",
-    "targets of lora and dora: q, k, v and o, the output map of attention; fc and proj, the two maps of the MLP",
+    "targets of lora and dora: q, k, v and o, the output map of attention; fc and proj, the two maps of the MLP; of a SwiGLU "
+    "gate, up and down",
     "blocks are those that something is inserted into; of adapters with norms=yes, the norms of all blocks train nevertheless",
     "short names", *(f"  {name:10s}= {text}" for name, text in ALIASES.items()),
     "remedies against forgetting", *lines_of(REMEDIES),

@@ -27,7 +27,7 @@ def take_saved_options(args, checkpoint, out):
     """Put the options of the interrupted run into `args`."""
     if not checkpoint.exists():
         raise ValueError(f"there is nothing to resume: {out} is finished" if out.exists() else
-                         f"there is nothing to resume: no {checkpoint}")
+                         f"there is nothing to resume: no {checkpoint}{others_beside(checkpoint)}")
     saved = checked(read_meta(checkpoint, "training"), TRAINING, checkpoint, "run in progress").get("options")
     if saved is None:
         raise CheckpointError(f"{checkpoint} was not written by this command")
@@ -37,6 +37,12 @@ def take_saved_options(args, checkpoint, out):
         if name in args.given and getattr(args, name) != value:
             raise ValueError(f"the interrupted run has --{name.replace('_', '-')} {value}; --resume cannot change that")
         setattr(args, name, value)
+
+
+def others_beside(checkpoint):
+    """A clause about the interrupted runs in the same folder, which have another name."""
+    names = sorted(path.name.removesuffix(".training.npz") for path in checkpoint.parent.glob("*.training.npz"))
+    return f"; interrupted there is {', '.join(names[:5])}: name it with --method or --name" if names else ""
 
 
 def only_of_run(args):

@@ -28,7 +28,7 @@ class Loaded:
         """The task that the model has learned. CheckpointError if its file names none, or if the task's text is missing."""
         if "task" not in self.meta:
             raise CheckpointError(f"{self.path or 'this model'} does not say what it has learned, so it cannot be evaluated "
-                                  "on that; name a --task, a --text or --pairs where the command takes one")
+                                  "on that; give a --text or --pairs where the command takes one")
         try:
             return task_from_json(self.meta["task"], self.tokenizer, workers, self.path.parent if self.path else None)
         except ValueError as error:
@@ -53,12 +53,13 @@ def load(path, base=None):
     named = base_of(meta, path)
     base_path = Path(base) if base else path.parent / named["path"]
     if not os.path.exists(base_path):
-        raise CheckpointError(f"{path} is an adapter, and its base model is not at {base_path}; name the base with --base")
+        raise CheckpointError(f"{path} is an adapter, and its base model is not at {base_path}; put it back, or name it "
+                              "with --base where the command takes one")
     with Arrays(base_path, "model") as file:
         loaded = Loaded(*read_model(file), file.meta, base_path)
     adapters = Adapters(loaded.model)
     if named["fingerprint"] not in adapters.fingerprints:
-        raise CheckpointError(f"{path} was trained on another base than {base_path}: the fingerprints differ; name the right "
-                              "base with --base")
+        raise CheckpointError(f"{path} was trained on another base than {base_path}: the fingerprints differ; the right one is "
+                              "named with --base, where the command takes one")
     adapters.load(path.stem, path)
     return Loaded(loaded.model, loaded.tokenizer, meta | {"recipe": current_recipe(meta["recipe"])}, path)

@@ -24,6 +24,9 @@ MODEL = record({"config": CONFIG, "tokenizer": tokenizer_form} | METADATA)
 TRAINING = record({"steps_done": whole(), "history?": HISTORY, "inputs?": table(anything), "options?": table(anything)})
 
 
+DIGESTED = {"task": "the text that it learns", "task tokenizer": "the vocabulary that its text gets"}      # in first_difference
+
+
 def fingerprint(model):
     """An identifier of exactly this model: 16 hex digits of a SHA-256 over its weights, with their names, and its Config.
 
@@ -146,6 +149,8 @@ def first_difference(then, now, where=""):
         if isinstance(old, dict) and isinstance(new, dict):
             if difference := first_difference(old, new, f"{where}{name} "):
                 return difference
+        elif name == "digest" and old != new:
+            return f"{DIGESTED.get(where.strip(), where.strip())} has changed since it was begun"
         elif as_lists(old) != as_lists(new):
             return f"it was begun with {where}{name} {str(old)[:60]}, and this is {str(new)[:60]}"
     return None
