@@ -84,7 +84,7 @@ def test_every_method_by_its_name(method, base, tmp_path, monkeypatch):
     monkeypatch.setattr(COMMAND, "finetune", lambda *args, **options: made.append(finetune(*args, **options)) or made[-1])
     result = answer("finetune", "--base", base, *QUICK, "--method", method, "--out", tmp_path)
     recipe = recipe_of(method)
-    path = tmp_path / f"{method.partition(":")[0]}.npz"
+    path = tmp_path / f"{method.partition(':')[0]}.npz"
     loaded, before = load(path), load(base).model.state_dict()
     start = prepare(load(base).model, recipe, 1)
     assert loaded.meta["recipe"] == json.loads(json.dumps(to_json(recipe)))
