@@ -213,7 +213,7 @@ def test_of_far_too_many_pieces_the_frequent_ones_are_learned_from(monkeypatch):
     assert bpe_learning.frequent(Counter({" mill": 9, " rare": 1, " often": 5})) == {" mill": 9, " often": 5}
     assert bpe_learning.frequent(Counter({"the mill": 9, "the mills of": 5})) == {"the mill": 9}
     assert bpe_learning.frequent(Counter({"the ": 9, "mill": 8, "the mill turns": 1})) == {"the ": 9, "mill": 8}
-    assert bpe_learning.frequent(Counter({"\u4e2d\u56fd": 9, "\u4eba\u6c11": 5, "\u5929": 2})).keys() == {"\u4e2d\u56fd", "\u4eba\u6c11"}
+    assert bpe_learning.frequent(Counter({"中国": 9, "人民": 5, "a": 2})) == {"中国": 9, "人民": 5}
 
 
 def test_with_little_ram_fewer_pieces_are_learned_from(monkeypatch):

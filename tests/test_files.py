@@ -321,7 +321,7 @@ def test_compressed_arrays_are_refused_since_nobody_knows_how_large_they_become(
 
 def test_a_vocabulary_of_another_script_can_be_read_again(path):
     """As JSON's escapes, it would have three times the bytes, and more than are read."""
-    tokens = ["\u00e4\u00b8\u0143\u00e5\u013d\u00bd\u00e4\u00ba\u00ba"] * 250_000
+    tokens = ["\u00e4\u00b8\u0143\u00e5\u013d\u00bd\u00e4\u00ba\u00ba\u00e6\u00b0\u0133"] * 250_000
     meta = META | {"tokenizer": {"tokens": tokens, "merges": [f"{token[:6]} {token[6:]}" for token in tokens]}}
     write_arrays(path, {}, meta)
     assert read_meta(path)["tokenizer"] == meta["tokenizer"]

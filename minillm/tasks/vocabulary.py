@@ -46,8 +46,8 @@ class BPE:
         """A BPETokenizer. ValueError if its tokens are so long that no file of a model could hold them."""
         tokenizer = learn_bpe(text[:int(TRAINING * len(text))], self.size)
         if share_of_limits(encoded(tokenizer.to_json(), indent=1)) > MOST_OF_FILE:
-            raise ValueError(f"the {len(tokenizer):,d} tokens learned from {path} are too long to be saved with a model; choose a "
-                             "smaller size= of bpe")
+            raise ValueError(f"the {len(tokenizer):,d} tokens learned from {path} are too long to be saved with a model; choose "
+                             "a smaller size= of bpe")
         return tokenizer
 
 
