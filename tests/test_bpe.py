@@ -14,7 +14,7 @@ from commands import TINY, answer, refused, run
 
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.runs.saved import load
-from minillm.tasks import task_from_json
+from minillm.tasks import task_from_json, vocabulary
 from minillm.tasks.evaluate import Score, evaluate_text
 from minillm.tasks.pairs import PairTask
 from minillm.tasks.text import TextTask, ids_of, loss_of_text
@@ -23,6 +23,7 @@ from minillm.text import bpe, bpe_learning
 from minillm.text.bpe import CHARACTERS, END_OF_TEXT, BPETokenizer, merged, merged_long
 from minillm.text.bpe_learning import learn_bpe
 from minillm.text.splitting import RULES, SPACE, category, compiled
+from minillm.text.tokenizer import END
 from minillm.train.trainer import Trainer
 
 BOOK = "The mill turns, and the miller's men don't turn: it's 10 o'clock.\n\nThey turned the mill 100 times in 1999. " * 12
@@ -114,7 +115,7 @@ def test_the_cache_of_pieces_is_bounded(tokenizer, monkeypatch):
     tokenizer._cache.clear()
     text = " ".join(map(str, range(500))) + "x" * 1000
     assert tokenizer.decode(tokenizer.encode(text)) == text
-    assert len(tokenizer._cache) <= 10 and max(map(len, tokenizer._cache)) <= bpe.LONG
+    assert len(tokenizer._cache) <= 10 and max(map(len, tokenizer._cache)) <= bpe.SHORT
 
 
 def test_the_ids_of_half_a_character_show_that_something_is_missing(tokenizer):
@@ -135,6 +136,13 @@ def test_special_tokens_are_found_before_all_else():
     tokenizer = BPETokenizer([*sorted(CHARACTERS), "<|a|>", "<|a|>b"], [], special=["<|a|>", "<|a|>b"])
     assert tokenizer.encode("<|a|>b<|a|>c<|a") == [257, 256, *tokenizer.encode("c<|a")]
     assert learn_bpe(f"ab{END_OF_TEXT}" * 50, 270).encode(END_OF_TEXT) == [0]
+
+
+def test_a_tokenizer_without_a_sign_for_the_end_stays_one():
+    none = BPETokenizer([*sorted(CHARACTERS), END_OF_TEXT], [], special=[END_OF_TEXT])
+    assert none.end is None and BPETokenizer.from_json(json.loads(json.dumps(none.to_json()))).end is None
+    assert learn_bpe("", 300).end == 0 and learn_bpe("", 300, special=["<|a|>"]).end is None
+    assert learn_bpe("", 300, special=["<|a|>", END]).end == 1
 
 
 def test_nfc_writes_equal_texts_with_equal_ids(tokenizer):
@@ -202,8 +210,15 @@ def test_a_text_may_give_fewer_tokens_than_asked_for_but_never_less_than_the_byt
 
 def test_of_far_too_many_pieces_the_frequent_ones_are_learned_from(monkeypatch):
     monkeypatch.setattr(bpe_learning, "MOST", 12)
-    assert bpe_learning.frequent(Counter({" mill": 9, " rare": 1, " often": 5})) == {" mill": 9, " often": 5, " ": 1}
-    assert bpe_learning.frequent(Counter({"a" * 100: 3})) == {"a" * 12: 3}
+    assert bpe_learning.frequent(Counter({" mill": 9, " rare": 1, " often": 5})) == {" mill": 9, " often": 5}
+    assert bpe_learning.frequent(Counter({"the mill": 9, "the mills of": 5})) == {"the mill": 9}
+    assert bpe_learning.frequent(Counter({"the ": 9, "mill": 8, "the mill turns": 1})) == {"the ": 9, "mill": 8}
+    assert bpe_learning.frequent(Counter({"中国": 9, "人民": 5, "a": 2})) == {"中国": 9, "人民": 5}
+
+
+def test_with_little_ram_fewer_pieces_are_learned_from(monkeypatch):
+    monkeypatch.setattr(bpe_learning, "total_memory", lambda: 6 * bpe_learning.SHARE)
+    assert bpe_learning.frequent(Counter({"mill": 9, "rare": 1})) == {"mill": 9}
 
 
 # ---- files
@@ -234,8 +249,16 @@ def house(tmp_path_factory):
     return folder
 
 
+def test_a_tokenizer_that_is_given_is_used_and_none_is_learned(house):
+    base = load(house / "book" / "pretrained.npz")
+    task = TextTask(house / "book.txt", base.tokenizer)
+    assert task.tokenizer is base.tokenizer and "tokenizer" not in task.to_json()
+    assert base.task().tokenizer is base.tokenizer and "tokenizer" not in TextTask(house / "book.txt").to_json()
+    assert TextTask(house / "book.txt", None, 1, BPE(300)).to_json()["tokenizer"] == base.meta["task"]["tokenizer"]
+
+
 def test_the_same_text_is_kept_apart_whatever_the_tokens(house):
-    letters, tokens = TextTask(house / "book.txt"), TextTask(house / "book.txt", BPE(300))
+    letters, tokens = TextTask(house / "book.txt"), TextTask(house / "book.txt", vocabulary=BPE(300))
     text = letters.tokenizer.decode(letters.validation)
     kept = tokens.tokenizer.decode(tokens.validation)
     assert len(letters.train) == int(TRAINING * len(BOOK)) and len(kept) - len(text) in range(6) and kept.endswith(text)
@@ -314,19 +337,27 @@ def test_a_run_with_bpe_goes_on_bit_for_bit_and_only_with_the_same_vocabulary(ho
 
 def test_another_vocabulary_than_before_is_another_run(house, monkeypatch):
     """As another version of Unicode might learn one."""
-    task = TextTask(house / "book.txt", BPE(300))
+    task = TextTask(house / "book.txt", vocabulary=BPE(300))
     again = task_from_json(json.loads(json.dumps(task.to_json())))
     assert again.tokenizer.to_json() == task.tokenizer.to_json() and again.to_json() == task.to_json()
     monkeypatch.setattr(bpe_learning, "LEAST", 50)
-    assert TextTask(house / "book.txt", BPE(300)).to_json()["tokenizer"]["digest"] != task.to_json()["tokenizer"]["digest"]
+    other = TextTask(house / "book.txt", vocabulary=BPE(300))
+    assert other.to_json()["tokenizer"]["digest"] != task.to_json()["tokenizer"]["digest"]
 
 
 @pytest.mark.parametrize("options, words", [
     (["--tokenizer", "bpee"], ["did you mean bpe", "char, bpe"]), (["--tokenizer", "bpe:size=3"], ["size of bpe is 3", "257"]),
     (["--tokenizer", "bpe:size=x"], ["a whole number"]), (["--tokenizer", "bpe:rank=3"], ["no option 'rank'", "size"]),
-    (["--tokenizer", "char:size=3"], ["no options"]), (["--tokenizer", "bpe:size=99999999"], ["1,000,000"])], ids=str)
+    (["--tokenizer", "char:size=3"], ["no options"]), (["--tokenizer", "bpe:size=99999999"], ["262,144"]),
+    (["--tokenizer", "bpe:rank=3"], ["its only option is size"])], ids=str)
 def test_a_tokenizer_that_cannot_be_is_refused(options, words, house, tmp_path):
     refused(tmp_path, "pretrain", "--text", house / "book.txt", *options, "--out", tmp_path / "new", words=words)
+
+
+def test_tokens_that_no_file_could_hold_are_refused_before_training(house, tmp_path, monkeypatch):
+    monkeypatch.setattr(vocabulary, "MOST_OF_FILE", 1e-5)
+    refused(tmp_path, "pretrain", "--text", house / "book.txt", "--tokenizer", "bpe:size=300", "--out", tmp_path / "new",
+            words=["300 tokens", "book.txt", "a smaller size="])
 
 
 def test_a_tokenizer_is_for_a_text(tmp_path):

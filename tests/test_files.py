@@ -19,6 +19,7 @@ from minillm.ground.arrays import Arrays, read_arrays, read_meta, write_arrays
 from minillm.ground.files import (
     CheckpointError,
     digest,
+    digest_of,
     parsed,
     read_bytes,
     read_json,
@@ -316,6 +317,38 @@ def test_compressed_arrays_are_refused_since_nobody_knows_how_large_they_become(
     packed(path, [("x.npy", npy(shape="(10000000,)", data=b"\0" * 40_000_000))], zipfile.ZIP_DEFLATED)
     with pytest.raises(CheckpointError, match="is compressed"):
         read_meta(path)
+
+
+def test_a_vocabulary_of_another_script_can_be_read_again(path):
+    """As JSON's escapes, it would have three times the bytes, and more than are read."""
+    tokens = ["\u00e4\u00b8\u0143\u00e5\u013d\u00bd\u00e4\u00ba\u00ba\u00e6\u00b0\u0133"] * 250_000
+    meta = META | {"tokenizer": {"tokens": tokens, "merges": [f"{token[:6]} {token[6:]}" for token in tokens]}}
+    write_arrays(path, {}, meta)
+    assert read_meta(path)["tokenizer"] == meta["tokenizer"]
+
+
+def test_the_name_of_a_file_that_is_not_utf_8_survives_in_meta(path):
+    for name in ("caf\u00e9", os.fsdecode(b"caf\xe9.txt"), "\ud83d", '"\udcff\\', "\U0001f600"):
+        write_arrays(path, {}, META | {"path": name})
+        assert read_meta(path)["path"] == name
+
+
+@pytest.mark.parametrize("limit, meta", [("JSON_BYTES", {"text": "x" * 2000}), ("JSON_BYTES", {"text": "\u00e9" * 600}),
+                                         ("JSON_PARTS", {"text": [[]] * 1001})])
+def test_what_could_not_be_read_again_is_not_written(limit, meta, path, monkeypatch):
+    write_arrays(path, {}, META)
+    monkeypatch.setattr(files, limit, 1000)
+    with pytest.raises(ValueError, match="weights.npz is not written: .*more than can be read again"):
+        write_arrays(path, {}, META | meta)
+    assert names(path.parent) == [path.name] and read_meta(path)["kind"] == "model"
+    write_arrays(path, {}, META | {"text": "\u00e9" * 300})
+    assert read_meta(path)["text"] == "\u00e9" * 300
+
+
+def test_a_digest_is_of_the_contents_whatever_parts_they_come_in(tmp_path):
+    (tmp_path / "it").write_bytes(b"mill" * 500_000)
+    assert digest(tmp_path / "it") == digest_of([b"mill" * 500_000 + b"|"]) == digest_of([b"mill"] * 500_000 + [b"", b"|"])
+    assert digest_of([b"abc"]) == "ba7816bf8f01cfea"
 
 
 def test_a_meta_json_that_swells_is_refused(path):

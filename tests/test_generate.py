@@ -319,6 +319,13 @@ def test_each_of_several_texts_stops_on_its_own(rng):
     assert len({len(text) for text in texts}) > 3
 
 
+def test_only_ids_that_have_a_token_are_drawn_for_several_texts_too():
+    model, rngs = small_gpt(np.float64), np.random.default_rng(0).spawn(len(PROMPTS))
+    texts = generate_batch(model, PROMPTS, 15, np.random.default_rng(0), vocabulary=3)
+    assert {i for text, prompt in zip(texts, PROMPTS) for i in text[len(prompt):]} == {0, 1, 2}
+    assert texts == [generate(model, prompt, 15, rng, vocabulary=3) for prompt, rng in zip(PROMPTS, rngs)]
+
+
 def test_prompts_of_several_texts_are_kept_and_none_is_no_error(rng):
     prompts = [[3, 1], [4], [1, 5]]
     texts = generate_batch(small_gpt(), prompts, 5, rng)

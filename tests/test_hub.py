@@ -326,7 +326,7 @@ def test_a_table_may_have_more_rows_than_there_are_tokens_but_not_fewer(tmp_path
 def test_a_text_ends_as_config_json_says(tmp_path):
     """A chat has another sign at its end than a document, which tokenizer.json does not tell."""
     tokenizer = BPETokenizer([*CHARACTERS, "<|endoftext|>", "<|im_end|>"], [],
-                             special=["<|endoftext|>", "<|im_end|>"])
+                             special=["<|endoftext|>", "<|im_end|>"], end="<|endoftext|>")
     export(Loaded(model_of("llama", vocab_size=300), tokenizer), tmp_path)
     assert from_pretrained(tmp_path).tokenizer.end == 256
     for ends in (257, [257, 256], [299, 257], [257, 0]):

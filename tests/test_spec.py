@@ -100,7 +100,7 @@ def test_no_name_means_two_things():
     ("lora:blocks=1,2", "'2' is not option=value"),
     ("full:rank=4", "full has no option 'rank'; it has the options decay, gradual"),
     ("lora:method=full", "has no option 'method'"),
-    ("bitfit:rank=2", "frozen has no option 'rank'; it has the options train")])
+    ("bitfit:rank=2", "frozen has no option 'rank'; its only option is train$")])
 def test_a_slip_of_the_pen_is_answered_in_a_sentence(text, message):
     with pytest.raises(ValueError, match=message):
         recipe_of(text)
@@ -116,7 +116,8 @@ def test_a_remedy_is_the_text_it_is_written_as(remedy):
     ("reply", "no remedy 'reply'; did you mean replay\\?; remedies are none, replay, l2sp, ewc, wise"),
     ("x", "no remedy 'x'; remedies are"),
     ("ewc:power=2", "ewc has no option 'power'; it has the options strength, documents"),
-    ("none:share=1", "none has no option 'share'; it has no options"),
+    ("none:share=1", "none has no option 'share'; it has no options$"),
+    ("replay:part=1", "replay has no option 'part'; its only option is share$"),
     ("replay:share=", "option share of replay has no value"), ("ewc:documents=2.5", "it takes a whole number"),
     ("wise:keep=1.5", "keep is 1.5, but must be from 0 to 1"), ("wise:keep=-0.1", "keep is -0.1")])
 def test_so_is_one_of_a_remedy(text, message):

@@ -61,6 +61,16 @@ def test_every_tokenizer_gives_the_text_back_and_is_the_same_when_loaded(kind):
     assert read.encode(text) == ids and read.decode(ids) == text
 
 
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_the_form_of_each_kind_is_of_all_its_json(kind):
+    """And of no other kind's."""
+    written, form = OF_EACH_KIND[kind].to_json(), TOKENIZERS[kind].form
+    assert form(written, "it") == written
+    for wrong in ({**written, "kind": "other"}, {name: value for name, value in written.items() if name != "kind"}):
+        with pytest.raises(ValueError, match="kind"):
+            form(wrong, "it")
+
+
 @pytest.mark.parametrize("tokenizer, text, message", [
     (WordTokenizer(["the", "mill"]), "the zebra the", r"'zebra' is not in the vocabulary .*2 words"),
     (CharTokenizer.of("abc"), "abx", r"'x' is not in the vocabulary .*3 characters"),

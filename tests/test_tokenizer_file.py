@@ -20,7 +20,7 @@ TEXTS = any_texts(np.random.default_rng(3), 1000)
 
 def learned(rule, **more):
     tokenizer = learn_bpe(" ".join(any_texts(np.random.default_rng(5), 400)), 900, rule, SIGNS)
-    return BPETokenizer(tokenizer.tokens, tokenizer.merges, rule, SIGNS, **more)
+    return BPETokenizer(tokenizer.tokens, tokenizer.merges, rule, SIGNS, **{"end": END_OF_TEXT} | more)
 
 
 def lacking(tokenizer, content, unknown=None):
@@ -28,7 +28,7 @@ def lacking(tokenizer, content, unknown=None):
     gone = {CHARACTERS[byte] for byte in content}
     tokens = [token for token in tokenizer.tokens if token in SIGNS or not gone & set(token)]
     return BPETokenizer(tokens, [pair for pair in tokenizer.merges if not gone & set("".join(pair))], tokenizer.rule, SIGNS,
-                        unknown=unknown)
+                        end=END_OF_TEXT, unknown=unknown)
 
 
 OF_EACH_KIND = {rule: learned(rule) for rule in RULES} | {
@@ -49,6 +49,12 @@ def test_what_was_written_is_read_again(kind, tmp_path):
     end = {} if kind in ("characters", "words") else {"end": SIGNS[0]}          # which the file has no place for
     assert type(again) is type(tokenizer) and again.to_json() == tokenizer.to_json() | end
     assert all(again.encode(text) == tokenizer.encode(text) for text in TEXTS[:50])
+
+
+def test_the_end_of_a_text_is_the_usual_sign_where_the_file_names_none(tmp_path):
+    for signs, end in ((("<|a|>", "</s>"), "</s>"), (("</s>", END_OF_TEXT), END_OF_TEXT), (("<|a|>",), None)):
+        write_tokenizer(BPETokenizer([*sorted(CHARACTERS), *signs], [], special=signs), tmp_path / "tokenizer.json")
+        assert read_tokenizer(tmp_path / "tokenizer.json").to_json()["end"] == end
 
 
 @every_kind

@@ -1,10 +1,9 @@
 """minillm pretrain: train a generalist from scratch, in the toy world or on a text of your own."""
 
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 
-from ..finetune.spec import from_options, options_of
+from ..finetune.spec import from_options, named, options_of
 from ..runs.pretraining import pretrain
 from ..tasks.text import TextTask
 from ..tasks.vocabulary import VOCABULARIES
@@ -23,8 +22,8 @@ WRITES_FILES = True
 CONTEXT_OF_TEXT = 64
 NOTES = "\n".join(["tokenizers, with their options and defaults", *(
     f"  {name:10s}{options_of(kind)}".rstrip() for name, kind in VOCABULARIES.items()),
-    "char makes every character of the text a token, and cannot read any other; bpe learns frequent strings of bytes, and reads "
-    "any text"])
+    "with char every character of the text is a token, and a text with other characters cannot be read; bpe learns frequent "
+    "strings of bytes, and reads any text"])
 
 
 def add_options(parser):
@@ -65,7 +64,7 @@ def run(args):
 def text_task(args):
     """The task that --text and --tokenizer name."""
     vocabulary = vocabulary_of(args.tokenizer)
-    task = TextTask(args.text, vocabulary, args.workers)
+    task = TextTask(args.text, workers=args.workers, vocabulary=vocabulary)
     if len(task.tokenizer) < getattr(vocabulary, "size", 0):
         print(f"{args.text} gives {len(task.tokenizer):,d} tokens instead of {vocabulary.size:,d}: no further pair of them "
               "occurs twice", file=sys.stderr)
@@ -75,8 +74,4 @@ def text_task(args):
 def vocabulary_of(text):
     """A vocabulary to learn from `name` or `name:option=value`. ValueError lists what is valid."""
     name, _, options = text.partition(":")
-    if name not in VOCABULARIES:
-        near = get_close_matches(name, VOCABULARIES, n=1)
-        raise ValueError(f"there is no tokenizer {name!r}{f'; did you mean {near[0]}?' if near else ''}; tokenizers are "
-                         f"{', '.join(VOCABULARIES)}")
-    return from_options(VOCABULARIES[name], name, options)
+    return from_options(named(name, VOCABULARIES, "tokenizer", "tokenizers"), name, options)

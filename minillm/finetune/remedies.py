@@ -1,7 +1,6 @@
 """Remedies against forgetting: replay old data, penalize changes of the weights, or interpolate back towards the start."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +9,7 @@ from ..nn import CrossEntropy
 from ..nn.softmax import Softmax
 from ..text.batches import MixedBatches, pad
 from .recipe import at_least_one
-from .spec import from_options
+from .spec import from_options, named
 from .wrapper import inserted, interpolate_parameter
 
 
@@ -131,11 +130,7 @@ REMEDIES = {remedy.method: remedy for remedy in (Remedy, Replay, L2SP, EWC, Inte
 def remedy_of(text):
     """A remedy from `name` or `name:option=value,...`. ValueError lists what is valid."""
     name, _, options = text.partition(":")
-    if name not in REMEDIES:
-        near = get_close_matches(name, REMEDIES, n=1)
-        raise ValueError(f"there is no remedy {name!r}{f'; did you mean {near[0]}?' if near else ''}; "
-                         f"remedies are {', '.join(REMEDIES)}")
-    return from_options(REMEDIES[name], name, options)
+    return from_options(named(name, REMEDIES, "remedy", "remedies"), name, options)
 
 
 def above_zero(name, value):

@@ -2,12 +2,22 @@
 
 import math
 from dataclasses import fields
+from difflib import get_close_matches
 from typing import get_args, get_origin, get_type_hints
 
 from ..ground.schema import flag, many, number, record, text, whole
 
 USUAL = "usual"      # what a user writes for the default of an option that is stored as 0, where 0 itself would make no sense
 WORDS = {"yes": True, "true": True, "no": False, "false": False}
+
+
+def named(name, table, noun, nouns):
+    """What has this name in a table. ValueError lists the names, and says which of them may have been meant."""
+    if name not in table:
+        near = get_close_matches(name, table, n=1)
+        raise ValueError(f"there is no {noun} {name!r}{f'; did you mean {near[0]}?' if near else ''}; {nouns} are "
+                         f"{', '.join(table)}")
+    return table[name]
 
 
 def from_options(kind, name, options):
@@ -20,8 +30,8 @@ def from_options(kind, name, options):
         if option not in valid:
             if not equals:
                 raise ValueError(f"{name}: {pair!r} is not option=value; join options by commas, and several values by +")
-            known = f"has the options {', '.join(valid)}" if valid else "has no options"
-            raise ValueError(f"{name} has no option {option!r}; it {known}")
+            known = {0: "it has no options", 1: "its only option is "}.get(len(valid), "it has the options ")
+            raise ValueError(f"{name} has no option {option!r}; {known}{', '.join(valid)}")
         if not equals or not value:
             raise ValueError(f"the option {option} of {name} has no value; write {option}=VALUE")
         if value == USUAL and option in nonzero:

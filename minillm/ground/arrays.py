@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .files import JSON_BYTES, CheckpointError, article, opened, parsed, written_whole
+from .files import JSON_BYTES, CheckpointError, article, opened, parsed, share_of_limits, written_whole
 
 FORMAT = 2                  # of an .npz; goes up when older programs could no longer read what newer ones write
 META = "meta.json"
@@ -26,18 +26,31 @@ DTYPES = {np.dtype(kind) for kind in ("<f4", "<f8", "<i4", "<i8")}
 
 
 def write_arrays(path, arrays, meta):
-    """Write arrays {name: array} and meta (anything JSON can express) into one file. TypeError if `Arrays` would refuse one."""
+    """Write arrays {name: array} and meta (anything JSON can express) into one file.
+
+    TypeError if `Arrays` would refuse one of the arrays, ValueError if there is more of meta than it reads.
+    """
     import zipfile  # in the functions that need it: with hashlib, it takes a tenth of the time of importing minillm
 
     for name, array in arrays.items():
         if (dtype := np.asarray(array).dtype) not in DTYPES:
             raise TypeError(f"{name} is of type {dtype}; files hold {', '.join(sorted(map(str, DTYPES)))}")
-    meta_json = json.dumps({"format": FORMAT} | meta, indent=None if len(meta.get("history", ())) else 1)
+    meta_json = encoded({"format": FORMAT} | meta, indent=None if len(meta.get("history", ())) else 1)
+    if share_of_limits(meta_json) > 1:
+        raise ValueError(f"{path} is not written: its {META} of {len(meta_json):,d} bytes would be more than can be read again")
     with written_whole(path) as temporary:
         with open(temporary, "wb") as file:
             np.savez(file, **arrays)
         with zipfile.ZipFile(temporary, "a") as archive:
             archive.writestr(META, meta_json, zipfile.ZIP_DEFLATED)
+
+
+def encoded(value, indent=None):
+    """A value as the bytes of its JSON. Other scripts stand as they are, which takes a third of the bytes of escapes.
+
+    Half a character, as in the name of a file that is not UTF-8, has no bytes of its own: it becomes "\\ud8..", JSON's escape.
+    """
+    return json.dumps(value, ensure_ascii=False, indent=indent).encode(errors="backslashreplace")
 
 
 def read_arrays(path, *kinds, finite=True):

@@ -10,7 +10,7 @@ import json
 from ..ground import schema
 from ..ground.files import JSON_BYTES, CheckpointError, parsed, read_bytes, write_text
 from ..ground.schema import flag, many, maybe, record, table, text, whole
-from ..text.bpe import CHARACTERS, MERGE, TOKEN, BPETokenizer, pair_of
+from ..text.bpe import CHARACTERS, MERGE, TOKEN, BPETokenizer, pair_of, usual_end
 from ..text.splitting import RULES
 from ..text.tokenizer import GLUED, CharTokenizer, Tokenizer, WordTokenizer
 
@@ -129,8 +129,8 @@ def read_bpe(file):
     for name in ("byte_fallback", "fuse_unk"):
         if model.get(name) and not model["vocab"].keys() >= set(CHARACTERS):
             raise ValueError(f"its vocabulary lacks some bytes, and its model has {name}, which minillm does not know")
-    return BPETokenizer(tokens, merges, rule, special, begin, end, model.get("unk_token"), bool(model.get("ignore_merges")),
-                        bool(normalizer))
+    return BPETokenizer(tokens, merges, rule, special, begin, end or usual_end(special), model.get("unk_token"),
+                        bool(model.get("ignore_merges")), bool(normalizer))
 
 
 def rule_of(pre_tokenizer):

@@ -74,7 +74,7 @@ def generate_text(model, tokenizer, beginning, n, rng, temperature=0.7):
     return tokenizer.decode([i for i in ids[len(beginning):] if i not in (tokenizer.begin, tokenizer.end)])
 
 
-def generate_batch(model, prompts, n, rng, temperature=1.0, top_k=None, top_p=None, stop=None):
+def generate_batch(model, prompts, n, rng, temperature=1.0, top_k=None, top_p=None, stop=None, vocabulary=None):
     """Continue several lists of ids at once, in a fraction of the time. Returns a list of what `generate` returns.
 
     Prompts may differ in length, but only those of equal length are continued together. For several continuations of one prompt,
@@ -87,7 +87,7 @@ def generate_batch(model, prompts, n, rng, temperature=1.0, top_k=None, top_p=No
     for length in {len(ids) for ids in prompts}:
         group = [i for i, ids in enumerate(prompts) if len(ids) == length]
         continued = generate_equal_lengths(model, [prompts[i] for i in group], n, [rngs[i] for i in group], temperature, top_k,
-                                           top_p, stop)
+                                           top_p, stop, vocabulary)
         for i, text in zip(group, continued):
             texts[i] = text
     return texts

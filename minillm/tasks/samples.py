@@ -96,7 +96,7 @@ def write_and_judge(model, world, domains, rngs, temperature=0.7):
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             texts = generate_equal_lengths(model, beginnings, model.config.context - given, rngs, temperature,
-                                           stop=world.tokenizer.ids[END])
+                                           stop=world.tokenizer.ids[END], vocabulary=len(world.tokenizer))
     except ValueError:
         return [("", "nothing can be written, as the logits are not numbers")] * len(domains)
     return [read(world, domain, ids[given:]) for domain, ids in zip(domains, texts)]

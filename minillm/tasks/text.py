@@ -12,28 +12,27 @@ from ..ground.files import CheckpointError, digest, read_bytes
 from ..ground.runtime import total_memory
 from ..ground.schema import record
 from ..text.batches import StreamBatches, Text
-from . import vocabulary
 from .evaluate import evaluate_text
 from .source import FILE, locate, portable_path
 from .task import Task
+from .vocabulary import FORM, TRAINING, USUAL, vocabulary_from_json, vocabulary_json
 
 
 class TextTask(Task):
     """The user's own text: the first nine tenths are the training split, the last tenth is the validation split."""
 
-    kinds = {"text": record(FILE | {"tokenizer?": vocabulary.FORM})}
+    kinds = {"text": record(FILE | {"tokenizer?": FORM})}
 
-    def __init__(self, path, tokenizer=None, workers=None):
-        """`tokenizer`: that of a base model; or a vocabulary to learn (vocabulary.py), by default that of the text's characters.
+    def __init__(self, path, tokenizer=None, workers=None, vocabulary=USUAL):
+        """The text in a file, as the ids of `tokenizer`, that of a base model; without one, of a `vocabulary` that is learned.
 
-        ValueError if the file is missing, empty or not UTF-8, or has characters that the tokenizer of a base model lacks.
+        ValueError if the file is missing, empty or not UTF-8, or has characters that the tokenizer lacks.
         """
         text = read_text(path)
         self.path = Path(os.path.realpath(path))
         self.name, self.digest = self.path.stem, digest(path)
-        tokenizer = tokenizer or vocabulary.Characters()
-        self.vocabulary = tokenizer if hasattr(tokenizer, "learn") else None
-        self.tokenizer = tokenizer.learn(text, path) if self.vocabulary else tokenizer
+        self.vocabulary = vocabulary if tokenizer is None else USUAL
+        self.tokenizer = vocabulary.learn(text, path) if tokenizer is None else tokenizer
         self.workers = workers
         self.ids = ids_of(text, self.tokenizer)
         cut = end_of_training(self.ids, self.tokenizer)
@@ -42,14 +41,14 @@ class TextTask(Task):
 
     def to_json(self, folder=None):
         json = {"kind": "text", "path": portable_path(self.path, folder), "digest": self.digest}
-        learned = self.vocabulary not in (None, vocabulary.Characters())      # the usual one goes without saying
-        return json | ({"tokenizer": vocabulary.to_json(self.vocabulary, self.tokenizer)} if learned else {})
+        if self.vocabulary != USUAL:                                          # the usual one goes without saying
+            json["tokenizer"] = vocabulary_json(self.vocabulary, self.tokenizer)
+        return json
 
     @classmethod
     def from_json(cls, json, tokenizer=None, workers=None, folder=None):
-        if tokenizer is None and "tokenizer" in json:
-            tokenizer = vocabulary.from_json(json["tokenizer"])
-        return cls(locate(json, folder), tokenizer, workers)
+        learned = tokenizer is None and "tokenizer" in json
+        return cls(locate(json, folder), tokenizer, workers, vocabulary_from_json(json["tokenizer"]) if learned else USUAL)
 
     def old_sequences(self, n):
         """n windows of the training split, at regular distances."""
@@ -131,7 +130,7 @@ def end_of_training(ids, tokenizer):
     Of the characters, not of the ids: so all tokenizers are judged by the same text, to within a token.
     """
     ends = np.array([n_characters(tokenizer.bytes_of([i])) for i in range(len(tokenizer))])[ids].cumsum()
-    return int(np.searchsorted(ends, int(vocabulary.TRAINING * ends[-1]), side="right")) if len(ids) else 0
+    return int(np.searchsorted(ends, int(TRAINING * ends[-1]), side="right")) if len(ids) else 0
 
 
 def n_characters(content):

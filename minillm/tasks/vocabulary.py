@@ -3,13 +3,16 @@
 import json
 from dataclasses import asdict, dataclass, fields
 
+from ..ground.arrays import encoded
+from ..ground.files import digest_of, share_of_limits
 from ..ground.schema import one_of, record, text, whole
 from ..text.bpe_learning import learn_bpe
 from ..text.tokenizer import CharTokenizer
 
 TRAINING = 0.9              # of a text, the share from the beginning that is learned; the rest is kept apart
 MOST_CHARACTERS = 30_000    # different ones in a text; Chinese texts use about 8,000
-SMALLEST, LARGEST = 257, 1_000_000      # vocabularies of BPE: the bytes and a sign for the end of a text alone; far too many
+SMALLEST, LARGEST = 257, 262_144      # vocabularies of BPE: the bytes and a sign for the end of a text alone; Gemma's
+MOST_OF_FILE = 0.5      # of what is read of a file besides its arrays, the share for tokens; the rest is for the history of a run
 
 
 @dataclass(frozen=True)
@@ -40,22 +43,26 @@ class BPE:
                              f"the end of a text) to {LARGEST:,d}")
 
     def learn(self, text, path):
-        return learn_bpe(text[:int(TRAINING * len(text))], self.size)
+        """A BPETokenizer. ValueError if its tokens are so long that no file of a model could hold them."""
+        tokenizer = learn_bpe(text[:int(TRAINING * len(text))], self.size)
+        if share_of_limits(encoded(tokenizer.to_json(), indent=1)) > MOST_OF_FILE:
+            raise ValueError(f"the {len(tokenizer):,d} tokens learned from {path} are too long to be saved with a model; choose "
+                             "a smaller size= of bpe")
+        return tokenizer
 
 
+USUAL = Characters()
 VOCABULARIES = {kind.kind: kind for kind in (Characters, BPE)}
 FORM = record({"kind": one_of(*VOCABULARIES), "size?": whole(SMALLEST, LARGEST), "digest?": text(100)}, exact=True)      # in JSON
 
 
-def to_json(vocabulary, tokenizer):
+def vocabulary_json(vocabulary, tokenizer):
     """A vocabulary and, since it may depend on the version of Unicode, a digest of the tokenizer that was learned."""
-    from hashlib import sha256  # here, since it takes a tenth of the time of importing minillm
-
-    digest = sha256(json.dumps(tokenizer.to_json()).encode()).hexdigest()[:16]
+    digest = digest_of([json.dumps(tokenizer.to_json()).encode()])
     return {"kind": vocabulary.kind} | asdict(vocabulary) | {"digest": digest}
 
 
-def from_json(value):
-    """The inverse of `to_json`, for a value of that form."""
+def vocabulary_from_json(value):
+    """The inverse of `vocabulary_json`, for a value of that form."""
     kind = VOCABULARIES[value["kind"]]
     return kind(**{field.name: value[field.name] for field in fields(kind) if field.name in value})

@@ -12,14 +12,15 @@ from itertools import chain, pairwise
 
 from ..ground import schema
 from .splitting import RULES, compiled
-from .tokenizer import Tokenizer
+from .tokenizer import END, Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
-ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<end>")      # what the end of a text is called in the vocabularies of others
+ENDS = (END_OF_TEXT, "<|end_of_text|>", "</s>", END)      # what the end of a text is called in the vocabularies of others
 NEVER = (float("inf"), None)
 LONG = 40               # symbols of a piece from which on `merged_long` is faster
 TOKEN, MERGE = schema.text(1000), schema.text(2001)      # in JSON; a merge is two tokens and a space
-CACHED = 1 << 16        # pieces whose ids are remembered, if they have at most LONG characters
+CACHED = 1 << 16        # pieces whose ids are remembered,
+SHORT = 40              # if they have at most so many characters
 
 
 def characters_of_bytes():
@@ -85,7 +86,7 @@ class BPETokenizer(Tokenizer):
     merges      pairs of tokens (left, right) in the order in which they were learned; left + right is a token as well
     rule        name of the rule that cuts texts into pieces (RULES in splitting.py)
     special     tokens that are no bytes but signs, such as <|endoftext|>; in a text they are found before all else
-    begin, end  the signs of the beginning and the end of a text, or None; by default no beginning, and a usual sign for the end
+    begin, end  the signs of the beginning and the end of a text, or None
     unknown     the token in the place of a byte that the vocabulary lacks, or None: such bytes are left out. (One that was
                 learned here lacks none, but SmolLM2's, say, lacks some rare ones.)
     whole       is a piece that is a token as it is never merged? (Llama 3: `ignore_merges`)
@@ -103,7 +104,6 @@ class BPETokenizer(Tokenizer):
         super().__init__(tokens)
         self.special, self.merges = list(special), [tuple(pair) for pair in merges]
         self.rule, self.unknown, self.whole, self.nfc = rule, unknown, whole, nfc
-        end = end or next((sign for sign in ENDS if sign in self.special), None)
         for sign in [*self.special, *filter(None, (begin, end, unknown))]:
             if not sign or sign not in self.ids:
                 raise ValueError(f"the special token {sign[:40]!r} is not in the vocabulary")
@@ -150,7 +150,7 @@ class BPETokenizer(Tokenizer):
                 ids = remembered.get(piece)
                 if ids is None:
                     ids = self.ids_of_piece(piece)
-                    if len(piece) <= LONG:
+                    if len(piece) <= SHORT:
                         if len(remembered) >= CACHED:
                             remembered.clear()
                         remembered[piece] = ids
@@ -183,6 +183,11 @@ def bytes_of_token(token):
         return bytes(BYTES[character] for character in token)
     except KeyError as error:
         raise ValueError(f"the token {token[:40]!r} is not of bytes: {error.args[0]!r} stands for no byte") from None
+
+
+def usual_end(special):
+    """The sign among special tokens that usually means the end of a text, or None."""
+    return next((sign for sign in ENDS if sign in special), None)
 
 
 def pair_of(merge):

@@ -8,12 +8,14 @@ from collections import Counter, defaultdict
 from heapq import heapify, heappop, heappush
 
 from ..ground.progress import progress
-from .bpe import CHARACTERS, END_OF_TEXT, BPETokenizer
+from ..ground.runtime import total_memory
+from .bpe import CHARACTERS, END_OF_TEXT, BPETokenizer, usual_end
 from .splitting import compiled
 
 LEAST = 2                # what occurs only once is no pattern
 LONGEST = 500            # bytes of a token: a line of dashes would double it with every merge, and no file may hold any text
-MOST = 10_000_000        # characters of distinct pieces that are learned from: far more than a shelf of books has
+MOST = 10_000_000        # bytes of distinct pieces that are learned from: far more than a shelf of books has
+SHARE = 600              # or one byte for so many of RAM, if that is less: while a Chain is merged, each takes up to 230
 SLOW = 2.0               # seconds after which a bar shows how far it is
 
 
@@ -27,7 +29,7 @@ def learn_bpe(text, size, rule="gpt2", special=(END_OF_TEXT,)):
         raise ValueError(f"a vocabulary of {size} tokens is too small: the bytes and special tokens alone are {len(tokens)}")
     pieces = Counter(match[0] for part in without(text, special) for match in compiled(rule).finditer(part))
     merges = learned_merges(frequent(pieces), tokens, size)
-    return BPETokenizer(tokens, merges, rule, special)
+    return BPETokenizer(tokens, merges, rule, special, end=usual_end(special))
 
 
 def without(text, special):
@@ -39,13 +41,13 @@ def without(text, special):
 
 
 def frequent(pieces):
-    """The most frequent pieces, up to MOST characters of them: nearly always all. (Each byte takes some 100 in a Chain.)"""
-    room, chosen = MOST, {}
+    """The most frequent pieces, as many as there is room for: nearly always all."""
+    room, chosen = min(MOST, total_memory() // SHARE), {}
     for piece, count in pieces.most_common():
-        chosen[piece[:room]] = count
-        room -= len(piece)
-        if room <= 0:
+        room -= len(piece.encode())
+        if room < 0:
             break
+        chosen[piece] = count
     return chosen
 
 

@@ -7,6 +7,11 @@ GLUED = set(".,:?!")      # punctuation: no space before it
 PART = 1 << 20            # characters that are encoded at a time
 
 
+def form_of_tokens(kind):
+    """The form of the JSON of a tokenizer of this kind that is a list of tokens and no more."""
+    return schema.record({"kind": schema.one_of(kind), "tokens": schema.many(schema.text(1000), least=1)})
+
+
 class Tokenizer:
     """A fixed list of tokens; the id of a token is its index in the list.
 
@@ -14,12 +19,11 @@ class Tokenizer:
 
     kind                    the name of the tokenizer in a file
     unit                    what one of its tokens is called
-    form                    of the rest of its JSON (ground/schema.py)
+    form                    of its JSON (ground/schema.py)
     begin, end, newline     the ids of the signs of a text's beginning and end, and of the end of a line; None if there is none
     """
 
-    kind = unit = None
-    form = schema.record({"tokens": schema.many(schema.text(1000), least=1)})
+    kind = unit = form = None
 
     def __init__(self, tokens):
         self.tokens = list(tokens)
@@ -63,6 +67,7 @@ class WordTokenizer(Tokenizer):
     """Words and punctuation marks are separate tokens: "the mill ." and "the mill." are the same three tokens."""
 
     kind = unit = "word"
+    form = form_of_tokens(kind)
 
     @staticmethod
     def split(text):
@@ -82,6 +87,7 @@ class CharTokenizer(Tokenizer):
     """Every character of a text is a token."""
 
     kind = unit = "character"
+    form = form_of_tokens(kind)
 
     @classmethod
     def of(cls, text):
@@ -103,7 +109,7 @@ class IdTokenizer(Tokenizer):
     """For a model that comes without a tokenizer: a text is the ids themselves, with spaces between them, "17 4 17"."""
 
     kind = unit = "id"
-    form = schema.record({"n": schema.whole(1, 10_000_000)})
+    form = schema.record({"kind": schema.one_of(kind), "n": schema.whole(1, 10_000_000)})
 
     def __init__(self, n):
         super().__init__(())

@@ -8,7 +8,7 @@ TOKENIZERS = {tokenizer.kind: tokenizer for tokenizer in (WordTokenizer, CharTok
 
 
 def tokenizer_form(value, where):
-    """The form of a tokenizer's JSON (ground/schema.py)."""
+    """The form of any tokenizer's JSON (ground/schema.py): that of its kind."""
     kind = schema.record({"kind": schema.one_of(*TOKENIZERS)})(value, where)["kind"]
     return TOKENIZERS[kind].form(value, where)
 

@@ -55,7 +55,7 @@ def measure(text=None, seconds=60.0, seeds=3, tokenizers=("char", "bpe:size=1024
         return []
     rows = []
     for tokenizer in tokenizers:
-        task = TextTask(text, vocabulary_of(tokenizer))
+        task = TextTask(text, vocabulary=vocabulary_of(tokenizer))
         for seed in range(1, seeds + 1):
             runs = {}
             for blocks, parts in BLOCKS.items():

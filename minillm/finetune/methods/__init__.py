@@ -1,12 +1,11 @@
 """The methods of fine-tuning, one file each; and their names, as texts such as `lora:rank=8,targets=q+v`."""
 
 from dataclasses import asdict
-from difflib import get_close_matches
 
 from ...ground.schema import shown
 from ...train.old_names import current_recipe
 from ..recipe import Recipe
-from ..spec import from_options, restored
+from ..spec import from_options, named, restored
 from .bottleneck import BottleneckAdapter
 from .dora import DoRA
 from .frozen import Frozen
@@ -34,13 +33,10 @@ ALIASES = {
 def recipe_of(text):
     """A recipe from `name` or `name:option=value,...`, several values joined by +. ValueError lists what is valid."""
     name, _, options = text.partition(":")
+    named(name, METHODS | ALIASES, "method", "methods")
     if name in ALIASES:
         name, _, preset = ALIASES[name].partition(":")
         options = f"{preset},{options}".strip(",")
-    if name not in METHODS:
-        near = get_close_matches(name, [*METHODS, *ALIASES], n=1)
-        raise ValueError(f"there is no method {name!r}{f'; did you mean {near[0]}?' if near else ''}; "
-                         f"methods are {', '.join([*METHODS, *ALIASES])}")
     return from_options(METHODS[name], name, options)
 
 
