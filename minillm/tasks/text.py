@@ -58,7 +58,7 @@ class TextTask(Task):
     def batches(self, batch, context, seed=0):
         if len(self.train) <= context or len(self.validation) < 2:
             raise ValueError(f"{self.path} has {len(self.ids)} {self.tokenizer.unit}s; nine tenths of them must be more than the "
-                             f"context of {context}: give a longer text or a smaller --context")
+                             f"context of {context}: give a longer text, or take a model with a smaller context")
         return StreamBatches(self.train, context, batch, seed)
 
     def probe(self, context=64):
