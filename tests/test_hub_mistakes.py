@@ -97,7 +97,7 @@ def test_without_safetensors_the_commands_say_what_to_install(tmp_path, monkeypa
 def test_settings_of_a_wrong_type(family, folder):
     """Every setting, with every wrong value: none is read as something that it is not. Of those in `free`, any will do."""
     written = json.loads((folder / CONFIG).read_text())
-    free = {"written_by", "dtype", "bos_token_id", "pad_token_id", "attention_dropout", "resid_pdrop", "embd_pdrop",
+    free = {"dtype", "bos_token_id", "pad_token_id", "attention_dropout", "resid_pdrop", "embd_pdrop",
             "attn_pdrop", "rope_theta"}                     # the last says again what rope_parameters says
     model, tried = from_pretrained(folder).model, 0
     for name, right in written.items():

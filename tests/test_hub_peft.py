@@ -89,6 +89,17 @@ def test_an_adapter_comes_back(family, method, tmp_path):
     assert (tmp_path / "a" / "adapter_config.json").read_text() == (tmp_path / "b" / "adapter_config.json").read_text()
 
 
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_that_was_trained_on_is_never_overwritten(name, tmp_path):
+    export(loaded(specialist(base_of("llama"), "lora:rank=2")), tmp_path)
+    export(loaded(specialist(base_of("llama"), "lora:rank=2")), tmp_path)
+    content = (tmp_path / name).read_bytes() + b" "
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name} is not as minillm has written it"):
+        export(loaded(specialist(base_of("llama"), "lora:rank=2")), tmp_path)
+    assert (tmp_path / name).read_bytes() == content
+
+
 @every_adapter
 def test_peft_computes_the_same_both_ways(family, method, tmp_path, peft, caplog):
     import transformers
@@ -204,7 +215,8 @@ def test_the_commands(tmp_path):
     model = specialist(base, recipe)
     save_specialist(tmp_path / "lora.npz", model, None, recipe_of(recipe), tmp_path / "base.npz", fingerprint(base))
     assert answer("export", tmp_path / "lora.npz", "--out", tmp_path / "hub") == {"kind": "adapter"}
-    assert sorted(path.name for path in (tmp_path / "hub").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "hub").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "minillm.json"]
     written = json.loads((tmp_path / "hub" / "adapter_config.json").read_text())
     assert written["target_modules"] == sorted(f"model.layers.{i}.self_attn.{name}_proj" for i in (0, 1) for name in "qv")
     code, _, err = run("import", tmp_path / "hub", "--base", tmp_path / "base.npz", "--out", tmp_path / "back.npz")

@@ -15,7 +15,6 @@ from .names import GPT2, LLAMA, STARCODER2, Family
 ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}      # of an MLP: theirs, ours
 BIASES_OF = {tuple(sublayer in biased for sublayer in SUBLAYERS): name for name, biased in BIASES.items()}
 SIZE = whole(1, 10_000_000)
-WRITTEN_BY = "minillm"
 
 
 class ModelType(NamedTuple):
@@ -223,7 +222,7 @@ def config_json(config, dtype):
     activations = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
     values = {ours: getattr(config, ours) for ours in model_type.fields}
     values |= {"n_kv_head": config.kv_heads, "n_hidden": config.hidden, "activation": activations[config.activation]}
-    json = {"written_by": WRITTEN_BY, "architectures": [model_type.architecture], "model_type": name, "dtype": str(dtype)}
+    json = {"architectures": [model_type.architecture], "model_type": name, "dtype": str(dtype)}
     json |= {theirs: values[ours] for ours, (theirs, _, _) in model_type.fields.items()}
     json |= {flag: sublayer in BIASES[config.biases] for flag, sublayer in zip(model_type.biases, SUBLAYERS)}
     if config.positions == "rotary":

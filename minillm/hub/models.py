@@ -8,21 +8,20 @@ from pathlib import Path
 import numpy as np
 
 from ..ground.files import CheckpointError, write_text
-from ..ground.ownership import not_others
 from ..nn import GPT
 from ..runs.saved import Loaded
 from ..text.bpe import BPETokenizer
 from ..text.tokenizer import IdTokenizer
 from ..train.blueprint import NoNumbers, blueprint, n_parameters
 from ..train.costs import must_fit
-from .config_file import WRITTEN_BY, config_json, read_config, type_for
+from .config_file import config_json, read_config, type_for
 from .names import IGNORED, places
+from .note import write_folder
 from .plain import plain
 from .safetensors_file import package, weights_in, write_tensors
 from .tokenizer_file import read_tokenizer, write_tokenizer
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
-SIGN = f'"written_by": "{WRITTEN_BY}"'.encode()      # near the start of each config that minillm writes
+CONFIG, WEIGHTS, TOKENIZER, SETTINGS = "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
 
 
 # Reading.
@@ -143,27 +142,19 @@ def tokenizer_in(folder, config, ends):
 
 def to_folder(loaded, folder):
     """Write a model as a folder that transformers loads. ValueError if no model there computes what this one does."""
-    model = plain(loaded.model)
+    model, tokenizer = plain(loaded.model), loaded.tokenizer
     _, model_type = type_for(model.config)
-    own_folder(folder, CONFIG)
+    config = config_json(model.config, model.wte.weight.data.dtype) | signs(tokenizer)
+    files = {CONFIG: lambda path: write_text(path, json.dumps(config, indent=2) + "\n"),
+             WEIGHTS: lambda path: write_tensors(path, {name: place.theirs(place.parameter.data[..., place.columns])
+                                                        for name, place in places(model, model_type.family).items()})}
+    if not isinstance(tokenizer, IdTokenizer):              # or else a text cannot be written with it
+        files |= {TOKENIZER: lambda path: write_tokenizer(tokenizer, path),
+                  SETTINGS: lambda path: write_text(path, tokenizer_settings(tokenizer, model.config))}
     package()                                               # or else nothing is begun
-    if isinstance(loaded.tokenizer, IdTokenizer) and os.path.lexists(Path(folder) / TOKENIZER):
+    if TOKENIZER not in files and os.path.lexists(Path(folder) / TOKENIZER):
         raise ValueError(f"{folder} has a {TOKENIZER}, which this model does not; choose another folder")
-    config = config_json(model.config, model.wte.weight.data.dtype) | signs(loaded.tokenizer)
-    write_text(Path(folder) / CONFIG, json.dumps(config, indent=2) + "\n")
-    write_tensors(Path(folder) / WEIGHTS, {name: place.theirs(place.parameter.data[..., place.columns])
-                                           for name, place in places(model, model_type.family).items()})
-    write_tokenizer_files(loaded.tokenizer, model.config, Path(folder))
-
-
-def own_folder(folder, config):
-    """ValueError unless a folder is new, or empty, or holds an earlier export, whose config has this name."""
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file, where a folder is needed; choose another name")
-    if folder.exists() and any(folder.iterdir()) and not os.path.lexists(folder / config):
-        raise ValueError(f"{folder} is not empty, and holds no earlier export of this kind; choose another folder")
-    not_others(folder / config, SIGN)
+    write_folder(folder, files)
 
 
 def signs(tokenizer):
@@ -171,12 +162,9 @@ def signs(tokenizer):
     return {"bos_token_id": tokenizer.begin, "eos_token_id": tokenizer.end, "pad_token_id": None}
 
 
-def write_tokenizer_files(tokenizer, config, folder):
-    """tokenizer.json, and what transformers wants to know besides. For ids alone, nothing: a text cannot be written with them."""
-    if isinstance(tokenizer, IdTokenizer):
-        return
-    write_tokenizer(tokenizer, folder / TOKENIZER)
+def tokenizer_settings(tokenizer, config):
+    """tokenizer_config.json: what transformers wants to know of a tokenizer besides."""
     named = {f"{name.split('_')[0]}_token": tokenizer.tokens[i] for name, i in signs(tokenizer).items() if i is not None}
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": config.context,
                 "clean_up_tokenization_spaces": False} | named
-    write_text(folder / "tokenizer_config.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    return json.dumps(settings, indent=2, ensure_ascii=False) + "\n"
