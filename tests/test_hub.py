@@ -362,7 +362,8 @@ def test_the_tokenizer_goes_along(tokenizer, tmp_path):
     model = model_of("llama", vocab_size=len(tokenizer))
     export(Loaded(model, tokenizer), tmp_path)
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["model_max_length"] == model.config.context
-    assert json.loads((tmp_path / "config.json").read_text())["eos_token_id"] == tokenizer.end
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["bos_token_id"], config["eos_token_id"]) == (tokenizer.begin, tokenizer.end)
     assert from_pretrained(tmp_path).tokenizer.to_json() == tokenizer.to_json()
     assert isinstance(from_pretrained(tmp_path, ids=True).tokenizer, IdTokenizer)
 
