@@ -55,17 +55,16 @@ def read_weights(folder, config, model_type, context=None):
     if len(blocks) != config.n_layer:
         raise CheckpointError(f"{folder} contradicts itself: its weights have {len(blocks)} blocks, and its config.json says "
                               f"{config.n_layer}")
-    n = n_parameters(config)
+    n, dtype = n_parameters(config), np.dtype(np.float64 if any(t.dtype == "F64" for t in tensors.values()) else np.float32)
     try:
-        must_fit(4 * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
+        must_fit(dtype.itemsize * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
     except ValueError as error:
         raise CheckpointError(f"{folder}: {error}") from None
-    double = any(tensor.dtype == "F64" for tensor in tensors.values())
-    model = GPT(config, NoNumbers(), np.float64 if double else np.float32)
+    model = GPT(config, NoNumbers(), dtype)
     wanted = places(model, family)
     expect(folder, tensors, wanted, model_type)
-    refuse_unexpected(folder, tensors, wanted, family)
-    fill(wanted, tensors, model.wte.weight.data.dtype)
+    refuse_unexpected(folder, tensors, wanted, model_type)
+    fill(wanted, tensors, dtype)
     return model
 
 
@@ -95,8 +94,11 @@ def expect(folder, tensors, wanted, model_type):
                                   f"config.json it should be {place.shape}")
 
 
-def refuse_unexpected(folder, tensors, wanted, family):
-    """CheckpointError for an array that the model has no place for: it would be computed differently there."""
+def refuse_unexpected(folder, tensors, wanted, model_type):
+    """CheckpointError for an array that has no place in the model here, or in that there: the other would compute without it."""
+    family = model_type.family
+    for name in sorted(name for name in tensors if name.endswith(model_type.lacks)):
+        raise CheckpointError(f"{folder} holds {name[:100]!r}, which no {model_type.architecture} has")
     for name in sorted(tensors.keys() - wanted.keys()):
         if name == family.head:                             # "tied", and yet written
             head, words = tensors[name], tensors[family.words]
