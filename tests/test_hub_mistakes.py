@@ -401,9 +401,32 @@ def test_weights_of_an_adapter(adapter):
 def test_an_adapter_of_another_base(family, sizes, words, adapter):
     other = model_of(family, **SIZES | sizes)
     before = {name: array.copy() for name, array in other.state_dict().items()}
+    sentence(lambda: from_pretrained(adapter, loaded(other)), "the fingerprint in its minillm.json")
+    (adapter / "minillm.json").unlink()
     sentence(lambda: from_pretrained(adapter, loaded(other)), words)
     assert before.keys() == other.state_dict().keys()
     sentence(lambda: from_pretrained(adapter), "name the model that it belongs to")
+
+
+@with_safetensors
+def test_an_adapter_of_another_base_of_the_same_shape(adapter):
+    """Its note tells, as long as it is about the weights beside it; of an adapter of others nothing does."""
+    def other():
+        return loaded(model_of("llama", **SIZES | {"biases": base().config.biases, "tied": base().config.tied}, seed=7,
+                               rope_base=base().config.rope_base, norm_eps=base().config.norm_eps,
+                               n_kv_head=base().config.n_kv_head))
+
+    assert other().model.config == base().config
+    model = other()
+    sentence(lambda: from_pretrained(adapter, model), "is an adapter for another base", "the base that it was trained on")
+    assert same(model.model, other().model)
+    path = adapter / "adapter_model.safetensors"
+    content = path.read_bytes()
+    write_arrays_as(path, {name: array + 1 for name, array in arrays_in(path).items()})
+    from_pretrained(adapter, other())                       # another adapter was saved there
+    path.write_bytes(content)
+    (adapter / "minillm.json").unlink()
+    from_pretrained(adapter, other())
 
 
 # ---- the commands, with little memory

@@ -119,6 +119,19 @@ def test_peft_computes_the_same_both_ways(family, method, tmp_path, peft, caplog
     assert difference(imported(tmp_path / "theirs", family).model.logits(tokens), logits) < 2e-6
 
 
+@every_adapter
+def test_a_base_that_went_out_and_came_back_is_the_same(family, method, tmp_path):
+    """Also with biases of zeros, which its file needs, and with a smaller context."""
+    more = SIZES | {"biases": "all" if family == "llama" else "attention"}
+    base = folder_of(tmp_path / "base", family, **more)
+    export(loaded(specialist(base, method)), tmp_path / "adapter")
+    for context in (None, 5):
+        from_pretrained(tmp_path / "adapter", from_pretrained(tmp_path / "base", context=context))
+    with pytest.raises(ml.CheckpointError, match="is an adapter for another base"):
+        from_pretrained(tmp_path / "adapter", loaded(model_of(family, 1, **more | {
+            name: getattr(base.config, name) for name in ("tied", "activation", "norm_eps", "rope_base", "n_kv_head")})))
+
+
 GPT2_MODULES, LLAMA_MODULES = ["c_attn", "c_proj", "c_fc"], ["q_proj", "v_proj", "o_proj", "gate_proj", "down_proj"]
 
 
