@@ -279,13 +279,79 @@ def test_a_folder_of_others_is_left_alone(tmp_path):
     with pytest.raises(ValueError, match="is not empty, and holds no earlier export of this kind"):
         export(model, tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match="minillm has not written it"):
+    with pytest.raises(ValueError, match="is not empty, and holds no earlier export of this kind"):
         export(model, tmp_path)
     with pytest.raises(ValueError, match="is a file, where a folder is needed"):
         export(model, tmp_path / "notes.txt")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]
     export(model, tmp_path / "new")
     export(model, tmp_path / "new")                                         # an earlier export of ours
+
+
+NAMES = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+
+
+def small(seed=0):
+    return Loaded(model_of("llama", seed, vocab_size=9), CharTokenizer("abcdefg \n"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_changed_after_an_export_is_never_overwritten(name, tmp_path):
+    """transformers, say, saves trained weights into the folder that it loaded, with our config beside them."""
+    export(small(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*NAMES, "minillm.json"])
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes() + b" ")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=f"{name} is not as minillm has written it, so nothing in that folder is overwritten"):
+        export(small(1), tmp_path)
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()}
+    path.unlink()                                                           # nothing is lost by writing it anew
+    export(small(1), tmp_path)
+    assert same(from_pretrained(tmp_path).model, small(1).model)
+
+
+def test_shards_beside_an_export_are_somebodys_weights(tmp_path):
+    export(small(), tmp_path)
+    for name in ("model-00001-of-00002.safetensors", "model.safetensors.index.json"):
+        (tmp_path / name).write_text("mine")
+        with pytest.raises(ValueError, match=f"{name} is not as minillm has written it"):
+            export(small(), tmp_path)
+        (tmp_path / name).unlink()
+    (tmp_path / "notes.txt").write_text("mine")                             # which no export would replace
+    export(small(), tmp_path)
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{}", '{"written_by": "me", "files": {}}', '{"written_by": "minillm", "files": []}',
+                                  '{"written_by": "minillm", "files": {"config.json": 3}}', None])
+def test_without_a_note_nothing_is_taken_for_an_export(note, tmp_path):
+    export(small(), tmp_path)
+    (tmp_path / "minillm.json").unlink() if note is None else (tmp_path / "minillm.json").write_text(note)
+    with pytest.raises(ValueError, match="holds no earlier export of this kind"):
+        export(small(), tmp_path)
+
+
+def test_an_export_that_was_interrupted_is_written_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("minillm.hub.models.write_tensors", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export(small(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "minillm.json"]
+    monkeypatch.undo()
+    export(small(1), tmp_path)
+    assert same(from_pretrained(tmp_path).model, small(1).model)
+
+
+def test_what_transformers_saved_into_our_folder_stays(tmp_path, transformers):
+    import torch
+
+    export(small(), tmp_path)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    with torch.no_grad():
+        theirs.model.norm.weight.add_(1)
+    theirs.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is not as minillm has written it"):
+        export(small(), tmp_path)
+    assert not same(from_pretrained(tmp_path).model, small().model)
 
 
 # ---- tokens
@@ -296,7 +362,8 @@ def test_the_tokenizer_goes_along(tokenizer, tmp_path):
     model = model_of("llama", vocab_size=len(tokenizer))
     export(Loaded(model, tokenizer), tmp_path)
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["model_max_length"] == model.config.context
-    assert json.loads((tmp_path / "config.json").read_text())["eos_token_id"] == tokenizer.end
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["bos_token_id"], config["eos_token_id"]) == (tokenizer.begin, tokenizer.end)
     assert from_pretrained(tmp_path).tokenizer.to_json() == tokenizer.to_json()
     assert isinstance(from_pretrained(tmp_path, ids=True).tokenizer, IdTokenizer)
 
@@ -332,8 +399,8 @@ def test_a_text_ends_as_config_json_says(tmp_path):
     for ends in (257, [257, 256], [299, 257], [257, 0]):
         settings(tmp_path / "config.json", eos_token_id=ends)
         assert from_pretrained(tmp_path).tokenizer.end == 257
-    export(from_pretrained(tmp_path), tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["eos_token_id"] == 257
+    export(from_pretrained(tmp_path), tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["eos_token_id"] == 257
     with pytest.raises(ValueError, match="has a tokenizer.json, which this model does not"):
         export(from_pretrained(tmp_path, ids=True), tmp_path)
 

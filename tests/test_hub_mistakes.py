@@ -21,7 +21,7 @@ from hub_folders import (
     write_contents,
 )
 
-from minillm import CheckpointError
+from minillm import CheckpointError, load
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.specialist import prepare
 from minillm.hub.folders import export, from_pretrained
@@ -97,7 +97,7 @@ def test_without_safetensors_the_commands_say_what_to_install(tmp_path, monkeypa
 def test_settings_of_a_wrong_type(family, folder):
     """Every setting, with every wrong value: none is read as something that it is not. Of those in `free`, any will do."""
     written = json.loads((folder / CONFIG).read_text())
-    free = {"written_by", "dtype", "bos_token_id", "pad_token_id", "attention_dropout", "resid_pdrop", "embd_pdrop",
+    free = {"dtype", "bos_token_id", "pad_token_id", "attention_dropout", "resid_pdrop", "embd_pdrop",
             "attn_pdrop", "rope_theta"}                     # the last says again what rope_parameters says
     model, tried = from_pretrained(folder).model, 0
     for name, right in written.items():
@@ -132,8 +132,13 @@ def test_settings_of_a_wrong_type(family, folder):
     ({"vocab_size": 12}, "it should be (12, 8)"), ({"vocab_size": 14}, "it should be (14, 8)"),
     ({"num_hidden_layers": 3}, "its weights have 2 blocks, and its config.json says 3"),
     ({"num_hidden_layers": 1000, "hidden_size": 100_000, "head_dim": ...}, "it should be (13, 100000)"),
-    ({"num_hidden_layers": 10 ** 7}, "n_layer is 10000000"), ({"max_position_embeddings": 2_000_000}, "context is 2000000"),
-    ({"rms_norm_eps": 0}, "norm_eps is 0"), ({"rope_theta": -1.0, "rope_parameters": ...}, "rope_theta is -1.0"),
+    ({"num_hidden_layers": 2000}, ": num_hidden_layers is 2000"), ({"hidden_size": 200_000}, ": hidden_size is 200000"),
+    ({"num_attention_heads": 2000}, ": num_attention_heads is 2000"), ({"num_key_value_heads": 2000}, "_value_heads is 2000"),
+    ({"intermediate_size": 2_000_000}, ": intermediate_size is 2000000"), ({"intermediate_size": None}, "_size is None"),
+    ({"max_position_embeddings": 2_000_000}, ": max_position_embeddings is 2000000"),
+    ({"max_position_embeddings": 2_000_000}, "--context N reads it with fewer tokens"),
+    ({"rms_norm_eps": 0}, ": rms_norm_eps is 0,"), ({"rope_theta": -1.0, "rope_parameters": ...}, "rope_theta is -1.0"),
+    ({"rope_theta": 0.5, "rope_parameters": ...}, ": rope_theta is 0.5"),
     ({"attention_bias": base().config.biases not in ("all", "attention")}, "weights 'model.layers.0.self_attn")])
 def test_llamas_that_are_something_else(change, words, folder):
     settings(folder / CONFIG, **change)
@@ -255,6 +260,37 @@ def test_names_that_are_unexpected_or_lacking(family, folder):
 
 
 @with_safetensors
+def test_a_bias_that_no_qwen2_has(folder):
+    """transformers would compute without it."""
+    folder_of(folder, "llama", seed=1, **SIZES | {"biases": "attention"})
+    settings(folder / CONFIG, model_type="qwen2", architectures=["Qwen2ForCausalLM"])
+    name = "model.layers.1.self_attn.o_proj.bias"
+    arrays = {other: array for other, array in arrays_in(folder / WEIGHTS).items() if not other.endswith("o_proj.bias")}
+    write_arrays_as(folder / WEIGHTS, arrays)
+    assert not from_pretrained(folder).model.parameters()["blocks.1.attn.proj.bias"].data.any()
+    write_arrays_as(folder / WEIGHTS, arrays | {name: np.ones(8)})
+    sentence(lambda: from_pretrained(folder), f"holds {name!r}, which no Qwen2ForCausalLM has")
+
+
+@with_safetensors
+def test_a_context_of_millions_is_read_where_less_is_wanted(folder):
+    settings(folder / CONFIG, max_position_embeddings=20_000_000)
+    assert from_pretrained(folder, context=5).model.config.context == 5
+
+
+@with_safetensors
+def test_double_precision_takes_twice_the_memory(folder, tmp_path, monkeypatch):
+    """In a folder of others, and in a file of ours."""
+    arrays, double = arrays_in(folder / WEIGHTS), loaded(model_of("llama", dtype=np.float64, **SIZES))
+    save_model(tmp_path / "double.npz", double.model, double.tokenizer)
+    monkeypatch.setattr("minillm.train.costs.total_memory", lambda: 6 * sum(array.size for array in arrays.values()))
+    from_pretrained(folder)
+    write_arrays_as(folder / WEIGHTS, arrays, "F64")
+    sentence(lambda: from_pretrained(folder), "it cannot be loaded here")
+    sentence(lambda: load(tmp_path / "double.npz"), "it cannot be loaded here")
+
+
+@with_safetensors
 def test_an_output_layer_that_is_tied_and_yet_another(folder):
     folder_of(folder, "llama", **SIZES, tied=True)
     arrays = arrays_in(folder / WEIGHTS)
@@ -365,9 +401,32 @@ def test_weights_of_an_adapter(adapter):
 def test_an_adapter_of_another_base(family, sizes, words, adapter):
     other = model_of(family, **SIZES | sizes)
     before = {name: array.copy() for name, array in other.state_dict().items()}
+    sentence(lambda: from_pretrained(adapter, loaded(other)), "the fingerprint in its minillm.json")
+    (adapter / "minillm.json").unlink()
     sentence(lambda: from_pretrained(adapter, loaded(other)), words)
     assert before.keys() == other.state_dict().keys()
     sentence(lambda: from_pretrained(adapter), "name the model that it belongs to")
+
+
+@with_safetensors
+def test_an_adapter_of_another_base_of_the_same_shape(adapter):
+    """Its note tells, as long as it is about the weights beside it; of an adapter of others nothing does."""
+    def other():
+        return loaded(model_of("llama", **SIZES | {"biases": base().config.biases, "tied": base().config.tied}, seed=7,
+                               rope_base=base().config.rope_base, norm_eps=base().config.norm_eps,
+                               n_kv_head=base().config.n_kv_head))
+
+    assert other().model.config == base().config
+    model = other()
+    sentence(lambda: from_pretrained(adapter, model), "is an adapter for another base", "the base that it was trained on")
+    assert same(model.model, other().model)
+    path = adapter / "adapter_model.safetensors"
+    content = path.read_bytes()
+    write_arrays_as(path, {name: array + 1 for name, array in arrays_in(path).items()})
+    from_pretrained(adapter, other())                       # another adapter was saved there
+    path.write_bytes(content)
+    (adapter / "minillm.json").unlink()
+    from_pretrained(adapter, other())
 
 
 # ---- the commands, with little memory

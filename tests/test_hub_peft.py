@@ -89,6 +89,17 @@ def test_an_adapter_comes_back(family, method, tmp_path):
     assert (tmp_path / "a" / "adapter_config.json").read_text() == (tmp_path / "b" / "adapter_config.json").read_text()
 
 
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_an_adapter_that_was_trained_on_is_never_overwritten(name, tmp_path):
+    export(loaded(specialist(base_of("llama"), "lora:rank=2")), tmp_path)
+    export(loaded(specialist(base_of("llama"), "lora:rank=2")), tmp_path)
+    content = (tmp_path / name).read_bytes() + b" "
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name} is not as minillm has written it"):
+        export(loaded(specialist(base_of("llama"), "lora:rank=2")), tmp_path)
+    assert (tmp_path / name).read_bytes() == content
+
+
 @every_adapter
 def test_peft_computes_the_same_both_ways(family, method, tmp_path, peft, caplog):
     import transformers
@@ -106,6 +117,19 @@ def test_peft_computes_the_same_both_ways(family, method, tmp_path, peft, caplog
     assert difference(base.logits(tokens), logits) > 0.01                   # or else nothing was compared
     theirs.save_pretrained(tmp_path / "theirs")
     assert difference(imported(tmp_path / "theirs", family).model.logits(tokens), logits) < 2e-6
+
+
+@every_adapter
+def test_a_base_that_went_out_and_came_back_is_the_same(family, method, tmp_path):
+    """Also with biases of zeros, which its file needs, and with a smaller context."""
+    more = SIZES | {"biases": "all" if family == "llama" else "attention"}
+    base = folder_of(tmp_path / "base", family, **more)
+    export(loaded(specialist(base, method)), tmp_path / "adapter")
+    for context in (None, 5):
+        from_pretrained(tmp_path / "adapter", from_pretrained(tmp_path / "base", context=context))
+    with pytest.raises(ml.CheckpointError, match="is an adapter for another base"):
+        from_pretrained(tmp_path / "adapter", loaded(model_of(family, 1, **more | {
+            name: getattr(base.config, name) for name in ("tied", "activation", "norm_eps", "rope_base", "n_kv_head")})))
 
 
 GPT2_MODULES, LLAMA_MODULES = ["c_attn", "c_proj", "c_fc"], ["q_proj", "v_proj", "o_proj", "gate_proj", "down_proj"]
@@ -204,7 +228,8 @@ def test_the_commands(tmp_path):
     model = specialist(base, recipe)
     save_specialist(tmp_path / "lora.npz", model, None, recipe_of(recipe), tmp_path / "base.npz", fingerprint(base))
     assert answer("export", tmp_path / "lora.npz", "--out", tmp_path / "hub") == {"kind": "adapter"}
-    assert sorted(path.name for path in (tmp_path / "hub").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "hub").iterdir()) == [
+        "adapter_config.json", "adapter_model.safetensors", "minillm.json"]
     written = json.loads((tmp_path / "hub" / "adapter_config.json").read_text())
     assert written["target_modules"] == sorted(f"model.layers.{i}.self_attn.{name}_proj" for i in (0, 1) for name in "qv")
     code, _, err = run("import", tmp_path / "hub", "--base", tmp_path / "base.npz", "--out", tmp_path / "back.npz")

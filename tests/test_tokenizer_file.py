@@ -12,10 +12,11 @@ from minillm.hub.tokenizer_file import PRE_TOKENIZERS, read_tokenizer, write_tok
 from minillm.text.bpe import CHARACTERS, END_OF_TEXT, BPETokenizer
 from minillm.text.bpe_learning import learn_bpe
 from minillm.text.splitting import RULES
-from minillm.text.tokenizer import CharTokenizer, WordTokenizer
+from minillm.text.tokenizer import CharTokenizer, IdTokenizer, WordTokenizer
 
 SIGNS = (END_OF_TEXT, "<|im_start|>", "<|im_end|>")
 TEXTS = any_texts(np.random.default_rng(3), 1000)
+WHOLE = [text for text in TEXTS + NASTY if "\0" not in text]      # no file of minillm has a character or word with a null byte
 
 
 def learned(rule, **more):
@@ -36,9 +37,13 @@ OF_EACH_KIND = {rule: learned(rule) for rule in RULES} | {
     "qwen2, normalized": learned("qwen2", nfc=True),
     "smollm2, without some bytes": lacking(learned("smollm2"), b"\xc0\xc1\xf1\xf2\xf3\xf4\x00\x1c\x7f\xcc"),
     "gpt2, with a sign for bytes that it lacks": lacking(learned("gpt2"), b"\xf0\xf1\x00\x7f\xcc", END_OF_TEXT),
-    "characters": CharTokenizer.of("".join(TEXTS + NASTY)),
-    "words": WordTokenizer(dict.fromkeys(word for text in TEXTS + NASTY for word in WordTokenizer.split(text)))}
+    "characters": CharTokenizer.of("".join(WHOLE)),
+    "words": WordTokenizer(dict.fromkeys(word for text in WHOLE for word in WordTokenizer.split(text)))}
 every_kind = pytest.mark.parametrize("kind", OF_EACH_KIND)
+
+
+def texts_for(kind):
+    return WHOLE if kind in ("characters", "words") else TEXTS + NASTY
 
 
 @every_kind
@@ -48,7 +53,7 @@ def test_what_was_written_is_read_again(kind, tmp_path):
     again = read_tokenizer(tmp_path / "tokenizer.json")
     end = {} if kind in ("characters", "words") else {"end": SIGNS[0]}          # which the file has no place for
     assert type(again) is type(tokenizer) and again.to_json() == tokenizer.to_json() | end
-    assert all(again.encode(text) == tokenizer.encode(text) for text in TEXTS[:50])
+    assert all(again.encode(text) == tokenizer.encode(text) for text in texts_for(kind)[:50])
 
 
 def test_the_end_of_a_text_is_the_usual_sign_where_the_file_names_none(tmp_path):
@@ -63,7 +68,7 @@ def test_the_package_tokenizers_gives_the_same_ids(kind, tmp_path):
     write_tokenizer(OF_EACH_KIND[kind], tmp_path / "tokenizer.json")
     ours, theirs = read_tokenizer(tmp_path / "tokenizer.json"), package.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     assert len(NASTY) >= 50 and theirs.get_vocab_size() == len(ours)
-    for text in TEXTS + NASTY:
+    for text in texts_for(kind):
         ids = ours.encode(text)
         assert theirs.encode(text, add_special_tokens=False).ids == ids, text
         assert theirs.decode(ids, skip_special_tokens=False) == ours.decode(ids), text
@@ -174,6 +179,28 @@ def test_other_ways_to_write_bytes_that_a_vocabulary_lacks_are_refused(name, fil
     small["model"][name] = True
     with pytest.raises(CheckpointError, match=f"lacks some bytes.*{name}"):
         read(small, tmp_path)
+
+
+@pytest.mark.parametrize("token, words", [("a" * 1001, "of at most 1000 characters"), ("", "is empty"),
+                                          ("\0", "whole characters"), ("\ud800", "whole characters")])
+@pytest.mark.parametrize("kind", ["bpe", "char"])
+@pytest.mark.parametrize("added", [False, True])
+def test_a_token_that_no_file_of_minillm_could_hold_is_refused(token, words, kind, added, file, tmp_path):
+    file = file if kind == "bpe" else content_of(CharTokenizer.of("abc"), tmp_path)
+    n = len(file["model"]["vocab"])
+    if added:
+        file["added_tokens"].append({"id": n, "content": token})
+    else:
+        file["model"]["vocab"][token] = n
+    (tmp_path / "tokenizer.json").write_text(json.dumps(file))
+    with pytest.raises(CheckpointError, match=words):
+        read_tokenizer(tmp_path / "tokenizer.json")
+
+
+def test_a_model_without_a_tokenizer_has_none_to_write(tmp_path):
+    with pytest.raises(ValueError, match="this model came without a tokenizer, so there is none to write"):
+        write_tokenizer(IdTokenizer(7), tmp_path / "tokenizer.json")
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("content", [

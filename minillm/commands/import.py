@@ -16,7 +16,8 @@ EXAMPLES = ("SmolLM2-135M --out runs/smol/base.npz", "SmolLM2-135M --context 102
             "my-lora --base runs/smol/base.npz --out runs/smol/lora.npz")
 NOTES = ("A model's folder holds config.json, model.safetensors (or its shards) and tokenizer.json. Known are GPT-2, Llama,\n"
          "Mistral, Qwen2 and StarCoder2; what cannot be computed here is refused by its name. An adapter's folder holds\n"
-         "adapter_config.json and adapter_model.safetensors. Needs the package safetensors: pip install 'minillm[hub]'")
+         "adapter_config.json and adapter_model.safetensors; if minillm wrote it, it goes onto its own base only, and else onto\n"
+         "any base of the right shape. Needs the package safetensors: pip install 'minillm[hub]'")
 WRITES_FILES = True
 
 

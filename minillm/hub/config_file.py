@@ -10,12 +10,14 @@ from ..ground.files import JSON_BYTES, CheckpointError, parsed, read_bytes
 from ..ground.schema import anything, flag, many, maybe, number, shown, table, text, whole
 from ..nn import Config
 from ..nn.block import BIASES, SUBLAYERS
+from ..nn.config import FORMS, OPTIONAL
 from .names import GPT2, LLAMA, STARCODER2, Family
 
 ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "relu": "relu"}      # of an MLP: theirs, ours
 BIASES_OF = {tuple(sublayer in biased for sublayer in SUBLAYERS): name for name, biased in BIASES.items()}
 SIZE = whole(1, 10_000_000)
-WRITTEN_BY = "minillm"
+CONTEXT = whole(1)      # in a file; how much of it is read is decided later
+HIDDEN = whole(1, OPTIONAL["n_hidden"])
 
 
 class ModelType(NamedTuple):
@@ -39,21 +41,21 @@ class ModelType(NamedTuple):
 
 def sizes(kv_heads, tied):
     """Fields of all models since Llama, with what differs in value if it is left out."""
-    return {"vocab_size": ("vocab_size", SIZE, ...), "context": ("max_position_embeddings", SIZE, ...),
-            "n_layer": ("num_hidden_layers", SIZE, ...), "n_head": ("num_attention_heads", SIZE, ...),
-            "n_embd": ("hidden_size", SIZE, ...), "n_kv_head": ("num_key_value_heads", maybe(SIZE), kv_heads),
-            "n_hidden": ("intermediate_size", SIZE, ...), "tied": ("tie_word_embeddings", flag, tied)}
+    return {"vocab_size": ("vocab_size", FORMS["vocab_size"], ...), "context": ("max_position_embeddings", CONTEXT, ...),
+            "n_layer": ("num_hidden_layers", FORMS["n_layer"], ...), "n_head": ("num_attention_heads", FORMS["n_head"], ...),
+            "n_embd": ("hidden_size", FORMS["n_embd"], ...), "n_kv_head": ("num_key_value_heads", FORMS["n_kv_head"], kv_heads),
+            "n_hidden": ("intermediate_size", HIDDEN, ...), "tied": ("tie_word_embeddings", FORMS["tied"], tied)}
 
 
-RMS = {"norm_eps": ("rms_norm_eps", number(0, 1), 1e-6)}
+RMS = {"norm_eps": ("rms_norm_eps", FORMS["norm_eps"], 1e-6)}
 ROTARY = {"positions": "rotary"}
 SWIGLU = ROTARY | {"norm": "rmsnorm", "mlp": "swiglu"}
 MODEL_TYPES = {
     "gpt2": ModelType("GPT2LMHeadModel", GPT2, {"biases": "all"}, {
-        "vocab_size": ("vocab_size", SIZE, ...), "context": ("n_positions", SIZE, ...), "n_layer": ("n_layer", SIZE, ...),
-        "n_head": ("n_head", SIZE, ...), "n_embd": ("n_embd", SIZE, ...), "n_hidden": ("n_inner", maybe(SIZE), None),
-        "activation": ("activation_function", text(), "gelu_new"), "norm_eps": ("layer_norm_epsilon", number(0, 1), 1e-5),
-        "tied": ("tie_word_embeddings", flag, True)}),
+        "context": ("n_positions", CONTEXT, ...), "n_hidden": ("n_inner", FORMS["n_hidden"], None),
+        "activation": ("activation_function", text(), "gelu_new"), "norm_eps": ("layer_norm_epsilon", FORMS["norm_eps"], 1e-5),
+        "tied": ("tie_word_embeddings", FORMS["tied"], True)} | {
+        name: (name, FORMS[name], ...) for name in ("vocab_size", "n_layer", "n_head", "n_embd")}),
     "llama": ModelType("LlamaForCausalLM", LLAMA, SWIGLU, sizes(None, False) | RMS,
                        ("attention_bias", "mlp_bias"), {"attention_bias": False, "mlp_bias": False}),
     "mistral": ModelType("MistralForCausalLM", LLAMA, SWIGLU | {"biases": "none"}, sizes(..., False) | RMS,
@@ -61,7 +63,7 @@ MODEL_TYPES = {
     "qwen2": ModelType("Qwen2ForCausalLM", LLAMA, SWIGLU | {"biases": "attention"}, sizes(..., False) | RMS,
                        usual={"use_sliding_window": False}, lacks=("self_attn.o_proj.bias",)),
     "starcoder2": ModelType("Starcoder2ForCausalLM", STARCODER2, ROTARY, sizes(..., True) | {
-        "activation": ("hidden_act", text(), "gelu_pytorch_tanh"), "norm_eps": ("norm_epsilon", number(0, 1), 1e-5)},
+        "activation": ("hidden_act", text(), "gelu_pytorch_tanh"), "norm_eps": ("norm_epsilon", FORMS["norm_eps"], 1e-5)},
         ("use_bias", "use_bias"), {"use_bias": True})}
 
 # What else such a file may say. Of each the form, and the values with which nothing changes; or else the model is refused.
@@ -139,9 +141,7 @@ def config_of(json, model_type, context):
         config["activation"] = activation_of(config["activation"])
     elif text()(json.get("hidden_act", "silu"), "hidden_act") not in ("silu", "swish"):
         raise ValueError(f"its activation is {shown(json['hidden_act'])}, where minillm's gated MLP knows silu")
-    if context and context > config["context"]:
-        raise ValueError(f"its context is {config['context']}, so it cannot become {context}")
-    config["context"] = context or config["context"]
+    config["context"] = context_of(config["context"], model_type.fields["context"][0], context)
     if config.get("positions") == "rotary":
         config["rope_base"] = rope_base(json)
         check_windows(json, config["context"])
@@ -153,6 +153,16 @@ def config_of(json, model_type, context):
         raise ValueError(f"head_dim is {head_dim}, where minillm's heads share the width: {config.n_embd} / {config.n_head} = "
                          f"{config.head_dim}")
     return config
+
+
+def context_of(own, name, wanted):
+    """The context: the model's own, whose name in the file is given, or a smaller one that is wanted."""
+    if wanted and wanted > own:
+        raise ValueError(f"its context is {own}, so it cannot become {wanted}")
+    try:
+        return FORMS["context"](wanted or own, name)
+    except ValueError as error:
+        raise ValueError(f"{error}; --context N reads it with fewer tokens") from None
 
 
 def activation_of(name):
@@ -172,7 +182,7 @@ def rope_base(json):
                 raise ValueError(f"its rotary positions are of the type {shown(part[name])}, and minillm has the plain ones")
         if part.get("partial_rotary_factor") not in (None, 1):
             raise ValueError(f"partial_rotary_factor is {shown(part['partial_rotary_factor'])}: {WHY['partial_rotary_factor']}")
-        base = number(0, 1e12)(part.get("rope_theta", base), "rope_theta")
+        base = FORMS["rope_base"](part.get("rope_theta", base), "rope_theta")
     return base
 
 
@@ -223,7 +233,7 @@ def config_json(config, dtype):
     activations = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}
     values = {ours: getattr(config, ours) for ours in model_type.fields}
     values |= {"n_kv_head": config.kv_heads, "n_hidden": config.hidden, "activation": activations[config.activation]}
-    json = {"written_by": WRITTEN_BY, "architectures": [model_type.architecture], "model_type": name, "dtype": str(dtype)}
+    json = {"architectures": [model_type.architecture], "model_type": name, "dtype": str(dtype)}
     json |= {theirs: values[ours] for ours, (theirs, _, _) in model_type.fields.items()}
     json |= {flag: sublayer in BIASES[config.biases] for flag, sublayer in zip(model_type.biases, SUBLAYERS)}
     if config.positions == "rotary":

@@ -8,12 +8,12 @@ from ..ground.files import CheckpointError
 from ..runs.saved import Loaded
 from ..train.checkpoint import fingerprint
 from .models import from_folder, to_folder
-from .peft_folder import CONFIG, from_peft, to_peft, writer_of
+from .peft_folder import ADAPTER_CONFIG, from_peft, to_peft, writer_of
 
 
 def is_adapter(folder):
     """Is this a folder of peft?"""
-    return (Path(folder) / CONFIG).exists()
+    return (Path(folder) / ADAPTER_CONFIG).exists()
 
 
 def from_pretrained(folder, base=None, context=None, ids=False):

@@ -8,21 +8,20 @@ from pathlib import Path
 import numpy as np
 
 from ..ground.files import CheckpointError, write_text
-from ..ground.ownership import not_others
 from ..nn import GPT
 from ..runs.saved import Loaded
 from ..text.bpe import BPETokenizer
 from ..text.tokenizer import IdTokenizer
 from ..train.blueprint import NoNumbers, blueprint, n_parameters
 from ..train.costs import must_fit
-from .config_file import WRITTEN_BY, config_json, read_config, type_for
+from .config_file import config_json, read_config, type_for
 from .names import IGNORED, places
+from .note import write_folder
 from .plain import plain
 from .safetensors_file import package, weights_in, write_tensors
 from .tokenizer_file import read_tokenizer, write_tokenizer
 
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
-SIGN = f'"written_by": "{WRITTEN_BY}"'.encode()      # near the start of each config that minillm writes
+CONFIG, WEIGHTS, TOKENIZER, SETTINGS = "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"
 
 
 # Reading.
@@ -56,17 +55,16 @@ def read_weights(folder, config, model_type, context=None):
     if len(blocks) != config.n_layer:
         raise CheckpointError(f"{folder} contradicts itself: its weights have {len(blocks)} blocks, and its config.json says "
                               f"{config.n_layer}")
-    n = n_parameters(config)
+    n, dtype = n_parameters(config), np.dtype(np.float64 if any(t.dtype == "F64" for t in tensors.values()) else np.float32)
     try:
-        must_fit(4 * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
+        must_fit(dtype.itemsize * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
     except ValueError as error:
         raise CheckpointError(f"{folder}: {error}") from None
-    double = any(tensor.dtype == "F64" for tensor in tensors.values())
-    model = GPT(config, NoNumbers(), np.float64 if double else np.float32)
+    model = GPT(config, NoNumbers(), dtype)
     wanted = places(model, family)
     expect(folder, tensors, wanted, model_type)
-    refuse_unexpected(folder, tensors, wanted, family)
-    fill(wanted, tensors, model.wte.weight.data.dtype)
+    refuse_unexpected(folder, tensors, wanted, model_type)
+    fill(wanted, tensors, dtype)
     return model
 
 
@@ -96,8 +94,11 @@ def expect(folder, tensors, wanted, model_type):
                                   f"config.json it should be {place.shape}")
 
 
-def refuse_unexpected(folder, tensors, wanted, family):
-    """CheckpointError for an array that the model has no place for: it would be computed differently there."""
+def refuse_unexpected(folder, tensors, wanted, model_type):
+    """CheckpointError for an array that has no place in the model here, or in that there: the other would compute without it."""
+    family = model_type.family
+    for name in sorted(name for name in tensors if name.endswith(model_type.lacks)):
+        raise CheckpointError(f"{folder} holds {name[:100]!r}, which no {model_type.architecture} has")
     for name in sorted(tensors.keys() - wanted.keys()):
         if name == family.head:                             # "tied", and yet written
             head, words = tensors[name], tensors[family.words]
@@ -143,27 +144,19 @@ def tokenizer_in(folder, config, ends):
 
 def to_folder(loaded, folder):
     """Write a model as a folder that transformers loads. ValueError if no model there computes what this one does."""
-    model = plain(loaded.model)
+    model, tokenizer = plain(loaded.model), loaded.tokenizer
     _, model_type = type_for(model.config)
-    own_folder(folder, CONFIG)
+    config = config_json(model.config, model.wte.weight.data.dtype) | signs(tokenizer)
+    files = {CONFIG: lambda path: write_text(path, json.dumps(config, indent=2) + "\n"),
+             WEIGHTS: lambda path: write_tensors(path, {name: place.theirs(place.parameter.data[..., place.columns])
+                                                        for name, place in places(model, model_type.family).items()})}
+    if not isinstance(tokenizer, IdTokenizer):              # or else a text cannot be written with it
+        files |= {TOKENIZER: lambda path: write_tokenizer(tokenizer, path),
+                  SETTINGS: lambda path: write_text(path, tokenizer_settings(tokenizer, model.config))}
     package()                                               # or else nothing is begun
-    if isinstance(loaded.tokenizer, IdTokenizer) and os.path.lexists(Path(folder) / TOKENIZER):
+    if TOKENIZER not in files and os.path.lexists(Path(folder) / TOKENIZER):
         raise ValueError(f"{folder} has a {TOKENIZER}, which this model does not; choose another folder")
-    config = config_json(model.config, model.wte.weight.data.dtype) | signs(loaded.tokenizer)
-    write_text(Path(folder) / CONFIG, json.dumps(config, indent=2) + "\n")
-    write_tensors(Path(folder) / WEIGHTS, {name: place.theirs(place.parameter.data[..., place.columns])
-                                           for name, place in places(model, model_type.family).items()})
-    write_tokenizer_files(loaded.tokenizer, model.config, Path(folder))
-
-
-def own_folder(folder, config):
-    """ValueError unless a folder is new, or empty, or holds an earlier export, whose config has this name."""
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file, where a folder is needed; choose another name")
-    if folder.exists() and any(folder.iterdir()) and not os.path.lexists(folder / config):
-        raise ValueError(f"{folder} is not empty, and holds no earlier export of this kind; choose another folder")
-    not_others(folder / config, SIGN)
+    write_folder(folder, files)
 
 
 def signs(tokenizer):
@@ -171,12 +164,9 @@ def signs(tokenizer):
     return {"bos_token_id": tokenizer.begin, "eos_token_id": tokenizer.end, "pad_token_id": None}
 
 
-def write_tokenizer_files(tokenizer, config, folder):
-    """tokenizer.json, and what transformers wants to know besides. For ids alone, nothing: a text cannot be written with them."""
-    if isinstance(tokenizer, IdTokenizer):
-        return
-    write_tokenizer(tokenizer, folder / TOKENIZER)
+def tokenizer_settings(tokenizer, config):
+    """tokenizer_config.json: what transformers wants to know of a tokenizer besides."""
     named = {f"{name.split('_')[0]}_token": tokenizer.tokens[i] for name, i in signs(tokenizer).items() if i is not None}
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": config.context,
                 "clean_up_tokenization_spaces": False} | named
-    write_text(folder / "tokenizer_config.json", json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+    return json.dumps(settings, indent=2, ensure_ascii=False) + "\n"

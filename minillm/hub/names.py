@@ -38,15 +38,17 @@ class Family:
 
     @property
     def words(self):
-        """The name of the table of words; then those of the tables of positions and of an output layer of its own."""
+        """The name of the table of words."""
         return f"{self.outside['wte']}.weight"
 
     @property
     def positions(self):
+        """The name of the table of positions."""
         return f"{self.outside.get('wpe')}.weight"
 
     @property
     def head(self):
+        """The name of the table of an output layer of its own."""
         return f"{self.outside['lm_head']}.weight"
 
 

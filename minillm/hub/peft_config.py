@@ -6,7 +6,7 @@ from the names of its weights, since peft loads no others.
 
 from ..ground.files import JSON_BYTES, CheckpointError, parsed, read_bytes
 from ..ground.schema import anything, flag, maybe, number, one_of, record, shown, table, text
-from .config_file import SIZE, WRITTEN_BY
+from .config_file import SIZE
 
 FORMS = {
     "LORA": record({"r": SIZE, "lora_alpha": number(), "use_rslora?": flag, "use_dora?": flag,
@@ -66,5 +66,4 @@ def of_module(patterns, module, usual):
 
 def adapter_config(kind, **settings):
     """adapter_config.json for a new adapter."""
-    return {"auto_mapping": {"written_by": WRITTEN_BY},     # which peft asks only where there is no task_type
-            "peft_type": kind, "task_type": "CAUSAL_LM", "base_model_name_or_path": None, "inference_mode": True} | settings
+    return {"peft_type": kind, "task_type": "CAUSAL_LM", "base_model_name_or_path": None, "inference_mode": True} | settings

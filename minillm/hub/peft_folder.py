@@ -11,13 +11,14 @@ from ..finetune.methods.prompt import Prompted
 from ..finetune.wrapper import inserted, must_be_bare
 from ..ground.files import CheckpointError, write_text
 from .config_file import type_for
-from .models import own_folder
+from .note import NOTE, is_ours, read_note, write_folder
 from .peft_config import read_adapter_config
 from .peft_linear import read_low_rank, read_scales, write_low_rank, write_scales
 from .peft_prompts import read_prefix, read_prompt, write_prefix, write_prompt
+from .plain import base_fingerprint
 from .safetensors_file import package, weights_in, write_tensors
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 WRITERS = {LoRALinear: write_low_rank, DoRALinear: write_low_rank, ScaledInputs: write_scales, ScaledOutputs: write_scales,
            PrefixedHeads: write_prefix, Prompted: write_prompt}
 READERS = {"LORA": read_low_rank, "IA3": read_scales, "PREFIX_TUNING": read_prefix, "PROMPT_TUNING": read_prompt}
@@ -37,22 +38,36 @@ def to_peft(model, folder):
     if body:
         raise ValueError(f"{body[0]} of the base trains as well, and a folder of peft holds only what was inserted")
     config, arrays = writer_of(model)(model, model_type.family)
-    own_folder(folder, CONFIG)
+    files = {ADAPTER_CONFIG: lambda path: write_text(path, json.dumps(config, indent=2) + "\n"),
+             ADAPTER_WEIGHTS: lambda path: write_tensors(path, arrays)}
     package()                                               # or else nothing is begun
-    write_text(Path(folder) / CONFIG, json.dumps(config, indent=2) + "\n")
-    write_tensors(Path(folder) / WEIGHTS, arrays)
+    write_folder(folder, files, base=base_fingerprint(model))
 
 
 def from_peft(folder, model):
-    """Put the adapter in a folder into its base; returns the recipe. CheckpointError if it is broken, or for another base."""
+    """Put the adapter in a folder into its base; returns the recipe. CheckpointError if it is broken, or does not fit.
+
+    An adapter that minillm wrote is refused on any base but its own. Of others nothing tells: any base of the same shape will do.
+    """
     folder = Path(folder)
-    config = read_adapter_config(folder / CONFIG)
+    config = read_adapter_config(folder / ADAPTER_CONFIG)
     tensors = weights_in(folder, "adapter_model")
     try:
         must_be_bare(model)
         _, model_type = type_for(model.config)
+        check_base(folder, model)
         return READERS[config["peft_type"]](model, model_type.family, config, tensors)
     except CheckpointError:
         raise
     except ValueError as error:
         raise CheckpointError(f"{folder} is no adapter for this base: {error}") from None
+
+
+def check_base(folder, model):
+    """CheckpointError if the note in a folder names another base for the weights beside it."""
+    note = read_note(folder)
+    if not note or "base" not in note or not is_ours(folder, ADAPTER_WEIGHTS, note["files"]):
+        return
+    if note["base"] != base_fingerprint(model):
+        raise CheckpointError(f"{folder} is an adapter for another base: the fingerprint in its {NOTE} is not that of this base; "
+                              "name the base that it was trained on")

@@ -41,7 +41,7 @@ def turned(keys, config, back=False):
 # Writing.
 
 def write_prefix(model, family):
-    """(adapter_config.json, {name: array}). The array is (n, L 2 K D): for each vector, the keys and values of each block."""
+    """(adapter_config.json, {name: array}). The array is (n, n_layer 2 K D): of each vector, keys and values for each block."""
     config = model.config
     must_be_rotary(config)
     prefixes = [slot.module.prefix for slot in inserted(model) if isinstance(slot.module, PrefixedHeads)]
@@ -52,7 +52,7 @@ def write_prefix(model, family):
     back = np.argsort(order_of(["k"], config)[:config.head_dim])                    # the same in each head
     tables = [[turned(prefix.keys.data, config)[..., back], prefix.values.data] for prefix in prefixes]
     n = tables[0][0].shape[1]
-    array = np.array(tables).transpose(3, 0, 1, 2, 4).reshape(n, -1)                # (L, 2, K, n, D) -> (n, L 2 K D)
+    array = np.array(tables).transpose(3, 0, 1, 2, 4).reshape(n, -1)                # -> (n, n_layer 2 K D)
     return adapter_config("PREFIX_TUNING", prefix_projection=False, **of_prompts(config, n, config.kv_heads)), {EMBEDDINGS: array}
 
 
@@ -82,7 +82,7 @@ def read_prefix(model, family, config, tensors):
     must_be_rotary(model.config)
     n, c = config["num_virtual_tokens"], model.config
     array = embeddings(tensors, (n, c.n_layer * 2 * c.kv_heads * c.head_dim), model.wte.weight.data.dtype)
-    tables = array.reshape(n, c.n_layer, 2, c.kv_heads, c.head_dim).transpose(1, 2, 3, 0, 4)        # (L, 2, K, n, D)
+    tables = array.reshape(n, c.n_layer, 2, c.kv_heads, c.head_dim).transpose(1, 2, 3, 0, 4)        # (n_layer, 2, K, n, D)
     recipe = PrefixTuning(n, gate=False)
     recipe.apply(model)
     order = order_of(["k"], c)[:c.head_dim]

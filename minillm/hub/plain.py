@@ -9,6 +9,7 @@ from ..finetune.methods.head import Untied
 from ..finetune.wrapper import all_mergeable, innermost, inserted, linear_maps
 from ..nn import GPT
 from ..train.blueprint import NoNumbers
+from ..train.checkpoint import fingerprint
 from .config_file import biases_for
 
 
@@ -35,6 +36,21 @@ def plain(model):
     for block, before in zip(same.blocks, model.blocks) if adapters else ():
         widen(linear_maps(block), linear_maps(before), adapters.get(innermost(before.mlp)))
     return same
+
+
+def base_fingerprint(model):
+    """The fingerprint of what is under everything inserted, as a file of it comes back here.
+
+    So the biases are those that its file has. And a base read with a smaller context is the same one: neither its length nor a
+    table of positions counts.
+    """
+    config = replace(model.config, biases=biases_for(model.config), context=1)
+    base = GPT(config, NoNumbers(), model.wte.weight.data.dtype)
+    weights, positions = model.state_dict(), base.wpe.weight if base.wpe else None
+    for name, p in base.parameters().items():
+        if name in weights and p is not positions:
+            p.data = weights[name]
+    return fingerprint(base)
 
 
 def widened(config, model, adapters):

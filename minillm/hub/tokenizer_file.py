@@ -12,7 +12,7 @@ from ..ground.files import JSON_BYTES, CheckpointError, parsed, read_bytes, writ
 from ..ground.schema import flag, many, maybe, record, table, text, whole
 from ..text.bpe import CHARACTERS, MERGE, TOKEN, BPETokenizer, pair_of, usual_end
 from ..text.splitting import RULES
-from ..text.tokenizer import GLUED, CharTokenizer, Tokenizer, WordTokenizer
+from ..text.tokenizer import GLUED, CharTokenizer, IdTokenizer, Tokenizer, WordTokenizer
 
 PART = maybe(record({"type": text(100)}))      # of the chain
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
@@ -58,7 +58,9 @@ SIMPLE = {
 # Writing.
 
 def write_tokenizer(tokenizer, path):
-    """Write any tokenizer as a tokenizer.json that gives the same ids, for the same texts."""
+    """Write any tokenizer as a tokenizer.json that gives the same ids, for the same texts. ValueError if there is only ids."""
+    if isinstance(tokenizer, IdTokenizer):
+        raise ValueError("this model came without a tokenizer, so there is none to write")
     file = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
     if isinstance(tokenizer, BPETokenizer):
         file |= bpe_parts(tokenizer)
@@ -156,7 +158,10 @@ def completed(part):
 
 
 def all_tokens(vocabulary, added, normalizer):
-    """All tokens in the order of their ids, and those that are special. ValueError if an id is missing or taken twice."""
+    """All tokens in the order of their ids, and those that are special.
+
+    ValueError if one is no token that a file of minillm could hold, and if an id is missing or taken twice.
+    """
     known = dict(vocabulary)
     for token in added:
         sign = token["content"]
@@ -167,9 +172,9 @@ def all_tokens(vocabulary, added, normalizer):
             raise ValueError(f"its token {sign[:40]!r} has the id {token['id']}, but is number {known[sign]}")
     if len({token.get("normalized", False) for token in added}) > 1 or normalizer and any(t.get("normalized") for t in added):
         raise ValueError("some of its added tokens are looked for after the text was normalized, which minillm does not do")
-    tokens = sorted(known, key=known.get)
-    if any("\ud800" <= character <= "\udfff" for character in "".join(tokens)):
-        raise ValueError("one of its tokens holds half a character, which stands for nothing")
+    tokens = many(TOKEN)(sorted(known, key=known.get), "its vocabulary")
+    if "" in known:
+        raise ValueError("one of its tokens is empty, so it stands for nothing")
     if [known[token] for token in tokens] != list(range(len(tokens))):
         raise ValueError(f"the ids of its {len(tokens)} tokens are not the numbers from 0 on")
     return tokens, [token["content"] for token in added]

@@ -84,7 +84,7 @@ def read_model(file):
                     if n_tokens > V else f"holds a vocabulary of {n_tokens} tokens, of which only {different} are different")
     n = n_parameters(config)
     try:
-        must_fit(4 * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
+        must_fit(dtype.itemsize * n, f"a model of {n:,d} parameters", "it cannot be loaded here")
     except ValueError as error:
         file.refuse(f"does not describe a model of minillm ({error})")
     model = GPT(config, NoNumbers(), dtype)
