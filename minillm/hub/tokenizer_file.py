@@ -69,7 +69,7 @@ def write_tokenizer(tokenizer, path):
         unknown = "<unk>"      # a file must name the token for what is unknown; since none has this name, that stays an error
         while unknown in tokenizer.ids:
             unknown = f"<{unknown}>"
-        file |= {"pre_tokenizer": pre_tokenizer, "post_processor": None, "decoder": decoder,
+        file |= {"pre_tokenizer": pre_tokenizer, "post_processor": template(tokenizer), "decoder": decoder,
                  "model": {"type": "WordLevel", "vocab": tokenizer.ids, "unk_token": unknown}}
     write_text(path, json.dumps(file, ensure_ascii=False, indent=1) + "\n")
 
@@ -202,6 +202,8 @@ def read_simple(file):
     """The word or character tokenizer in the content of a file that minillm has written."""
     vocabulary = WORD_LEVEL(file["model"], "model")["vocab"]
     for kind, (pre_tokenizer, _) in SIMPLE.items():
-        if file.get("pre_tokenizer") == pre_tokenizer and not file.get("normalizer") and not file.get("post_processor"):
-            return kind(all_tokens(vocabulary, file.get("added_tokens") or [], None)[0])
+        if file.get("pre_tokenizer") == pre_tokenizer and not file.get("normalizer"):
+            tokenizer = kind(all_tokens(vocabulary, file.get("added_tokens") or [], None)[0])
+            if file.get("post_processor") == template(tokenizer):
+                return tokenizer
     raise ValueError("its model is WordLevel, of which minillm reads only what it has written")
