@@ -214,7 +214,7 @@ def test_a_smaller_context(tmp_path):
         short = from_pretrained(tmp_path / family, context=5).model
         tokens = tokens_for(model)[:, :5]
         assert short.config.context == 5 and np.array_equal(short.logits(tokens), model.logits(tokens))
-        with pytest.raises(ml.CheckpointError, match="context is 12, so it cannot become 13"):
+        with pytest.raises(ml.CheckpointError, match="own context is 12, and --context can only"):
             from_pretrained(tmp_path / family, context=13)
 
 

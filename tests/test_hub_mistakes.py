@@ -437,7 +437,7 @@ def test_the_commands_refuse_in_one_sentence(folder, adapter, tmp_path):
     save_model(tmp_path / "base.npz", model, loaded(model).tokenizer)
     out = ("--out", tmp_path / "new.npz")
     refused(tmp_path, "import", tmp_path / "nowhere", *out, words=("there is no folder",))
-    refused(tmp_path, "import", folder, "--context", 8, *out, words=("its context is 7, so it cannot become 8",))
+    refused(tmp_path, "import", folder, "--context", 8, *out, words=("its own context is 7, and --context can only make it smaller",))
     refused(tmp_path, "import", adapter, "--base", tmp_path / "base.npz", "--ids", *out, words=("--ids has no meaning",))
     settings(adapter / "adapter_config.json", r=5)
     refused(tmp_path, "import", adapter, "--base", tmp_path / "base.npz", *out, words=("it should be (5, 8)",))

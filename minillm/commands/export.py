@@ -25,5 +25,6 @@ def run(args):
     kind = export(loaded, args.out)
     if kind == "model" and isinstance(loaded.tokenizer, IdTokenizer):
         print("this model has no tokenizer, so none is written")
-    print(args.out)
+    reader = "PeftModel.from_pretrained, onto its base" if kind == "adapter" else "AutoModelForCausalLM.from_pretrained"
+    print(f"{args.out}: for {reader}")
     print_json(args, {"kind": kind})

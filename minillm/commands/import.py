@@ -1,10 +1,12 @@
 """minillm import: read a model, or an adapter, from a folder of transformers or peft."""
 
+from pathlib import Path
+
 from ..finetune.adapter_file import save_specialist
 from ..finetune.methods import from_json
 from ..finetune.summary import parameter_counts
 from ..ground.ownership import not_others
-from ..hub.folders import from_pretrained, is_adapter
+from ..hub.folders import ADAPTER_CONFIG, from_pretrained, is_adapter
 from ..text.tokenizer import IdTokenizer
 from ..train.checkpoint import save_model
 from .inputs import keep_base, load_base
@@ -30,14 +32,27 @@ def add_options(parser):
     parser.add_argument("--ids", action="store_true", help="leave the tokenizer out: texts are then numbers")
 
 
+def summary(loaded):
+    """The model in a few words."""
+    config = loaded.model.config
+    numbers = sum(p.size for p in loaded.model.parameters().values())
+    return f"{config.n_layer} blocks, width {config.n_embd}, context {config.context:,d}, {numbers:,d} numbers"
+
+
 def run(args):
     not_others(args.out, kinds=("model", "adapter"))
+    if not Path(args.folder).exists():
+        raise ValueError(f"there is no folder {args.folder}; minillm downloads nothing: get it first, as with   hf download "
+                         "HuggingFaceTB/SmolLM2-135M --local-dir SmolLM2-135M")
     adapter = is_adapter(args.folder)
     if adapter and args.base is None:
         raise ValueError(f"{args.folder} is an adapter; name the model that it belongs to with --base")
     odd = [option for option in (("context", "ids") if adapter else ("base",)) if option in args.given]
     if odd:
-        raise ValueError(f"{args.folder} is {'an adapter' if adapter else 'a model'}, so --{odd[0]} has no meaning for it")
+        what = "an adapter" if adapter else f"no adapter, for there is no {ADAPTER_CONFIG} in it"
+        raise ValueError(f"{args.folder} is {what}, so --{odd[0]} has no meaning for it")
+    if adapter and Path(args.base).is_dir():
+        raise ValueError(f"{args.base} is a folder; import the base first, and name the .npz file that you get")
     base = load_base(args.base) if adapter else None
     if adapter:
         keep_base(args.base, args.out, "--out")
@@ -50,5 +65,6 @@ def run(args):
         if isinstance(loaded.tokenizer, IdTokenizer):
             why = "without its tokenizer" if args.ids else f"there is no tokenizer.json in {args.folder}"
             print(f"{why}: the texts of this model are ids, numbers with spaces between them")
-    print(args.out)
+    what = f"an adapter, {loaded.meta['recipe']['method']}" if adapter else loaded.meta["imported"]
+    print(f"{args.out}: {what}; {summary(loaded)}")
     print_json(args, parameter_counts(loaded.model))

@@ -158,7 +158,7 @@ def config_of(json, model_type, context):
 def context_of(own, name, wanted):
     """The context: the model's own, whose name in the file is given, or a smaller one that is wanted."""
     if wanted and wanted > own:
-        raise ValueError(f"its context is {own}, so it cannot become {wanted}")
+        raise ValueError(f"its own context is {own}, and --context can only make it smaller")
     try:
         return FORMS["context"](wanted or own, name)
     except ValueError as error:
