@@ -18,8 +18,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from ground import Attempt, attempts, gist, noise, options, report, scratch_folder
-from runs import PATIENCE, Run, differences, end_of, finish, go_on, in_peace, jobs, set_up, strays
-from stage import Stage
+from runs import PATIENCE, Run, differences, end_of, finish, go_on, half_done, in_peace, jobs, set_up, strays
+from stage import HUB, Stage
 
 
 class Interrupt:
@@ -49,6 +49,7 @@ class Interrupt:
 
     def attack(self, job, moment, again, terminal, box, end):
         """(what is wrong, or None; what became of it)"""
+        start = end_of(box)
         run = Run(job.argv, box, terminal)
         run.wait(moment)
         run.send(signal.SIGINT, group=True)
@@ -72,6 +73,8 @@ class Interrupt:
             return f"many words: {gist(err)}", ""
         if stray := strays(end, box):
             return f"leaves {stray}", ""
+        if half := half_done(job, start, end, box):
+            return half, ""
         if code == 130 and job.again:
             words = go_on(job, box)
             code, _, err, _ = finish(words, box)
@@ -85,7 +88,7 @@ def main():
     parser = options(__doc__, 200)
     args = parser.parse_args()
     with scratch_folder() as folder:
-        interrupt = Interrupt(Stage(folder).need("w", "r", "e", "b"), args)
+        interrupt = Interrupt(Stage(folder).need("w", "r", "e", "b", *("lhm" if HUB else "")), args)
         return report(attempts(interrupt, range(args.first, args.first + args.count), args.jobs, args.verbose), args.json)
 
 
