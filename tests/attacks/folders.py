@@ -249,7 +249,7 @@ SETTINGS = {
         ({"merges": ["a b c"]}, "broken"), ({"merges": ["a zzz"]}, "broken"), ({"merges": [""]}, "broken"),
         ({"merges": [["a", "b", "c"]]}, "broken"), ({"merges": {}}, "broken"), ({"vocab": {}}, "broken"),
         ({"vocab": {"a": 0, "b": 0}}, "broken"), ({"vocab": {"a": -1}}, "broken"), ({"merges": []}, "free"),
-        ({"ignore_merges": True}, "free"), ({"type": ...}, "broken"), ({"byte_fallback": True}, "same")]] + [
+        ({"ignore_merges": True}, "free"), ({"type": ...}, "same"), ({"byte_fallback": True}, "same")]] + [
             (lambda file, token=token: {"model": file["model"] | {"vocab": with_last(file["model"]["vocab"], token)}}, "free")
             for token in ("a" * 999, "a" * 1001, "é" * 20_000, "\0", "", "\ud800", "\x1b[31m", "<x>", "漢", " ")] + [
             (lambda file, sign=sign: {"added_tokens": [{"id": 0, "content": sign}], "model": file["model"] | {
@@ -262,7 +262,7 @@ SETTINGS = {
         ({"peft_version": "0.19"}, "same"), ({"target_modules": "all-linear"}, "same"), ({"task_type": None}, "same")],
     "lora": [(changes, "broken") for changes in [
         {"r": 3}, {"r": 0}, {"r": 10**7}, {"r": "2"}, {"r": ...}, {"lora_alpha": "x"}, {"lora_alpha": None}, {"lora_alpha": ...},
-        {"rank_pattern": {"q_proj": 1}}, {"rank_pattern": {".*": 2}}, {"bias": "all"}, {"init_lora_weights": "pissa"},
+        {"rank_pattern": {"q_proj": 3}}, {"rank_pattern": {".*": 2}}, {"bias": "all"}, {"init_lora_weights": "pissa"},
         {"rank_pattern": []}, {"alpha_pattern": {"(": 1}}, {"alpha_pattern": {"": 1}}, {"use_dora": True, "r": 9},
         {"init_lora_weights": {"a": 1}}, {"init_lora_weights": []}, {"lora_bias": True}, {"trainable_token_indices": [1]}]] + [
         (changes, "free") for changes in [
@@ -303,7 +303,7 @@ def changed_settings(folder, file):
         if "init_lora_weights" not in changes and changes.get("peft_type") == value.get("peft_type", ""):
             meaning = "same"
         left = {key: inner for key, inner in (value | changes).items() if inner is not ...}
-        shown = ", ".join(f"{key}: {inner if inner is ... else json.dumps(inner)}" for key, inner in changes.items())
+        shown = ", ".join(f"{key}: {json.dumps(inner, default=str)}" for key, inner in changes.items())
         return shown[:120], json.dumps(drop(left)).encode(), meaning
     return spoil
 

@@ -18,27 +18,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from ground import Attempt, attempts, forked, gist, noise, options, prepare_to_fork, report, scratch_folder
-from runs import LONG, PATIENCE, Run, differences, end_of, finish, go_on, half_done, in_peace, jobs, set_up
+from runs import AT_A_NAME, LONG, PATIENCE, Run, at_name, differences, end_of, finish, go_on, half_done, in_peace, jobs, set_up
 from stage import HUB, Stage
 
 KILLED = ("pretrain", "finetune", "compare", "demo", "import", "export")
-AT_A_NAME = ("import", "export")
-
-
-def end_at(name, afterwards):
-    """In a fork: end as if killed, when the file that is written as number `name`, from 0, is to get its name, or has got it."""
-    left = [name]
-
-    def watched(move):
-        def moved(*args, **more):
-            if left[0] == 0 and not afterwards:
-                os._exit(137)
-            move(*args, **more)
-            if left[0] == 0:
-                os._exit(137)
-            left[0] -= 1
-        return moved
-    os.replace = watched(os.replace)
 
 
 class Kill:
@@ -67,7 +50,7 @@ class Kill:
         with scratch_folder() as outer:
             box = set_up(self.stage, outer, job)
             start = end_of(box)
-            result = forked(job.argv, box, LONG, lambda: end_at(name, afterwards))
+            result = forked(job.argv, box, LONG, lambda: at_name(name, afterwards, lambda: os._exit(137)))
             wrong = None if result.code in (0, 137) else f"exit {result.code}: {gist(result.err)}"
             wrong = wrong or half_done(job, start, end, box, killed=True) or self.finished(job, box, end)
         return Attempt(f"{job.name} (at a name)", f"{'after' if afterwards else 'before'} file {name}", not wrong,

@@ -196,6 +196,25 @@ def go_on(job, box):
     return list(job.argv)
 
 
+AT_A_NAME = ("import", "export")      # jobs that are also stopped at the moment when a file gets its name
+
+
+def at_name(name, afterwards, act):
+    """In a fork: act() when the file that is written as number `name`, from 0, is to get its name, or has just got it."""
+    left = [name]
+
+    def watched(move):
+        def moved(*args, **more):
+            if not (left[0] or afterwards):
+                act()
+            move(*args, **more)
+            if not left[0] and afterwards:
+                act()
+            left[0] -= 1
+        return moved
+    os.replace = watched(os.replace)
+
+
 # What is compared.
 
 CLOCK = re.compile(r"second|_ms$| ms$|^key$")
