@@ -369,9 +369,9 @@ class Attack:
         return None
 
     def without_remarks(self, case, result):
-        """--skip-bad tells of each line that it leaves out."""
-        if "--skip-bad" in case.argv:
-            result.err = "\n".join(line for line in result.err.split("\n") if not line.startswith("left out: "))
+        """--skip-bad tells of each line that it leaves out, and BPE that a text has no more tokens."""
+        remarks = ["left out: "] * ("--skip-bad" in case.argv) + ["no further pair"] * ("--tokenizer" in " ".join(case.argv))
+        result.err = "\n".join(line for line in result.err.split("\n") if not any(remark in line for remark in remarks))
         return result
 
     def answer(self, case):
