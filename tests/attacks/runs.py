@@ -99,7 +99,8 @@ class Run:
         self.mark, self.start = uuid.uuid4().hex, time.perf_counter()
         self.out, self.err = (open(Path(folder).parent / f"{self.mark}.{what}", "w+b") for what in ("out", "err"))  # noqa: SIM115
         self.terminal, far = pty.openpty() if terminal else (None, self.err)
-        environment = os.environ | {MARK: self.mark, "PYTHONPATH": str(HERE / "tiny")} | more
+        path = os.pathsep.join([str(HERE / "tiny"), str(HERE.parents[1])])         # this minillm, whichever is installed
+        environment = os.environ | {MARK: self.mark, "PYTHONPATH": path} | more
         environment = {name: value for name, value in environment.items() if name not in without}
         self.process = subprocess.Popen([*program, *argv], cwd=folder, env=environment, stdout=self.out, stderr=far,
                                         stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=before)
