@@ -45,17 +45,26 @@ def put(value, path, new):
     return value
 
 
+PARTS = ("n_head", "n_kv_head", "context", "activation", "rope_base", "norm_eps")     # of a Config: no weight shows them all
+
+
 def free(path):
     """Whether what stands here may be something else in a valid file, which then means something else."""
-    return path and path[0] in ("task", "seed", "recipe", "history", "options", "steps_done", "result", "cell", "facts", "texts",
+    if path[:1] == ("config",):
+        return len(path) == 1 or path[1] in PARTS
+    return path and path[0] in ("tokenizer",
+                                "task", "seed", "recipe", "history", "options", "steps_done", "result", "cell", "facts", "texts",
                                 "checks",
                                 "points", "residuals", "point_loss", "distances", "cosines", "barrier", "ends", "exercises",
                                 "plan",
                                 "seconds", "trainable_parameters", "total_parameters", "models", "remedy", "merged", "scratch")
 
 
-def mutated_json(text, rng, meaning=None):
-    """(words, bytes, meaning) of a JSON text with one place spoiled; meaning as in malformed.Case."""
+def mutated_json(text, rng, meaning=None, free=free):
+    """(words, bytes, meaning) of a JSON text with one place spoiled; meaning as in malformed.Case.
+
+    free        tells of a path whether something else may stand there
+    """
     value = json.loads(text)
     way = rng.choice(["value"] * 9 + ["key", "key", "gone", "gone", "twice", "more", "text"])
     if way == "text":

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import archives
 import documents
+import folders
 import texts
 import words
 from ground import (
@@ -31,7 +32,9 @@ from ground import (
     complaint,
     difference,
     forked,
+    gist,
     harmed,
+    noise,
     options,
     prepare_to_fork,
     report,
@@ -39,7 +42,8 @@ from ground import (
     snapshot,
     text_of,
 )
-from stage import COMPARE, DEMO, Stage, tiny_demo
+from runs import content as content_of
+from stage import COMPARE, DEMO, HUB, Stage, tiny_demo
 
 TRAIN = ["--steps", "1", "--documents", "4", "--batch", "2", "--workers", "1", "--out", "o"]
 FEW = ["--documents", "2", "--samples", "1", "--workers", "1"]
@@ -71,6 +75,11 @@ def reading(path):
             ["sharpness", path, "--top", "1", "--workers", "1"]]
 
 
+def exporting(path):
+    return [["export", path, "--out", "o"]] if HUB else []
+
+
+TODAYS = ["lora", "dora", "ia3", "prefix", "prompt"]
 SPECIALISTS = ["lora", "adapter", "ia3", "dora", "prefix", "prompt", "head", "frozen", "full"]
 RUN = ["report", "s", "--grid", "3", *FEW, "--out", "o.html"]
 GALLERY = ["gallery", "d", "--plots", "p", "--grid", "3", "--workers", "1"]
@@ -85,6 +94,12 @@ READERS = {     # kind: (weight, parts, [(file, command)])
         ["finetune", "--base", "t/pretrained.npz", "--pairs", "t/pairs.jsonl", *TRAIN]]]),
     "specialist": (7, "w", [(f"w/{name}.npz", argv) for name in SPECIALISTS for argv in [
         *reading(f"w/{name}.npz"), ["merge", f"w/{name}.npz", "--out", "o.npz"]]]),
+    "llama": (4, "tl", [("l/pretrained.npz", argv) for argv in [
+        *reading("l/pretrained.npz"), *exporting("l/pretrained.npz"), *exporting("l/pretrained.npz"),
+        ["finetune", "--base", "l/pretrained.npz", "--text", "t/letters.txt", *TRAIN], ["generate", "l/lora.npz"],
+        ["evaluate", "l/pretrained.npz", "--text", "t/letters.txt", "--workers", "1"]]]),
+    "llama's specialist": (3, "tl", [(f"l/{name}.npz", argv) for name in TODAYS for argv in [
+        *reading(f"l/{name}.npz"), *exporting(f"l/{name}.npz"), ["merge", f"l/{name}.npz", "--out", "o.npz"]]]),
     "run": (2, "s", [(f"s/{name}.npz", argv) for name, along in (("pretrained", LINE), ("full", LINE), ("lora", TO_LORA))
                      for argv in (along, along, along, along, THREE, RUN)]),
     "unfinished run": (5, "cut w", [
@@ -101,6 +116,8 @@ READERS = {     # kind: (weight, parts, [(file, command)])
                                                         "d/pretrained.npz", "d/scratch.npz")]),
     "demo": (0.5, "d", [(f"d/{name}.npz", [*DEMO, "--resume"]) for name in ("pretrained", "full", "adapter")]),
 }
+IDS = {"ids": (1, "h", [("h/ids.npz", argv) for argv in [["inspect", "h/ids.npz"], ["generate", "h/ids.npz", "--tokens", "9"],
+                                                           ["sharpness", "h/ids.npz", "--top", "1"], *exporting("h/ids.npz")]])}
 JSONS = {
     "comparison": (2, "wc", [("c/cells/*.json", COMPARE)]),
     "demo.json": (0.7, "d", [("d/demo.json", [*DEMO, "--resume"])]),
@@ -116,6 +133,9 @@ def weights():
     table = {f"{kind}/{way}": weight * share for kind, (weight, *_) in READERS.items() for way, (_,
                                                                                                  share) in archives.WAYS.items()}
     table |= {kind: weight * 6 for kind, (weight, *_) in JSONS.items()}
+    if HUB:
+        table |= {f"folder/{way}": weight * 5 for way, weight in folders.WAYS.items()} | {
+            f"ids/{way}": share for way, (_, share) in archives.WAYS.items()}
     return table | {"specialist/shapes": 8, "specialist/base": 16, "read/place": 14, "text": 26, "pairs": 30, "words": 110}
 
 
@@ -130,11 +150,13 @@ def make_case(stage, rng, only=""):
         return text_case(rng)
     if kind == "pairs":
         return pairs_case(stage, rng)
+    if family == "folder":
+        return folder_case(stage, rng, way)
     if kind in ("specialist/base", "specialist/shapes"):
         return (base_case if way == "base" else shapes_case)(stage, rng)
     if kind == "read/place":
         return place_case(rng)
-    readers = (READERS | JSONS)[family]
+    readers = (READERS | IDS | JSONS)[family]
     stage.need(*letters(readers[1]))
     path, argv = rng.choice([(path.relative_to(stage.folder), argv) for pattern, argv in readers[2]
                              for path in sorted(stage.folder.glob(pattern))])
@@ -143,9 +165,9 @@ def make_case(stage, rng, only=""):
     damage, spoiled, meaning = spoil(data, rng)
     if meaning == "not finite":
         meaning = "free" if family in NUMBERS_MAY_BE_ANY and path.parts[0] != "w" else "broken"
-    if not way:
+    if not way or argv[0] == "export" and "cast to" in damage and meaning == "same":        # it becomes an F64 there, too
         meaning = "free"
-    if argv[0] in ("inspect", "evaluate", "generate", "sharpness") and rng.random() < 0.25:
+    if argv[0] in ("inspect", "evaluate", "generate", "sharpness", "export") and rng.random() < 0.25:
         argv = [*argv, "--json"]
     return Case(kind, f"{path}: {damage}; {argv[0]}", argv, readers[1], {str(path): spoiled}, meaning, family in MADE_AGAIN)
 
@@ -158,12 +180,30 @@ def json_bytes(data, rng):
     return documents.mutated_json(data.decode(), rng)
 
 
+def folder_case(stage, rng, way):
+    """A folder of transformers or peft in which one file is spoiled."""
+    stage.need("h")
+    folder, file, damage, made, meaning = folders.spoiled_folder(stage, rng, way)
+    argv = ["import", f"h/{folder}", "--out", "o.npz"]
+    if folder in TODAYS:
+        argv += ["--base", "l/pretrained.npz"]
+    elif rng.random() < 0.15:
+        argv += rng.choice([["--ids"], ["--context", "9"]])
+        meaning = "free"                # what is left out may be wrong
+    return Case(f"folder/{way}", f"{folder}/{file}: {damage}", argv, "hl" if folder in TODAYS else "h",
+                {f"h/{folder}/{file}": made}, meaning)
+
+
 def text_case(rng):
     damage, data, meaning = texts.spoiled_text(rng)
     argv = rng.choice([
         ["pretrain", "--text", "x.txt", "--layers", "1", "--heads", "1", "--width", "4", "--context", "8", "--batch", "2",
          "--steps", "1",
          "--workers", "1", "--out", "o"],
+        ["pretrain", "--text", "x.txt", "--tokenizer", "bpe:size=300", "--arch", "llama", "--layers", "1", "--heads", "1",
+         "--width", "4", "--context", "8", "--batch", "2", "--steps", "1", "--workers", "1", "--out", "o"],
+        ["finetune", "--base", "l/pretrained.npz", "--text", "x.txt", *TRAIN],
+        ["evaluate", "l/pretrained.npz", "--text", "x.txt", "--workers", "1"],
         ["finetune", "--base", "t/pretrained.npz", "--text", "x.txt", *TRAIN],
         ["evaluate", "t/pretrained.npz", "--text", "x.txt", "--workers", "1"], ["evaluate", "w/pretrained.npz", "--text",
                                                                                 "x.txt"],
@@ -171,12 +211,12 @@ def text_case(rng):
         ["check", "1", "x.txt", "--workbook", "b"], ["progress", "--workbook", "x.txt"]])
     if argv[0] in ("check", "progress"):
         meaning = "free"            # any text may be an answer, if a wrong one
-    return Case("text", f"{argv[0]} with {damage}", argv, "wtb" if argv[0] in ("check", "progress") else "wt", {"x.txt": data},
+    return Case("text", f"{argv[0]} with {damage}", argv, "wtb" if argv[0] in ("check", "progress") else "wtl", {"x.txt": data},
                 meaning)
 
 
 def pairs_case(stage, rng):
-    base, good = rng.choice([("t", "t/pairs.jsonl"), ("w", "t/worlds.jsonl")])
+    base, good = rng.choice([("t", "t/pairs.jsonl"), ("w", "t/worlds.jsonl"), ("l", "t/pairs.jsonl")])
     damage, data, meaning = texts.spoiled_pairs((stage.folder / good).read_text().splitlines(), rng)
     argv = rng.choice([["finetune", "--base", f"{base}/pretrained.npz", "--pairs", "x.jsonl", *TRAIN],
                        ["evaluate", f"{base}/pretrained.npz", "--pairs", "x.jsonl", "--workers", "1"],
@@ -184,7 +224,7 @@ def pairs_case(stage, rng):
     if rng.random() < 0.3:
         argv = [*argv, "--skip-bad"]
         damage += ", --skip-bad"
-    return Case("pairs", f"{argv[0]} with {damage}", argv, "wt", {"x.jsonl": data}, meaning)
+    return Case("pairs", f"{argv[0]} with {damage}", argv, "wt" + "l" * (base == "l"), {"x.jsonl": data}, meaning)
 
 
 def shapes_case(stage, rng):
@@ -269,7 +309,7 @@ class Attack:
             box = self.set_up(outer, case)
             before = without_locks(snapshot(outer))
             result = (spawned if truly else forked)(case.argv, box, SECONDS, before=None if truly else tiny_demo)
-            outcome, fine = self.judge(case, result, before, without_locks(snapshot(outer)))
+            outcome, fine = self.judge(case, result, before, without_locks(snapshot(outer)), box)
         kind = f"{case.kind}{' (true process)' if truly else ''}"
         return Attempt(kind, case.name, fine, outcome, result.seconds, result.peak, result.err[:2000], index)
 
@@ -289,7 +329,7 @@ class Attack:
                 place.write_bytes(content)
         return box
 
-    def judge(self, case, result, before, after):
+    def judge(self, case, result, before, after, box):
         """(what became of it, whether that is fine)"""
         theirs = [f"box/{name}" for name in ("file", "file.npz", "target")] if case.argv[0] != "report" else []
         if spoiled := harmed(before, after, theirs):
@@ -306,19 +346,32 @@ class Attack:
             return "refused", True
         if "--json" in case.argv and (wrong := not_json(result.out)):
             return wrong, False
+        if useless := self.of_no_use(case, box):
+            return useless, False
         if case.meaning == "free":
             return "read", True
-        same = plain(result.out) == self.answer(case)
+        same = says(case.argv, result, box) == self.answer(case)
         if same and (case.meaning == "same" or case.made_again):
             return "read, the same", True
         if case.kind.startswith("words"):
             return f"accepted: {case.name}", False
         return f"read, and {'the same' if same else 'another'} answer ({case.kind})", False
 
+    def of_no_use(self, case, box):
+        """What was imported must be read in turn, and what was exported, imported: else what is wrong, in words."""
+        again = ("import", "o", "--out", "again.npz")
+        for command, made, *reader in (("import", "o.npz", "inspect", "o.npz"), ("export", "o/config.json", *again),
+                                       ("export", "o/adapter_config.json", *again, "--base", "l/pretrained.npz")):
+            if case.argv[0] == command and (box / made).exists():
+                result = forked(reader, box, 60)
+                if result.code or noise(result.err):
+                    return f"{command}ed, but then {reader[0]}: exit {result.code}: {noise(result.err) or gist(result.err)}"
+        return None
+
     def without_remarks(self, case, result):
-        """--skip-bad tells of each line that it leaves out."""
-        if "--skip-bad" in case.argv:
-            result.err = "\n".join(line for line in result.err.split("\n") if not line.startswith("left out: "))
+        """--skip-bad tells of each line that it leaves out, and BPE that a text has no more tokens."""
+        remarks = ["left out: "] * ("--skip-bad" in case.argv) + ["no further pair"] * ("--tokenizer" in " ".join(case.argv))
+        result.err = "\n".join(line for line in result.err.split("\n") if not any(remark in line for remark in remarks))
         return result
 
     def answer(self, case):
@@ -327,7 +380,7 @@ class Attack:
         if key not in self.answers:
             with scratch_folder() as outer:
                 box = self.set_up(outer, Case(case.kind, case.name, case.argv, case.parts))
-                self.answers[key] = plain(forked(case.argv, box, 60, tiny_demo).out)
+                self.answers[key] = says(case.argv, forked(case.argv, box, 60, tiny_demo), box)
         return self.answers[key]
 
 
@@ -339,6 +392,12 @@ def without_locks(files):
 def plain(out):
     """An answer without the time that it took."""
     return re.sub(r'\d+\.\d+ seconds|Done in \d+ seconds|"seconds": [-+.\de]+', "", out)
+
+
+def says(argv, result, box):
+    """An answer, which is also what was written, where a command says no more than that."""
+    written = {"import": [box / "o.npz"], "export": sorted(box.glob("o/*"))}.get(argv[0], [])
+    return plain(result.out) + "".join(f"{path.name}: {content_of(path)}" for path in written if path.is_file())
 
 
 def not_json(out):
@@ -388,7 +447,8 @@ def main():
         prepare_to_fork()
         stage = Stage(folder).need("w", "t")
         if args.jobs > 1 and args.count > 1:        # else each part is made when it is needed
-            stage.need("cut", "s", "c", "b", *("d" if not args.only or re.search("demo|gallery|read", args.only) else ""))
+            stage.need("cut", "s", "c", "b", "l", *("h" if HUB else ""),
+                       *("d" if not args.only or re.search("demo|gallery|read", args.only) else ""))
         print(f"the stage is set, {time.perf_counter() - start:.0f} s", flush=True)
         attack = Attack(stage, args.seed, args.only, args.truly_every)
         if args.keep:

@@ -33,7 +33,7 @@ from ground import (
     scratch_folder,
     snapshot,
 )
-from stage import COMPARE, DEMO, SHORT, TINY, Stage, tiny_demo
+from stage import COMPARE, DEMO, HUB, SHORT, TINY, Stage, tiny_demo
 
 PATIENCE = 45           # seconds, for a demo on a busy machine
 LONG_AGO = 1_000_000_000
@@ -55,7 +55,18 @@ COMMANDS = {        # name: (words, parts of the stage, folders that are written
     "demo --resume": ([*("o" if word == "d" else word for word in DEMO), "--resume"], "", "op"),
     "gallery": (["gallery", "e", "--plots", "p", "--grid", "3", "--workers", "1"], "e", "ep"),
 }
-MODELS = ("pretrain", "finetune", "merge", "demo")      # whose .npz are never written over those of others
+EARLIER = {}        # {name: what is run before, so that a folder of the program's own is there}
+if HUB:
+    COMMANDS |= {
+        "import": (["import", "h/llama", "--out", "o/imported.npz"], "h", ["o"]),
+        "import adapter": (["import", "h/lora", "--base", "l/pretrained.npz", "--out", "o/imported.npz"], "hl", ["o"]),
+        "export": (["export", "l/pretrained.npz", "--out", "o"], "l", ["o"]),
+        "export again": (["export", "l/pretrained.npz", "--out", "o"], "lt", ["o"]),
+        "export adapter": (["export", "l/lora.npz", "--out", "o"], "l", ["o"]),
+        "export adapter again": (["export", "l/lora.npz", "--out", "o"], "l", ["o"])}
+    EARLIER |= {"export again": ["export", "t/pretrained.npz", "--out", "o"],
+                "export adapter again": ["export", "l/dora.npz", "--out", "o"]}
+MODELS = ("pretrain", "finetune", "merge", "demo", "import", "import adapter")      # that never write over an .npz of others
 
 NEAR = ["try", "notes.npz", "my.npz", "full.txt", "full.npz.bak", "full (1).npz", "Full.npz", ".pretrained.part.npz",
         ".full.part.npz", ".merged.part.npz", ".pretrained.training.part.npz", "pretrained.npz.tmp", "pretrained.npz~", "tmp",
@@ -64,7 +75,9 @@ NEAR = ["try", "notes.npz", "my.npz", "full.txt", "full.npz.bak", "full (1).npz"
         "cells/0123456789abcdef.json", "comparison.txt", "comparison.xlsx", "metrics.csv", "metrics.json.bak", "demo.txt",
         "other.trajectory.npz", "other.training.npz", "fan/notes.txt", "sub/deep/file.bin", "report.htm", "line.svg",
         "weights_moving.mp4", "progress.json.bak", "ex99_mine.py", "squared_error.py", "-rf", "*", "new\nline", "é.npz",
-        "data.csv"]
+        "data.csv", "README.md", ".gitattributes", "config.json.bak", "generation_config.json", "special_tokens_map.json",
+        "pytorch_model.bin", "model-00001-of-00002.safetensors", ".model.part.safetensors", ".model.01234567.part.txt",
+        "adapter_model.bin", "checkpoint-10/model.safetensors"]
 
 
 def foreign_bytes(name):
@@ -161,6 +174,8 @@ class Others:
         box = outer / "box"
         box.mkdir()
         self.stage.copy(box, *COMMANDS[name][1])
+        if name in EARLIER:
+            forked(EARLIER[name], box, PATIENCE)
         return box
 
     def __call__(self, index):
@@ -211,6 +226,8 @@ class Others:
             return f"{name}: through {words}: {changed}", False
         if wrong := complaint(argv[0], result, PATIENCE, ok=(0, 1) if name == "check" else (0,)):
             return f"{name}: {words}: {wrong}", False
+        if result.code == 2 and name.startswith(("import", "export")) and (changed := difference(before, after)):
+            return f"{name}: refused because of {words} as {output}, but {changed}", False
         if result.code == 2:
             return ("refused", True) if kept else (f"{name}: refused, but {words} is not what it was", False)
         if kept:
@@ -219,6 +236,8 @@ class Others:
             return f"{name}: {words} replaced", False
         if name in MODELS and output.endswith(".npz") and words not in ("a link to nothing", "a link to itself"):
             return f"{name}: {words} in the place of a model replaced", False
+        if name.startswith("export") and words not in ("an empty file", "a link to nothing", "a link to itself"):
+            return f"{name}: {words} as {output} replaced", False
         if Path(path).is_symlink():
             return "written through the link", True
         return ("overwritten", True) if "link" not in words else ("the link was replaced", True)
@@ -228,7 +247,7 @@ def main():
     args = options(__doc__, 10_000).parse_args()
     with scratch_folder() as folder:
         prepare_to_fork()
-        others = Others(Stage(folder).need("w", "r", "b", "e"), args)
+        others = Others(Stage(folder).need("w", "r", "b", "e", *("lh" if HUB else "")), args)
         last = min(args.first + args.count, len(others.every))
         return report(attempts(others, range(args.first, last), args.jobs, args.verbose), args.json)
 

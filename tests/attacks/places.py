@@ -33,7 +33,7 @@ from ground import (
     snapshot,
 )
 from runs import MINILLM, Run, content, end_of, finish
-from stage import DEMO, SHORT, TINY, WORDS, Stage
+from stage import DEMO, HUB, SHORT, TINY, WORDS, Stage
 
 PRETRAIN = ["pretrain", *TINY, "--steps", "6", "--workers", "2", "--out", "o"]
 FINETUNE = ["finetune", "--base", "w/pretrained.npz", *SHORT[:-1], "2", "--out", "o"]
@@ -54,6 +54,11 @@ COMMANDS = {            # command: (words, files that are there afterwards)
     "progress": (["progress", "--workbook", "b"], []),
     "check": (["check", "1", "--seed", "1", "--workbook", "b"], []),
 }
+if HUB:
+    COMMANDS |= {"import": (["import", "h", "--out", "o/imported.npz"], ["o/imported.npz"]),
+                 "export": (["export", "w/pretrained.npz", "--out", "o/hub"], [f"o/hub/{name}" for name in (
+                     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")])}
+PARTS = "wrtb" + "h" * HUB      # of the stage
 WRITING = [name for name, (_, files) in COMMANDS.items() if files]
 
 
@@ -181,6 +186,8 @@ def under(box, name):
             (["merge", f"{safe}/lora.npz", f"--out={safe}/merged.npz"], ["merged.npz"]),
             (["surface", safe, "--view", "line", "--models", "pretrained", "full", f"--plots={name}", "--workers", "1"],
              ["line.png"]),
+            *([(["export", f"{safe}/pretrained.npz", f"--out={safe}/hub"], ["hub/config.json", "hub/model.safetensors"]),
+               (["import", f"{safe}/hub", f"--out={safe}/again.npz"], ["again.npz"])] if HUB else []),
             (["lesson", "1", "--start", f"--workbook={name}"], ["ex01_squared_error.py"]),
             (["check", "1", f"--workbook={name}"], []), (["progress", f"--workbook={name}"], [])]:
         try:
@@ -239,7 +246,7 @@ def over_read_only(box, command, argv, files):
 
 def of_read_only(box, command):
     argv, files = COMMANDS[command]
-    for part in "wrtb":
+    for part in PARTS:
         for path in (box / part).rglob("*"):
             path.chmod(0o444)
         (box / part).chmod(0o555)
@@ -251,7 +258,7 @@ def of_unreadable(box, command):
     if command in ("pretrain", "lesson"):       # read nothing
         return
     argv, _ = COMMANDS[command]
-    for part in "wrtb":
+    for part in PARTS:
         for path in (box / part).iterdir():
             path.chmod(0o000)
     before = snapshot(box)
@@ -331,6 +338,7 @@ def left_whole(command, before, folder):
             path = folder / name
             hold(path.stat().st_size, f"leaves {name}, empty")
             hold(not str(content(path)).startswith("not whole"), f"leaves {name}, cut")
+    hold(command != "export" or not difference(before, after), f"leaves half a folder: {difference(before, after)}")
     hold(command != "lesson" or "ex01_squared_error.py" not in after, "leaves a part of an exercise")
 
 
@@ -351,7 +359,8 @@ def learning_on_full_disk(box, argv):
 TWICE = {"pretrain": (PRETRAIN, 12), "finetune": (FINETUNE, 12), "compare": (COMPARE, 4),
          "demo": ([{"d": "o"}.get(word, word) for word in DEMO], 2),
          "surface": (["surface", "r", "--grid", "5", "--view", "random", "--models", "full", "--plots", "o"], 3),
-         "report": (COMMANDS["report"][0], 2), "lesson": (COMMANDS["lesson"][0], 2), "merge": (COMMANDS["merge"][0], 2)}
+         "report": (COMMANDS["report"][0], 2), "lesson": (COMMANDS["lesson"][0], 2), "merge": (COMMANDS["merge"][0], 2),
+         **{name: (COMMANDS[name][0], 3) for name in ("import", "export") if HUB}}
 
 
 def twice():
@@ -394,7 +403,7 @@ def two_at_once(box, command, argv, i):
 # Places that are no more.
 
 def gone():
-    for command in ("evaluate", "pretrain", "generate", "lesson", "progress", "surface"):
+    for command in ("evaluate", "pretrain", "generate", "lesson", "progress", "surface", *(["import", "export"] if HUB else [])):
         yield "current folder deleted", command, lambda box, c=command: from_deleted(box, c)
     for command in ("pretrain", "finetune", "compare"):
         yield "output folder deleted meanwhile", command, lambda box, c=command: folder_deleted(box, c)
@@ -402,7 +411,7 @@ def gone():
 
 def from_deleted(box, command):
     argv, files = COMMANDS[command]
-    absolute = [str(box / word) if word[:2] in ("w/", "o/", "t/") or word in ("o", "r", "b", "w") else word for word in argv]
+    absolute = [str(box / word) if word[:2] in ("w/", "o/", "t/") or word in ("o", "r", "b", "w", "h") else word for word in argv]
     script = f"mkdir {box}/gone; cd {box}/gone; rmdir {box}/gone; exec {shlex.join([*MINILLM, *absolute])}"
     before = snapshot(box)
     done_or_refused(command, finish(["-c", script], box, program=("bash",)), before, box, files)
@@ -445,7 +454,7 @@ class Place:
         with scratch_folder() as outer:
             box = outer / "box"
             box.mkdir()
-            self.stage.copy(box, "w", "r", "t", "b")
+            self.stage.copy(box, *PARTS)
             try:
                 attempt(box)
             except Trouble as trouble:
@@ -466,6 +475,8 @@ def set_up(folder):
     stage.run("pretrain", *TINY[:6], "--context", "64", "--batch", "2", "--steps", "3", "--workers", "1", "--text", "t/book.txt",
               "--out", "t")
     os.rename(folder / "t/pretrained.npz", folder / "t/full.npz")
+    if HUB:
+        stage.run("export", "w/pretrained.npz", "--out", "h")
     return stage
 
 

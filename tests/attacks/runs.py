@@ -1,24 +1,26 @@
 """Tiny runs of the long commands in true processes, to be killed and interrupted; and whether they end as they should."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ground import MARK, attempts, ends, marked, scratch_folder, text_of
-from stage import COMPARE, TINY
+from stage import COMPARE, HUB, TINY
 
 HERE = Path(__file__).parent
 PATIENCE = 10           # seconds for a command to end when it was told to
@@ -29,13 +31,16 @@ UNFINISHED = "*.training.npz"
 @dataclass(frozen=True)
 class Job:
     """A command that takes some seconds. `again` is how it goes on when it was stopped: with --resume where there is something to
-    resume, as the same command, or not at all."""
+    resume, as the same command, or not at all. `folder` is one that is written as a whole: it is as before, or as at the end, or
+    no folder of transformers."""
     name: str
     argv: tuple
     parts: str = ""
     again: str = ""             # "resume", "same" or ""
     ok: tuple = (0,)
     weight: float = 1
+    before: dict = field(default_factory=dict)      # {place in the box: part of the stage that is copied there}
+    folder: str = ""
 
 
 def jobs():
@@ -59,7 +64,17 @@ def jobs():
             Job(f"report, {n}", ("report", "r", "--grid", "3", "--documents", "9", "--samples", "3", *workers), "r", "same"),
             *(Job(f"surface {view}, {n}", ("surface", "r", "--view", view, *more, "--grid", "9", "--plots", "p", *workers), "r",
                   "same", weight=0.5) for view, *more in views)]
-    return parallel + [
+    text = ("pretrain", *TINY, *pretraining[-6:], "--text", "m/book.txt", "--tokenizer", "bpe:size=600", "--context", "64")
+    todays = [
+        Job("pretrain bpe", (*text, "--workers", "1"), "m", "resume", weight=2),
+        Job("import", ("import", "m/folder", "--out", "o.npz"), "m", "same", weight=3),
+        Job("import again", ("import", "m/earlier", "--out", "m/pretrained.npz"), "m", "same", weight=3),
+        Job("import adapter", ("import", "h/lora", "--base", "l/pretrained.npz", "--out", "o.npz"), "hl", "same"),
+        Job("export", ("export", "m/pretrained.npz", "--out", "o"), "m", "same", weight=3, folder="o"),
+        Job("export again", ("export", "m/pretrained.npz", "--out", "o"), "m", "same", weight=3, before={"o": "m/earlier"},
+            folder="o"),
+        Job("export adapter", ("export", "l/lora.npz", "--out", "o"), "l", "same", folder="o")] if HUB else []
+    return parallel + todays + [
         Job("gallery, 2", ("gallery", "e", "--plots", "p", "--grid", "3", "--workers", "2"), "e", "same", weight=0.2),
         Job("generate", ("generate", "w/lora.npz", "--tokens", "2000", "--count", "3"), "w", weight=2),
         Job("gradcheck", ("gradcheck",), weight=2),
@@ -84,7 +99,8 @@ class Run:
         self.mark, self.start = uuid.uuid4().hex, time.perf_counter()
         self.out, self.err = (open(Path(folder).parent / f"{self.mark}.{what}", "w+b") for what in ("out", "err"))  # noqa: SIM115
         self.terminal, far = pty.openpty() if terminal else (None, self.err)
-        environment = os.environ | {MARK: self.mark, "PYTHONPATH": str(HERE / "tiny")} | more
+        path = os.pathsep.join([str(HERE / "tiny"), str(HERE.parents[1])])         # this minillm, whichever is installed
+        environment = os.environ | {MARK: self.mark, "PYTHONPATH": path} | more
         environment = {name: value for name, value in environment.items() if name not in without}
         self.process = subprocess.Popen([*program, *argv], cwd=folder, env=environment, stdout=self.out, stderr=far,
                                         stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=before)
@@ -160,6 +176,8 @@ def set_up(stage, outer, job):
     box = outer / "box"
     box.mkdir()
     stage.copy(box, *job.parts)
+    for place, part in job.before.items():
+        shutil.copytree(stage.need(*part.split("/")[0]).folder / part, box / place)
     return box
 
 
@@ -177,6 +195,25 @@ def go_on(job, box):
     if job.again == "resume" and list((box / "o").glob(UNFINISHED)):
         return [*job.argv, "--resume"]
     return list(job.argv)
+
+
+AT_A_NAME = ("import", "export")      # jobs that are also stopped at the moment when a file gets its name
+
+
+def at_name(name, afterwards, act):
+    """In a fork: act() when the file that is written as number `name`, from 0, is to get its name, or has just got it."""
+    left = [name]
+
+    def watched(move):
+        def moved(*args, **more):
+            if not (left[0] or afterwards):
+                act()
+            move(*args, **more)
+            if not left[0] and afterwards:
+                act()
+            left[0] -= 1
+        return moved
+    os.replace = watched(os.replace)
 
 
 # What is compared.
@@ -214,7 +251,7 @@ def content(path):
             return without_clock(json.loads(path.read_text()))
         except ValueError as error:
             return f"not whole: {error}"
-    return None
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.suffix == ".safetensors" else None
 
 
 def without_clock(value):
@@ -229,6 +266,26 @@ def differences(end, actual):
     words += [f"{name} is too many" for name in actual if name not in end]
     words += [f"{name} is another" for name in end if name in actual and end[name] != actual[name]]
     return re.sub(r"[0-9a-f]{12,}", "#", ", ".join(words[:3])) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
+
+
+def half_done(job, start, end, box, killed=False):
+    """What is wrong with the folder that a stopped job was writing, or None. Temporary files may stand there.
+
+    killed      so that nobody could put it in order; then it is enough if it is refused
+    """
+    def inside(files):
+        return {name: what for name, what in files.items() if name.startswith(f"{job.folder}/") and ".part" not in name}
+
+    here = inside(end_of(box))
+    if not job.folder or here in ({}, inside(start), inside(end)):
+        return None
+    base = ["--base", "l/pretrained.npz"] if "adapter" in job.name else []
+    code, out, _, _ = finish(["import", job.folder, *base, "--out", "half.npz"], box)
+    (box / "half.npz").unlink(missing_ok=True)
+    if killed and code == 2:
+        return None
+    files = ", ".join(f"{Path(name).name} {'new' if what == end.get(name) else 'old'}" for name, what in sorted(here.items()))
+    return f"leaves half a folder, which is {'read' if code == 0 else 'refused'}: {files}"
 
 
 def strays(end, box):

@@ -5,15 +5,22 @@ Each part is a folder of its own:
     r    a run of two of those specialists                       s    the same with kept surfaces
     e    a demo                                                  d    the same with its gallery
     c    a comparison                                            b    a workbook
+    l    a Llama of a text, read by BPE, and specialists         h    folders of transformers and peft of those
+    m    the same, larger, with its folder, and a longer text
     cut  two runs that were killed half-way
 """
 
+import importlib.util
 import json
 import os
+import random
 import shutil
+import struct
 from pathlib import Path
 
 from ground import forked
+
+HUB = importlib.util.find_spec("safetensors") is not None       # without it there are neither h nor m
 
 TINY = ["--layers", "1", "--heads", "2", "--width", "8", "--context", "112", "--batch", "4"]
 SHORT = ["--steps", "3", "--documents", "8", "--batch", "4", "--workers", "1"]
@@ -23,6 +30,11 @@ COMPARE = ["compare", "--base", "w/pretrained.npz", "--methods", "full", "lora:r
            "2", "--batch", "2", "--documents", "4", "--test-documents", "2", "--samples", "1", "--no-scratch", "--workers", "1",
            "--out", "c"]
 DEMO = ["demo", "--quick", "--out", "d", "--plots", "p", "--workers", "1"]
+
+LLAMA = ["--arch", "llama", "--kv-heads", "1", "--tokenizer", "bpe:size=280"]
+PEFT = ["lora:rank=2", "dora:rank=1", "ia3", "prefix:tokens=2,gate=no", "prompt:tokens=2"]       # what peft has, too
+FOLDERS = {"llama": "l/pretrained", "words": "w/pretrained", "characters": "t/pretrained"} | {
+    name: f"l/{name}" for name in ("lora", "dora", "ia3", "prefix", "prompt")}
 
 WORDS = "the quick brown fox jumps over the lazy dog and runs home "
 
@@ -92,6 +104,33 @@ class Stage:
                  "--out", "t")
         self.run("finetune", "--base", "t/pretrained.npz", "--method", "adapter:bottleneck=2", "--text", "t/letters.txt", *SHORT)
 
+    def make_l(self, methods=PEFT):
+        self.need("t")
+        self.run("pretrain", *TINY[:6], *LLAMA, "--context", "64", "--batch", "2", "--steps", "3", "--workers", "1", "--text",
+                 "t/book.txt", "--out", "l")
+        for method in methods:
+            self.run("finetune", "--base", "l/pretrained.npz", "--method", method, "--text", "t/letters.txt", *SHORT)
+
+    def make_h(self, names=tuple(FOLDERS)):
+        self.need("w", "t", "l")
+        for name in names:
+            self.run("export", f"{FOLDERS[name]}.npz", "--out", f"h/{name}")
+        in_shards(self.folder / "h/llama", self.folder / "h/shards")
+        self.run("import", "h/llama", "--ids", "--out", "h/ids.npz")
+
+    def make_m(self):
+        (self.folder / "m").mkdir()
+        (self.folder / "m" / "book.txt").write_text(long_text())
+        for name, seed in (("pretrained", "1"), ("other", "2")):
+            self.run("pretrain", "--layers", "4", "--heads", "2", "--width", "128", *LLAMA[:2], "--rope-base", f"{seed}00",
+                     "--context", "32", "--batch", "1", "--steps", "1", "--seed", seed, "--workers", "1", "--text",
+                     "m/book.txt", "--tokenizer", "bpe:size=500", "--out", "m/run")
+            shutil.move(self.folder / "m/run/pretrained.npz", self.folder / f"m/{name}.npz")
+        shutil.rmtree(self.folder / "m/run")
+        self.run("export", "m/pretrained.npz", "--out", "m/folder")
+        self.run("export", "m/other.npz", "--out", "o")
+        shutil.move(self.folder / "o", self.folder / "m/earlier")
+
     def make_cut(self):
         self.need("w")
         cut = lambda: cut_after(2)
@@ -129,3 +168,32 @@ class Stage:
         for argv in (["lesson", "1", "--start"], ["hint", "1"], ["check", "1", "--seed", "1"]):
             self.run(*argv, "--workbook", "b", code=1 if argv[0] == "check" else 0)
         (self.folder / "b" / "slow.py").write_text("import time\ntime.sleep(1.5)\n")
+
+
+def long_text(words=60_000):
+    """A text of many words, so that learning BPE from it takes a while."""
+    rng = random.Random(1)
+    lexicon = ["".join(rng.choices("etaoinshrdlu", k=rng.randint(2, 12))) for _ in range(5000)]
+    return " ".join(rng.choices(lexicon, k=words))
+
+
+def in_shards(folder, new):
+    """A copy of a folder of transformers whose weights are in two files, with a list of what is where."""
+    shutil.copytree(folder, new)
+    content = (new / "model.safetensors").read_bytes()
+    n, = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8:8 + n])
+    header.pop("__metadata__")
+    names, places = sorted(header), {}
+    for i, mine in enumerate((names[::2], names[1::2]), start=1):
+        shard, body, entries = f"model-0000{i}-of-00002.safetensors", b"", {}
+        for name in mine:
+            piece = content[8 + n:][slice(*header[name]["data_offsets"])]
+            entries[name] = header[name] | {"data_offsets": [len(body), len(body) + len(piece)]}
+            body, places[name] = body + piece, shard
+        text = json.dumps(entries).encode()
+        (new / shard).write_bytes(struct.pack("<Q", len(text)) + text + body)
+    (new / "model.safetensors").unlink()
+    index = {"metadata": {"total_size": sum(header[name]["data_offsets"][1] - header[name]["data_offsets"][0] for name in names)},
+             "weight_map": places}
+    (new / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))

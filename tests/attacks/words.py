@@ -4,7 +4,7 @@ options that exclude each other."""
 import os
 import stat
 
-from stage import COMPARE, DEMO, TINY
+from stage import COMPARE, DEMO, HUB, TINY
 
 # A quick run of each command that works; what is put behind it wins.
 WORKS = {
@@ -26,17 +26,22 @@ WORKS = {
     "bench": ["--size", "lesson", "--seconds", "0.1", "--workers", "1"],
     "demo": DEMO[1:],
     "gradcheck": [],
+    "import": ["h/llama", "--out", "o.npz"],
+    "export": ["l/lora.npz", "--out", "o"],
 }
 PARTS = {"compare": "wc", "surface": "ws", "report": "s", "lesson": "b", "check": "b", "hint": "b", "progress": "b", "bench": "",
          "demo": "",
-         "gradcheck": "", "pretrain": "t"}       # of the stage that are copied; all others need w and t
+         "gradcheck": "", "pretrain": "t", "import": "hl", "export": "hlt"}      # of the stage that are copied; others: w and t
+if not HUB:
+    del WORKS["import"], WORKS["export"]
 SLOW = ("gradcheck", "demo", "bench")            # some seconds where they work: tried less often
 
 NUMBERS = ("seed", "workers", "layers", "heads", "width", "context", "batch", "accumulate", "steps", "save-every", "lr",
            "documents", "seeds", "rates", "test-documents", "samples", "grid", "top", "tokens", "temperature", "top-k", "top-p",
-           "count", "level", "seconds")
+           "count", "level", "seconds", "kv-heads", "hidden", "rope-base")
 OPTIONS = {
-    "pretrain": "seed workers layers heads width context text batch accumulate steps save-every optimizer lr out",
+    "pretrain": "seed workers layers heads width context text batch accumulate steps save-every optimizer lr out tokenizer arch "
+                "norm positions mlp activation biases kv-heads hidden rope-base kv-heads hidden rope-base",
     "finetune": "seed workers base method remedy task documents text pairs batch accumulate steps save-every optimizer lr out "
                 "name",
     "inspect": "base method batch context optimizer workers checkpoint",
@@ -54,9 +59,11 @@ OPTIONS = {
     "bench": "workers size seconds",
     "demo": "seed workers out plots",
     "gradcheck": "seed",
+    "import": "folder out base context",
+    "export": "checkpoint out base",
 }
 FLAGS = ["--json", "--resume", "--skip-bad", "--trainable", "--dark", "--quick", "--live", "--start", "--run", "--no-scratch",
-         "--unknown", "-x", "--", "--help", "extra", ""]
+         "--untied", "--ids", "--unknown", "-x", "--", "--help", "extra", ""]
 POSITIONAL = ("checkpoint", "folder", "which", "file")
 
 VALUES = ["", " ", "-1", "0", "-0", "1e400", "1" + "0" * 400, "1" + "0" * 5000, "nan", "inf", "-inf", "1e308", "5e-324", "0x10",
@@ -64,14 +71,25 @@ VALUES = ["", " ", "-1", "0", "-0", "1e400", "1" + "0" * 400, "1" + "0" * 5000, 
           "-", "9999999", "10000001", "4294967296", "1e-9", "1e7", "\udcff", "2", "7"]
 WORDS = ["", " ", "x", "full", "FULL", "-1", "0", "../up", "a" * 100_000, "é", "\udcff", "x\ny", "\x1b[31m", "novel", "sgd",
          "pca", "three", "full full", "pretrained", "nowhere", "*", "<novel>", "<nobody>", "next", "list", "99", "1e400",
-         "1" + "0" * 5000, "softmax", "16", "nan"]
+         "1" + "0" * 5000, "softmax", "16", "nan", "llama", "rmsnorm", "rotary", "swiglu", "relu", "none", "gpt2",
+         "LLAMA", "gelu"]
+TOKENIZERS = ["", " ", "bpe", "bpe:", "bpe:size", "bpe:size=", "bpe:size=0", "bpe:size=-1", "bpe:size=256", "bpe:size=257",
+              "bpe:size=2e3", "bpe:size=99999999", "bpe:size=1" + "0" * 400, "bpe:size=nan", "bpe:size=300,size=301",
+              "bpe:rule=gpt2", "bpe:size=300,", "BPE", "char", "char:size=3", "char:", "word", "id", "byte", "bpe:SIZE=300",
+              "bpe=300", "é",
+              "x\ny", "a" * 100_000, "\udcff", "\x1b[31m", "bpe:size=３００", "bpe:size=3_00", "bpe:special=x"]
 READ = ["", " ", ".", "..", "/dev/zero", "/dev/null", "/dev/full", "/dev/urandom", "/proc/self/mem", "nowhere", "no/where",
         "a" * 300, "a/" * 3000, "~", "~/x", "*", "-", "new\nline", "tab\t", "\x1b[31m", "é", "💥", "x\udcff", "%s", "{}", "\\",
         "/etc/passwd", "w", "w/", "w/pretrained.npz/", "w/pretrained.npz/x", "w/pretrained", "t/book.txt", "w/pretrained.npz",
-        "w/full.npz", "w/lora.npz", "w/lora.trajectory.npz", "t/pretrained.npz", "t/pairs.jsonl", "t/worlds.jsonl"]
+        "w/full.npz", "w/lora.npz", "w/lora.trajectory.npz", "t/pretrained.npz", "t/pairs.jsonl", "t/worlds.jsonl",
+        "l/pretrained.npz", "l/lora.npz", "l/prefix.npz", "h/llama", "h/words", "h/shards", "h/lora", "h/ids.npz", "h",
+        "h/llama/config.json",
+        "h/llama/model.safetensors", "h/llama/", "h/../h/llama", "only_read", "loop", "dangling", "to_folder", "fifo", "file"]
 WRITE = ["", " ", ".", "nowhere", "a" * 300, "a/" * 3000, "~", "*", "-", "new\nline", "\x1b[31m", "é", "💥", "x\udcff", "file",
          "file/x", "fifo", "null", "full", "loop", "dangling", "to_folder", "to_file", "only_read", "file.npz", "fifo.npz",
-         "null.npz", "loop.npz", "to_file.npz", "to_folder.npz", "folder.npz", "w/pretrained.npz", "w/lora.npz", "../up/x"]
+         "null.npz", "loop.npz", "to_file.npz", "to_folder.npz", "folder.npz", "w/pretrained.npz", "w/lora.npz", "../up/x",
+         "h/llama", "h/lora", "h/llama/config.json", "h/llama/model.safetensors", "h", "l", "l/pretrained.npz",
+         "h/llama/x/y"]
 METHODS = {"full": "decay gradual", "frozen": "train", "head": "norm", "adapter": "blocks bottleneck places form scale norms",
            "lora": "blocks rank alpha targets rs", "dora": "blocks rank alpha targets rs", "ia3": "blocks targets",
            "prefix": "blocks tokens gate", "prompt": "tokens start"}
@@ -132,8 +150,50 @@ COMBINATIONS = [    # (command, words, must be refused)
     ("pretrain", ["--lr", "1e308", "--optimizer", "sgd"], False), ("finetune", ["--lr", "1e30", "--steps", "9"], False),
     ("finetune", ["--lr", "1e308", "--steps", "9", "--optimizer", "muon"], False),
     ("compare", ["--methods", "full", "full"], False), ("compare", ["--remedies", "none", "none"], False),
-    ("compare", ["--methods"], True), ("bench", ["--size"], True), ("bench", ["--size", "lesson", "lesson"], False),
+    ("pretrain", ["--arch", "llama", "--heads", "8"], True), ("pretrain", ["--kv-heads", "3"], True),
+    ("pretrain", ["--kv-heads", "4"], True), ("pretrain", ["--kv-heads", "0"], True), ("pretrain", ["--hidden", "0"], True),
+    ("pretrain", ["--rope-base", "100"], True), ("pretrain", ["--arch", "llama", "--rope-base", "0"], True),
+    ("pretrain", ["--arch", "llama", "--rope-base", "1e12"], False),
+    ("pretrain", ["--arch", "llama", "--rope-base", "1e-9"], True),
+    ("pretrain", ["--arch", "llama", "--activation", "relu"], True),
+    ("pretrain", ["--mlp", "swiglu", "--activation", "relu"], True),
+    ("pretrain", ["--positions", "rotary", "--width", "6"], True), ("pretrain", ["--tokenizer", "bpe"], True),
+    ("pretrain", ["--tokenizer", "char"], True), ("pretrain", ["--arch", "llama", "--hidden", "1", "--untied"], False),
+    ("pretrain", ["--text", "t/book.txt", "--tokenizer", "bpe:size=256"], True),
+    ("pretrain", ["--text", "t/book.txt", "--tokenizer", "bpe:size=99999999"], False),
+    ("pretrain", ["--text", "t/book.txt", "--tokenizer", "char:size=9"], True),
+    ("pretrain", ["--text", "t/book.txt", "--tokenizer", "bpe:size=300", "--context", "3000"], True),
+    ("pretrain", ["--arch", "llama", "--norm", "layernorm", "--mlp", "mlp", "--activation", "relu", "--biases", "mlp"], False),
+    ("finetune", ["--method", "ia3", "--arch", "llama"], True), ("compare", ["--methods"], True), ("bench", ["--size"], True),
+    ("bench", ["--size", "lesson", "lesson"], False),
 ]
+
+COMBINATIONS += [
+    ("import", ["--base", "l/pretrained.npz"], True), ("import", ["=h/lora"], True), ("import", ["=h/lora", "--ids"], True),
+    ("import", ["=h/lora", "--base", "l/pretrained.npz", "--context", "9"], True), ("import", ["--context", "65"], True),
+    ("import", ["=h/lora", "--base", "l/pretrained.npz", "--out", "l/pretrained.npz"], True),
+    ("import", ["--context", "0"], True),
+    ("import", ["=h/lora", "--base", "l/lora.npz"], True), ("import", ["=h/lora", "--base", "h/ids.npz"], False),
+    ("import", ["=h/lora", "--base", "h/llama"], True), ("import", ["=h/lora", "--base", "nowhere"], True),
+    ("import", ["=h/prefix", "--base", "l/pretrained.npz", "--ids"], True), ("import", ["--out", "h/llama/o.npz"], False),
+    ("import", ["--out", "h/llama"], True), ("import", ["--out", "h/llama/model.safetensors"], True),
+    ("import", ["--out", ""], True),
+    ("import", ["--out", "h/llama/config.json"], True), ("import", ["--out", "file"], True), ("import", ["--out", "null"], True),
+    ("import", ["--out", "fifo.npz"], True), ("import", ["--out", "loop.npz"], True), ("import", ["--out", "."], True),
+    ("import", ["--out", "to_file.npz"], True), ("import", ["--out", "only_read/x/y.npz"], False), ("import", ["=h"], True),
+    ("import", ["=h/llama/config.json"], True), ("import", ["=l/pretrained.npz"], True), ("import", ["=t"], True),
+    ("import", ["=h/words", "--context", "9"], False), ("import", ["=h/ids.npz"], True), ("import", ["=fifo"], True),
+    ("export", ["--out", "h/llama"], True), ("export", ["--out", "h/lora"], False), ("export", ["--out", "h"], True),
+    ("export", ["--out", "l"], True), ("export", ["--out", "."], True), ("export", ["--out", ""], True),
+    ("export", ["=h/llama"], True),
+    ("export", ["--out", "file"], True), ("export", ["--out", "fifo"], True), ("export", ["--out", "null"], True),
+    ("export", ["--out", "loop"], True), ("export", ["--out", "file/x"], True), ("export", ["--out", "to_file"], True),
+    ("export", ["--out", "to_folder"], False), ("export", ["--out", "folder.npz"], False), ("export", ["--out", "o/p/q"], False),
+    ("export", ["=h/ids.npz", "--out", "h/llama"], True), ("export", ["=h/ids.npz"], False), ("export", ["=t/adapter.npz"], True),
+    ("export", ["=t/pretrained.npz", "--out", "h/llama"], False), ("export", ["=t/pretrained.npz", "--out", "h/lora"], True),
+    ("export", ["--base", "h/ids.npz"], False), ("export", ["--base", "l/lora.npz"], True),
+    ("export", ["--base", "l/pretrained.npz"], False),
+    ("export", ["=l/lora.trajectory.npz"], True), ("export", ["=t/book.txt"], True)] if HUB else []
 
 
 def odd_places(box):
@@ -187,6 +247,8 @@ def option_with_value(command, rng):
         value = rng.choice(VALUES)
     elif name in ("text", "pairs", "base"):
         value = rng.choice(READ)
+    elif name == "tokenizer":
+        return ["--text", "t/book.txt", f"--tokenizer={rng.choice(TOKENIZERS)}"]
     elif name in ("out", "plots", "workbook"):
         value = rng.choice(WRITE)
     elif name in ("method", "methods", "remedy", "remedies"):
