@@ -25,6 +25,7 @@ from minillm import CheckpointError, load
 from minillm.finetune.methods import recipe_of
 from minillm.finetune.specialist import prepare
 from minillm.hub.folders import export, from_pretrained
+from minillm.hub.safetensors_file import write_tensors
 from minillm.train.checkpoint import save_model
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -463,3 +464,17 @@ def test_a_header_that_lies_costs_no_memory(folder, tmp_path):
     assert run("import", folder, "--out", tmp_path / "new.npz")[0] == 2
     code, _, err = run_apart("import", folder, "--out", tmp_path / "new.npz", memory=1 << 30)
     assert_one_sentence(code, err, "import", ("is not a whole safetensors file",))
+
+
+@with_safetensors
+def test_numbers_that_would_be_infinite_are_found_both_ways(tmp_path):
+    model = prepare(base(), recipe_of("lora:rank=2,targets=q+v"))
+    for p in model.trainable_parameters().values():
+        p.data[...] = 1
+    export(loaded(model), tmp_path / "lora")
+    settings(tmp_path / "lora" / "adapter_config.json", alpha_pattern={"q_proj": 1e300})
+    with pytest.raises(CheckpointError, match="with its scale, .* would be NaN or infinity"):
+        read_adapter(tmp_path / "lora")
+    with pytest.raises(ValueError, match="words would hold NaN or infinity"):
+        write_tensors(tmp_path / "weights.safetensors", {"words": np.array([1, np.inf], np.float32)})
+    assert not (tmp_path / "weights.safetensors").exists()

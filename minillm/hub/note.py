@@ -8,39 +8,51 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-from ..ground.files import CheckpointError, opened, read_json, write_json
+from ..ground.files import CheckpointError, opened, read_json, remove_abandoned, write_json
 from ..ground.schema import one_of, record, table, text
 
 NOTE, BYTES = "minillm.json", 1 << 20
-FORM = record({"written_by": one_of("minillm"), "files": table(text(64)), "base?": text(64)})
+FORM = record({"written_by": one_of("minillm"), "config": text(64), "files": table(text(64)), "base?": text(64)})
 
 
 def write_folder(folder, files, **more):
     """Write files into a folder that `own_folder` allows: {name: function of its path}. `more` goes into the note.
 
-    The note grows file by file, so what was finished before an interruption counts as minillm's.
+    The note grows file by file, so what was finished before an interruption counts as minillm's. The first file is the config,
+    without which nobody reads a folder: it goes first and comes last, so that it never stands beside weights of another model.
     """
     folder = Path(folder)
     own_folder(folder, files)
+    config, *others = files
+    (folder / config).unlink(missing_ok=True)
     digests = {name: digest for name, digest in written_in(folder).items() if (folder / name).exists()}
-    for name, write in files.items():
-        write(folder / name)
+
+    def write_note():
+        write_json(folder / NOTE, {"written_by": "minillm", "config": config, **more, "files": dict(sorted(digests.items()))})
+
+    write_note()
+    for name in (*others, config):
+        files[name](folder / name)
         digests[name] = digest_of(folder / name)
-        write_json(folder / NOTE, {"written_by": "minillm", **more, "files": dict(sorted(digests.items()))})
+        write_note()
 
 
 def own_folder(folder, names):
     """ValueError unless a folder is new, or empty, or holds an earlier export of this kind, unchanged.
 
-    names       of the files that will be written; the first says of what kind the export is
+    names       of the files that will be written, its config first, which says of what kind the export is
     """
     folder, names = Path(folder), list(names)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file, where a folder is needed; choose another name")
-    if not folder.exists() or not any(folder.iterdir()):
+    if not folder.exists():
+        return
+    for name in (*names, NOTE):
+        remove_abandoned(folder / name)
+    if not any(folder.iterdir()):
         return
     digests = written_in(folder)
-    if names[0] not in digests:
+    if (read_note(folder) or {}).get("config") != names[0]:
         raise ValueError(f"{folder} is not empty, and holds no earlier export of this kind; choose another folder")
     weights = {path.name for pattern in ("*.safetensors", "*.safetensors.index.json") for path in folder.glob(pattern)}
     for name in sorted({*names, *weights}):

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from ..finetune.methods.dora import DoRALinear
 from ..finetune.methods.ia3 import ScaledInputs, ScaledOutputs
 from ..finetune.methods.lora import LoRALinear
@@ -56,7 +58,12 @@ def from_peft(folder, model):
         must_be_bare(model)
         _, model_type = type_for(model.config)
         check_base(folder, model)
-        return READERS[config["peft_type"]](model, model_type.family, config, tensors)
+        with np.errstate(over="ignore", invalid="ignore"):      # found below
+            recipe = READERS[config["peft_type"]](model, model_type.family, config, tensors)
+        odd = [name for name, p in model.trainable_parameters().items() if not np.isfinite(p.data).all()]
+        if odd:
+            raise ValueError(f"with its scale, {odd[0]} would be NaN or infinity")
+        return recipe
     except CheckpointError:
         raise
     except ValueError as error:

@@ -129,7 +129,13 @@ def refuse_other_formats(folder, wanted):
 
 
 def write_tensors(path, arrays):
-    """Write {name: array} of float32 or float64, whole or not at all. Views are copied one at a time, to save memory."""
+    """Write {name: array} of float32 or float64, whole or not at all. Views are copied one at a time, to save memory.
+
+    ValueError for NaN and infinity: nobody could read them.
+    """
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} would hold NaN or infinity in a file of {path.parent}, so it is not written")
     header, start = {"__metadata__": METADATA}, 0
     for name, array in sorted(arrays.items()):
         header[name] = {"dtype": f"F{8 * array.itemsize}", "shape": array.shape, "data_offsets": [start, start + array.nbytes]}
