@@ -244,7 +244,7 @@ BAD_TEXTS = {
     "one character": (b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", ["one character over and over"]),
     "latin-1": ("caf\u00e9 au lait, ".encode("latin-1") * 30, ["is not UTF-8 text", "0xe9"]),
     "a picture": (b"\x89PNG\r\n\x1a\n" * 30, ["is not UTF-8 text"]),
-    "shorter than the context": (b"a short letter", ["has 14 characters", "--context"]),
+    "shorter than the context": (b"a short letter", ["has 14 characters", "smaller context"]),
     "two characters": (b"ab", ["has 2 characters"]),
 }
 

@@ -49,8 +49,8 @@ def tuning(cafe, out):
 
 
 def saved(out):
-    return read_meta(out / "frozen.npz", "adapter") and sorted(path.name for path in out.iterdir()) == [
-        "frozen.npz", "frozen.trajectory.npz"]
+    return read_meta(out / "bitfit.npz", "adapter") and sorted(path.name for path in out.iterdir()) == [
+        "bitfit.npz", "bitfit.trajectory.npz"]
 
 
 def test_who_reads_only_the_first_line_loses_no_work(cafe, tmp_path):
@@ -86,7 +86,7 @@ def test_answers_that_nobody_reads_end_quietly(cafe):
 
 def test_a_full_disk_is_reported_by_the_name_of_the_file_and_leaves_nothing(cafe, tmp_path):
     done = minillm(*tuning(cafe, tmp_path), text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)))
-    assert_one_sentence(done.returncode, done.stderr, "finetune", ["frozen.training.npz: File too large"])
+    assert_one_sentence(done.returncode, done.stderr, "finetune", ["bitfit.training.npz: File too large"])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -112,7 +112,7 @@ def test_of_two_that_do_the_same_at_once_one_wins_or_both_do_well(cafe, tmp_path
     assert 0 in [code for _, code in ended] and saved(tmp_path)
     for err, code in ended:
         if code:
-            assert_one_sentence(code, err, "finetune", ["frozen"])
+            assert_one_sentence(code, err, "finetune", ["bitfit"])
 
 
 def test_a_worker_that_is_killed_is_reported_in_a_sentence(cafe, monkeypatch):
