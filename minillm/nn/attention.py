@@ -16,7 +16,7 @@ from .softmax import softmax_in_place
 class HeadsCache(NamedTuple):
     qkv: np.ndarray           # (B, T, (H + 2K) D)
     o: np.ndarray             # (B, H, T, D)
-    P: list                   # an array (texts, K, G, queries, seen) for each tile, in the order of tiles()
+    P: list                   # an array (texts, H, queries, seen) for each tile, in the order of tiles()
 
 
 class AttentionCache(NamedTuple):
@@ -91,7 +91,7 @@ class AttentionHeads(Module):
             if log_z is not None:
                 log_z[texts, ..., queries, :] = np.log(z) + m
             if keep:
-                P.append(P_tile)
+                P.append(P_tile.reshape(-1, H, *P_tile.shape[3:]))
         return o, P
 
     def backward(self, dout, cache, dlog_z=None):
@@ -132,6 +132,7 @@ class AttentionHeads(Module):
             do_tile = do[rows]                                              # (texts, K, G, queries, D)
             dP = do_tile @ v[texts, ..., seen, :].swapaxes(-1, -2)          # (texts, K, G, queries, seen)
             dP -= inner[rows]
+            P_tile = P_tile.reshape(dP.shape)
             dS = np.multiply(dP, P_tile, out=dP)
             dS *= 1 / math.sqrt(D)                                          # dS / sqrt(D), for both products
             np.matmul(dS, k[texts, ..., seen, :], out=dq[rows])
