@@ -23,13 +23,13 @@ from minillm.bench import machine
 
 HERE = Path(__file__).parent
 BENCHMARKS = ("training_step", "forward", "generation", "methods", "memory", "surface_grid", "live", "import_time",
-              "scaling", "tokenizer", "time_to_loss")
+              "scaling", "tokenizer", "time_to_loss", "shakespeare")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="shows that all runs, but measures little")
-    parser.add_argument("--text", metavar="FILE", help="for tokenizer and time_to_loss: what to learn")
+    parser.add_argument("--text", metavar="FILE", help="for tokenizer, time_to_loss and shakespeare: what to learn")
     parser.add_argument("--out", metavar="FILE", help="where the page goes (default: standard output)")
     args = parser.parse_args()
     with open(args.out, "w", encoding="utf-8") if args.out else sys.stdout as page:
@@ -72,7 +72,7 @@ def section(name, args):
 
 
 def settings(name, args):
-    return args.quick, {"text": args.text} if name in ("tokenizer", "time_to_loss") else {}
+    return args.quick, {"text": args.text} if name in ("tokenizer", "time_to_loss", "shakespeare") else {}
 
 
 if __name__ == "__main__":
