@@ -9,7 +9,7 @@ from .inputs import add_base, add_optimizer, add_task, keep_base, load_base, opt
 from .options import add_seed, add_training, add_workers, path, plain_name
 from .output import print_result
 from .recipes import METHODS_HELP, add_method, add_remedy
-from .resuming import options_of_run
+from .resuming import interrupted_in, options_of_run
 
 SUMMARY = "Fine-tune a pretrained model: make a specialist of it."
 EXAMPLES = ("--base runs/pretrain/pretrained.npz --method lora",
@@ -40,9 +40,9 @@ def add_options(parser):
 def name_of(args, folder):
     """--name, or the method by the name that was given; for --resume alone, that of the only run that was interrupted there."""
     if args.resume and not {"name", "method"} & set(args.given):
-        interrupted = {path.name.removesuffix(".training.npz") for path in folder.glob("*.training.npz")} - {"pretrained"}
+        interrupted = [name for name in interrupted_in(folder) if name != "pretrained"]
         if len(interrupted) == 1:
-            return interrupted.pop()
+            return interrupted[0]
     return args.name or args.method.partition(":")[0]
 
 

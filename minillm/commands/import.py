@@ -35,7 +35,7 @@ def add_options(parser):
 def summary(loaded):
     """The model in a few words."""
     config = loaded.model.config
-    numbers = sum(p.size for p in loaded.model.parameters().values())
+    numbers = parameter_counts(loaded.model)["total_parameters"]
     return f"{config.n_layer} blocks, width {config.n_embd}, context {config.context:,d}, {numbers:,d} numbers"
 
 

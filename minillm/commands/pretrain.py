@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from ..finetune.spec import from_options, named, options_of
+from ..finetune.spec import from_options, named
 from ..runs.pretraining import pretrain
 from ..tasks.text import TextTask
 from ..tasks.vocabulary import VOCABULARIES
@@ -12,6 +12,7 @@ from .architecture import add_architecture, architecture_of
 from .inputs import add_optimizer, optimizer_of
 from .options import add_seed, add_training, add_workers, number, path, spec
 from .output import print_result
+from .recipes import lines_of
 from .resuming import options_of_run
 
 SUMMARY = "Train a generalist from scratch, in the toy world or on a text of your own."
@@ -20,8 +21,8 @@ EXAMPLES = ("", "--layers 2 --width 64 --heads 2 --steps 300 --out runs/small", 
             "--text book.txt --tokenizer bpe:size=2048", "--resume --out runs/small")
 WRITES_FILES = True
 CONTEXT_OF_TEXT = 64
-NOTES = "\n".join(["tokenizers, with their options and defaults", *(
-    f"  {name:10s}{options_of(kind)}".rstrip() for name, kind in VOCABULARIES.items()),
+NOTES = "\n".join([
+    "tokenizers, with their options and defaults", *lines_of(VOCABULARIES),
     "with char every character of the text is a token, and a text with other characters cannot be read; bpe learns frequent "
     "strings of bytes, and reads any text"])
 

@@ -16,7 +16,7 @@ def add_remedy(parser, option, **settings):
 
 
 def lines_of(kinds):
-    """Each method or remedy with its options."""
+    """Each method, remedy or tokenizer with its options."""
     return [f"  {name:10s}{options_of(kind)}".rstrip() for name, kind in kinds.items()]
 
 

@@ -39,9 +39,14 @@ def take_saved_options(args, checkpoint, out):
         setattr(args, name, value)
 
 
+def interrupted_in(folder):
+    """The names of the interrupted runs in a folder."""
+    return sorted(path.name.removesuffix(".training.npz") for path in folder.glob("*.training.npz"))
+
+
 def others_beside(checkpoint):
     """A clause about the interrupted runs in the same folder, which have another name."""
-    names = sorted(path.name.removesuffix(".training.npz") for path in checkpoint.parent.glob("*.training.npz"))
+    names = interrupted_in(checkpoint.parent)
     return f"; interrupted there is {', '.join(names[:5])}: name it with --method or --name" if names else ""
 
 
