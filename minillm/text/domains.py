@@ -16,9 +16,17 @@ USUAL_VERB = {
     "door": "open", "wheel": "turn", "barrel": "fill",
 }
 THINGS = list(USUAL_VERB)
+# Things of four kinds take turns in every text: after one of the house comes one of the farm, of the road, of the fair, and so on.
+THINGS_OF = {
+    "house": "lamp bread key clock kettle door".split(),
+    "farm": "rope apple ladder saddle cart barrel".split(),
+    "road": "boat letter coat map net wheel".split(),
+    "fair": "book drum mirror bell ring flute".split(),
+}
+KIND_OF = {thing: kind for kind, things in THINGS_OF.items() for thing in things}
 VERBS = list(dict.fromkeys(USUAL_VERB.values()))
 WEATHER = "sunny cloudy rainy stormy foggy snowy".split()
-NUMBERS = [str(n) for n in range(32)]
+NUMBERS = [str(n) for n in range(24)]
 MOODS = {
     "gloomy": "grey cold silent lonely dim bitter weary hollow".split(),
     "merry": "bright warm golden sweet gentle lively kind fair".split(),
@@ -39,7 +47,7 @@ EVERY_ADJECTIVE = Uniform([word for words in MOODS.values() for word in words])
 ADJECTIVES_OF = {mood: mixture((0.85, 0.15), (Uniform(words), EVERY_ADJECTIVE)) for mood, words in MOODS.items()}
 NOTHING_HIDDEN = {None: 1.0}
 EVERY_MOOD = dict.fromkeys(MOODS, 1 / len(MOODS))
-STEPS = dict.fromkeys((1, 2, 3, 5), 1 / 4)
+STEPS = dict.fromkeys((1, 2, 3), 1 / 3)
 
 
 def say(text):
@@ -55,7 +63,7 @@ def another(n, least, most, go_on=",", stop="."):
 
 
 def plus(number, step):
-    """The number word for number + step, modulo 32: 31 is followed by 0."""
+    """The number word for number + step, modulo 24: 23 is followed by 0."""
     return NUMBERS[(int(number) + step) % len(NUMBERS)]
 
 
@@ -63,6 +71,14 @@ def listed(things):
     """the lamp , the rope and the key"""
     *first, last = [f"the {thing}" for thing in things]
     return f"{' , '.join(first)} and {last}" if first else last
+
+
+def after(things):
+    """The next thing: the first may be any, the others are of the kind whose turn it is."""
+    if not things:
+        return Uniform(THINGS)
+    kinds = list(THINGS_OF)
+    return Uniform(THINGS_OF[kinds[(kinds.index(KIND_OF[things[-1]]) + 1) % len(kinds)]])
 
 
 def two_names():
@@ -89,32 +105,32 @@ def report(_, weather_after=WEATHER_AFTER):
 
 
 def recipe(_):
-    """Recall a list of things in order."""
+    """Recall a list of things in order. Their kinds take turns."""
     yield from say("for the feast at the")
     place = yield Uniform(PLACES)
     yield from say("take a")
-    things = [(yield Uniform(THINGS))]
-    while (yield from another(len(things), 3, 5)):
+    things = [(yield after([]))]
+    while (yield from another(len(things), 2, 4)):
         yield "a"
-        things.append((yield without(THINGS, things)))
+        things.append((yield after(things)))
     yield from say(f"use {listed(things)} at the {place} .")
 
 
 def chat(_):
-    """Two speakers alternate; the verb depends on the thing."""
+    """Two speakers alternate, and the kinds of things; the verb depends on the thing."""
     speaker = yield Uniform(NAMES)
     other = without(NAMES, [speaker])
     things = []
     yield ":"
     while True:
         yield from say("what of the")
-        things.append((yield without(THINGS, things)))
+        things.append((yield after(things)))
         yield "?"
         speaker, other = (yield other), speaker
         yield from say(": you can")
         yield VERB_OF[things[-1]]
         yield from say("it ,")
-        if not (yield from another(len(things), 3, 5, "and", "farewell")):
+        if not (yield from another(len(things), 2, 4, "and", "farewell")):
             yield "."
             return
 
@@ -125,7 +141,7 @@ def count(step):
     for _ in range(3):
         number = yield Uniform(NUMBERS)
         length = 1
-        while (yield from another(length, 4, 7)):
+        while (yield from another(length, 4, 6)):
             number = yield plus(number, step)
             length += 1
 
@@ -147,10 +163,17 @@ def noun(nouns):
     return (yield nouns) if word in EVERY_ADJECTIVE.words else word
 
 
+def next_sentence(n, name):
+    """How the sentence after n things begins: with the name whose turn it is, or then with the name; or "the", of the last one."""
+    goes_on, ends = {name: 0.7, "then": 0.3}, {"the": 1.0}
+    return Distribution(goes_on if n < 2 else ends if n == 4 else {**goes_on, **ends})
+
+
 def story(_):
     """A short plain story: two names, a place, some things recalled in order. It has few adjectives, of any mood.
 
-    It can begin in two forms, so that the model must know names, places and weather by their kind, not by their position.
+    It begins in one of two forms, and its sentences vary, so that the model must know a word by its kind, not by its position or
+    by one fixed word before it: what tells it whose turn it is, say, is then a name, in whatever words a text is written.
     """
     if (yield Distribution({"one": 0.5, "then": 0.5})) == "one":
         weather = yield from noun(Uniform(WEATHER))
@@ -165,16 +188,21 @@ def story(_):
         yield from say("one")
         weather = yield from noun(Uniform(WEATHER))
         yield "day"
-    yield from say(f". {names[0]}")
-    things = []
-    while True:
-        yield from say("took the")
-        things.append((yield from noun(without(THINGS, things))))
-        yield "to"
+    yield "."
+    things, word = [], names[0]
+    yield word
+    while word != "the":
+        yield Uniform(["took", "found", "saw"])
+        yield "the"
+        things.append((yield from noun(after(things))))
+        if (yield Distribution({"to": 0.5, "and": 0.5})) == "and":
+            yield from say("went to")
         yield VERB_OF[things[-1]]
         yield from say("it .")
-        if not (yield from another(len(things), 2, 4, names[len(things) % 2], "the")):
-            break
+        name = names[len(things) % 2]
+        word = yield next_sentence(len(things), name)
+        if word == "then":
+            yield name
     yield from say("day was")
     yield WEATHER_AFTER[weather]
     yield "from"
@@ -199,7 +227,7 @@ def novel(mood):
     for i in range(4):
         yield from say(f"{names[i % 2]} beheld the")
         yield adjective
-        things.append((yield without(THINGS, things)))
+        things.append((yield after(things)))
         yield from say("and dreamed to")
         yield VERB_OF[things[-1]]
         yield from say("it .")
@@ -224,7 +252,7 @@ GENERAL = (
 )
 NOVEL = Domain("novel", novel, EVERY_MOOD)
 
-PLAIN = (". , : ? a and at can count day farewell feast for from had home it of one reports says so "
+PLAIN = (". , : ? a and at can count day farewell feast for found from had home it of one reports saw says so "
          "take the then they to took use was water week went what rose you words").split()
 VOCABULARY = list(dict.fromkeys([*PLAIN, *NAMES, *PLACES, *THINGS, *VERBS, *WEATHER, *NUMBERS,
                                  *EVERY_ADJECTIVE.words, *RARE]))

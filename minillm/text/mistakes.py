@@ -10,7 +10,7 @@ repeated. Each rule below is a function of
 and returns a sentence that begins with the word, or None if another rule applies.
 """
 
-from .domains import EVERY_ADJECTIVE, NAMES, NUMBERS, PLACES, RARE, THINGS, VERBS, WEATHER
+from .domains import EVERY_ADJECTIVE, KIND_OF, NAMES, NUMBERS, PLACES, RARE, THINGS, VERBS, WEATHER
 
 KINDS = {"a name": NAMES, "a place": PLACES, "a thing": THINGS, "a verb": VERBS, "a kind of weather": WEATHER,
          "a number": NUMBERS, "an adjective": EVERY_ADJECTIVE.words, "one of the rarer words": RARE}
@@ -57,11 +57,19 @@ def verb(word, possible, before):
     return f"'{word}' does not go with '{last(THINGS, before)}'"
 
 
+def turn(word, possible, before):
+    """A thing must be of the kind whose turn it is."""
+    kinds = {KIND_OF.get(other) for other in possible}
+    if word not in THINGS or len(possible) == 1 or len(kinds - {None}) != 1:
+        return None
+    *_, kind = kinds - {None}
+    return f"'{word}' is a thing of the {KIND_OF[word]}, and it is the turn of the {kind}"
+
+
 def again(word, possible, before):
-    """A name or a thing must be a new one."""
-    for kind in (NAMES, THINGS):
-        if word in kind and len(set(possible) & set(kind)) > 1:
-            return f"'{word}' comes a second time"
+    """The second name must be a new one."""
+    if word in NAMES and len(set(possible) & set(NAMES)) > 1:
+        return f"'{word}' comes a second time"
     return None
 
 
@@ -98,7 +106,7 @@ def unexpected(word, possible, before):
     return f"{quoted(word)} {'comes' if word is None else 'stands'} where {expected} must stand"
 
 
-RULES = (sums, weather, verb, again, recalled, length, unexpected)
+RULES = (sums, weather, verb, turn, again, recalled, length, unexpected)
 
 
 # Helpers of the rules.

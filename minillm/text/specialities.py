@@ -9,7 +9,7 @@ from itertools import product
 from math import log
 from typing import NamedTuple
 
-from .domains import EVERY_ADJECTIVE, MOODS, NAMES, NOTHING_HIDDEN, PLACES, THINGS, WEATHER, listed, report, story
+from .domains import EVERY_ADJECTIVE, MOODS, NAMES, NOTHING_HIDDEN, PLACES, THINGS, VERBS, WEATHER, listed, report, story
 from .grammar import Distribution, Domain, Uniform, mixture
 
 # Reports of another world, where the weather mostly goes backwards. Nothing else differs, and nothing in the text marks the
@@ -39,7 +39,7 @@ def questions(rng):
         start = words[:words.index("was") - 2]                              # the words before "the day was"
         place, weather, things = ([word for word in start if word in kind] for kind in (PLACES, WEATHER, THINGS))
         thing = things[int(rng.integers(len(things)))]
-        verb = start[start.index(thing) + 2]                                # "the lamp to clean it"
+        verb = next(word for word in start[start.index(thing):] if word in VERBS)
         asked = ["so what was the day ?", "so they went to what ?", "so what had they ?", f"so what of the {thing} ?"]
         answers = [weather[0], f"the {place[0]}", listed(things), f"to {verb} it"]
         i = int(rng.integers(4))
