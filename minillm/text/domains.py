@@ -106,11 +106,13 @@ def report(_, weather_after=WEATHER_AFTER):
 
 def recipe(_):
     """Recall a list of things in order. Their kinds take turns."""
-    yield from say("for the feast at the")
+    yield from say("for the feast of")
+    yield Uniform(NAMES)
+    yield from say("at the")
     place = yield Uniform(PLACES)
     yield from say("take a")
     things = [(yield after([]))]
-    while (yield from another(len(things), 2, 4)):
+    while (yield from another(len(things), 3, 4)):
         yield "a"
         things.append((yield after(things)))
     yield from say(f"use {listed(things)} at the {place} .")
@@ -130,7 +132,7 @@ def chat(_):
         yield from say(": you can")
         yield VERB_OF[things[-1]]
         yield from say("it ,")
-        if not (yield from another(len(things), 2, 4, "and", "farewell")):
+        if not (yield from another(len(things), 3, 4, "and", "farewell")):
             yield "."
             return
 
