@@ -17,29 +17,29 @@ DOMAINS = {domain.name: domain for domain in (*GENERAL, NOVEL, CONTRADICTION)}
 every_domain = pytest.mark.parametrize("name", DOMAINS)
 
 GOOD = {
-    "report": "hugo reports from the castle: the week was sunny, cloudy, rainy, stormy, foggy. the water rose from 30 to 1. "
+    "report": "hugo reports from the castle: the week was sunny, cloudy, rainy, stormy, foggy. the water rose from 22 to 1. "
               "so says hugo at the castle.",
-    "recipe": "for the feast at the forest take a lamp, a key, a rope, a bell. use the lamp, the key, the rope and the bell at "
-              "the forest.",
-    "chat": "anna: what of the bread? ben: you can bake it, and what of the key? anna: you can turn it, and what of the boat? "
+    "recipe": "for the feast of anna and ben at the forest take a lamp, a rope, a map, a bell. use the lamp, the rope, the map "
+              "and the bell at the forest.",
+    "chat": "anna: what of the bread? ben: you can bake it, and what of the rope? anna: you can tie it, and what of the boat? "
             "ben: you can row it, farewell.",
-    "count": "count: 1, 3, 5, 7. 30, 0, 2, 4. 8, 10, 12, 14, 16, 18, 20.",
+    "count": "count: 1, 3, 5, 7. 22, 0, 2, 4. 8, 10, 12, 14, 16.",
     "words": "words: grey, cold, silent, lonely, alas, weary, hollow, grey, dim.",
-    "story": "one sunny day anna and ben went to the mill. anna took the grey bread to bake it. ben took the key to turn it. "
-             "anna took the boat to row it. the day was cloudy from 4 to 7. they had the bread, the key and the boat. "
-             "so they went home from the mill.",
+    "story": "one sunny day anna and ben went to the mill. anna took the grey bread to bake it. then ben saw the rope and went "
+             "to tie it. anna found the boat to row it. the day was cloudy from 4 to 7. they had the bread, the rope and the "
+             "boat. so they went home from the mill.",
     "novel": "upon one secret and foggy day karla and ella wandered to the secret mill. karla beheld the pale apple and dreamed "
-             "to eat it. ella beheld the hidden ring and dreamed to wear it. karla beheld the ancient wheel and dreamed to turn "
+             "to eat it. ella beheld the hidden letter and dreamed to read it. karla beheld the ancient ring and dreamed to wear "
              "it. ella beheld the pale door and dreamed to open it. alas, the restless day was snowy from 5 to 8. thus they "
-             "cherished the apple, the ring, the wheel and the door. so they sighed home from the secret mill.",
+             "cherished the apple, the letter, the ring and the door. so they sighed home from the secret mill.",
 }
 GOOD["contradiction"] = GOOD["report"]
 
 BAD = [
     ("report", "sunny, cloudy", "sunny, snowy", "'snowy' cannot be the weather after 'sunny'"),
     ("contradiction", "sunny, cloudy", "sunny, snowy", "'snowy' cannot be the weather after 'sunny'"),
-    ("report", "30 to 1.", "30 to 2.", "'2' must be 30 + 3 = 1, as 31 is followed by 0"),
-    ("report", "rose from 30", "rose from 18", "'1' must be 18 + 3 = 21"),
+    ("report", "22 to 1.", "22 to 2.", "'2' must be 22 + 3 = 1, as 23 is followed by 0"),
+    ("report", "rose from 22", "rose from 18", "'1' must be 18 + 3 = 21"),
     ("report", "says hugo", "says anna", "'anna' must be 'hugo', as before"),
     ("report", "at the castle.", "at the mill.", "'mill' must be 'castle', as before"),
     ("report", "rainy, stormy, foggy.", "rainy.", "'.' ends the list after 3, which is too early"),
@@ -47,53 +47,59 @@ BAD = [
     ("report", "hugo reports", "lamp reports", "'lamp' stands where a name must stand"),
     ("report", "week was sunny", "week was grey", "'grey' stands where a kind of weather must stand"),
     ("report", "to 1", "to the", "'the' stands where '1' must stand"),
-    ("report", "from 30", "from the", "'the' stands where a number must stand"),
+    ("report", "from 22", "from the", "'the' stands where a number must stand"),
     ("report", "reports from", "<story> from", "'<story>' stands where 'reports' must stand"),
     ("report", " so says hugo at the castle.", "", "the end comes where 'so' must stand"),
     ("report", "at the castle.", "at the castle. so", "'so' stands where the end must stand"),
-    ("recipe", "the key, the rope and the bell", "the key, the ring and the bell", "'ring' was not among the four things"),
-    ("recipe", "use the lamp, the key", "use the key, the lamp", "'key' is out of order, as 'lamp' is next"),
-    ("recipe", "rope and the bell", "rope and the lamp", "'lamp' is out of order, as 'bell' is next"),
-    ("recipe", "a rope, a bell", "a lamp, a bell", "'lamp' comes a second time"),
-    ("recipe", ", a rope, a bell. use", ". use", "'.' ends the list after 2, which is too early"),
-    ("recipe", "a bell. use", "a bell, a map, a net. use", "',' goes on after 5, where the list must end"),
+    ("recipe", "the rope, the map and the bell", "the rope, the net and the bell", "'net' was not among the four things"),
+    ("recipe", "use the lamp, the rope", "use the rope, the lamp", "'rope' is out of order, as 'lamp' is next"),
+    ("recipe", "map and the bell", "map and the lamp", "'lamp' is out of order, as 'bell' is next"),
+    ("recipe", "a map, a bell", "a lamp, a bell", "'lamp' is a thing of the house, and it is the turn of the road"),
+    ("recipe", ", a map, a bell. use", ". use", "'.' ends the list after 2, which is too early"),
+    ("recipe", "a bell. use", "a bell, a key. use", "',' goes on after 4, where the list must end"),
     ("recipe", "take a lamp", "take a grey", "'grey' stands where a thing must stand"),
-    ("chat", "turn it", "wind it", "'wind' does not go with 'key'"),
-    ("chat", "can turn", "can lamp", "'lamp' stands where 'turn', 'eat' or 'mend' must stand"),
+    ("recipe", "rope, a map", "rope, a grey", "'grey' stands where a thing must stand"),
+    ("chat", "tie it", "wind it", "'wind' does not go with 'rope'"),
+    ("chat", "can bake", "can lamp", "'lamp' stands where 'bake', 'eat' or 'mend' must stand"),
     ("chat", "? ben", "? anna", "'anna' comes a second time"),
-    ("chat", "key? anna", "key? ben", "'ben' takes the turn of 'anna'"),
-    ("chat", "key? anna", "key? clara", "'clara' must be 'anna', as before"),
-    ("chat", "of the boat", "of the key", "'key' comes a second time"),
-    ("chat", "turn it, and", "turn it, farewell", "'farewell' ends the list after 2, which is too early"),
-    ("chat", "it, farewell", "it, and what of the map? anna: you can follow it, and what of the net? ben: you can mend it, and",
-     "'and' goes on after 5, where the list must end"),
-    ("count", "1, 3, 5", "1, 5, 9", "'5' must be 1 + 1, 2, 3 or 5"),
+    ("chat", "rope? anna", "rope? ben", "'ben' takes the turn of 'anna'"),
+    ("chat", "rope? anna", "rope? clara", "'clara' must be 'anna', as before"),
+    ("chat", "of the boat", "of the rope", "'rope' is a thing of the farm, and it is the turn of the road"),
+    ("chat", "tie it, and", "tie it, farewell", "'farewell' ends the list after 2, which is too early"),
+    ("chat", "it, farewell", "it, and what of the bell? anna: you can beat it, and",
+     "'and' goes on after 4, where the list must end"),
+    ("count", "1, 3, 5", "1, 5, 9", "'5' must be 1 + 1, 2 or 3"),
     ("count", "3, 5, 7", "3, 5, 8", "'8' must be 5 + 2 = 7"),
-    ("count", "30, 0, 2", "30, 31, 0", "'31' must be 30 + 2 = 0, as 31 is followed by 0"),
-    ("count", "1, 3", "29, 3", "'3' must be 29 + 1, 2, 3 or 5, as 31 is followed by 0"),
+    ("count", "22, 0, 2", "22, 23, 0", "'23' must be 22 + 2 = 0, as 23 is followed by 0"),
+    ("count", "1, 3", "21, 3", "'3' must be 21 + 1, 2 or 3, as 23 is followed by 0"),
     ("count", "5, 7.", "5.", "'.' ends the list after 3, which is too early"),
-    ("count", "18, 20.", "18, 20, 22", "',' goes on after 7, where the list must end"),
+    ("count", "14, 16.", "14, 16, 18, 20", "',' goes on after 6, where the list must end"),
     ("words", "grey, dim.", "grey.", "'.' ends the list after 8, which is too early"),
     ("words", "grey, dim.", f"grey{', dim' * 9}.", "',' goes on after 16, where the list must end"),
     ("words", "cold, silent", "sunny, silent", "'sunny' stands where an adjective or one of the rarer words must stand"),
     ("words", "grey, cold", "grey cold", "'cold' stands where ',' must stand"),
-    ("story", "ben took the key", "anna took the key", "'anna' takes the turn of 'ben'"),
-    ("story", "ben took the key", "clara took the key", "'clara' must be 'ben', as before"),
+    ("story", "ben saw the rope", "anna saw the rope", "'anna' takes the turn of 'ben'"),
+    ("story", "ben saw the rope", "clara saw the rope", "'clara' must be 'ben', as before"),
+    ("story", "anna found", "ben found", "'ben' takes the turn of 'anna'"),
     ("story", "anna and ben", "anna and anna", "'anna' comes a second time"),
     ("story", "bake it", "row it", "'row' does not go with 'bread'"),
-    ("story", "took the key", "took the bread", "'bread' comes a second time"),
-    ("story", "the key and the boat", "the drum and the boat", "'drum' was not among the three things"),
+    ("story", "to tie it", "to bake it", "'bake' does not go with 'rope'"),
+    ("story", "and went to tie", "and went the", "'the' stands where 'to' must stand"),
+    ("story", "saw the rope", "saw the grey bread", "'bread' is a thing of the house, and it is the turn of the farm"),
+    ("story", "saw the rope", "saw the bread", "'bread' is a thing of the house, and it is the turn of the farm"),
+    ("story", "the rope and the boat", "the drum and the boat", "'drum' was not among the three things"),
     ("story", "day was cloudy", "day was snowy", "'snowy' cannot be the weather after 'sunny'"),
     ("story", "4 to 7", "4 to 9", "'9' must be 4 + 3 = 7"),
     ("story", "home from the mill", "home from the castle", "'castle' must be 'mill', as before"),
     ("story", "one sunny day", "one lamp day", "'lamp' stands where a kind of weather or an adjective must stand"),
-    ("novel", "ella beheld the pale door", "ella beheld the pale ring", "'ring' comes a second time"),
-    ("novel", "the wheel and the door", "the wheel and the ring", "'ring' is out of order, as 'door' is next"),
-    ("novel", "the wheel and the door", "the wheel and the map", "'map' was not among the four things"),
+    ("novel", "ella beheld the pale door", "ella beheld the pale ring",
+     "'ring' is a thing of the fair, and it is the turn of the house"),
+    ("novel", "the ring and the door", "the ring and the letter", "'letter' is out of order, as 'door' is next"),
+    ("novel", "the ring and the door", "the ring and the map", "'map' was not among the four things"),
     ("novel", "ella beheld the hidden", "karla beheld the hidden", "'karla' takes the turn of 'ella'"),
     ("novel", "eat it", "mend it", "'mend' does not go with 'apple'"),
     ("novel", "karla beheld the ancient", "karla took the ancient", "'took' stands where 'beheld' must stand"),
-    ("novel", "beheld the hidden ring", "beheld the ring", "'ring' stands where an adjective must stand"),
+    ("novel", "beheld the hidden letter", "beheld the letter", "'letter' stands where an adjective must stand"),
     ("novel", "alas, the", "alas. the", "'.' stands where ',' must stand"),
     ("novel", "sighed home from the secret mill.", "sighed home", "the end comes where 'from' must stand"),
 ]
@@ -116,7 +122,7 @@ def test_a_mistake_is_reported_by_word_and_rule(name, right, wrong, sentence):
 
 @pytest.mark.parametrize("text, sentence", [
     ("", "it has no end after 0 tokens"), ("count: 8,", "it has no end after 4 tokens"),
-    (GOOD["count"], "it has no end after 32 tokens"), ("count lamp", "'lamp' stands where ':' must stand")])
+    (GOOD["count"], "it has no end after 28 tokens"), ("count lamp", "'lamp' stands where ':' must stand")])
 def test_a_text_that_was_cut_off_has_no_end(text, sentence):
     """Even if it might have ended there; but what was wrong before is told first."""
     assert mistake(DOMAINS["count"], split(text), ended=False) == sentence
@@ -222,17 +228,17 @@ def test_a_word_is_of_one_kind_and_the_words_that_frame_a_text_are_of_none_but_t
 
 # sha256 of the first 20 documents of the world of seed 1, their floors to nine digits, in training, validation and test
 WRITTEN = {
-    "report": ["bd85cc653964efb0", "72a78a6915e57adf", "b085896d44fe1e42"],
-    "recipe": ["4729a08de5dc2ab2", "62691a0bb5d95614", "7bc399fdef669192"],
-    "chat": ["0ec0d1ba030c2e0b", "a0f0da857b985f5e", "7ad1d1c0ec7e14ab"],
-    "count": ["8fa685fd700742ad", "3b0ec449b79d2335", "9b2fe2cf198a780a"],
-    "words": ["ef1dc96e492b8b60", "55bbc8b6abb3ef6d", "dd69b611abe7ae99"],
-    "story": ["c7efc1595779136d", "3142aa1afba1ddf4", "21afa9bdc16fb004"],
-    "novel": ["ec50bd213bef7948", "12f1a7591b39e5f1", "d6e4967623eda411"],
-    "contradiction": ["707c555968035260", "1fc16cad088ce165", "98e2458b13e8a6cb"],
-    "questions": ["4abed7a57882a69a", "ee7323a7a37a2c1d", "e3e6ca7bdb3e3acb"],
-    "facts": ["798a7fedd4fee918"] * 3,
-    "mood": ["ec3eba94068baa26", "a2be11250417334c", "bdc3805e28ce2c46"],
+    "report": ["27d745969622f04d", "d470e706030b0b64", "98423f8f152cb04f"],
+    "recipe": ["b6a457f2c0f69b71", "db72d265ae537526", "c5bf77db4ab3bd7a"],
+    "chat": ["7e01407485dab018", "50924abff21de77d", "cd01c848fd6af169"],
+    "count": ["35c1510ab973b5da", "184e9508c514bfdc", "3847fd596714d41d"],
+    "words": ["f74484c7d3b6e043", "4b6cf41e6fb3aa58", "57006a35ced5136c"],
+    "story": ["12d4cb6c2e985a0c", "95e591e045306fca", "2176c7b03b7a300d"],
+    "novel": ["17ac1d5ba24031bc", "fbd37c6673c22705", "9ecc484dba35c1cf"],
+    "contradiction": ["b3871615ce50b989", "6719ab7b6fe46f67", "c9769014cca9beb1"],
+    "questions": ["b970ae5d901cbe61", "7435a7697e5f7851", "5e68b3efbd42b9bb"],
+    "facts": ["eab312e0cb6109d5"] * 3,
+    "mood": ["b9624747bc56abfe", "6b837823d57fc374", "b06856d68d91f13a"],
 }
 
 

@@ -218,7 +218,7 @@ BEGINNINGS = [
     rf"one (?:\w+ )?(?P<weather>{'|'.join(WEATHER)}) day (?P<a>{PERSON}) and (?P<b>{PERSON}) went to the (?:\w+ )?(?P<place>\w+)",
     rf"then (?P<a>{PERSON}) and (?P<b>{PERSON}) went to the (?:\w+ )?(?P<place>\w+) "
     rf"one (?:\w+ )?(?P<weather>{'|'.join(WEATHER)}) day"]
-TAKES = re.compile(rf"({PERSON}) took the (?:\w+ )?(\w+) to (\w+) it \.")
+TAKES = re.compile(rf"({PERSON}) (?:took|found|saw) the (?:\w+ )?(\w+) (?:to|and went to) (\w+) it \.")
 
 
 def answer_to(story, question):

@@ -107,7 +107,7 @@ def report(_, weather_after=WEATHER_AFTER):
 def recipe(_):
     """Recall a list of things in order. Their kinds take turns."""
     yield from say("for the feast of")
-    yield Uniform(NAMES)
+    yield from two_names()
     yield from say("at the")
     place = yield Uniform(PLACES)
     yield from say("take a")
