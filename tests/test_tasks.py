@@ -630,7 +630,7 @@ def test_a_score_of_pairs_worked_out_by_hand(tmp_path):
 def test_accuracy_on_pairs_is_that_of_greedy_writing(tmp_path, rng):
     path = jsonl(tmp_path / FILE, [pair(given, said) for given, said, _ in given_and_said("mood", 160)])
     task = PairTask(path, TOKENIZER, workers=1)
-    model = trained(task.batches(16, CONTEXT), 60)
+    model = trained(task.batches(16, CONTEXT), 240, 0.01)
     right = [generate(model, ids[:given + 1], 9, rng, temperature=0, stop=TOKENIZER.ids[END]) == ids
              for ids, given in task.validation]
     assert task.score(model)["riddles"].accuracy == np.mean(right) and 0.2 < np.mean(right) < 1
