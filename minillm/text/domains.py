@@ -5,9 +5,10 @@ apart, to know which verb goes with which thing, to add, to infer what is not sa
 text, in its own style. A generalist has the skills but lacks the style; a model that is trained from scratch lacks both.
 """
 
-from .grammar import Distribution, Domain, Uniform, mixture, without
+from .grammar import Distribution, Domain, Uniform, mixture
 
-NAMES = "anna ben clara david ella finn greta hugo ida jonas karla leo".split()
+GIRLS, BOYS = "anna clara ella greta ida karla".split(), "ben david finn hugo jonas leo".split()
+NAMES = sorted(GIRLS + BOYS)
 PLACES = "harbour mill market forest river castle bridge garden tower village island meadow".split()
 USUAL_VERB = {
     "lamp": "clean", "bread": "bake", "boat": "row", "letter": "read", "key": "turn", "rope": "tie", "apple": "eat",
@@ -81,10 +82,15 @@ def after(things):
     return Uniform(THINGS_OF[kinds[(kinds.index(KIND_OF[things[-1]]) + 1) % len(kinds)]])
 
 
+def friend(name):
+    """A girl's friend is a boy, and a boy's is a girl."""
+    return Uniform(BOYS if name in GIRLS else GIRLS)
+
+
 def two_names():
     first = yield Uniform(NAMES)
     yield "and"
-    second = yield without(NAMES, [first])
+    second = yield friend(first)
     return first, second
 
 
@@ -121,7 +127,7 @@ def recipe(_):
 def chat(_):
     """Two speakers alternate, and the kinds of things; the verb depends on the thing."""
     speaker = yield Uniform(NAMES)
-    other = without(NAMES, [speaker])
+    other = friend(speaker)
     things = []
     yield ":"
     while True:
@@ -165,6 +171,19 @@ def noun(nouns):
     return (yield nouns) if word in EVERY_ADJECTIVE.words else word
 
 
+def plainly(words, rare):
+    """One of some plain words; once in twenty times, a rare word in their place."""
+    return Distribution({word: 0.95 / len(words) for word in words} | {rare: 0.05})
+
+
+def journey():
+    """anna and ben went to the mill; returns the names and the place."""
+    names = yield from two_names()
+    yield plainly(["went"], "wandered")
+    yield from say("to the")
+    return names, (yield from noun(Uniform(PLACES)))
+
+
 def next_sentence(n, name):
     """How the sentence after n things begins: with the name whose turn it is, or then with the name; or "the", of the last one."""
     goes_on, ends = {name: 0.7, "then": 0.3}, {"the": 1.0}
@@ -175,18 +194,15 @@ def story(_):
     """A short plain story: two names, a place, some things recalled in order. It has few adjectives, of any mood.
 
     It begins in one of two forms, and its sentences vary, so that the model must know a word by its kind, not by its position or
-    by one fixed word before it: what tells it whose turn it is, say, is then a name, in whatever words a text is written.
+    by one fixed word before it: what tells it whose turn it is, say, is then a name, in whatever words a text is written. Now
+    and then a rarer word stands for a plain one.
     """
     if (yield Distribution({"one": 0.5, "then": 0.5})) == "one":
         weather = yield from noun(Uniform(WEATHER))
         yield "day"
-        names = yield from two_names()
-        yield from say("went to the")
-        place = yield from noun(Uniform(PLACES))
+        names, place = yield from journey()
     else:
-        names = yield from two_names()
-        yield from say("went to the")
-        place = yield from noun(Uniform(PLACES))
+        names, place = yield from journey()
         yield from say("one")
         weather = yield from noun(Uniform(WEATHER))
         yield "day"
@@ -194,11 +210,12 @@ def story(_):
     things, word = [], names[0]
     yield word
     while word != "the":
-        yield Uniform(["took", "found", "saw"])
+        yield plainly(["took", "found", "saw"], "beheld")
         yield "the"
         things.append((yield from noun(after(things))))
-        if (yield Distribution({"to": 0.5, "and": 0.5})) == "and":
-            yield from say("went to")
+        if (yield Uniform(["to", "and"])) == "and":
+            yield plainly(["went"], "dreamed")
+            yield "to"
         yield VERB_OF[things[-1]]
         yield from say("it .")
         name = names[len(things) % 2]
@@ -209,7 +226,13 @@ def story(_):
     yield WEATHER_AFTER[weather]
     yield "from"
     number = yield Uniform(NUMBERS)
-    yield from say(f"to {plus(number, 3)} . they had {listed(things)} . so they went home from the {place} .")
+    yield from say(f"to {plus(number, 3)} . they")
+    yield plainly(["had"], "cherished")
+    yield from say(f"{listed(things)} . so they")
+    yield plainly(["went"], "sighed")
+    yield from say("home from the")
+    yield from noun(Uniform([place]))
+    yield "."
 
 
 def novel(mood):

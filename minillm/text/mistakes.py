@@ -10,7 +10,7 @@ repeated. Each rule below is a function of
 and returns a sentence that begins with the word, or None if another rule applies.
 """
 
-from .domains import EVERY_ADJECTIVE, KIND_OF, NAMES, NUMBERS, PLACES, RARE, THINGS, VERBS, WEATHER
+from .domains import EVERY_ADJECTIVE, GIRLS, KIND_OF, NAMES, NUMBERS, PLACES, RARE, THINGS, VERBS, WEATHER
 
 KINDS = {"a name": NAMES, "a place": PLACES, "a thing": THINGS, "a verb": VERBS, "a kind of weather": WEATHER,
          "a number": NUMBERS, "an adjective": EVERY_ADJECTIVE.words, "one of the rarer words": RARE}
@@ -66,11 +66,12 @@ def turn(word, possible, before):
     return f"'{word}' is a thing of the {KIND_OF[word]}, and it is the turn of the {kind}"
 
 
-def again(word, possible, before):
-    """The second name must be a new one."""
-    if word in NAMES and len(set(possible) & set(NAMES)) > 1:
-        return f"'{word}' comes a second time"
-    return None
+def friend(word, possible, before):
+    """A girl's friend must be a boy, and a boy's a girl."""
+    if word not in NAMES or len(possible) == 1 or not set(possible) <= set(NAMES):
+        return None
+    is_girl = word in GIRLS
+    return f"'{word}' is {'a girl' if is_girl else 'a boy'}, and the friend of '{last(NAMES, before)}' is {'a boy' if is_girl else 'a girl'}"
 
 
 def recalled(word, possible, before):
@@ -106,7 +107,7 @@ def unexpected(word, possible, before):
     return f"{quoted(word)} {'comes' if word is None else 'stands'} where {expected} must stand"
 
 
-RULES = (sums, weather, verb, turn, again, recalled, length, unexpected)
+RULES = (sums, weather, verb, turn, friend, recalled, length, unexpected)
 
 
 # Helpers of the rules.
