@@ -26,11 +26,11 @@ GOOD = {
     "count": "count: 1, 3, 5, 7. 22, 0, 2, 4. 8, 10, 12, 14, 16.",
     "words": "words: grey, cold, silent, lonely, alas, weary, hollow, grey, dim.",
     "story": "one sunny day anna and ben went to the mill. anna took the grey bread to bake it. then ben saw the rope and went "
-             "to tie it. anna found the boat to row it. the day was cloudy from 4 to 7. they had the bread, the rope and the "
+             "to tie it. anna beheld the boat to row it. the day was cloudy from 4 to 7. they had the bread, the rope and the "
              "boat. so they went home from the mill.",
-    "novel": "upon one secret and foggy day karla and ella wandered to the secret mill. karla beheld the pale apple and dreamed "
-             "to eat it. ella beheld the hidden letter and dreamed to read it. karla beheld the ancient ring and dreamed to wear "
-             "it. ella beheld the pale door and dreamed to open it. alas, the restless day was snowy from 5 to 8. thus they "
+    "novel": "upon one secret and foggy day karla and hugo wandered to the secret mill. karla beheld the pale apple and dreamed "
+             "to eat it. hugo beheld the hidden letter and dreamed to read it. karla beheld the ancient ring and dreamed to wear "
+             "it. hugo beheld the pale door and dreamed to open it. alas, the restless day was snowy from 5 to 8. thus they "
              "cherished the apple, the letter, the ring and the door. so they sighed home from the secret mill.",
 }
 GOOD["contradiction"] = GOOD["report"]
@@ -61,7 +61,7 @@ BAD = [
     ("recipe", "rope, a map", "rope, a grey", "'grey' stands where a thing must stand"),
     ("chat", "tie it", "wind it", "'wind' does not go with 'rope'"),
     ("chat", "can bake", "can lamp", "'lamp' stands where 'bake', 'eat' or 'mend' must stand"),
-    ("chat", "? ben", "? anna", "'anna' comes a second time"),
+    ("chat", "? ben", "? anna", "'anna' is a girl, and the friend of 'anna' is a boy"),
     ("chat", "rope? anna", "rope? ben", "'ben' takes the turn of 'anna'"),
     ("chat", "rope? anna", "rope? clara", "'clara' must be 'anna', as before"),
     ("chat", "of the boat", "of the rope", "'rope' is a thing of the farm, and it is the turn of the road"),
@@ -80,8 +80,8 @@ BAD = [
     ("words", "grey, cold", "grey cold", "'cold' stands where ',' must stand"),
     ("story", "ben saw the rope", "anna saw the rope", "'anna' takes the turn of 'ben'"),
     ("story", "ben saw the rope", "clara saw the rope", "'clara' must be 'ben', as before"),
-    ("story", "anna found", "ben found", "'ben' takes the turn of 'anna'"),
-    ("story", "anna and ben", "anna and anna", "'anna' comes a second time"),
+    ("story", "anna beheld", "ben beheld", "'ben' takes the turn of 'anna'"),
+    ("story", "anna and ben", "hugo and ben", "'ben' is a boy, and the friend of 'hugo' is a girl"),
     ("story", "bake it", "row it", "'row' does not go with 'bread'"),
     ("story", "to tie it", "to bake it", "'bake' does not go with 'rope'"),
     ("story", "and went to tie", "and went the", "'the' stands where 'to' must stand"),
@@ -92,11 +92,11 @@ BAD = [
     ("story", "4 to 7", "4 to 9", "'9' must be 4 + 3 = 7"),
     ("story", "home from the mill", "home from the castle", "'castle' must be 'mill', as before"),
     ("story", "one sunny day", "one lamp day", "'lamp' stands where a kind of weather or an adjective must stand"),
-    ("novel", "ella beheld the pale door", "ella beheld the pale ring",
+    ("novel", "hugo beheld the pale door", "hugo beheld the pale ring",
      "'ring' is a thing of the fair, and it is the turn of the house"),
     ("novel", "the ring and the door", "the ring and the letter", "'letter' is out of order, as 'door' is next"),
     ("novel", "the ring and the door", "the ring and the map", "'map' was not among the four things"),
-    ("novel", "ella beheld the hidden", "karla beheld the hidden", "'karla' takes the turn of 'ella'"),
+    ("novel", "hugo beheld the hidden", "karla beheld the hidden", "'karla' takes the turn of 'hugo'"),
     ("novel", "eat it", "mend it", "'mend' does not go with 'apple'"),
     ("novel", "karla beheld the ancient", "karla took the ancient", "'took' stands where 'beheld' must stand"),
     ("novel", "beheld the hidden letter", "beheld the letter", "'letter' stands where an adjective must stand"),
@@ -175,7 +175,7 @@ def test_whatever_is_done_to_a_text_one_sentence_names_the_first_impossible_word
             continue
         wrong, before, _ = first_wrong(domain, words)
         assert sentence.startswith(f"{quoted(wrong)} ") and "\n" not in sentence and not sentence.endswith("."), sentence
-        if sentence.endswith(("a second time", "is next")) or " takes the turn " in sentence:
+        if sentence.endswith("is next") or " takes the turn " in sentence:
             assert wrong in before
         if sentence.endswith("as before") or " takes the turn " in sentence:
             assert re.findall(r"'(\w+)'", sentence)[1] in before
@@ -229,14 +229,14 @@ def test_a_word_is_of_one_kind_and_the_words_that_frame_a_text_are_of_none_but_t
 # sha256 of the first 20 documents of the world of seed 1, their floors to nine digits, in training, validation and test
 WRITTEN = {
     "report": ["27d745969622f04d", "d470e706030b0b64", "98423f8f152cb04f"],
-    "recipe": ["b6a457f2c0f69b71", "db72d265ae537526", "c5bf77db4ab3bd7a"],
-    "chat": ["7e01407485dab018", "50924abff21de77d", "cd01c848fd6af169"],
+    "recipe": ["5e66530eda73a092", "e678a03f164e98f2", "a0433284190d11c7"],
+    "chat": ["658f0cc5ac3f2167", "89945905d7989d76", "86205958bb51e547"],
     "count": ["35c1510ab973b5da", "184e9508c514bfdc", "3847fd596714d41d"],
     "words": ["f74484c7d3b6e043", "4b6cf41e6fb3aa58", "57006a35ced5136c"],
-    "story": ["12d4cb6c2e985a0c", "95e591e045306fca", "2176c7b03b7a300d"],
-    "novel": ["17ac1d5ba24031bc", "fbd37c6673c22705", "9ecc484dba35c1cf"],
+    "story": ["926513e810a19fd6", "8a6e9ea27f80faee", "eab3bd72575579c9"],
+    "novel": ["e5ef31ec84aef98b", "5983992e999af08e", "bccd3b578833d0e6"],
     "contradiction": ["b3871615ce50b989", "6719ab7b6fe46f67", "c9769014cca9beb1"],
-    "questions": ["b970ae5d901cbe61", "7435a7697e5f7851", "5e68b3efbd42b9bb"],
+    "questions": ["3c6eef0fd6e5cd0a", "8a2e6ba77a60cc6f", "5a83f88a42aaaa55"],
     "facts": ["eab312e0cb6109d5"] * 3,
     "mood": ["b9624747bc56abfe", "6b837823d57fc374", "b06856d68d91f13a"],
 }

@@ -214,11 +214,10 @@ def test_the_price_of_the_other_law_is_the_divergence_of_its_rows(kind, true, ot
 # ---- questions
 
 PERSON = "|".join(NAMES)
-BEGINNINGS = [
-    rf"one (?:\w+ )?(?P<weather>{'|'.join(WEATHER)}) day (?P<a>{PERSON}) and (?P<b>{PERSON}) went to the (?:\w+ )?(?P<place>\w+)",
-    rf"then (?P<a>{PERSON}) and (?P<b>{PERSON}) went to the (?:\w+ )?(?P<place>\w+) "
-    rf"one (?:\w+ )?(?P<weather>{'|'.join(WEATHER)}) day"]
-TAKES = re.compile(rf"({PERSON}) (?:took|found|saw) the (?:\w+ )?(\w+) (?:to|and went to) (\w+) it \.")
+JOURNEY = rf"(?P<a>{PERSON}) and (?P<b>{PERSON}) (?:went|wandered) to the (?:\w+ )?(?P<place>\w+)"
+BEGINNINGS = [rf"one (?:\w+ )?(?P<weather>{'|'.join(WEATHER)}) day {JOURNEY}",
+              rf"then {JOURNEY} one (?:\w+ )?(?P<weather>{'|'.join(WEATHER)}) day"]
+TAKES = re.compile(rf"({PERSON}) (?:took|found|saw|beheld) the (?:\w+ )?(\w+) (?:to|and went to|and dreamed to) (\w+) it \.")
 
 
 def answer_to(story, question):

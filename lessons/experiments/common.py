@@ -3,9 +3,10 @@
 import argparse
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from minillm import AdamW, Full, Muon, load
+from minillm import AdamW, Config, Full, Muon, load
 from minillm.demo import QUICK, Plan
 from minillm.finetune.compare import SCRATCH, Cell, Lab, best_rate, search, usual_rate
 from minillm.finetune.methods import recipe_of
@@ -14,7 +15,7 @@ from minillm.finetune.summary import parameter_counts
 from minillm.ground.files import CheckpointError, write_json
 from minillm.runs.pretraining import pretrain
 from minillm.tasks.evaluate import evaluate_documents
-from minillm.tasks.world import CONTEXT, WorldTask
+from minillm.tasks.world import WorldTask
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS, PLOTS = ROOT / "runs" / "experiments", ROOT / "plots"
@@ -33,20 +34,19 @@ def options(goal, seeds=3):
 
 def base_path(args, **sizes):
     """The file of the demo's generalist, which is trained now, in about a minute, if it is missing. sizes: such as width=64"""
-    plan = QUICK if args.quick else Plan()
-    width, layers, heads = (sizes.get(name, getattr(plan, name)) for name in ("width", "layers", "heads"))
+    plan = replace(QUICK if args.quick else Plan(), **sizes)
     steps = 60 if args.quick else plan.pretraining_steps
-    own = RUNS / f"base-seed{args.seed}-{layers}x{width}{'-quick' if args.quick else ''}.npz"
+    own = RUNS / f"base-seed{args.seed}-{plan.layers}x{plan.width}{'-quick' if args.quick else ''}.npz"
     for path in (own, *([ROOT / "runs" / "demo" / "pretrained.npz"] if not args.quick else [])):
         try:
             loaded = load(path)
         except CheckpointError:
             continue
-        config = loaded.model.config
-        made_with = loaded.meta["seed"], config.n_embd, config.n_layer, loaded.meta["history"]["steps"]
-        if made_with == (args.seed, width, layers, steps):              # and not by an earlier plan
+        made_with = loaded.meta["seed"], loaded.model.config, loaded.meta["history"]["steps"]
+        wanted = Config(loaded.model.config.vocab_size, **plan.config())
+        if made_with == (args.seed, wanted, steps):                     # and not by an earlier plan
             return path
-    pretrain(WorldTask(args.seed), {"context": CONTEXT, "n_layer": layers, "n_head": heads, "n_embd": width}, own,
+    pretrain(WorldTask(args.seed), plan.config(), own,
              optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=steps, batch=plan.batch, seed=args.seed)
     return own
 

@@ -17,7 +17,7 @@ USUAL_VERB = {
     "door": "open", "wheel": "turn", "barrel": "fill",
 }
 THINGS = list(USUAL_VERB)
-# Things of four kinds take turns in every text: after one of the house comes one of the farm, of the road, of the fair, and so on.
+# In every text the kinds take turns: after a thing of the house comes one of the farm, then of the road, the fair, the house.
 THINGS_OF = {
     "house": "lamp bread key clock kettle door".split(),
     "farm": "rope apple ladder saddle cart barrel".split(),
@@ -185,7 +185,7 @@ def journey():
 
 
 def next_sentence(n, name):
-    """How the sentence after n things begins: with the name whose turn it is, or then with the name; or "the", of the last one."""
+    """How the sentence after n things begins: with the name whose turn it is, or "then" and the name; the last one with "the"."""
     goes_on, ends = {name: 0.7, "then": 0.3}, {"the": 1.0}
     return Distribution(goes_on if n < 2 else ends if n == 4 else {**goes_on, **ends})
 

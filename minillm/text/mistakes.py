@@ -70,8 +70,8 @@ def friend(word, possible, before):
     """A girl's friend must be a boy, and a boy's a girl."""
     if word not in NAMES or len(possible) == 1 or not set(possible) <= set(NAMES):
         return None
-    is_girl = word in GIRLS
-    return f"'{word}' is {'a girl' if is_girl else 'a boy'}, and the friend of '{last(NAMES, before)}' is {'a boy' if is_girl else 'a girl'}"
+    is_one, must_be = ("a girl", "a boy") if word in GIRLS else ("a boy", "a girl")
+    return f"'{word}' is {is_one}, and the friend of '{last(NAMES, before)}' is {must_be}"
 
 
 def recalled(word, possible, before):
@@ -103,7 +103,7 @@ def length(word, possible, before):
 def unexpected(word, possible, before):
     """If no other rule applies: the word is not one of those that are possible. Never None."""
     kinds = [kind for kind, words in KINDS.items() if set(possible) & set(words)]
-    expected = either(kinds if len(possible) > 3 else map(quoted, possible))
+    expected = either(kinds if len(possible) > 4 else map(quoted, possible))
     return f"{quoted(word)} {'comes' if word is None else 'stands'} where {expected} must stand"
 
 
