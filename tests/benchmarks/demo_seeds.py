@@ -3,8 +3,8 @@
     python tests/benchmarks/demo_seeds.py --seeds 201 202 203 [--out runs/demo_seeds]
 
 Runs `minillm demo` once for each seed, as a user would, and reads its metrics.json. A table shows what was promised (GATES) and
-what came out, with a star where a seed misses; below it, how many seeds keep each promise. Choose seeds that nobody looked at while
-the demo was tuned: on the others it says nothing. Two minutes a seed on two cores. What is finished in --out is not run again.
+what came out, with a star where a seed misses; below it, how many seeds keep each promise. Choose seeds that nobody looked at
+while the demo was tuned: on others it proves nothing. Two minutes a seed on two cores. What is finished in --out is not run again.
 """
 
 import contextlib
@@ -67,8 +67,8 @@ def measure(seeds=range(201, 221), out="runs/demo_seeds", small=False):
     results = {seed: promised(metrics_of(Path(out), seed, small)) for seed in tqdm(seeds, desc="demos")}
     rows = [{"seed": str(seed)} | {name: f"{value:{GATES[name][0]}}{'' if kept(name, value) else ' *'}"
                                    for name, value in values.items()} for seed, values in results.items()]
-    return [*rows, {"seed": "kept by"} | {name: f"{sum(kept(name, values[name]) for values in results.values())} of {len(results)}"
-                                          for name in GATES}]
+    keepers = {name: sum(kept(name, values[name]) for values in results.values()) for name in GATES}
+    return [*rows, {"seed": "kept by"} | {name: f"{n} of {len(results)}" for name, n in keepers.items()}]
 
 
 if __name__ == "__main__":
