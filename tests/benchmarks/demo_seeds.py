@@ -4,7 +4,7 @@
 
 Runs `minillm demo` once for each seed, as a user would, and reads its metrics.json. A table shows what was promised (GATES) and
 what came out, with a star where a seed misses; below it, how many seeds keep each promise. Choose seeds that nobody looked at
-while the demo was tuned: on others it proves nothing. Two minutes a seed on two cores. What is finished in --out is not run again.
+while the demo was tuned: on others it proves nothing. Two minutes a seed on two cores; what is finished is not run again.
 """
 
 import contextlib
