@@ -1,0 +1,194 @@
+# %% [markdown]
+# # Experiment 10: which part of today's block pays?
+#
+# **Claims.** RMSNorm is as good as LayerNorm and takes less time (Zhang and Sennrich 2019). Rotary positions learn faster than a
+# table of positions (Su et al. 2021). SwiGLU is better than GELU at equal parameters (Shazeer 2020). Several heads of queries can
+# share one of keys and values at little loss (Ainslie et al. 2023). Without biases, nothing is lost (Chowdhery et al. 2022).
+# Llama (Touvron et al. 2023) has all of these at once.
+#
+# **Test.** The demo's generalist, with GPT-2's block, with each part alone in place of GPT-2's, and with all of them. All have
+# equally many parameters: what a part saves goes into a wider MLP. All read the same texts, in the same order, at the same
+# rates. When is *recall* learned: the place that a report names again at its end, the list that a recipe repeats? Then the
+# excess at the end on the six kinds of text; and the time that a step takes, all taking turns.
+
+# %%
+import json
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
+from common import PLOTS, QUICK, RUNS, Plan, mean, options, print_table, shown
+
+from minillm import GPT, Config, Muon, Trainer, World, WorldBatches, warmup_linear
+from minillm.bench import interleave, plan_turns
+from minillm.draw.styles import LIGHT, figure, save, style
+from minillm.ground.files import write_json
+from minillm.ground.processes import parallel_map
+from minillm.ground.progress import progress
+from minillm.tasks.evaluate import evaluate_world, token_log_p
+from minillm.tasks.world import CONTEXT
+from minillm.text.domains import PLACES, THINGS
+
+args = options("Experiment 10: which part of today's block pays?", seeds=10)
+plan = QUICK if args.quick else Plan()
+STEPS, LOOK, DOCUMENTS = (20, 10, 4) if args.quick else (800, 20, 24)
+RECALLED = 0.1                                    # nats for a word that must be repeated: the model is 90 % sure of it
+PARTS = {
+    "GPT-2": {},
+    "RMSNorm": {"norm": "rmsnorm"},
+    "rotary": {"positions": "rotary", "rope_base": 100.0},
+    "SwiGLU": {"mlp": "swiglu"},
+    "grouped": {"n_kv_head": plan.heads // 2},
+    "no biases": {"biases": "none"},
+}
+PARTS["all"] = {name: value for parts in PARTS.values() for name, value in parts.items()}
+SEEDS = range(args.seed, args.seed + args.seeds)
+RECALL = {"report": ("says", PLACES), "recipe": ("use", THINGS)}         # {kind: (the word before the recall, what is recalled)}
+
+
+# %% [markdown]
+# ## Equal parameters
+# The width of the MLP is the size that can be chosen freely. For each mixture we take the one whose count is closest to
+# GPT-2's.
+
+# %%
+def sized(parts):
+    """The Config of a mixture with as many parameters as the demo's sizes have with GPT-2's block, or as close as it gets."""
+    sizes = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
+    config = Config(len(World().tokenizer), **sizes | parts)
+    wanted = count(Config(len(World().tokenizer), **sizes))
+    per_feature = count(replace(config, n_hidden=2)) - count(replace(config, n_hidden=1))
+    return replace(config, n_hidden=1 + round((wanted - count(replace(config, n_hidden=1))) / per_feature))
+
+
+def count(config):
+    return sum(p.size for p in GPT(config, np.random.default_rng(0)).parameters().values())
+
+
+configs = {name: sized(parts) for name, parts in PARTS.items()}
+
+
+# %% [markdown]
+# ## Training
+# Every run looks, every few steps, at the words that only recall can know: how many nats does the model lose on each?
+
+# %%
+def recall_targets(world, kind):
+    """[(ids, where the recalled words are among ids[1:])] of some validation documents."""
+    before, kinds = RECALL[kind]
+    texts = []
+    for document in world.documents(kind, DOCUMENTS, "validation"):
+        words = [world.tokenizer.tokens[i] for i in document.ids[1:]]
+        after = len(words) - words[::-1].index(before)
+        texts.append((document.ids, [i for i in range(after, len(words)) if words[i] in kinds]))
+    return texts
+
+
+def nats_on(model, texts):
+    """Mean -log p of the recalled words."""
+    rows = token_log_p(model, [ids for ids, _ in texts], workers=1)
+    return -float(np.mean(np.concatenate([log_p[places] for (log_p, _), (_, places) in zip(rows, texts)])))
+
+
+def trainer_of(name, seed, batch_total):
+    model = GPT(configs[name], np.random.default_rng([seed, 0]))
+    return Trainer(model, Muon(plan.lr, adamw_lr=plan.adamw_lr), warmup_linear(STEPS), total=batch_total, workers=1)
+
+
+def train(name, seed):
+    """One run: its curves of recall, and its excess on each kind of text at the end."""
+    world = World(seed)
+    batches, texts = WorldBatches(world, plan.batch), {kind: recall_targets(world, kind) for kind in RECALL}
+    trainer = trainer_of(name, seed, batches.total)
+    curves = {kind: [] for kind in RECALL}
+    for step in range(STEPS):
+        trainer.step(*batches.at(step))
+        if (step + 1) % LOOK == 0:
+            for kind in RECALL:
+                curves[kind].append(nats_on(trainer.model, texts[kind]))
+    scores = evaluate_world(trainer.model, world, "test", 4 * DOCUMENTS, 1, world.general)
+    return {"recall": curves, "excess": {kind: score.excess for kind, score in scores.items()}}
+
+
+def kept(job):
+    """The result of a run, which is kept in a file, so that it is computed only once."""
+    name, seed = job
+    facts = {"config": configs[name].to_json(), "seed": seed, "steps": STEPS, "batch": plan.batch, "lr": plan.lr,
+             "text": World(seed).mixed_ids(4, 0)}
+    path = RUNS / "10_todays_block" / f"{name.replace(' ', '-')}-seed{seed}{'-quick' if args.quick else ''}.json"
+    if not path.exists() or json.loads(path.read_text())["facts"] != json.loads(json.dumps(facts)):
+        write_json(path, {"facts": facts} | train(name, seed))
+    return json.loads(path.read_text())
+
+
+jobs = [(name, seed) for seed in SEEDS for name in PARTS]
+with progress(total=len(jobs), desc="trainings") as bar:
+    results = dict(zip(jobs, parallel_map(kept, jobs, each=lambda _: bar.update())))
+
+
+# %% [markdown]
+# ## Results
+# Recall is learned at the first look from which on the loss on its words stays below 0.1 nats. A run that never gets there
+# counts with all of its steps, and a + stands beside it.
+
+# %%
+def steps_until(curve):
+    """From which step on the recall is learned; None if it is not."""
+    late = [i for i, nats in enumerate(curve) if nats > RECALLED]
+    first = late[-1] + 1 if late else 0
+    return LOOK * (first + 1) if first < len(curve) else None
+
+
+def time_a_step():
+    """{name: median ms}, all on the same texts, with one process each."""
+    world = World(args.seed)
+    batches = WorldBatches(world, plan.batch)
+    trainers = {name: trainer_of(name, args.seed, batches.total) for name in PARTS}
+    tokens, targets = batches.at(0)
+    contenders = {name: lambda trainer=trainer: trainer.step(tokens, targets) for name, trainer in trainers.items()}
+    times = interleave(contenders, *plan_turns(contenders, 2 if args.quick else 60))
+    return {name: 1e3 * median(times[name]) for name in PARTS}
+
+
+def runs(name):
+    return [results[name, seed] for seed in SEEDS]
+
+
+def worst(run):
+    return max(run["excess"].values())
+
+
+def steps_shown(name, kind):
+    reached = [steps_until(run["recall"][kind]) for run in runs(name)]
+    never = reached.count(None)
+    return shown([steps or STEPS for steps in reached], 0) + (f" +{never}" if never else "")
+
+
+ms = time_a_step()
+print_table(["block", "parameters", "MLP", "recall in report", "in recipe", "mean excess", "worst excess", "ms a step"],
+            [[name, f"{count(config):,d}", config.hidden, steps_shown(name, "report"), steps_shown(name, "recipe"),
+              shown([mean(run["excess"].values()) for run in runs(name)], 4), shown(map(worst, runs(name)), 3), f"{ms[name]:.0f}"]
+             for name, config in configs.items()])
+
+# %%
+picture = PLOTS / "experiment10_todays_block.png"
+with style():
+    fig = figure(10, 5.4)
+    axes = fig.subplots(1, 3, sharex=False)
+    fig.subplots_adjust(left=0.1, right=0.98, bottom=0.14, top=0.82, wspace=0.12)
+    fig.suptitle(f"Which part of today's block pays? ({args.seeds} seeds, equal parameters, equal texts)", x=0.02, ha="left",
+                 weight="bold", size=15)
+    columns = [(f"recall in {kind}s: steps", lambda run, kind=kind: steps_until(run["recall"][kind]) or STEPS) for kind in RECALL]
+    columns.append(("excess at the end, nats a token", lambda run: mean(run["excess"].values())))
+    for ax, (label, value) in zip(axes, columns):
+        for y, name in enumerate(PARTS):
+            values = list(map(value, runs(name)))
+            color = LIGHT.others[0] if name in ("GPT-2", "all") else LIGHT.others[1]
+            ax.plot(values, [y] * len(values), "o", color=color, ms=6, alpha=0.35)
+            ax.plot([mean(values)], [y], "o", color=color, ms=10, mec="white")
+        ax.set(title=label, ylim=(len(PARTS) - 0.5, -0.5))
+        ax.set_xlim(0)
+        ax.set_yticks(range(len(PARTS)), PARTS if ax is axes[0] else [""] * len(PARTS))
+        ax.grid(axis="x")
+    save(fig, picture)
+print(f"picture: {picture}")
