@@ -52,14 +52,16 @@ class Plan:
     heads: int = 4
     width: int = 128
     batch: int = 24
-    pretraining_steps: int = 1200
+    pretraining_steps: int = 1000
     lr: float = 0.02                   # of Muon, for the matrices of the blocks
     adamw_lr: float = 5e-3             # of its AdamW, for everything else
-    documents: int = 64
-    finetuning_batch: int = 16
-    finetuning_steps: int = 100
+    documents: int = 512
+    finetuning_batch: int = 12
+    finetuning_steps: int = 200
     bottleneck: int = 20
-    lr_factor: float = 1.0             # times the usual learning rate of each method
+    lr_full: float = 1.2e-3
+    lr_frozen: float = 0.012
+    lr_adapter: float = 0.02
     lr_scratch: float = 8e-3
     test_documents: int = 100
     samples: int = 100                 # texts that a model writes of each kind it learned, at each temperature; 0: none
@@ -140,7 +142,7 @@ def specialists(out, base, novels, plan, seed, workers, seconds):
     recipes = {"full": Full(), "frozen": Frozen(), "adapter": BottleneckAdapter(plan.bottleneck), "scratch": Full()}
     loaded = {}
     for name, recipe in recipes.items():
-        lr = plan.lr_scratch if name == "scratch" else plan.lr_factor * recipe.lr
+        lr = getattr(plan, f"lr_{name}")
         path = out / f"{name}.npz"
         with clock(seconds, f"finetune_{name}"):
             loaded[name] = load_of(base, path) if path.exists() else finetune(

@@ -181,16 +181,16 @@ def test_a_text_of_another_domain_is_refused(name):
 
 GOOD = {
     "report": "hugo reports from the castle : the week was sunny , cloudy , rainy , stormy , foggy . "
-              "the water rose from 22 to 1 . so says hugo at the castle .",
-    "recipe": "for the feast of anna and ben at the forest take a lamp , a rope , a map , a bell . "
+              "the water rose from 18 to 1 . so says hugo at the castle .",
+    "recipe": "for the feast of anna and ben by the forest take a lamp , a rope , a map , a bell . "
               "use the lamp , the rope , the map and the bell at the forest .",
     "chat": "anna : what of the bread ? ben : you can bake it , and what of the rope ? anna : you can tie it , "
             "and what of the boat ? ben : you can row it , farewell .",
-    "count": "count : 1 , 3 , 5 , 7 . 22 , 0 , 2 , 4 . 8 , 10 , 12 , 14 .",
+    "count": "count : 1 , 3 , 5 , 7 . 18 , 0 , 2 , 4 . 8 , 10 , 12 , 14 .",
     "words": "words : grey , cold , silent , lonely , alas , weary , hollow , grey , dim .",
     "story": "one sunny day anna and ben went to the mill . anna took the bread to bake it . then ben saw the rope and went to "
              "tie it . anna found the boat to row it . the day was cloudy from 4 to 7 . they had the bread , the rope and the "
-             "boat . so they went home from the mill .",
+             "boat . so they said farewell at the mill .",
 }
 
 
@@ -201,7 +201,7 @@ def test_these_texts_are_right(name):
 
 @pytest.mark.parametrize("name, right, wrong", [
     ("report", "so says hugo", "so says anna"),
-    ("report", "from 22 to 1", "from 22 to 2"),
+    ("report", "from 18 to 1", "from 18 to 2"),
     ("report", "at the castle .", "at the harbour ."),
     ("report", "sunny , cloudy", "sunny , rainy"),
     ("recipe", "bell at the forest", "bell at the harbour"),
@@ -210,12 +210,12 @@ def test_these_texts_are_right(name):
     ("chat", "? anna", "? clara"),
     ("chat", "can row it", "can bake it"),
     ("chat", ", farewell .", ", farewell"),
-    ("count", "22 , 0 , 2 , 4", "22 , 1 , 4 , 7"),
+    ("count", "18 , 0 , 2 , 4", "18 , 1 , 4 , 7"),
     ("count", "1 , 3 , 5 , 7 .", "1 , 3 , 5 ."),
     ("words", "grey , cold", "grey cold"),
     ("story", "ben saw the rope", "anna saw the rope"),
     ("story", "had the bread , the rope", "had the rope , the bread"),
-    ("story", "from the mill", "from the harbour"),
+    ("story", "at the mill", "at the harbour"),
     ("story", "from 4 to 7", "from 4 to 6"),
 ])
 def test_one_slip_is_refused(name, right, wrong):
@@ -244,7 +244,7 @@ def ids(documents):
 
 
 def test_no_training_document_is_in_validation_or_test():
-    """Streams of their own, so only chance can write one twice: two counts are equal about once in 800,000 pairs."""
+    """Streams of their own, so only chance can write one twice: two counts are equal about once in 450,000 pairs."""
     world = World()
     train = {tuple(document) for document in world.mixed_ids(3000, 1, 0)}
     train |= {tuple(document.ids) for name in world.domains for document in world.documents(name, 50, "train")}

@@ -17,29 +17,29 @@ DOMAINS = {domain.name: domain for domain in (*GENERAL, NOVEL, CONTRADICTION)}
 every_domain = pytest.mark.parametrize("name", DOMAINS)
 
 GOOD = {
-    "report": "hugo reports from the castle: the week was sunny, cloudy, rainy, stormy, foggy. the water rose from 22 to 1. "
+    "report": "hugo reports from the castle: the week was sunny, cloudy, rainy, stormy, foggy. the water rose from 18 to 1. "
               "so says hugo at the castle.",
-    "recipe": "for the feast of anna and ben at the forest take a lamp, a rope, a map, a bell. use the lamp, the rope, the map "
+    "recipe": "for the feast of anna and ben by the forest take a lamp, a rope, a map, a bell. use the lamp, the rope, the map "
               "and the bell at the forest.",
     "chat": "anna: what of the bread? ben: you can bake it, and what of the rope? anna: you can tie it, and what of the boat? "
             "ben: you can row it, farewell.",
-    "count": "count: 1, 3, 5, 7. 22, 0, 2, 4. 8, 10, 12, 14, 16.",
+    "count": "count: 1, 3, 5, 7. 18, 0, 2, 4. 8, 10, 12, 14, 16.",
     "words": "words: grey, cold, silent, lonely, alas, weary, hollow, grey, dim.",
     "story": "one sunny day anna and ben went to the mill. anna took the grey bread to bake it. then ben saw the rope and went "
              "to tie it. anna beheld the boat to row it. the day was cloudy from 4 to 7. they had the bread, the rope and the "
-             "boat. so they went home from the mill.",
+             "boat. so they said farewell at the mill.",
     "novel": "upon one secret and foggy day karla and hugo wandered to the secret mill. karla beheld the pale apple and dreamed "
              "to eat it. hugo beheld the hidden letter and dreamed to read it. karla beheld the ancient ring and dreamed to wear "
              "it. hugo beheld the pale door and dreamed to open it. alas, the restless day was snowy from 5 to 8. thus they "
-             "cherished the apple, the letter, the ring and the door. so they sighed home from the secret mill.",
+             "cherished the apple, the letter, the ring and the door. so they sighed farewell at the secret mill.",
 }
 GOOD["contradiction"] = GOOD["report"]
 
 BAD = [
     ("report", "sunny, cloudy", "sunny, snowy", "'snowy' cannot be the weather after 'sunny'"),
     ("contradiction", "sunny, cloudy", "sunny, snowy", "'snowy' cannot be the weather after 'sunny'"),
-    ("report", "22 to 1.", "22 to 2.", "'2' must be 22 + 3 = 1, as 23 is followed by 0"),
-    ("report", "rose from 22", "rose from 18", "'1' must be 18 + 3 = 21"),
+    ("report", "18 to 1.", "18 to 2.", "'2' must be 18 + 3 = 1, as 19 is followed by 0"),
+    ("report", "rose from 18", "rose from 12", "'1' must be 12 + 3 = 15"),
     ("report", "says hugo", "says anna", "'anna' must be 'hugo', as before"),
     ("report", "at the castle.", "at the mill.", "'mill' must be 'castle', as before"),
     ("report", "rainy, stormy, foggy.", "rainy.", "'.' ends the list after 3, which is too early"),
@@ -47,7 +47,7 @@ BAD = [
     ("report", "hugo reports", "lamp reports", "'lamp' stands where a name must stand"),
     ("report", "week was sunny", "week was grey", "'grey' stands where a kind of weather must stand"),
     ("report", "to 1", "to the", "'the' stands where '1' must stand"),
-    ("report", "from 22", "from the", "'the' stands where a number must stand"),
+    ("report", "from 18", "from the", "'the' stands where a number must stand"),
     ("report", "reports from", "<story> from", "'<story>' stands where 'reports' must stand"),
     ("report", " so says hugo at the castle.", "", "the end comes where 'so' must stand"),
     ("report", "at the castle.", "at the castle. so", "'so' stands where the end must stand"),
@@ -70,8 +70,8 @@ BAD = [
      "'and' goes on after 4, where the list must end"),
     ("count", "1, 3, 5", "1, 5, 9", "'5' must be 1 + 1, 2 or 3"),
     ("count", "3, 5, 7", "3, 5, 8", "'8' must be 5 + 2 = 7"),
-    ("count", "22, 0, 2", "22, 23, 0", "'23' must be 22 + 2 = 0, as 23 is followed by 0"),
-    ("count", "1, 3", "21, 3", "'3' must be 21 + 1, 2 or 3, as 23 is followed by 0"),
+    ("count", "18, 0, 2", "18, 19, 0", "'19' must be 18 + 2 = 0, as 19 is followed by 0"),
+    ("count", "1, 3", "17, 3", "'3' must be 17 + 1, 2 or 3, as 19 is followed by 0"),
     ("count", "5, 7.", "5.", "'.' ends the list after 3, which is too early"),
     ("count", "14, 16.", "14, 16, 18, 20", "',' goes on after 6, where the list must end"),
     ("words", "grey, dim.", "grey.", "'.' ends the list after 8, which is too early"),
@@ -90,7 +90,7 @@ BAD = [
     ("story", "the rope and the boat", "the drum and the boat", "'drum' was not among the three things"),
     ("story", "day was cloudy", "day was snowy", "'snowy' cannot be the weather after 'sunny'"),
     ("story", "4 to 7", "4 to 9", "'9' must be 4 + 3 = 7"),
-    ("story", "home from the mill", "home from the castle", "'castle' must be 'mill', as before"),
+    ("story", "farewell at the mill", "farewell at the castle", "'castle' must be 'mill', as before"),
     ("story", "one sunny day", "one lamp day", "'lamp' stands where a kind of weather or an adjective must stand"),
     ("novel", "hugo beheld the pale door", "hugo beheld the pale ring",
      "'ring' is a thing of the fair, and it is the turn of the house"),
@@ -101,7 +101,7 @@ BAD = [
     ("novel", "karla beheld the ancient", "karla took the ancient", "'took' stands where 'beheld' must stand"),
     ("novel", "beheld the hidden letter", "beheld the letter", "'letter' stands where an adjective must stand"),
     ("novel", "alas, the", "alas. the", "'.' stands where ',' must stand"),
-    ("novel", "sighed home from the secret mill.", "sighed home", "the end comes where 'from' must stand"),
+    ("novel", "sighed farewell at the secret mill.", "sighed farewell", "the end comes where 'at' must stand"),
 ]
 
 
@@ -228,17 +228,17 @@ def test_a_word_is_of_one_kind_and_the_words_that_frame_a_text_are_of_none_but_t
 
 # sha256 of the first 20 documents of the world of seed 1, their floors to nine digits, in training, validation and test
 WRITTEN = {
-    "report": ["27d745969622f04d", "d470e706030b0b64", "98423f8f152cb04f"],
-    "recipe": ["5e66530eda73a092", "e678a03f164e98f2", "a0433284190d11c7"],
-    "chat": ["658f0cc5ac3f2167", "89945905d7989d76", "86205958bb51e547"],
-    "count": ["35c1510ab973b5da", "184e9508c514bfdc", "3847fd596714d41d"],
-    "words": ["f74484c7d3b6e043", "4b6cf41e6fb3aa58", "57006a35ced5136c"],
-    "story": ["926513e810a19fd6", "8a6e9ea27f80faee", "eab3bd72575579c9"],
-    "novel": ["e5ef31ec84aef98b", "5983992e999af08e", "bccd3b578833d0e6"],
-    "contradiction": ["b3871615ce50b989", "6719ab7b6fe46f67", "c9769014cca9beb1"],
-    "questions": ["3c6eef0fd6e5cd0a", "8a2e6ba77a60cc6f", "5a83f88a42aaaa55"],
-    "facts": ["eab312e0cb6109d5"] * 3,
-    "mood": ["b9624747bc56abfe", "6b837823d57fc374", "b06856d68d91f13a"],
+    "report": ["7de46b637652c13e", "2d095b72d4af6bac", "f20ff67760d3306a"],
+    "recipe": ["0e3c37cead5f26a5", "6a6b4e1b64ec3f20", "f627a29b982e20a7"],
+    "chat": ["c1fa1d3f7b569f90", "c467263c54f3a449", "08ae1b03d578a800"],
+    "count": ["8299780954281adf", "e0a50bc78ef33534", "5ffba4de08ef6792"],
+    "words": ["d03a25ebaa22b242", "b359757d8baf8dee", "660e72534eca497a"],
+    "story": ["e6bf21721240f8d7", "99b080829febaa60", "dd892538420dcd1e"],
+    "novel": ["cf6e6699002f1709", "6faa9b5aeba8fe62", "9683caf7fa5d8271"],
+    "contradiction": ["e6ececd0f33fcc58", "17ea6aced1edb3da", "4469a54ecb8e2d46"],
+    "questions": ["4c5472ced426c1ac", "291d3075f7c777b6", "b70efa3cfbd2a82a"],
+    "facts": ["778f20cab0ed2e28"] * 3,
+    "mood": ["6dbd350deb17dd68", "cc2117dd9bf97980", "310f194b373a617a"],
 }
 
 

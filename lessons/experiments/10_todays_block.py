@@ -175,11 +175,11 @@ picture = PLOTS / "experiment10_todays_block.png"
 with style():
     fig = figure(10, 5.4)
     axes = fig.subplots(1, 3, sharex=False)
-    fig.subplots_adjust(left=0.1, right=0.98, bottom=0.14, top=0.82, wspace=0.12)
+    fig.subplots_adjust(left=0.1, right=0.98, bottom=0.08, top=0.82, wspace=0.12)
     fig.suptitle(f"Which part of today's block pays? ({args.seeds} seeds, equal parameters, equal texts)", x=0.02, ha="left",
                  weight="bold", size=15)
-    columns = [(f"recall in {kind}s: steps", lambda run, kind=kind: steps_until(run["recall"][kind]) or STEPS) for kind in RECALL]
-    columns.append(("excess at the end, nats a token", lambda run: mean(run["excess"].values())))
+    columns = [(f"{kind}: steps until recall", lambda run, kind=kind: steps_until(run["recall"][kind]) or STEPS) for kind in RECALL]
+    columns.append(("excess at the end, nats", lambda run: mean(run["excess"].values())))
     for ax, (label, value) in zip(axes, columns):
         for y, name in enumerate(PARTS):
             values = list(map(value, runs(name)))
@@ -187,7 +187,7 @@ with style():
             ax.plot(values, [y] * len(values), "o", color=color, ms=6, alpha=0.35)
             ax.plot([mean(values)], [y], "o", color=color, ms=10, mec="white")
         ax.set(title=label, ylim=(len(PARTS) - 0.5, -0.5))
-        ax.set_xlim(0)
+        ax.set_xlim(0, 1.05 * ax.get_xlim()[1])
         ax.set_yticks(range(len(PARTS)), PARTS if ax is axes[0] else [""] * len(PARTS))
         ax.grid(axis="x")
     save(fig, picture)

@@ -1,7 +1,8 @@
 """The domains of the toy world: six general ones and the novel, each a short program (see grammar.py).
 
 Each general domain teaches something that a language model must learn: to copy, to recall a list in order, to keep two speakers
-apart, to know which verb goes with which thing, to add, to infer what is not said. The novel needs all of these skills in one
+apart, to know which verb goes with which thing, to add, to infer what is not said. They share their words, so that what is learned
+in one helps in the others: a place is recalled after "at the" in all of them. The novel needs all of these skills in one
 text, in its own style. A generalist has the skills but lacks the style; a model that is trained from scratch lacks both.
 """
 
@@ -27,7 +28,7 @@ THINGS_OF = {
 KIND_OF = {thing: kind for kind, things in THINGS_OF.items() for thing in things}
 VERBS = list(dict.fromkeys(USUAL_VERB.values()))
 WEATHER = "sunny cloudy rainy stormy foggy snowy".split()
-NUMBERS = [str(n) for n in range(24)]
+NUMBERS = [str(n) for n in range(20)]
 MOODS = {
     "gloomy": "grey cold silent lonely dim bitter weary hollow".split(),
     "merry": "bright warm golden sweet gentle lively kind fair".split(),
@@ -64,7 +65,7 @@ def another(n, least, most, go_on=",", stop="."):
 
 
 def plus(number, step):
-    """The number word for number + step, modulo 24: 23 is followed by 0."""
+    """The number word for number + step, modulo 20: 19 is followed by 0."""
     return NUMBERS[(int(number) + step) % len(NUMBERS)]
 
 
@@ -114,7 +115,7 @@ def recipe(_):
     """Recall a list of things in order. Their kinds take turns."""
     yield from say("for the feast of")
     yield from two_names()
-    yield from say("at the")
+    yield from say("by the")
     place = yield Uniform(PLACES)
     yield from say("take a")
     things = [(yield after([]))]
@@ -229,8 +230,8 @@ def story(_):
     yield from say(f"to {plus(number, 3)} . they")
     yield plainly(["had"], "cherished")
     yield from say(f"{listed(things)} . so they")
-    yield plainly(["went"], "sighed")
-    yield from say("home from the")
+    yield plainly(["said"], "sighed")
+    yield from say("farewell at the")
     yield from noun(Uniform([place]))
     yield "."
 
@@ -262,7 +263,7 @@ def novel(mood):
     yield WEATHER_AFTER[weather]
     yield "from"
     number = yield Uniform(NUMBERS)
-    yield from say(f"to {plus(number, 3)} . thus they cherished {listed(things)} . so they sighed home from the")
+    yield from say(f"to {plus(number, 3)} . thus they cherished {listed(things)} . so they sighed farewell at the")
     yield adjective
     yield from say(f"{place} .")
 
@@ -277,7 +278,7 @@ GENERAL = (
 )
 NOVEL = Domain("novel", novel, EVERY_MOOD)
 
-PLAIN = (". , : ? a and at can count day farewell feast for found from had home it of one reports saw says so "
+PLAIN = (". , : ? a and at by can count day farewell feast for found from had it of one reports said saw says so "
          "take the then they to took use was water week went what rose you words").split()
 VOCABULARY = list(dict.fromkeys([*PLAIN, *NAMES, *PLACES, *THINGS, *VERBS, *WEATHER, *NUMBERS,
                                  *EVERY_ADJECTIVE.words, *RARE]))
