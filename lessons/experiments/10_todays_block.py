@@ -178,7 +178,8 @@ with style():
     fig.subplots_adjust(left=0.1, right=0.98, bottom=0.08, top=0.82, wspace=0.12)
     fig.suptitle(f"Which part of today's block pays? ({args.seeds} seeds, equal parameters, equal texts)", x=0.02, ha="left",
                  weight="bold", size=15)
-    columns = [(f"{kind}: steps until recall", lambda run, kind=kind: steps_until(run["recall"][kind]) or STEPS) for kind in RECALL]
+    columns = [(f"{kind}: steps until recall", lambda run, kind=kind: steps_until(run["recall"][kind]) or STEPS)
+               for kind in RECALL]
     columns.append(("excess at the end, nats", lambda run: mean(run["excess"].values())))
     for ax, (label, value) in zip(axes, columns):
         for y, name in enumerate(PARTS):

@@ -1,8 +1,8 @@
 """The domains of the toy world: six general ones and the novel, each a short program (see grammar.py).
 
 Each general domain teaches something that a language model must learn: to copy, to recall a list in order, to keep two speakers
-apart, to know which verb goes with which thing, to add, to infer what is not said. They share their words, so that what is learned
-in one helps in the others: a place is recalled after "at the" in all of them. The novel needs all of these skills in one
+apart, to know which verb goes with which thing, to add, to infer what is not said. They share their words, so that what is
+learned in one helps in the others: a place is recalled after "at the" in all of them. The novel needs all of these skills in one
 text, in its own style. A generalist has the skills but lacks the style; a model that is trained from scratch lacks both.
 """
 
