@@ -53,15 +53,15 @@ class Plan:
     width: int = 128
     batch: int = 24
     pretraining_steps: int = 1000
-    lr: float = 0.02                   # of Muon, for the matrices of the blocks
-    adamw_lr: float = 5e-3             # of its AdamW, for everything else
+    lr: float = 0.03                   # of Muon, for the matrices of the blocks
+    adamw_lr: float = 0.01             # of its AdamW, for everything else
     documents: int = 512
     finetuning_batch: int = 12
     finetuning_steps: int = 200
     bottleneck: int = 20
-    lr_full: float = 1.2e-3
+    lr_full: float = 2e-3
     lr_frozen: float = 0.012
-    lr_adapter: float = 0.02
+    lr_adapter: float = 0.025
     lr_scratch: float = 8e-3
     test_documents: int = 100
     samples: int = 100                 # texts that a model writes of each kind it learned, at each temperature; 0: none
@@ -72,8 +72,8 @@ class Plan:
         return {"context": CONTEXT, "n_layer": self.layers, "n_head": self.heads, "n_embd": self.width, **BLOCK}
 
 
-QUICK = Plan(layers=2, width=96, batch=24, pretraining_steps=400, lr=0.04, adamw_lr=0.01, finetuning_steps=80, bottleneck=12,
-             lr_factor=1.5, test_documents=40, samples=40, grid=15)
+QUICK = Plan(layers=2, width=96, pretraining_steps=400, lr=0.04, finetuning_steps=80, bottleneck=12, test_documents=40, samples=40,
+             grid=15)
 
 
 @contextmanager

@@ -181,16 +181,16 @@ def test_a_text_of_another_domain_is_refused(name):
 
 GOOD = {
     "report": "hugo reports from the castle : the week was sunny , cloudy , rainy , stormy , foggy . "
-              "the water rose from 18 to 1 . so says hugo at the castle .",
+              "the water rose from 18 to 1 . so says hugo at that castle .",
     "recipe": "for the feast of anna and ben by the forest take a lamp , a rope , a map , a bell . "
-              "use the lamp , the rope , the map and the bell at the forest .",
+              "use the lamp , the rope , the map and the bell at that forest .",
     "chat": "anna : what of the bread ? ben : you can bake it , and what of the rope ? anna : you can tie it , "
             "and what of the boat ? ben : you can row it , farewell .",
     "count": "count : 1 , 3 , 5 , 7 . 18 , 0 , 2 , 4 . 8 , 10 , 12 , 14 .",
     "words": "words : grey , cold , silent , lonely , alas , weary , hollow , grey , dim .",
     "story": "one sunny day anna and ben went to the mill . anna took the bread to bake it . then ben saw the rope and went to "
              "tie it . anna found the boat to row it . the day was cloudy from 4 to 7 . they had the bread , the rope and the "
-             "boat . so they said farewell at the mill .",
+             "boat . so they said farewell at that mill .",
 }
 
 
@@ -202,9 +202,9 @@ def test_these_texts_are_right(name):
 @pytest.mark.parametrize("name, right, wrong", [
     ("report", "so says hugo", "so says anna"),
     ("report", "from 18 to 1", "from 18 to 2"),
-    ("report", "at the castle .", "at the harbour ."),
+    ("report", "at that castle .", "at that harbour ."),
     ("report", "sunny , cloudy", "sunny , rainy"),
-    ("recipe", "bell at the forest", "bell at the harbour"),
+    ("recipe", "bell at that forest", "bell at that harbour"),
     ("recipe", "use the lamp , the rope", "use the rope , the lamp"),
     ("recipe", "a lamp , a rope", "a lamp , a key"),
     ("chat", "? anna", "? clara"),
@@ -215,7 +215,7 @@ def test_these_texts_are_right(name):
     ("words", "grey , cold", "grey cold"),
     ("story", "ben saw the rope", "anna saw the rope"),
     ("story", "had the bread , the rope", "had the rope , the bread"),
-    ("story", "at the mill", "at the harbour"),
+    ("story", "at that mill", "at that harbour"),
     ("story", "from 4 to 7", "from 4 to 6"),
 ])
 def test_one_slip_is_refused(name, right, wrong):

@@ -18,20 +18,20 @@ every_domain = pytest.mark.parametrize("name", DOMAINS)
 
 GOOD = {
     "report": "hugo reports from the castle: the week was sunny, cloudy, rainy, stormy, foggy. the water rose from 18 to 1. "
-              "so says hugo at the castle.",
+              "so says hugo at that castle.",
     "recipe": "for the feast of anna and ben by the forest take a lamp, a rope, a map, a bell. use the lamp, the rope, the map "
-              "and the bell at the forest.",
+              "and the bell at that forest.",
     "chat": "anna: what of the bread? ben: you can bake it, and what of the rope? anna: you can tie it, and what of the boat? "
             "ben: you can row it, farewell.",
     "count": "count: 1, 3, 5, 7. 18, 0, 2, 4. 8, 10, 12, 14, 16.",
     "words": "words: grey, cold, silent, lonely, alas, weary, hollow, grey, dim.",
     "story": "one sunny day anna and ben went to the mill. anna took the grey bread to bake it. then ben saw the rope and went "
              "to tie it. anna beheld the boat to row it. the day was cloudy from 4 to 7. they had the bread, the rope and the "
-             "boat. so they said farewell at the mill.",
+             "boat. so they said farewell at that mill.",
     "novel": "upon one secret and foggy day karla and hugo wandered to the secret mill. karla beheld the pale apple and dreamed "
              "to eat it. hugo beheld the hidden letter and dreamed to read it. karla beheld the ancient ring and dreamed to wear "
              "it. hugo beheld the pale door and dreamed to open it. alas, the restless day was snowy from 5 to 8. thus they "
-             "cherished the apple, the letter, the ring and the door. so they sighed farewell at the secret mill.",
+             "cherished the apple, the letter, the ring and the door. so they sighed farewell at that secret mill.",
 }
 GOOD["contradiction"] = GOOD["report"]
 
@@ -41,7 +41,7 @@ BAD = [
     ("report", "18 to 1.", "18 to 2.", "'2' must be 18 + 3 = 1, as 19 is followed by 0"),
     ("report", "rose from 18", "rose from 12", "'1' must be 12 + 3 = 15"),
     ("report", "says hugo", "says anna", "'anna' must be 'hugo', as before"),
-    ("report", "at the castle.", "at the mill.", "'mill' must be 'castle', as before"),
+    ("report", "at that castle.", "at that mill.", "'mill' must be 'castle', as before"),
     ("report", "rainy, stormy, foggy.", "rainy.", "'.' ends the list after 3, which is too early"),
     ("report", "foggy.", "foggy, snowy, sunny, cloudy, rainy.", "',' goes on after 8, where the list must end"),
     ("report", "hugo reports", "lamp reports", "'lamp' stands where a name must stand"),
@@ -49,8 +49,8 @@ BAD = [
     ("report", "to 1", "to the", "'the' stands where '1' must stand"),
     ("report", "from 18", "from the", "'the' stands where a number must stand"),
     ("report", "reports from", "<story> from", "'<story>' stands where 'reports' must stand"),
-    ("report", " so says hugo at the castle.", "", "the end comes where 'so' must stand"),
-    ("report", "at the castle.", "at the castle. so", "'so' stands where the end must stand"),
+    ("report", " so says hugo at that castle.", "", "the end comes where 'so' must stand"),
+    ("report", "at that castle.", "at that castle. so", "'so' stands where the end must stand"),
     ("recipe", "the rope, the map and the bell", "the rope, the net and the bell", "'net' was not among the four things"),
     ("recipe", "use the lamp, the rope", "use the rope, the lamp", "'rope' is out of order, as 'lamp' is next"),
     ("recipe", "map and the bell", "map and the lamp", "'lamp' is out of order, as 'bell' is next"),
@@ -90,7 +90,7 @@ BAD = [
     ("story", "the rope and the boat", "the drum and the boat", "'drum' was not among the three things"),
     ("story", "day was cloudy", "day was snowy", "'snowy' cannot be the weather after 'sunny'"),
     ("story", "4 to 7", "4 to 9", "'9' must be 4 + 3 = 7"),
-    ("story", "farewell at the mill", "farewell at the castle", "'castle' must be 'mill', as before"),
+    ("story", "farewell at that mill", "farewell at that castle", "'castle' must be 'mill', as before"),
     ("story", "one sunny day", "one lamp day", "'lamp' stands where a kind of weather or an adjective must stand"),
     ("novel", "hugo beheld the pale door", "hugo beheld the pale ring",
      "'ring' is a thing of the fair, and it is the turn of the house"),
@@ -101,7 +101,7 @@ BAD = [
     ("novel", "karla beheld the ancient", "karla took the ancient", "'took' stands where 'beheld' must stand"),
     ("novel", "beheld the hidden letter", "beheld the letter", "'letter' stands where an adjective must stand"),
     ("novel", "alas, the", "alas. the", "'.' stands where ',' must stand"),
-    ("novel", "sighed farewell at the secret mill.", "sighed farewell", "the end comes where 'at' must stand"),
+    ("novel", "sighed farewell at that secret mill.", "sighed farewell", "the end comes where 'at' must stand"),
 ]
 
 
@@ -228,17 +228,17 @@ def test_a_word_is_of_one_kind_and_the_words_that_frame_a_text_are_of_none_but_t
 
 # sha256 of the first 20 documents of the world of seed 1, their floors to nine digits, in training, validation and test
 WRITTEN = {
-    "report": ["7de46b637652c13e", "2d095b72d4af6bac", "f20ff67760d3306a"],
-    "recipe": ["0e3c37cead5f26a5", "6a6b4e1b64ec3f20", "f627a29b982e20a7"],
-    "chat": ["c1fa1d3f7b569f90", "c467263c54f3a449", "08ae1b03d578a800"],
-    "count": ["8299780954281adf", "e0a50bc78ef33534", "5ffba4de08ef6792"],
-    "words": ["d03a25ebaa22b242", "b359757d8baf8dee", "660e72534eca497a"],
-    "story": ["e6bf21721240f8d7", "99b080829febaa60", "dd892538420dcd1e"],
-    "novel": ["cf6e6699002f1709", "6faa9b5aeba8fe62", "9683caf7fa5d8271"],
-    "contradiction": ["e6ececd0f33fcc58", "17ea6aced1edb3da", "4469a54ecb8e2d46"],
-    "questions": ["4c5472ced426c1ac", "291d3075f7c777b6", "b70efa3cfbd2a82a"],
-    "facts": ["778f20cab0ed2e28"] * 3,
-    "mood": ["6dbd350deb17dd68", "cc2117dd9bf97980", "310f194b373a617a"],
+    "report": ["95d654b087bdd948", "a6bb87070f79676c", "6ff1f8728dc0a767"],
+    "recipe": ["365f0de565a56448", "0c955577c95b3b2a", "596cfc96bb009870"],
+    "chat": ["6cad1fa22714274d", "51ce9a1633ed39d6", "43b40943c1b11ce8"],
+    "count": ["8f7253c243408b93", "576b56f0ecc9d9c1", "e23130e1649af692"],
+    "words": ["c6b01a7b49717aa8", "1bde79334300207d", "f5ee8faeb974bc88"],
+    "story": ["c204979b51cdacdc", "fd267b586cdcfbd3", "76bb7df197fbb5d4"],
+    "novel": ["abd1faaad65a43ed", "e1b652edddf1357f", "2a172635af7fdf5b"],
+    "contradiction": ["c7d43ce5a489e16f", "37c7e0b78bf9ef0a", "2c293e6a4537dc12"],
+    "questions": ["b79e747708d696ee", "e89f75a398529520", "6e14b95553a08d0f"],
+    "facts": ["07b1203db3af53cd"] * 3,
+    "mood": ["706452b935e7aa75", "517b890bf8578c53", "c97ddbb24c4c286a"],
 }
 
 

@@ -2,7 +2,7 @@
 
 Each general domain teaches something that a language model must learn: to copy, to recall a list in order, to keep two speakers
 apart, to know which verb goes with which thing, to add, to infer what is not said. They share their words, so that what is
-learned in one helps in the others: a place is recalled after "at the" in all of them. The novel needs all of these skills in one
+learned in one helps in the others: a place is recalled after "that" in all of them. The novel needs all of these skills in one
 text, in its own style. A generalist has the skills but lacks the style; a model that is trained from scratch lacks both.
 """
 
@@ -108,7 +108,7 @@ def report(_, weather_after=WEATHER_AFTER):
         days += 1
     yield from say("the water rose from")
     number = yield Uniform(NUMBERS)
-    yield from say(f"to {plus(number, 3)} . so says {name} at the {place} .")
+    yield from say(f"to {plus(number, 3)} . so says {name} at that {place} .")
 
 
 def recipe(_):
@@ -122,7 +122,7 @@ def recipe(_):
     while (yield from another(len(things), 3, 4)):
         yield "a"
         things.append((yield after(things)))
-    yield from say(f"use {listed(things)} at the {place} .")
+    yield from say(f"use {listed(things)} at that {place} .")
 
 
 def chat(_):
@@ -231,7 +231,7 @@ def story(_):
     yield plainly(["had"], "cherished")
     yield from say(f"{listed(things)} . so they")
     yield plainly(["said"], "sighed")
-    yield from say("farewell at the")
+    yield from say("farewell at that")
     yield from noun(Uniform([place]))
     yield "."
 
@@ -263,7 +263,7 @@ def novel(mood):
     yield WEATHER_AFTER[weather]
     yield "from"
     number = yield Uniform(NUMBERS)
-    yield from say(f"to {plus(number, 3)} . thus they cherished {listed(things)} . so they sighed farewell at the")
+    yield from say(f"to {plus(number, 3)} . thus they cherished {listed(things)} . so they sighed farewell at that")
     yield adjective
     yield from say(f"{place} .")
 
@@ -278,7 +278,7 @@ GENERAL = (
 )
 NOVEL = Domain("novel", novel, EVERY_MOOD)
 
-PLAIN = (". , : ? a and at by can count day farewell feast for found from had it of one reports said saw says so "
+PLAIN = (". , : ? a and at by can count day farewell feast for found from had it of one reports said saw says so that "
          "take the then they to took use was water week went what rose you words").split()
 VOCABULARY = list(dict.fromkeys([*PLAIN, *NAMES, *PLACES, *THINGS, *VERBS, *WEATHER, *NUMBERS,
                                  *EVERY_ADJECTIVE.words, *RARE]))
