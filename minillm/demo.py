@@ -72,8 +72,8 @@ class Plan:
         return {"context": CONTEXT, "n_layer": self.layers, "n_head": self.heads, "n_embd": self.width, **BLOCK}
 
 
-QUICK = Plan(layers=2, width=96, pretraining_steps=400, lr=0.04, finetuning_steps=80, bottleneck=12, test_documents=40, samples=40,
-             grid=15)
+QUICK = Plan(layers=2, width=96, pretraining_steps=400, lr=0.04, finetuning_steps=80, bottleneck=12, test_documents=40,
+             samples=40, grid=15)
 
 
 @contextmanager
