@@ -71,8 +71,12 @@ def measure(seeds=range(201, 221), out="runs/demo_seeds", small=False):
     return [*rows, {"seed": "kept by"} | {name: f"{n} of {len(results)}" for name, n in keepers.items()}]
 
 
-if __name__ == "__main__":
+def main():
     report.command(__doc__, measure, QUICK,
                    seeds=dict(type=int, nargs="+", metavar="N", help="of the demos (default: 201 to 220)"),
                    out=dict(metavar="FOLDER", help="where the demos are kept (default: runs/demo_seeds)"),
                    small=dict(action="store_true", help="the plan of demo --quick, which promises less"))
+
+
+if __name__ == "__main__":
+    main()
