@@ -31,7 +31,7 @@ GOOD = {
     "novel": "upon one secret and foggy day karla and hugo wandered to the secret mill. karla beheld the pale apple and dreamed "
              "to eat it. hugo beheld the hidden letter and dreamed to read it. karla beheld the ancient ring and dreamed to wear "
              "it. hugo beheld the pale door and dreamed to open it. alas, the restless day was snowy from 5 to 8. thus they "
-             "cherished the apple, the letter, the ring and the door. so they sighed farewell at that secret mill.",
+             "cherished the apple, the letter, the ring and the door. so they sighed farewell at that mill.",
 }
 GOOD["contradiction"] = GOOD["report"]
 
@@ -101,7 +101,7 @@ BAD = [
     ("novel", "karla beheld the ancient", "karla took the ancient", "'took' stands where 'beheld' must stand"),
     ("novel", "beheld the hidden letter", "beheld the letter", "'letter' stands where an adjective must stand"),
     ("novel", "alas, the", "alas. the", "'.' stands where ',' must stand"),
-    ("novel", "sighed farewell at that secret mill.", "sighed farewell", "the end comes where 'at' must stand"),
+    ("novel", "sighed farewell at that mill.", "sighed farewell", "the end comes where 'at' must stand"),
 ]
 
 
@@ -233,10 +233,10 @@ WRITTEN = {
     "chat": ["6cad1fa22714274d", "51ce9a1633ed39d6", "43b40943c1b11ce8"],
     "count": ["8f7253c243408b93", "576b56f0ecc9d9c1", "e23130e1649af692"],
     "words": ["c6b01a7b49717aa8", "1bde79334300207d", "f5ee8faeb974bc88"],
-    "story": ["c204979b51cdacdc", "fd267b586cdcfbd3", "76bb7df197fbb5d4"],
-    "novel": ["abd1faaad65a43ed", "e1b652edddf1357f", "2a172635af7fdf5b"],
+    "story": ["28cea2f85d2daf6e", "f6db51564036d9fd", "70f6db6983fc80d5"],
+    "novel": ["601c4b78abcf4383", "bf0a1b27b466f232", "f534e70d379f7439"],
     "contradiction": ["c7d43ce5a489e16f", "37c7e0b78bf9ef0a", "2c293e6a4537dc12"],
-    "questions": ["b79e747708d696ee", "e89f75a398529520", "6e14b95553a08d0f"],
+    "questions": ["0a88932013c19c47", "785661c8aac241e7", "977bf16f2e2243b7"],
     "facts": ["07b1203db3af53cd"] * 3,
     "mood": ["706452b935e7aa75", "517b890bf8578c53", "c97ddbb24c4c286a"],
 }

@@ -231,9 +231,7 @@ def story(_):
     yield plainly(["had"], "cherished")
     yield from say(f"{listed(things)} . so they")
     yield plainly(["said"], "sighed")
-    yield from say("farewell at that")
-    yield from noun(Uniform([place]))
-    yield "."
+    yield from say(f"farewell at that {place} .")
 
 
 def novel(mood):
@@ -263,9 +261,7 @@ def novel(mood):
     yield WEATHER_AFTER[weather]
     yield "from"
     number = yield Uniform(NUMBERS)
-    yield from say(f"to {plus(number, 3)} . thus they cherished {listed(things)} . so they sighed farewell at that")
-    yield adjective
-    yield from say(f"{place} .")
+    yield from say(f"to {plus(number, 3)} . thus they cherished {listed(things)} . so they sighed farewell at that {place} .")
 
 
 GENERAL = (
