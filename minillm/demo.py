@@ -52,12 +52,12 @@ class Plan:
     heads: int = 4
     width: int = 128
     batch: int = 24
-    pretraining_steps: int = 1000
+    pretraining_steps: int = 1200
     lr: float = 0.03                   # of Muon, for the matrices of the blocks
     adamw_lr: float = 0.01             # of its AdamW, for everything else
     documents: int = 512
     finetuning_batch: int = 12
-    finetuning_steps: int = 200
+    finetuning_steps: int = 160
     bottleneck: int = 20
     lr_full: float = 2e-3
     lr_frozen: float = 0.012

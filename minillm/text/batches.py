@@ -46,11 +46,11 @@ def texts_of(tokens, targets):
     return texts
 
 
-NOVEL_EVERY = 160      # batches; with no novel at all, the generalist becomes so sure of plain style that novels seem impossible
+NOVEL_EVERY = 240      # batches; with no novel at all, the generalist becomes so sure of plain style that novels seem impossible
 
 
 class WorldBatches:
-    """New documents of a world's general domains in every batch, and one novel in every 160th batch.
+    """New documents of a world's general domains in every batch, and one novel in every 240th batch.
 
     total       the expected number of tokens in a batch; likewise in the classes below
     """
