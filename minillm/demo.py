@@ -61,7 +61,7 @@ class Plan:
     bottleneck: int = 20
     lr_full: float = 2e-3
     lr_frozen: float = 0.012
-    lr_adapter: float = 0.025
+    lr_adapter: float = 0.03
     lr_scratch: float = 8e-3
     test_documents: int = 100
     samples: int = 100                 # texts that a model writes of each kind it learned, at each temperature; 0: none
