@@ -59,9 +59,7 @@ class Plan:
     finetuning_batch: int = 12
     finetuning_steps: int = 160
     bottleneck: int = 20
-    lr_full: float = 2e-3
-    lr_frozen: float = 0.012
-    lr_adapter: float = 0.03
+    lr_factor: float = 1.0             # times the usual learning rate of each method
     lr_scratch: float = 8e-3
     test_documents: int = 100
     samples: int = 100                 # texts that a model writes of each kind it learned, at each temperature; 0: none
@@ -142,7 +140,7 @@ def specialists(out, base, novels, plan, seed, workers, seconds):
     recipes = {"full": Full(), "frozen": Frozen(), "adapter": BottleneckAdapter(plan.bottleneck), "scratch": Full()}
     loaded = {}
     for name, recipe in recipes.items():
-        lr = getattr(plan, f"lr_{name}")
+        lr = plan.lr_scratch if name == "scratch" else plan.lr_factor * recipe.lr
         path = out / f"{name}.npz"
         with clock(seconds, f"finetune_{name}"):
             loaded[name] = load_of(base, path) if path.exists() else finetune(

@@ -56,7 +56,7 @@ class Live:
     ValueError if the weights of a method do not lie in this space.
     """
 
-    def __init__(self, folder, surface, methods=METHODS, seed=None, steps=None, batch=16, workers=None):
+    def __init__(self, folder, surface, methods=METHODS, seed=None, steps=None, batch=12, workers=None):
         names = list(surface.points)[1:]
         self.surface, self.family = surface, read_family(Path(folder), names)
         runs = list(self.family.runs.values())

@@ -5,7 +5,7 @@
 # place for it than attention, unless very few parameters may train.
 #
 # **Test.** Both forms in both places, all with the same number of trainable parameters: an ordinary budget (width 32) and a
-# tiny one (width 2). Each of the eight runs at its own best learning rate, on 64 novels.
+# tiny one (width 2). Each of the eight runs at its own best learning rate, on the demo's novels.
 
 # %%
 from common import PLOTS, NewOnly, laboratory, mean, options, print_table, shown, trained_share, tuned

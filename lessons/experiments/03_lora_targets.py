@@ -5,7 +5,7 @@
 # rank than few with a high one.
 #
 # **Test.** Six choices of matrices. The ranks are chosen so that all train about the same number of parameters, and alpha is
-# twice the rank, so that the change is scaled by 2 everywhere. Each runs at its own best learning rate, on 64 novels.
+# twice the rank, so that the change is scaled by 2 everywhere. Each runs at its own best learning rate, on the demo's novels.
 
 # %%
 from common import PLOTS, NewOnly, count_trained, laboratory, mean, options, print_table, shown, trained_share, tuned

@@ -62,12 +62,12 @@ class NewOnly(Lab):
         return {self.new: {"excess": score.excess, "accuracy": score.accuracy}}
 
 
-def laboratory(name, args, task="novel", documents=64, steps=100, batch=16, test_documents=100, path=None, kind=Lab):
-    """A `Lab` (minillm/finetune/compare.py) that keeps its cells in runs/experiments/NAME, and reads those that are there."""
-    if args.quick:
-        steps, test_documents = 6, 10
-    task_json = {"kind": task, "seed": args.seed, "documents": documents, "draw": 0}
-    return kind(load(path or base_path(args)), task_json, steps, batch, test_documents, RUNS / name)
+def laboratory(name, args, path=None, kind=Lab):
+    """A `Lab` (minillm/finetune/compare.py) with the demo's novels, that keeps its cells in runs/experiments/NAME."""
+    plan = Plan(finetuning_steps=6, test_documents=10) if args.quick else Plan()
+    task_json = {"kind": "novel", "seed": args.seed, "documents": plan.documents, "draw": 0}
+    return kind(load(path or base_path(args)), task_json, plan.finetuning_steps, plan.finetuning_batch, plan.test_documents,
+                RUNS / name)
 
 
 def at_best_rate(run, middle, rates=3):

@@ -33,7 +33,7 @@ def keep_base(base, out, option):
 
 def add_task(parser):
     parser.add_argument("--task", choices=SPECIALITIES, default="novel", help="task of the toy world to learn")
-    parser.add_argument("--documents", type=COUNT, default=64, help="number of documents to learn from")
+    parser.add_argument("--documents", type=COUNT, default=512, help="number of documents to learn from")
     parser.add_argument("--text", type=path, metavar="FILE",
                         help="learn your own UTF-8 text instead; a base that reads characters knows only those it has learned")
     parser.add_argument("--pairs", type=path, metavar="FILE",

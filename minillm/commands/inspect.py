@@ -20,7 +20,7 @@ NOTES = METHODS_HELP
 def add_options(parser):
     add_model(parser)
     add_method(parser, "--method", help="method of fine-tuning to try, as for finetune (see below)")
-    parser.add_argument("--batch", type=COUNT, default=16, help="texts in a batch, for the memory of activations")
+    parser.add_argument("--batch", type=COUNT, default=12, help="texts in a batch, for the memory of activations")
     parser.add_argument("--context", type=COUNT, help="tokens in each text (default: the context of the model)")
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adamw", help="optimizer, for the memory of its state")
     add_workers(parser)

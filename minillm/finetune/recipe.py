@@ -21,7 +21,7 @@ class Recipe:
     """The fields of a recipe are its options; as a text, `lora:rank=8,targets=q+v` (methods/__init__.py).
 
     method          its name
-    lr              the learning rate of AdamW that worked best on the demo's model with 64 novels (`minillm compare`)
+    lr              the learning rate of AdamW that worked best on the demo's model with the demo's novels (`minillm compare`)
     stands_alone    a file of the result needs no base beside it
     """
 

@@ -19,7 +19,7 @@ class SpecialTask(WorldTask):
 
     kinds = dict.fromkeys(SPECIALITIES, record({"seed": SEED, "documents": whole(1, 10_000_000), "draw?": whole(0, 1_000_000)}))
 
-    def __init__(self, name="novel", seed=0, n_documents=64, draw=0, workers=None):
+    def __init__(self, name="novel", seed=0, n_documents=512, draw=0, workers=None):
         """ValueError for an unknown name."""
         if name not in SPECIALITIES:
             raise ValueError(f"there is no task {name!r}; tasks are {', '.join(SPECIALITIES)}")

@@ -43,7 +43,7 @@ class Frozen(Recipe):
         """Biases and gains need far larger steps than matrices. Without a model only the names of the parts tell what trains:
         a pattern (`*.bias`) has the smaller rate, even if it chooses the same parameters as `biases`.
         """
-        return 0.256 if set(self.train) <= {"biases", "norms"} else 4e-3
+        return 0.256 if set(self.train) <= {"biases", "norms"} else 0.012
 
     def apply(self, model, rng=None):
         """ValueError if a pattern matches nothing; it lists the closest names."""
