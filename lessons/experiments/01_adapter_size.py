@@ -3,8 +3,8 @@
 #
 # **Claim** (Houlsby et al. 2019): adapters with 3.6 % of the parameters come within 0.4 % of full fine-tuning.
 #
-# **Test.** Adapters of several widths, each at its own best learning rate, on the demo's novels; and full fine-tuning. How much of
-# the gap between the untouched generalist and the floor does each close?
+# **Test.** Adapters of several widths, each at its own best learning rate, on the demo's novels; and full fine-tuning. How much
+# of the gap between the untouched generalist and the floor does each close?
 
 # %%
 from common import PLOTS, NewOnly, laboratory, mean, options, print_table, shown, trained_share, tuned

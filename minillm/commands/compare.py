@@ -11,7 +11,7 @@ from .output import WORK_IS_KEPT, print_json
 from .recipes import METHODS_HELP, add_method, add_remedy
 
 SUMMARY = "Compare methods of fine-tuning: each at its best learning rate, over several seeds, in one table."
-EXAMPLES = ("--base runs/demo/pretrained.npz", "--base runs/demo/pretrained.npz --documents 256 --steps 300",
+EXAMPLES = ("--base runs/demo/pretrained.npz", "--base runs/demo/pretrained.npz --documents 64 --steps 100",
             "--base runs/demo/pretrained.npz --methods full lora:rank=2 lora:rank=8 --seeds 5",
             "--base runs/demo/pretrained.npz --methods full lora --remedies none replay wise:keep=0.7")
 NOTES = METHODS_HELP
