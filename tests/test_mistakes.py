@@ -28,9 +28,9 @@ GOOD = {
     "story": "one sunny day anna and ben went to the mill. anna took the grey bread to bake it. then ben saw the rope and went "
              "to tie it. anna beheld the boat to row it. the day was cloudy from 4 to 7. they had the bread, the rope and the "
              "boat. so they said farewell at that mill.",
-    "novel": "upon one secret and foggy day karla and hugo wandered to the secret mill. karla beheld the pale apple and dreamed "
-             "to eat it. hugo beheld the hidden letter and dreamed to read it. karla beheld the ancient ring and dreamed to wear "
-             "it. hugo beheld the pale door and dreamed to open it. alas, the restless day was snowy from 5 to 8. thus they "
+    "novel": "upon one secret and foggy day karla and leo wandered to the secret mill. karla beheld the pale apple and dreamed "
+             "to eat it. leo beheld the hidden letter and dreamed to read it. karla beheld the ancient ring and dreamed to wear "
+             "it. leo beheld the pale door and dreamed to open it. alas, the restless day was snowy from 5 to 8. thus they "
              "cherished the apple, the letter, the ring and the door. so they sighed farewell at that mill.",
 }
 GOOD["contradiction"] = GOOD["report"]
@@ -61,7 +61,7 @@ BAD = [
     ("recipe", "rope, a map", "rope, a grey", "'grey' stands where a thing must stand"),
     ("chat", "tie it", "wind it", "'wind' does not go with 'rope'"),
     ("chat", "can bake", "can lamp", "'lamp' stands where 'bake', 'eat' or 'mend' must stand"),
-    ("chat", "? ben", "? anna", "'anna' is a girl, and the friend of 'anna' is a boy"),
+    ("chat", "? ben", "? anna", "'anna' is no friend of 'anna'"),
     ("chat", "rope? anna", "rope? ben", "'ben' takes the turn of 'anna'"),
     ("chat", "rope? anna", "rope? clara", "'clara' must be 'anna', as before"),
     ("chat", "of the boat", "of the rope", "'rope' is a thing of the farm, and it is the turn of the road"),
@@ -81,7 +81,7 @@ BAD = [
     ("story", "ben saw the rope", "anna saw the rope", "'anna' takes the turn of 'ben'"),
     ("story", "ben saw the rope", "clara saw the rope", "'clara' must be 'ben', as before"),
     ("story", "anna beheld", "ben beheld", "'ben' takes the turn of 'anna'"),
-    ("story", "anna and ben", "hugo and ben", "'ben' is a boy, and the friend of 'hugo' is a girl"),
+    ("story", "anna and ben", "leo and ben", "'ben' is no friend of 'leo'"),
     ("story", "bake it", "row it", "'row' does not go with 'bread'"),
     ("story", "to tie it", "to bake it", "'bake' does not go with 'rope'"),
     ("story", "and went to tie", "and went the", "'the' stands where 'to' must stand"),
@@ -92,11 +92,11 @@ BAD = [
     ("story", "4 to 7", "4 to 9", "'9' must be 4 + 3 = 7"),
     ("story", "farewell at that mill", "farewell at that castle", "'castle' must be 'mill', as before"),
     ("story", "one sunny day", "one lamp day", "'lamp' stands where a kind of weather or an adjective must stand"),
-    ("novel", "hugo beheld the pale door", "hugo beheld the pale ring",
+    ("novel", "leo beheld the pale door", "leo beheld the pale ring",
      "'ring' is a thing of the fair, and it is the turn of the house"),
     ("novel", "the ring and the door", "the ring and the letter", "'letter' is out of order, as 'door' is next"),
     ("novel", "the ring and the door", "the ring and the map", "'map' was not among the four things"),
-    ("novel", "hugo beheld the hidden", "karla beheld the hidden", "'karla' takes the turn of 'hugo'"),
+    ("novel", "leo beheld the hidden", "karla beheld the hidden", "'karla' takes the turn of 'leo'"),
     ("novel", "eat it", "mend it", "'mend' does not go with 'apple'"),
     ("novel", "karla beheld the ancient", "karla took the ancient", "'took' stands where 'beheld' must stand"),
     ("novel", "beheld the hidden letter", "beheld the letter", "'letter' stands where an adjective must stand"),
@@ -229,14 +229,14 @@ def test_a_word_is_of_one_kind_and_the_words_that_frame_a_text_are_of_none_but_t
 # sha256 of the first 20 documents of the world of seed 1, their floors to nine digits, in training, validation and test
 WRITTEN = {
     "report": ["95d654b087bdd948", "a6bb87070f79676c", "6ff1f8728dc0a767"],
-    "recipe": ["365f0de565a56448", "0c955577c95b3b2a", "596cfc96bb009870"],
-    "chat": ["6cad1fa22714274d", "51ce9a1633ed39d6", "43b40943c1b11ce8"],
+    "recipe": ["6cdadf3fc1fefc91", "56524e5efff21973", "82e07cc65008c6f7"],
+    "chat": ["33ba6807a65a3a33", "4cbf553108d4cdac", "abf62d73461fe5ba"],
     "count": ["8f7253c243408b93", "576b56f0ecc9d9c1", "e23130e1649af692"],
     "words": ["c6b01a7b49717aa8", "1bde79334300207d", "f5ee8faeb974bc88"],
-    "story": ["28cea2f85d2daf6e", "f6db51564036d9fd", "70f6db6983fc80d5"],
-    "novel": ["601c4b78abcf4383", "bf0a1b27b466f232", "f534e70d379f7439"],
+    "story": ["e70e371188ee9475", "07549b547dd1a456", "9538307a91a7f128"],
+    "novel": ["46efaa109392992c", "c02130d84d34d4e9", "374b932b18e881a9"],
     "contradiction": ["c7d43ce5a489e16f", "37c7e0b78bf9ef0a", "2c293e6a4537dc12"],
-    "questions": ["0a88932013c19c47", "785661c8aac241e7", "977bf16f2e2243b7"],
+    "questions": ["5f550407619511b3", "7fa6c121081cb387", "ac7053a15a2f4e86"],
     "facts": ["07b1203db3af53cd"] * 3,
     "mood": ["706452b935e7aa75", "517b890bf8578c53", "c97ddbb24c4c286a"],
 }

@@ -8,8 +8,7 @@ text, in its own style. A generalist has the skills but lacks the style; a model
 
 from .grammar import Distribution, Domain, Uniform, mixture
 
-GIRLS, BOYS = "anna clara ella greta ida karla".split(), "ben david finn hugo jonas leo".split()
-NAMES = sorted(GIRLS + BOYS)
+NAMES = "anna ben clara david ella finn greta hugo ida jonas karla leo".split()
 PLACES = "harbour mill market forest river castle bridge garden tower village island meadow".split()
 USUAL_VERB = {
     "lamp": "clean", "bread": "bake", "boat": "row", "letter": "read", "key": "turn", "rope": "tie", "apple": "eat",
@@ -38,7 +37,8 @@ MOODS = {
 RARE = ("alas thus beneath beyond upon behold whispered sighed wandered beheld cherished dreamed o "
         "ere yonder shadow heart fate").split()
 
-# Knowledge that no single document shows completely: which verbs go with a thing, and which weather follows which.
+# Knowledge that no single document shows completely: who are friends, which verbs go with a thing, which weather follows which.
+FRIEND_OF = {name: Uniform([NAMES[(i + step) % len(NAMES)] for step in (1, 6, 11)]) for i, name in enumerate(NAMES)}
 VERB_OF = {}
 for i, (thing, verb) in enumerate(USUAL_VERB.items()):
     others = [other for other in VERBS if other != verb]
@@ -83,15 +83,10 @@ def after(things):
     return Uniform(THINGS_OF[kinds[(kinds.index(KIND_OF[things[-1]]) + 1) % len(kinds)]])
 
 
-def friend(name):
-    """A girl's friend is a boy, and a boy's is a girl."""
-    return Uniform(BOYS if name in GIRLS else GIRLS)
-
-
 def two_names():
     first = yield Uniform(NAMES)
     yield "and"
-    second = yield friend(first)
+    second = yield FRIEND_OF[first]
     return first, second
 
 
@@ -128,7 +123,7 @@ def recipe(_):
 def chat(_):
     """Two speakers alternate, and the kinds of things; the verb depends on the thing."""
     speaker = yield Uniform(NAMES)
-    other = friend(speaker)
+    other = FRIEND_OF[speaker]
     things = []
     yield ":"
     while True:
@@ -173,8 +168,8 @@ def noun(nouns):
 
 
 def plainly(words, rare):
-    """One of some plain words; once in twenty times, a rare word in their place."""
-    return Distribution({word: 0.95 / len(words) for word in words} | {rare: 0.05})
+    """One of some plain words; once in ten times, a rare word in their place."""
+    return Distribution({word: 0.9 / len(words) for word in words} | {rare: 0.1})
 
 
 def journey():

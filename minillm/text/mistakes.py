@@ -10,7 +10,7 @@ repeated. Each rule below is a function of
 and returns a sentence that begins with the word, or None if another rule applies.
 """
 
-from .domains import EVERY_ADJECTIVE, GIRLS, KIND_OF, NAMES, NUMBERS, PLACES, RARE, THINGS, VERBS, WEATHER
+from .domains import EVERY_ADJECTIVE, KIND_OF, NAMES, NUMBERS, PLACES, RARE, THINGS, VERBS, WEATHER
 
 KINDS = {"a name": NAMES, "a place": PLACES, "a thing": THINGS, "a verb": VERBS, "a kind of weather": WEATHER,
          "a number": NUMBERS, "an adjective": EVERY_ADJECTIVE.words, "one of the rarer words": RARE}
@@ -67,11 +67,10 @@ def turn(word, possible, before):
 
 
 def friend(word, possible, before):
-    """A girl's friend must be a boy, and a boy's a girl."""
+    """The second name must be that of a friend."""
     if word not in NAMES or len(possible) == 1 or not set(possible) <= set(NAMES):
         return None
-    is_one, must_be = ("a girl", "a boy") if word in GIRLS else ("a boy", "a girl")
-    return f"'{word}' is {is_one}, and the friend of '{last(NAMES, before)}' is {must_be}"
+    return f"'{word}' is no friend of '{last(NAMES, before)}'"
 
 
 def recalled(word, possible, before):
