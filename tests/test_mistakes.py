@@ -233,10 +233,10 @@ WRITTEN = {
     "chat": ["33ba6807a65a3a33", "4cbf553108d4cdac", "abf62d73461fe5ba"],
     "count": ["8f7253c243408b93", "576b56f0ecc9d9c1", "e23130e1649af692"],
     "words": ["c6b01a7b49717aa8", "1bde79334300207d", "f5ee8faeb974bc88"],
-    "story": ["e70e371188ee9475", "07549b547dd1a456", "9538307a91a7f128"],
+    "story": ["283f74c5653a08f7", "f9113e7dc500dee0", "ab558b3203652f95"],
     "novel": ["46efaa109392992c", "c02130d84d34d4e9", "374b932b18e881a9"],
     "contradiction": ["c7d43ce5a489e16f", "37c7e0b78bf9ef0a", "2c293e6a4537dc12"],
-    "questions": ["5f550407619511b3", "7fa6c121081cb387", "ac7053a15a2f4e86"],
+    "questions": ["54b62dac5395d937", "146083cd299de378", "26ed3b125beb5c82"],
     "facts": ["07b1203db3af53cd"] * 3,
     "mood": ["706452b935e7aa75", "517b890bf8578c53", "c97ddbb24c4c286a"],
 }

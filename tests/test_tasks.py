@@ -224,7 +224,7 @@ def answer_to(story, question):
     """What somebody answers who has read the story."""
     begun, *_ = [match for beginning in BEGINNINGS if (match := re.match(beginning, story))]
     taken = TAKES.findall(story)
-    assert begun["place"] in PLACES and 2 <= len(taken) <= 4 and all(thing in THINGS for _, thing, _ in taken)
+    assert begun["place"] in PLACES and 3 <= len(taken) <= 4 and all(thing in THINGS for _, thing, _ in taken)
     assert [who for who, _, _ in taken] == ([begun["a"], begun["b"]] * 2)[:len(taken)]
     if question == "so what was the day ?":
         return begun["weather"]

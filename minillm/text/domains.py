@@ -183,7 +183,7 @@ def journey():
 def next_sentence(n, name):
     """How the sentence after n things begins: with the name whose turn it is, or "then" and the name; the last one with "the"."""
     goes_on, ends = {name: 0.7, "then": 0.3}, {"the": 1.0}
-    return Distribution(goes_on if n < 2 else ends if n == 4 else {**goes_on, **ends})
+    return Distribution(goes_on if n < 3 else ends if n == 4 else {**goes_on, **ends})
 
 
 def story(_):
