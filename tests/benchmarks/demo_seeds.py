@@ -1,6 +1,6 @@
 """Does the demo keep its promise on every seed?
 
-    python tests/benchmarks/demo_seeds.py --seeds 221 222 223 [--out runs/demo_seeds]
+    python tests/benchmarks/demo_seeds.py --seeds 241 242 243 [--out runs/demo_seeds]
 
 Runs `minillm demo` once for each seed, as a user would, and reads its metrics.json. A table shows what was promised (GATES) and
 what came out, with a star where a seed misses; below it, how many seeds keep each promise. Choose seeds that nobody looked at
@@ -63,7 +63,7 @@ def metrics_of(out, seed, small):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def measure(seeds=range(221, 241), out="runs/demo_seeds", small=False):
+def measure(seeds=range(241, 261), out="runs/demo_seeds", small=False):
     results = {seed: promised(metrics_of(Path(out), seed, small)) for seed in tqdm(seeds, desc="demos")}
     rows = [{"seed": str(seed)} | {name: f"{value:{GATES[name][0]}}{'' if kept(name, value) else ' *'}"
                                    for name, value in values.items()} for seed, values in results.items()]
@@ -73,7 +73,7 @@ def measure(seeds=range(221, 241), out="runs/demo_seeds", small=False):
 
 def main():
     report.command(__doc__, measure, QUICK,
-                   seeds=dict(type=int, nargs="+", metavar="N", help="of the demos (default: 221 to 240)"),
+                   seeds=dict(type=int, nargs="+", metavar="N", help="of the demos (default: 241 to 260)"),
                    out=dict(metavar="FOLDER", help="where the demos are kept (default: runs/demo_seeds)"),
                    small=dict(action="store_true", help="the plan of demo --quick, which promises less"))
 
