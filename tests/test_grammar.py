@@ -244,7 +244,7 @@ def ids(documents):
 
 
 def test_no_training_document_is_in_validation_or_test():
-    """Streams of their own, so only chance can write one twice: two counts, or two chats, are equal about once in 400,000 pairs."""
+    """Streams of their own, so only chance writes one twice: two counts, or two chats, are equal about once in 400,000 pairs."""
     world = World(3)
     train = {tuple(document) for document in world.mixed_ids(3000, 1, 0)}
     train |= {tuple(document.ids) for name in world.domains for document in world.documents(name, 50, "train")}
