@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minillm.text.domains import GENERAL, NOVEL, VOCABULARY
-from minillm.text.grammar import Distribution, Uniform, mixture, without
+from minillm.text.grammar import Distribution, Uniform, mixture
 from minillm.text.world import SPLITS, World
 
 DOMAINS = {domain.name: domain for domain in (*GENERAL, NOVEL)}
@@ -128,7 +128,6 @@ def test_every_word_is_as_frequent_as_predicted(name):
 
 
 @pytest.mark.parametrize("make", [lambda: Distribution({"a": 1, "b": 2, "c": 5}), lambda: Uniform(list("abcde")),
-                                  lambda: without("abcde", "bd"),
                                   lambda: mixture((0.3, 0.7), (Uniform(["a"]), Distribution({"a": 1, "b": 1})))])
 def test_draws_follow_the_probabilities(make, rng):
     distribution, n = make(), 4000

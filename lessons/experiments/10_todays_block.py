@@ -12,22 +12,21 @@
 # excess at the end on the six kinds of text; and the time that a step takes, all taking turns.
 
 # %%
-import json
 from dataclasses import replace
 from statistics import median
 
 import numpy as np
-from common import PLOTS, QUICK, RUNS, Plan, mean, options, print_table, shown
+from common import PLOTS, QUICK, RUNS, Plan, kept, mean, options, print_table, shown
 
 from minillm import GPT, Config, Muon, Trainer, World, WorldBatches, warmup_linear
 from minillm.bench import interleave, plan_turns
 from minillm.draw.styles import LIGHT, figure, save, style
-from minillm.ground.files import write_json
 from minillm.ground.processes import parallel_map
 from minillm.ground.progress import progress
 from minillm.tasks.evaluate import evaluate_world, token_log_p
 from minillm.tasks.world import CONTEXT
 from minillm.text.domains import PLACES, THINGS
+from minillm.train.blueprint import n_parameters
 
 args = options("Experiment 10: which part of today's block pays?", seeds=10)
 plan = QUICK if args.quick else Plan()
@@ -56,13 +55,9 @@ def sized(parts):
     """The Config of a mixture with as many parameters as the demo's sizes have with GPT-2's block, or as close as it gets."""
     sizes = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
     config = Config(len(World().tokenizer), **sizes | parts)
-    wanted = count(Config(len(World().tokenizer), **sizes))
-    per_feature = count(replace(config, n_hidden=2)) - count(replace(config, n_hidden=1))
-    return replace(config, n_hidden=1 + round((wanted - count(replace(config, n_hidden=1))) / per_feature))
-
-
-def count(config):
-    return sum(p.size for p in GPT(config, np.random.default_rng(0)).parameters().values())
+    wanted = n_parameters(Config(len(World().tokenizer), **sizes))
+    one, two = (n_parameters(replace(config, n_hidden=n)) for n in (1, 2))
+    return replace(config, n_hidden=1 + round((wanted - one) / (two - one)))
 
 
 configs = {name: sized(parts) for name, parts in PARTS.items()}
@@ -110,20 +105,17 @@ def train(name, seed):
     return {"recall": curves, "excess": {kind: score.excess for kind, score in scores.items()}}
 
 
-def kept(job):
-    """The result of a run, which is kept in a file, so that it is computed only once."""
+def result(job):
+    """What `train` gives for a name and a seed; computed only once."""
     name, seed = job
-    facts = {"config": configs[name].to_json(), "seed": seed, "steps": STEPS, "batch": plan.batch, "lr": plan.lr,
-             "text": World(seed).mixed_ids(4, 0)}
-    path = RUNS / "10_todays_block" / f"{name.replace(' ', '-')}-seed{seed}{'-quick' if args.quick else ''}.json"
-    if not path.exists() or json.loads(path.read_text())["facts"] != json.loads(json.dumps(facts)):
-        write_json(path, {"facts": facts} | train(name, seed))
-    return json.loads(path.read_text())
+    inputs = {"config": configs[name].to_json(), "seed": seed, "steps": STEPS, "batch": plan.batch, "lr": plan.lr,
+              "adamw_lr": plan.adamw_lr, "look": LOOK, "documents": DOCUMENTS, "texts": World(seed).mixed_ids(4, 0)}
+    return kept(RUNS / "10_todays_block" / "measured", inputs, lambda: train(name, seed))
 
 
 jobs = [(name, seed) for seed in SEEDS for name in PARTS]
 with progress(total=len(jobs), desc="trainings") as bar:
-    results = dict(zip(jobs, parallel_map(kept, jobs, each=lambda _: bar.update())))
+    results = dict(zip(jobs, parallel_map(result, jobs, each=lambda _: bar.update())))
 
 
 # %% [markdown]
@@ -166,7 +158,7 @@ def steps_shown(name, kind):
 
 ms = time_a_step()
 print_table(["block", "parameters", "MLP", "recall in report", "in recipe", "mean excess", "worst excess", "ms a step"],
-            [[name, f"{count(config):,d}", config.hidden, steps_shown(name, "report"), steps_shown(name, "recipe"),
+            [[name, f"{n_parameters(config):,d}", config.hidden, steps_shown(name, "report"), steps_shown(name, "recipe"),
               shown([mean(run["excess"].values()) for run in runs(name)], 4), shown(map(worst, runs(name)), 3), f"{ms[name]:.0f}"]
              for name, config in configs.items()])
 
@@ -174,7 +166,7 @@ print_table(["block", "parameters", "MLP", "recall in report", "in recipe", "mea
 picture = PLOTS / "experiment10_todays_block.png"
 with style():
     fig = figure(10, 5.4)
-    axes = fig.subplots(1, 3, sharex=False)
+    axes = fig.subplots(1, 3)
     fig.subplots_adjust(left=0.1, right=0.98, bottom=0.08, top=0.82, wspace=0.12)
     fig.suptitle(f"Which part of today's block pays? ({args.seeds} seeds, equal parameters, equal texts)", x=0.02, ha="left",
                  weight="bold", size=15)

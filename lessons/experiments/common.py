@@ -34,7 +34,7 @@ def options(goal, seeds=3):
 
 def base_path(args, **sizes):
     """The file of the demo's generalist, which is trained now, in about a minute, if it is missing. sizes: such as width=64"""
-    plan = replace(QUICK if args.quick else Plan(), **sizes)
+    plan, world = replace(QUICK if args.quick else Plan(), **sizes), WorldTask(args.seed)
     steps = 60 if args.quick else plan.pretraining_steps
     own = RUNS / f"base-seed{args.seed}-{plan.layers}x{plan.width}{'-quick' if args.quick else ''}.npz"
     for path in (own, *([ROOT / "runs" / "demo" / "pretrained.npz"] if not args.quick else [])):
@@ -43,11 +43,10 @@ def base_path(args, **sizes):
         except CheckpointError:
             continue
         made_with = loaded.meta["seed"], loaded.model.config, loaded.meta["history"]["steps"]
-        wanted = Config(loaded.model.config.vocab_size, **plan.config())
-        if made_with == (args.seed, wanted, steps):                     # and not by an earlier plan
+        if made_with == (args.seed, Config(len(world.tokenizer), **plan.config()), steps):      # and not by an earlier plan
             return path
-    pretrain(WorldTask(args.seed), plan.config(), own,
-             optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=steps, batch=plan.batch, seed=args.seed)
+    pretrain(world, plan.config(), own, optimizer=Muon(plan.lr, adamw_lr=plan.adamw_lr), steps=steps,
+             batch=plan.batch, seed=args.seed)
     return own
 
 
@@ -100,9 +99,14 @@ def validation_excess(lab, model):
 
 
 def computed_once(lab, inputs, compute):
-    """compute(), a result for JSON; read from its file if it was computed before from the same inputs (see `Lab.inputs_of`)."""
+    """As `kept`, beside the cells of a lab, with inputs that begin with those of a cell (`Lab.inputs_of`)."""
+    return kept(lab.cells.with_name("measured"), inputs, compute)
+
+
+def kept(folder, inputs, compute):
+    """compute(), a result for JSON; read from its file in the folder if it was computed before from the same inputs."""
     name = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-    path = lab.cells.with_name("measured") / f"{name}.json"
+    path = folder / f"{name}.json"
     if not path.exists():
         write_json(path, {"facts": inputs, "result": compute()})
     return json.loads(path.read_text())["result"]

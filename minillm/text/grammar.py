@@ -58,11 +58,6 @@ def mixture(weights, distributions):
     return Distribution(total)
 
 
-def without(words, taken):
-    """The uniform distribution over the words of a list that are not in `taken`."""
-    return Uniform([word for word in words if word not in taken])
-
-
 @dataclass(frozen=True)
 class Domain:
     """A kind of text.

@@ -57,22 +57,6 @@ def verb(word, possible, before):
     return f"'{word}' does not go with '{last(THINGS, before)}'"
 
 
-def turn(word, possible, before):
-    """A thing must be of the kind whose turn it is."""
-    kinds = {KIND_OF.get(other) for other in possible}
-    if word not in THINGS or len(possible) == 1 or len(kinds - {None}) != 1:
-        return None
-    *_, kind = kinds - {None}
-    return f"'{word}' is a thing of the {KIND_OF[word]}, and it is the turn of the {kind}"
-
-
-def friend(word, possible, before):
-    """The second name must be that of a friend."""
-    if word not in NAMES or len(possible) == 1 or not set(possible) <= set(NAMES):
-        return None
-    return f"'{word}' is no friend of '{last(NAMES, before)}'"
-
-
 def recalled(word, possible, before):
     """Names, places and things must be repeated in the right order."""
     for kind in (NAMES, PLACES, THINGS):
@@ -84,6 +68,22 @@ def recalled(word, possible, before):
                     f"'{word}' was not among the {UP_TO_FIVE[len(set(before) & set(THINGS))]} things")
         return f"'{word}' takes the turn of '{expected[0]}'" if word in before else f"'{word}' must be '{expected[0]}', as before"
     return None
+
+
+def turn(word, possible, before):
+    """A thing must be of the kind whose turn it is."""
+    kinds = {KIND_OF[other] for other in possible if other in KIND_OF}
+    if word not in THINGS or len(kinds) != 1:
+        return None
+    [kind] = kinds
+    return f"'{word}' is a thing of the {KIND_OF[word]}, and it is the turn of the {kind}"
+
+
+def friend(word, possible, before):
+    """The second name must be that of a friend."""
+    if word not in NAMES or not set(possible) <= set(NAMES):
+        return None
+    return f"'{word}' is no friend of '{last(NAMES, before)}'"
 
 
 def length(word, possible, before):
@@ -106,7 +106,7 @@ def unexpected(word, possible, before):
     return f"{quoted(word)} {'comes' if word is None else 'stands'} where {expected} must stand"
 
 
-RULES = (sums, weather, verb, turn, friend, recalled, length, unexpected)
+RULES = (sums, weather, verb, recalled, turn, friend, length, unexpected)
 
 
 # Helpers of the rules.
