@@ -39,8 +39,8 @@ PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "re
             "weights_moving.html")
 
 
-# GPT-2's block, with rotary positions in place of its table of positions: with the table, an adapter writes hardly a novel
-# without a mistake. The slowest pair of features turns once in 470 tokens, some four times the longest text.
+# GPT-2's block, with rotary positions in place of its table of positions (lessons/experiments/10_todays_block.py compares them).
+# The slowest pair of features turns once in 470 tokens, some four times the longest text.
 BLOCK = {"positions": "rotary", "rope_base": 100.0}
 
 
