@@ -2,8 +2,8 @@
 
     python lessons/todays_block.py --seed 1             (about ten seconds)
 
-Almost every open language model since Llama (2023) is built of one block. Beside GPT-2's (2019), which
-whole_story.py builds, five things are different, and this file is those five, forward and backward:
+Almost every open language model since Llama 2 (2023) is built of nearly one block. Beside GPT-2's (2019),
+which whole_story.py builds, five things are different, and this file is those five, forward and backward:
 
     GPT-2                                       today
     LayerNorm                                   RMSNorm: the length is divided out, but no mean taken away
@@ -27,31 +27,32 @@ from whole_story import WORDS, C, H, L, T, add, cross_entropy, einsum, mean, np,
 K, F, BASE = 2, 128, 100.0
 
 def matrix(x, w, name):
-    """y_btj = sum_k x_btk W_kj: a linear layer without a bias"""
+    """y_bto = sum_c x_btc W_co: a linear layer without a bias"""
     W = w[name + ".weight"]
     def backward(dy, dw):
-        add(dw, name + ".weight", "btk,btj->kj", x, dy)
-        return einsum("btj,kj->btk", dy, W)
-    return einsum("btk,kj->btj", x, W), backward
+        add(dw, name + ".weight", "btc,bto->co", x, dy)
+        return einsum("bto,co->btc", dy, W)
+    return einsum("btc,co->bto", x, W), backward
 
 def rmsnorm(x, w, name):
-    """y = gain x_hat, x_hat = x / r, r = sqrt(mean(x^2)): every x gets the length sqrt(C)."""
+    """y = gain x_hat, x_hat = x / rms, rms = sqrt(mean(x^2)): every x gets the length sqrt(C)."""
     gain = w[name + ".weight"]
-    r = np.sqrt(mean(x * x) + 1e-5)
-    x_hat = x / r
+    rms = np.sqrt(mean(x * x) + 1e-5)
+    x_hat = x / rms
     def backward(dy, dw):
         add(dw, name + ".weight", "btc,btc->c", x_hat, dy)
         g = gain * dy                                   # dLoss/dx_hat
-        # 2 r dr/dx_j = dr^2/dx_j = 2 x_j / C: dr/dx_j = x_hat_j / C; so dx_hat_i/dx_j
-        # = [i = j] / r - x_i / r^2 dr/dx_j = ([i = j] - x_hat_i x_hat_j / C) / r; times g_i, summed over i:
-        return (g - x_hat * mean(x_hat * g)) / r
+        # 2 rms drms/dx_c = drms^2/dx_c = 2 x_c / C, so drms/dx_c = x_hat_c / C. Then
+        # dx_hat_i/dx_c = [i = c] / rms - x_i / rms^2 drms/dx_c = ([i = c] - x_hat_i x_hat_c / C) / rms,
+        # times g_i, summed over i:
+        return (g - x_hat * mean(x_hat * g)) / rms
     return gain * x_hat, backward
 
 def rotary(x):
     """Each pair of numbers in a head turns by an angle that grows with its position: pair j by BASE^(-2j/D).
 
-    The score of q at t and k at s is then that of q and k turned by the angle of t - s alone. So a head that
-    has learned to look three words back does so at every position.
+    The score becomes (R_t q)' (R_s k) = q' R_(s-t) k, as R_t' R_s = R_(s-t): positions count only by their
+    distance. So a head that has learned to look three words back does so at every position.
     """
     T, D = x.shape[1], x.shape[-1]                                      # x (B, T, heads, D)
     angle = np.outer(np.arange(T), BASE ** (-2 * np.arange(D // 2) / D))[:, None]
@@ -78,10 +79,10 @@ def attention(x, w, name):
     def backward(dy, dw):
         do = proj_back(dy, dw).reshape(o.shape)
         dP = einsum("btkgd,bskd->bkgts", do, v)
-        dv = einsum("bkgts,btkgd->bskd", P, do)                         # read by G heads, so blamed
-        dscores = softmax_back(dP) / D ** 0.5                           # by all: no g after the arrow,
+        dv = einsum("bkgts,btkgd->bskd", P, do)                         # summed over g: G heads read v
+        dscores = softmax_back(dP) / D ** 0.5
         dq = einsum("bkgts,bskd->btkgd", dscores, k).reshape(B, T, H, D)
-        dk = einsum("bkgts,btkgd->bskd", dscores, q)                    # nor here
+        dk = einsum("bkgts,btkgd->bskd", dscores, q)                    # and k
         dqkv = np.concatenate([q_back(dq), k_back(dk), dv], axis=2)
         return qkv_back(dqkv.reshape(B, T, -1), dw)
     return y, backward

@@ -1,6 +1,5 @@
 """The whole story in one run: a pretrained generalist is fine-tuned by three methods, and a loss surface shows the result."""
 
-import json
 import platform
 import textwrap
 import time
@@ -40,7 +39,7 @@ PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "re
 
 
 # GPT-2's block, with rotary positions in place of its table of positions (lessons/experiments/10_todays_block.py compares them).
-# The slowest pair of features turns once in 470 tokens, some four times the longest text.
+# The slowest pair of features turns once in 470 tokens, nearly five times the longest text.
 BLOCK = {"positions": "rotary", "rope_base": 100.0}
 
 
@@ -59,7 +58,6 @@ class Plan:
     finetuning_batch: int = 12
     finetuning_steps: int = 160
     bottleneck: int = 20
-    lr_factor: float = 1.0             # times the usual learning rate of each method
     lr_scratch: float = 8e-3
     test_documents: int = 100
     samples: int = 100                 # texts that a model writes of each kind it learned, at each temperature; 0: none
@@ -140,7 +138,7 @@ def specialists(out, base, novels, plan, seed, workers, seconds):
     recipes = {"full": Full(), "frozen": Frozen(), "adapter": BottleneckAdapter(plan.bottleneck), "scratch": Full()}
     loaded = {}
     for name, recipe in recipes.items():
-        lr = plan.lr_scratch if name == "scratch" else plan.lr_factor * recipe.lr
+        lr = plan.lr_scratch if name == "scratch" else recipe.lr
         path = out / f"{name}.npz"
         with clock(seconds, f"finetune_{name}"):
             loaded[name] = load_of(base, path) if path.exists() else finetune(
@@ -178,6 +176,7 @@ def metrics_of(loaded, scores, written, plane, world, plan, seed):
         "surface": {"distances": plane.distances, "cosines": plane.cosines, "max_residual": plane.max_residual,
                     "gap": plane.info["gap"]},
         "seed": seed,
+        "world": world.fingerprint(),
         "config": asdict(plan),
         **MADE_BY,
         "versions": {"minillm": __version__, "numpy": np.__version__, "python": platform.python_version()},
@@ -194,7 +193,7 @@ def draw_all(plots, plane, metrics, history, workers):
             lambda: draw.relief(plane, plots / "relief.png"), lambda: draw.surface(plane, plots / "surface.png"),
             lambda: draw.learning_and_forgetting(metrics["models"], general, special, plots / "learning_and_forgetting.png"),
             lambda: draw.pretraining(history, plots / "pretraining.png")]
-    list(parallel_map(lambda job: job() and None, jobs, workers))
+    list(parallel_map(lambda job: job() and None, jobs, workers))                       # None, as no figure can leave its process
 
 
 def begin(out, settings, workers, resume):
@@ -212,7 +211,7 @@ def begin(out, settings, workers, resume):
     if resume and existing and not saved:
         raise ValueError(f"{existing[0]} exists, but no {note} that says which demo made it; run it without --resume")
     if resume and saved:
-        if {name: saved[name] for name in settings} != json.loads(json.dumps(settings)):
+        if {name: saved[name] for name in settings} != settings:
             raise ValueError(f"{out} holds a demo of another seed or size; --resume needs the same --seed and --quick")
         if workers not in (None, saved["workers"]):
             raise ValueError(f"{out} holds a demo with {saved['workers']} workers, not {workers}, and another number rounds "

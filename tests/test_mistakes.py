@@ -228,14 +228,14 @@ def test_a_word_is_of_one_kind_and_the_words_that_frame_a_text_are_of_none_but_t
 
 # sha256 of the first 20 documents of the world of seed 1, their floors to nine digits, in training, validation and test
 WRITTEN = {
-    "report": ["95d654b087bdd948", "a6bb87070f79676c", "6ff1f8728dc0a767"],
-    "recipe": ["6cdadf3fc1fefc91", "56524e5efff21973", "82e07cc65008c6f7"],
-    "chat": ["33ba6807a65a3a33", "4cbf553108d4cdac", "abf62d73461fe5ba"],
-    "count": ["8f7253c243408b93", "576b56f0ecc9d9c1", "e23130e1649af692"],
-    "words": ["c6b01a7b49717aa8", "1bde79334300207d", "f5ee8faeb974bc88"],
-    "story": ["283f74c5653a08f7", "f9113e7dc500dee0", "ab558b3203652f95"],
-    "novel": ["46efaa109392992c", "c02130d84d34d4e9", "374b932b18e881a9"],
-    "contradiction": ["c7d43ce5a489e16f", "37c7e0b78bf9ef0a", "2c293e6a4537dc12"],
+    "report": ["0598074838a000ed", "afa96c65698ac7cc", "911a273906980b86"],
+    "recipe": ["a7ab4b9f5c7fb477", "abf867907ce5e7a2", "02bf0bd2723e8612"],
+    "chat": ["95bf49c5fad443e5", "4aa6a39f88e1bc69", "1fbcc7a914f4ddee"],
+    "count": ["8a7451fa99f729a1", "fe464e731bfe45ae", "963539af9e3310df"],
+    "words": ["f23e47e5e7b3789c", "3e61743f3674d84f", "407259e6699bbbb3"],
+    "story": ["ec44f0ca18a17f9e", "775a8e7ca44d006e", "c5a92525a46e7ade"],
+    "novel": ["516fd81c9b2b6ddc", "338793bf3778b3cb", "cef8b067b55f143f"],
+    "contradiction": ["e24303c0a9fd2f69", "873066b2f80cfa2f", "c07bab1f9a974f08"],
     "questions": ["54b62dac5395d937", "146083cd299de378", "26ed3b125beb5c82"],
     "facts": ["07b1203db3af53cd"] * 3,
     "mood": ["706452b935e7aa75", "517b890bf8578c53", "c97ddbb24c4c286a"],

@@ -19,7 +19,7 @@ from minillm.tasks.text import TextTask
 from minillm.tasks.world import CONTEXT, WorldTask
 from minillm.text.batches import DocumentBatches, MixedBatches, StreamBatches, WorldBatches, pad
 from minillm.text.domains import EVERY_ADJECTIVE, MOODS, NAMES, PLACES, THINGS, WEATHER, WEATHER_AFTER
-from minillm.text.specialities import CONTRADICTION, OTHER_WEATHER_AFTER, PAIRS, SAID
+from minillm.text.specialities import CONTRADICTION, OTHER_WEATHER_AFTER, PAIRS, WORD_FOR
 from minillm.text.tokenizer import BEGIN, END, CharTokenizer
 from minillm.text.world import SPLITS, World
 from minillm.train.optimizers import AdamW
@@ -285,13 +285,13 @@ def test_what_can_be_known_of_a_mood_is_what_bayes_says():
     lengths, moods = Counter(), Counter()
     for given, said, document in given_and_said("mood", 2000):
         adjectives = re.fullmatch(r"words : (.*) \. so", given)[1].split(" , ")
-        weights = {SAID[mood]: likelihood(adjectives, mood) for mood in MOODS}
+        weights = {WORD_FOR[mood]: likelihood(adjectives, mood) for mood in MOODS}
         total = sum(weights.values())
         assert document.log_p[document.given:] == pytest.approx([math.log(weights[said] / total), 0], abs=1e-9)
         assert document.best == pytest.approx(max(weights.values()) / total)
         lengths[len(adjectives)] += 1
         moods[said] += 1
-    assert lengths.keys() == {3, 4, 5, 6} and moods.keys() == set(SAID.values())
+    assert lengths.keys() == {3, 4, 5, 6} and moods.keys() == set(WORD_FOR.values())
     assert all(abs(n - 500) < 90 for n in (*lengths.values(), *moods.values()))
 
 
@@ -308,7 +308,7 @@ def test_the_best_reader_is_right_as_often_as_is_said(n):
         adjectives = given.split()[2:-2:2]
         if len(adjectives) == n:
             best.append(document.best)
-            right.append(SAID[max(MOODS, key=lambda mood: likelihood(adjectives, mood))] == said)
+            right.append(WORD_FOR[max(MOODS, key=lambda mood: likelihood(adjectives, mood))] == said)
     stderr = math.sqrt(exact * (1 - exact) / len(best))
     assert len(best) > 800 and 0.5 < exact < 0.9
     assert np.mean(right) == pytest.approx(exact, abs=4 * stderr) and np.mean(best) == pytest.approx(exact, abs=4 * stderr)
@@ -323,7 +323,7 @@ def test_whoever_guesses_by_bayes_has_no_excess_and_the_best_accuracy():
                 if "so" in words:
                     at = words.index("so")
                     for mood in MOODS:
-                        out[at, TOKENIZER.ids[SAID[mood]]] = math.log(likelihood(words[4:at - 1:2], mood))
+                        out[at, TOKENIZER.ids[WORD_FOR[mood]]] = math.log(likelihood(words[4:at - 1:2], mood))
                     out[at + 1:, TOKENIZER.ids[END]] = 0
             return logits
 

@@ -5,14 +5,15 @@ The plain form is what `GPT.forward_cached` does with one token, at position t (
     x = wte[token] + wpe[t]                                                 (C,)
     for each block:
         q, k, v = norm_1(x) W_qkv + b         each cut into heads of D features; k and v go into the KV cache
-        x += concatenation over heads of softmax(q keys' / sqrt(D)) values, times W_proj, + b      of the cache, up to position t
+        x += concat_h(softmax(q_h K_h' / sqrt(D)) V_h) W_proj + b         K_h, V_h (t + 1, D): keys and values 0..t in the cache
         x += gelu(norm_2(x) W_fc + b) W_out + b
     logits = norm_f(x) wte'                                                 (V,)
 
     norm(x) = x_hat g + b,   x_hat = (x - mean(x)) / sqrt(var(x) + eps)
 
 or in Llama's parts: no wpe, but q and k turned by their position (nn/rotary.py); silu(norm_2(x) W_gate) norm_2(x) W_up in place
-of the GELU; x_hat = x / sqrt(mean(x^2) + eps), no biases, and an output table that may be another one than wte.
+of the GELU; x_hat = x / sqrt(mean(x^2) + eps), no biases, several heads of q for each K and V, and an output table that may be
+another one than wte.
 
 These are about eighty calls of NumPy for each block. Reading the matrices from RAM takes the same time in any form; in a small
 model, most of the rest is the cost of the calls themselves, about a microsecond each. But much of what they compute is the same

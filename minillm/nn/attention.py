@@ -107,8 +107,9 @@ class AttentionHeads(Module):
                                         dq_tc = sum_s dS_ts k_sc / sqrt(D)      dq = dS k / sqrt(D)
                                         dk_sc = sum_t dS_ts q_tc / sqrt(D)      dk = dS' q / sqrt(D)
         Query t was scored against the keys s <= t, so dq sums over them; key s by the queries t >= s, so dk sums over those.
-        With grouped queries, the loss depends on k and v along the G heads that read them, so dk and dv are also summed over
-        those: the products P' do and dS' q with the rows t of all G heads one below the other.
+        With grouped queries, head g of a group of G reads the same k and v, so these get the sum over the group:
+            dv_sc = sum_g sum_t P_gts do_gtc                dk_sc = sum_g sum_t dS_gts q_gtc / sqrt(D)
+        which are the products P' do and dS' q with the rows (g, t) of all G heads one below the other.
         Masked places have P = 0, hence dS = 0: no gradient flows from a position to its future.
 
         dlog_z  (B, H, T, 1), where the loss also depends on log z_t = log sum_s exp(S_ts), as with prefix tuning. Its derivative

@@ -13,7 +13,7 @@ PARTS = {"norm": NORMS, "positions": ("learned", "rotary"), "mlp": MLPS, "activa
 NUMBERS = {"rope_base": (1, 1e12), "norm_eps": (1e-12, 1)}   # from, to
 FORMS = ({name: whole(1, largest) for name, largest in LARGEST.items()}
          | {name: maybe(whole(1, largest)) for name, largest in OPTIONAL.items()}
-         | {part: lambda value, where, part=part: one_of(*PARTS[part])(value, where) for part in PARTS}
+         | {part: lambda value, where, part=part: one_of(*PARTS[part])(value, where) for part in PARTS}     # looked up when called: a table may have grown
          | {name: number(*limits) for name, limits in NUMBERS.items()} | {"tied": flag})
 ARCHITECTURES = {"gpt2": {}, "llama": {"norm": "rmsnorm", "positions": "rotary", "mlp": "swiglu", "biases": "none"}}
 
@@ -32,10 +32,10 @@ class Config:
     n_embd: int = 128             # C = H D
     n_kv_head: int | None = None  # K, heads of keys and values, each of which serves H / K heads of queries; None: H
     n_hidden: int | None = None   # F, hidden features of the MLP; None: what its kind usually has
-    norm: str = "layernorm"       # one of NORMS (block.py), as all that follow are names in a table of PARTS
+    norm: str = "layernorm"       # a name in PARTS, as the next four
     positions: str = "learned"    # a table of T vectors (wpe), or rotary.py
     mlp: str = "mlp"
-    activation: str = "gelu"      # of the MLP, if that has no activation of its own
+    activation: str = "gelu"      # of the MLP; a SwiGLU ignores it, as it has its own
     biases: str = "all"           # which linear layers have one: all, or those of attention or of the MLP, or none
     tied: bool = True             # is the table of words the output layer, too?
     rope_base: float = 10_000.0   # of rotary positions: pair j of D features turns by rope_base^(-2j/D) a position
@@ -72,7 +72,7 @@ class Config:
             raise ValueError(f"rotary positions turn pairs of features, and each head has {self.head_dim}: choose a width that "
                              f"is a multiple of {2 * self.n_head}")
         own = MLPS[self.mlp].activation
-        if own and self.activation != "gelu":
+        if own and self.activation != type(self).activation:
             raise ValueError(f"the activation of {self.mlp} is always {own}, so {self.activation} cannot be chosen for it")
 
     @property

@@ -8,7 +8,12 @@ from .module import Module, Parameter, needs_dx_after
 
 
 class RMSNorm(Module):
-    """y = g x / sqrt(mean(x^2) + eps), over the last axis. LayerNorm without a mean and without a bias."""
+    """y = g x / sqrt(mean(x^2) + eps), over the last axis. LayerNorm without a mean and without a bias.
+
+    The plain form:
+        x_hat = x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps)
+        y = g * x_hat
+    """
 
     kind = "norm"
 
@@ -37,6 +42,7 @@ class RMSNorm(Module):
             du/dx_j = 2 x_j / C,    dr/du = -1/2 u^(-3/2) = -r^3 / 2,    dr/dx_j = -r^3 x_j / C = -r^2 x_hat_j / C
             dx_hat_i/dx_j = r [i = j] + x_i dr/dx_j = r ([i = j] - x_hat_i x_hat_j / C)
             dx_j = sum_i h_i dx_hat_i/dx_j = r (h_j - x_hat_j mean(h x_hat))
+        In words: the gradient loses (but for eps) its part along x_hat, the direction in which a longer x changes nothing.
         Check: tests/test_gradients.py, with gains away from 1; tests/test_torch.py.
         """
         g, (x_hat, r, needs_dx) = self.weight, cache

@@ -21,7 +21,7 @@ class Rotary(Module):
     multiply by exp(i phi) turns the pair by the angle phi. Why this tells positions: the score of query t and key s is the real
     part of
         sum_j (q_j exp(i t theta_j)) conj(k_j exp(i s theta_j)) = sum_j q_j conj(k_j) exp(i (t - s) theta_j)
-    which depends on the distance t - s alone. Pair 0 turns by one radian a position and tells neighbours apart; the last pairs
+    in which positions occur only as t - s. Pair 0 turns by one radian a position and tells neighbours apart; the last pairs
     turn slowly and tell far from near.
 
     The plain form, for x (B, T, H, D), q or k, and phi (T, 1, D/2) = t theta_j:
@@ -29,11 +29,13 @@ class Rotary(Module):
         y[..., ::2] = even * cos(phi) - odd * sin(phi)
         y[..., 1::2] = even * sin(phi) + odd * cos(phi)
 
-    n_heads     of queries and keys together, which stand before the values
+    n_turned    heads of queries and of keys together, H + K; the K heads of values after them stay
+
+    (The files of Llama pair feature j with j + D/2 instead of its neighbour, so hub/ reorders the columns of W_q and W_k.)
     """
 
-    def __init__(self, n_heads, D, base=10_000.0):
-        self.n_heads, self.D, self.base = n_heads, D, base
+    def __init__(self, n_turned, D, base=10_000.0):
+        self.n_turned, self.D, self.base = n_turned, D, base
 
     def forward(self, qkv, needs_dx=True):
         """qkv (B, T, (H + 2K) D), of which the first (H + K) D are turned -> the same shape"""
@@ -50,6 +52,7 @@ class Rotary(Module):
         return self.turned(dout, back=True) if needs_dx else None
 
     def forward_cached(self, qkv, kv_cache):
+        """qkv (B, n, (H + 2K) D), the next n positions -> the same shape"""
         return self.turned(qkv, kv_cache.length)
 
     def turned(self, x, start=0, back=False):
@@ -58,6 +61,6 @@ class Rotary(Module):
         B, T, _ = x.shape
         end, pairs = start + T, np.result_type(x.dtype, np.complex64)
         turn = turns(1 << (end - 1).bit_length(), self.D, self.base, pairs)[start:end]
-        q_and_k = y[..., :self.n_heads * self.D].view(pairs).reshape(B, T, self.n_heads, self.D // 2)     # a view of y
+        q_and_k = y[..., :self.n_turned * self.D].view(pairs).reshape(B, T, self.n_turned, self.D // 2)   # a view of y
         q_and_k *= turn.conj() if back else turn
         return y

@@ -29,13 +29,13 @@ class SiLUGate(Module):
             s = np.tanh(0.5 * a)            # sigmoid(a) = (1 + tanh(a / 2)) / 2, which cannot overflow
             s *= 0.5
             s += 0.5
-            y = np.multiply(a, s, out=slopes[n, F:] if needs_dx else None)
+            y = np.multiply(a, s, out=slopes[n, F:] if needs_dx else None)  # dh/db
             np.multiply(y, b, out=h[n])
             if needs_dx:
                 slope = np.subtract(1, s, out=slopes[n, :F])
                 slope *= y
-                slope += s
-                slope *= b
+                slope += s                                                  # dy/da = s + y (1 - s)
+                slope *= b                                                  # dh/da
         return h.reshape(*ab.shape[:-1], F), slopes
 
     def backward(self, dout, cache):
@@ -61,6 +61,7 @@ class SwiGLU(Module):
 
     n_hidden    F, unless chosen otherwise 8C/3, rounded up to a multiple of 8: three matrices with as many numbers as the two of
                 an MLP four times as wide as the model
+    activation  is ignored: every kind of MLP is made with the same arguments, and this one has its own
     """
 
     kind = "MLP"

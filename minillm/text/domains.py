@@ -2,8 +2,8 @@
 
 Each general domain teaches something that a language model must learn: to copy, to recall a list in order, to keep two speakers
 apart, to know which verb goes with which thing, to add, to infer what is not said. They share their words, so that what is
-learned in one helps in the others: a place is recalled after "that" in all of them. The novel needs all of these skills in one
-text, in its own style. A generalist has the skills but lacks the style; a model that is trained from scratch lacks both.
+learned in one helps in the others: wherever a place is recalled, it is recalled after "that". The novel needs all of these skills
+in one text, in its own style. A generalist has the skills but lacks the style; a model that is trained from scratch lacks both.
 """
 
 from .grammar import Distribution, Domain, Uniform, mixture
@@ -17,14 +17,14 @@ USUAL_VERB = {
     "door": "open", "wheel": "turn", "barrel": "fill",
 }
 THINGS = list(USUAL_VERB)
-# In every text the kinds take turns: after a thing of the house comes one of the farm, then of the road, the fair, the house.
-THINGS_OF = {
+# In every text the groups take turns: after a thing of the house comes one of the farm, then of the road, the fair, the house.
+GROUPS = {
     "house": "lamp bread key clock kettle door".split(),
     "farm": "rope apple ladder saddle cart barrel".split(),
     "road": "boat letter coat map net wheel".split(),
     "fair": "book drum mirror bell ring flute".split(),
 }
-KIND_OF = {thing: kind for kind, things in THINGS_OF.items() for thing in things}
+GROUP_OF = {thing: group for group, things in GROUPS.items() for thing in things}
 VERBS = list(dict.fromkeys(USUAL_VERB.values()))
 WEATHER = "sunny cloudy rainy stormy foggy snowy".split()
 NUMBERS = [str(n) for n in range(20)]
@@ -37,8 +37,11 @@ MOODS = {
 RARE = ("alas thus beneath beyond upon behold whispered sighed wandered beheld cherished dreamed o "
         "ere yonder shadow heart fate").split()
 
-# Knowledge that no single document shows completely: who are friends, which verbs go with a thing, which weather follows which.
+# Knowledge that no single document shows completely: who are friends, whose turn it is after a thing, which verbs go with it,
+# which weather follows which.
 FRIEND_OF = {name: Uniform([NAMES[(i + step) % len(NAMES)] for step in (1, 6, 11)]) for i, name in enumerate(NAMES)}
+NEXT_GROUP = dict(zip(GROUPS, [*list(GROUPS)[1:], *GROUPS]))
+THING_AFTER = {thing: Uniform(GROUPS[NEXT_GROUP[group]]) for thing, group in GROUP_OF.items()}
 VERB_OF = {}
 for i, (thing, verb) in enumerate(USUAL_VERB.items()):
     others = [other for other in VERBS if other != verb]
@@ -76,11 +79,8 @@ def listed(things):
 
 
 def after(things):
-    """The next thing: the first may be any, the others are of the kind whose turn it is."""
-    if not things:
-        return Uniform(THINGS)
-    kinds = list(THINGS_OF)
-    return Uniform(THINGS_OF[kinds[(kinds.index(KIND_OF[things[-1]]) + 1) % len(kinds)]])
+    """The next thing: the first may be any, the others are of the group whose turn it is."""
+    return THING_AFTER[things[-1]] if things else Uniform(THINGS)
 
 
 def two_names():
@@ -107,7 +107,7 @@ def report(_, weather_after=WEATHER_AFTER):
 
 
 def recipe(_):
-    """Recall a list of things in order. Their kinds take turns."""
+    """Recall a list of things in order. Their groups take turns."""
     yield from say("for the feast of")
     yield from two_names()
     yield from say("by the")
@@ -121,7 +121,7 @@ def recipe(_):
 
 
 def chat(_):
-    """Two speakers alternate, and the kinds of things; the verb depends on the thing."""
+    """Two speakers alternate, and the groups of things; the verb depends on the thing."""
     speaker = yield Uniform(NAMES)
     other = FRIEND_OF[speaker]
     things = []
@@ -167,15 +167,21 @@ def noun(nouns):
     return (yield nouns) if word in EVERY_ADJECTIVE.words else word
 
 
-def plainly(words, rare):
+def usually(words, rare):
     """One of some plain words; once in ten times, a rare word in their place."""
     return Distribution({word: 0.9 / len(words) for word in words} | {rare: 0.1})
+
+
+def day():
+    weather = yield from noun(Uniform(WEATHER))
+    yield "day"
+    return weather
 
 
 def journey():
     """anna and ben went to the mill; returns the names and the place."""
     names = yield from two_names()
-    yield plainly(["went"], "wandered")
+    yield usually(["went"], "wandered")
     yield from say("to the")
     return names, (yield from noun(Uniform(PLACES)))
 
@@ -193,24 +199,22 @@ def story(_):
     by one fixed word before it: what tells it whose turn it is, say, is then a name, in whatever words a text is written. Now
     and then a rarer word stands for a plain one.
     """
-    if (yield Distribution({"one": 0.5, "then": 0.5})) == "one":
-        weather = yield from noun(Uniform(WEATHER))
-        yield "day"
+    if (yield Uniform(["one", "then"])) == "one":
+        weather = yield from day()
         names, place = yield from journey()
     else:
         names, place = yield from journey()
-        yield from say("one")
-        weather = yield from noun(Uniform(WEATHER))
-        yield "day"
+        yield "one"
+        weather = yield from day()
     yield "."
     things, word = [], names[0]
     yield word
     while word != "the":
-        yield plainly(["took", "found", "saw"], "beheld")
+        yield usually(["took", "found", "saw"], "beheld")
         yield "the"
         things.append((yield from noun(after(things))))
         if (yield Uniform(["to", "and"])) == "and":
-            yield plainly(["went"], "dreamed")
+            yield usually(["went"], "dreamed")
             yield "to"
         yield VERB_OF[things[-1]]
         yield from say("it .")
@@ -223,9 +227,9 @@ def story(_):
     yield "from"
     number = yield Uniform(NUMBERS)
     yield from say(f"to {plus(number, 3)} . they")
-    yield plainly(["had"], "cherished")
+    yield usually(["had"], "cherished")
     yield from say(f"{listed(things)} . so they")
-    yield plainly(["said"], "sighed")
+    yield usually(["said"], "sighed")
     yield from say(f"farewell at that {place} .")
 
 

@@ -10,12 +10,12 @@ repeated. Each rule below is a function of
 and returns a sentence that begins with the word, or None if another rule applies.
 """
 
-from .domains import EVERY_ADJECTIVE, KIND_OF, NAMES, NUMBERS, PLACES, RARE, THINGS, VERBS, WEATHER
+from .domains import EVERY_ADJECTIVE, GROUP_OF, NAMES, NUMBERS, PLACES, RARE, THINGS, VERBS, WEATHER
 
 KINDS = {"a name": NAMES, "a place": PLACES, "a thing": THINGS, "a verb": VERBS, "a kind of weather": WEATHER,
          "a number": NUMBERS, "an adjective": EVERY_ADJECTIVE.words, "one of the rarer words": RARE}
 LISTED = {*WEATHER, *THINGS, *NUMBERS, *EVERY_ADJECTIVE.words, *RARE}      # the words that occur in lists
-UP_TO_FIVE = "no one two three four five".split()
+IN_WORDS = {3: "three", 4: "four"}
 
 
 def mistake(domain, words, ended=True):
@@ -34,7 +34,7 @@ def mistake(domain, words, ended=True):
 
 def sums(word, possible, before):
     """A number must be the last number plus a step; if the step is not known yet, plus one of a few steps."""
-    if word not in NUMBERS or not set(possible) <= set(NUMBERS):
+    if not among(NUMBERS, word, possible):
         return None
     number = int(last(NUMBERS, before))
     steps = sorted((int(other) - number) % len(NUMBERS) for other in possible)
@@ -45,14 +45,14 @@ def sums(word, possible, before):
 
 def weather(word, possible, before):
     """The weather must be one that can follow the last weather."""
-    if word not in WEATHER or not set(possible) <= set(WEATHER):
+    if not among(WEATHER, word, possible):
         return None
     return f"'{word}' cannot be the weather after '{last(WEATHER, before)}'"
 
 
 def verb(word, possible, before):
     """A verb must be one that goes with the last thing."""
-    if word not in VERBS or not set(possible) <= set(VERBS):
+    if not among(VERBS, word, possible):
         return None
     return f"'{word}' does not go with '{last(THINGS, before)}'"
 
@@ -65,23 +65,23 @@ def recalled(word, possible, before):
             continue
         if kind is THINGS:
             return (f"'{word}' is out of order, as '{expected[0]}' is next" if word in before else
-                    f"'{word}' was not among the {UP_TO_FIVE[len(set(before) & set(THINGS))]} things")
+                    f"'{word}' was not among the {IN_WORDS[len(set(before) & set(THINGS))]} things")
         return f"'{word}' takes the turn of '{expected[0]}'" if word in before else f"'{word}' must be '{expected[0]}', as before"
     return None
 
 
 def turn(word, possible, before):
-    """A thing must be of the kind whose turn it is."""
-    kinds = {KIND_OF[other] for other in possible if other in KIND_OF}
-    if word not in THINGS or len(kinds) != 1:
+    """A thing must be of the group whose turn it is."""
+    groups = {GROUP_OF[other] for other in possible if other in GROUP_OF}
+    if word not in THINGS or len(groups) != 1:
         return None
-    [kind] = kinds
-    return f"'{word}' is a thing of the {KIND_OF[word]}, and it is the turn of the {kind}"
+    [group] = groups
+    return f"'{word}' is a thing of the {GROUP_OF[word]}, and it is the turn of the {group}"
 
 
 def friend(word, possible, before):
     """The second name must be that of a friend."""
-    if word not in NAMES or not set(possible) <= set(NAMES):
+    if not among(NAMES, word, possible):
         return None
     return f"'{word}' is no friend of '{last(NAMES, before)}'"
 
@@ -110,6 +110,11 @@ RULES = (sums, weather, verb, recalled, turn, friend, length, unexpected)
 
 
 # Helpers of the rules.
+
+def among(kind, word, possible):
+    """Is the word of a kind, and all that would have been possible, too?"""
+    return word in kind and set(possible) <= set(kind)
+
 
 def last(kind, before):
     """The last word of `before` that is in `kind`, a list of words."""

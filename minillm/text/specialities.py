@@ -6,7 +6,7 @@ All but the contradictions are pairs: a given part, and an answer. Only the answ
 """
 
 from itertools import product
-from math import log
+from math import log, prod
 from typing import NamedTuple
 
 from .domains import EVERY_ADJECTIVE, MOODS, NAMES, NOTHING_HIDDEN, PLACES, THINGS, VERBS, WEATHER, listed, report, story
@@ -55,7 +55,7 @@ def facts(rng):
 
 
 # One word names each mood. Half of the adjectives are of the mood, the others are of any mood: so the best reader is often wrong.
-SAID = {"gloomy": "shadow", "merry": "heart", "eerie": "yonder", "fierce": "fate"}
+WORD_FOR = {"gloomy": "shadow", "merry": "heart", "eerie": "yonder", "fierce": "fate"}
 NOISY = {mood: mixture((0.5, 0.5), (Uniform(words), EVERY_ADJECTIVE)) for mood, words in MOODS.items()}
 
 
@@ -64,13 +64,9 @@ def mood(rng):
     while True:
         true = Uniform(list(MOODS)).draw(rng)
         adjectives = [NOISY[true].draw(rng) for _ in range(rng.integers(3, 7))]
-        likelihood = {}
-        for guess, distribution in NOISY.items():
-            likelihood[guess] = 1.0
-            for word in adjectives:
-                likelihood[guess] *= distribution.p[word]
+        likelihood = {guess: prod(noisy.p[word] for word in adjectives) for guess, noisy in NOISY.items()}
         posterior = {guess: p / sum(likelihood.values()) for guess, p in likelihood.items()}
-        yield Pair(f"words : {' , '.join(adjectives)} . so".split(), [SAID[true]], [log(posterior[true]), 0.0],
+        yield Pair(f"words : {' , '.join(adjectives)} . so".split(), [WORD_FOR[true]], [log(posterior[true]), 0.0],
                    max(posterior.values()))
 
 

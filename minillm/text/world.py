@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..ground.files import digest_of
 from .domains import GENERAL, NOVEL, VOCABULARY
 from .specialities import CONTRADICTION, PAIRS
 from .tokenizer import BEGIN, END, PAD, WordTokenizer
@@ -83,8 +84,14 @@ class World:
         domain = self.grammars[name]
         while True:
             words = domain.write(rng)
-            log_p = [-np.log(len(self.general)), *domain.log_probabilities(words)]
+            log_p = [0.0, *domain.log_probabilities(words)]
             yield Document(name, self.encode(name, words), np.array(log_p))
+
+    def fingerprint(self):
+        """An identifier of exactly this world: a digest of its words and of some texts of each domain."""
+        rng = self.rng(len(SPLITS) + 1)
+        texts = [word for domain in self.grammars.values() for _ in range(50) for word in domain.write(rng)]
+        return digest_of(f"{word} ".encode() for word in [*self.tokenizer.tokens, *texts])
 
     def mixed_ids(self, n, *key):
         """n documents of the general domains, all equally likely, as lists of ids; `key` (a step, say) seeds them."""
