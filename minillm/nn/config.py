@@ -13,7 +13,7 @@ PARTS = {"norm": NORMS, "positions": ("learned", "rotary"), "mlp": MLPS, "activa
 NUMBERS = {"rope_base": (1, 1e12), "norm_eps": (1e-12, 1)}   # from, to
 FORMS = ({name: whole(1, largest) for name, largest in LARGEST.items()}
          | {name: maybe(whole(1, largest)) for name, largest in OPTIONAL.items()}
-         | {part: lambda value, where, part=part: one_of(*PARTS[part])(value, where) for part in PARTS}     # looked up when called: a table may have grown
+         | {part: lambda value, where, part=part: one_of(*PARTS[part])(value, where) for part in PARTS}     # tables may grow
          | {name: number(*limits) for name, limits in NUMBERS.items()} | {"tied": flag})
 ARCHITECTURES = {"gpt2": {}, "llama": {"norm": "rmsnorm", "positions": "rotary", "mlp": "swiglu", "biases": "none"}}
 
