@@ -51,12 +51,12 @@ class Plan:
     heads: int = 4
     width: int = 128
     batch: int = 24
-    pretraining_steps: int = 1200
+    pretraining_steps: int = 800
     lr: float = 0.03                   # of Muon, for the matrices of the blocks
     adamw_lr: float = 0.01             # of its AdamW, for everything else
     documents: int = 512
     finetuning_batch: int = 12
-    finetuning_steps: int = 160
+    finetuning_steps: int = 128
     bottleneck: int = 20
     lr_scratch: float = 8e-3
     test_documents: int = 100

@@ -26,7 +26,7 @@ def test_the_first_two_shell_blocks_set_up_and_are_one_line_each():
 def test_the_python_of_the_readme_runs(monkeypatch, capsys):
     """The same lines, with a handful of steps on a smaller model."""
     source = blocks("python")[0]
-    shorter = {"range(1200)": "range(2)", "range(160)": "range(2)", "n_layer=4": "n_layer=1", "n_embd=128": "n_embd=16",
+    shorter = {"range(800)": "range(2)", "range(128)": "range(2)", "n_layer=4": "n_layer=1", "n_embd=128": "n_embd=16",
                '"novel", 512': '"novel", 16', "evaluate_world(model, world)": "evaluate_world(model, world, n=2)"}
     for long, short in shorter.items():
         assert long in source

@@ -33,7 +33,7 @@ def add_options(parser):
     parser.add_argument("--rates", type=number(int, low=1, high=15), default=5,
                         help="number of learning rates to try for each method on the first seed, each twice the previous one; "
                              "a few more if the best is at the edge")
-    parser.add_argument("--steps", type=STEPS, default=160, help="optimisation steps of each run")
+    parser.add_argument("--steps", type=STEPS, default=128, help="optimisation steps of each run")
     parser.add_argument("--batch", type=COUNT, default=12, help="documents in a batch")
     parser.add_argument("--test-documents", type=COUNT, default=100, help="test documents of each kind")
     add_samples(parser, " (a quarter of them for the old kinds)")

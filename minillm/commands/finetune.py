@@ -31,7 +31,7 @@ def add_options(parser):
                help="method of fine-tuning, with options as in lora:rank=8,alpha=16 (see below)")
     add_remedy(parser, "--remedy", default="none", help="remedy against forgetting (see below)")
     add_task(parser)
-    add_training(parser, batch=12, steps=160)
+    add_training(parser, batch=12, steps=128)
     add_optimizer(parser, "adamw", "of the method")
     parser.add_argument("--out", type=path, metavar="FOLDER", help="folder for the new file NAME.npz (default: that of the base)")
     parser.add_argument("--name", type=plain_name, help="name of the new file (default: the name of the method, as you give it)")

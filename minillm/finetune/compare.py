@@ -57,7 +57,7 @@ class Cell:
     remedy: str = "none"
 
 
-def compare(base, task_json, methods, remedies=("none",), *, seeds=3, rates=5, steps=160, batch=12, test_documents=100,
+def compare(base, task_json, methods, remedies=("none",), *, seeds=3, rates=5, steps=128, batch=12, test_documents=100,
             samples=100, scratch=True, folder="runs/compare", workers=None, quiet=False):
     """Train and evaluate every method with every remedy: a `Comparison` (table.py).
 
