@@ -30,7 +30,7 @@ from minillm.train.blueprint import n_parameters
 
 args = options("Experiment 10: which part of today's block pays?", seeds=10)
 plan = QUICK if args.quick else Plan()
-STEPS, LOOK, DOCUMENTS = (20, 10, 4) if args.quick else (800, 20, 48)
+STEPS, LOOK, DOCUMENTS = (20, 10, 4) if args.quick else (480, 10, 48)
 RECALLED = 0.1                                    # nats for a word that must be repeated: the model is 90 % sure of it
 PARTS = {
     "GPT-2": {},
