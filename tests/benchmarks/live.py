@@ -2,7 +2,7 @@
 
     python tests/benchmarks/live.py [--steps 60] [--methods full adapter lora] [--folder runs/demo]
 
-`Window.update()` at the sizes of the demo, drawn with Agg into 1280 x 720 pixels: a training step on 16 documents; its place on
+`Window.update()` at the sizes of the demo, drawn with Agg into 1280 x 720 pixels: a training step on 12 novels; its place on
 the map (with LoRA, merging); every 5 steps the true losses, every 10 a text of 60 tokens; and the picture. The last columns are
 means of these parts; "all at once" is the time to draw everything, as when the window changes its size. Without a folder, models
 are made that have trained for two steps.
@@ -26,7 +26,7 @@ from minillm.runs.finetuning import finetune
 from minillm.runs.pretraining import pretrain
 from minillm.surface.views import surface
 from minillm.tasks.special import SpecialTask
-from minillm.tasks.world import CONTEXT, WorldTask
+from minillm.tasks.world import WorldTask
 from minillm.train.optimizers import AdamW
 from minillm.train.optimizers.muon import Muon
 
@@ -45,8 +45,7 @@ def measure(steps=60, methods=("full", "frozen", "adapter", "lora"), folder=None
 def hardly_trained(folder):
     """Models of the demo's sizes: how much they know changes no time, but for how long their texts become."""
     plan, path = Plan(), folder / "pretrained.npz"
-    config = {"context": CONTEXT, "n_layer": plan.layers, "n_head": plan.heads, "n_embd": plan.width}
-    base = pretrain(WorldTask(1), config, path, optimizer=Muon(), steps=2, batch=plan.batch)
+    base = pretrain(WorldTask(1), plan.config(), path, optimizer=Muon(), steps=2, batch=plan.batch)
     for recipe in (Full(), Frozen(), BottleneckAdapter(plan.bottleneck)):
         finetune(base, path, SpecialTask("novel", 1, plan.documents), recipe, folder / f"{recipe.method}.npz",
                  optimizer=AdamW(recipe.lr), steps=2, batch=plan.finetuning_batch)

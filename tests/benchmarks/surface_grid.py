@@ -21,6 +21,7 @@ from minillm.surface.measure import measure_surface
 from minillm.surface.plane import plane_through
 from minillm.surface.space import Probe, Space
 from minillm.tasks.world import CONTEXT
+from minillm.text.world import World
 
 QUICK = dict(rounds=1, points=7)
 DOCUMENT = 66                                      # ids: the first is given, the next is the tag, and 64 count
@@ -29,7 +30,7 @@ DOCUMENTS = 4                                      # of each of the two tasks
 
 def demo_model(rng):
     plan = Plan()
-    size = Size("demo", plan.layers, plan.width, plan.heads, CONTEXT, plan.finetuning_batch, vocabulary=199)
+    size = Size("demo", plan.layers, plan.width, plan.heads, CONTEXT, plan.finetuning_batch, vocabulary=len(World().tokenizer))
     model = GPT(size.config, rng)
     BottleneckAdapter(plan.bottleneck).apply(model, rng)
     return model
