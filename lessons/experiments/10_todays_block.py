@@ -7,16 +7,17 @@
 # train more stably (Chowdhery et al. 2022; here the norms keep theirs). The largest models of Llama 2 have all of these at once.
 #
 # **Test.** A model of the demo's size with GPT-2's block, with each part alone in place of GPT-2's, and with all of them. All
-# have equally many parameters: what a part saves goes into a wider MLP. All read the same texts, in the same order, at the
-# same rates. When is *recall* learned: the place that a report names again at its end, the list that a recipe repeats? Then the
-# excess at the end on the six kinds of text; and the time that a step takes, all taking turns on one core.
+# have equally many parameters: what a part saves goes into a wider MLP. All read the same texts in the same order, each at its
+# own best learning rate, chosen on another world. When is *recall* learned: the place that a report names again at its end, the
+# list that a recipe repeats? Then the excess at the end on the six kinds of text; and the time that a step takes, all taking
+# turns on one core.
 
 # %%
 from dataclasses import replace
 from statistics import median
 
 import numpy as np
-from common import PLOTS, QUICK, RUNS, Plan, kept, mean, options, print_table, shown
+from common import PLOTS, QUICK, RUNS, Plan, at_best_rate, kept, mean, options, print_table, shown
 
 from minillm import GPT, Config, Muon, Trainer, World, WorldBatches, warmup_linear
 from minillm.bench import interleave, plan_turns
@@ -27,6 +28,7 @@ from minillm.tasks.evaluate import evaluate_world, token_log_p
 from minillm.tasks.world import CONTEXT
 from minillm.text.domains import PLACES, THINGS
 from minillm.train.blueprint import n_parameters
+from minillm.train.trainer import Diverged
 
 args = options("Experiment 10: which part of today's block pays?", seeds=10)
 plan = QUICK if args.quick else Plan()
@@ -42,6 +44,7 @@ PARTS = {
 }
 PARTS["all"] = {name: value for parts in PARTS.values() for name, value in parts.items()}
 SEEDS = range(args.seed, args.seed + args.seeds)
+TUNING_SEED = args.seed + args.seeds
 RECALL = {"report": ("says", PLACES), "recipe": ("use", THINGS)}         # {kind: (the word before the recall, what is recalled)}
 
 
@@ -85,37 +88,50 @@ def nats_on(model, texts):
     return -float(np.mean(np.concatenate([log_p[places] for (log_p, _), (_, places) in zip(rows, texts)])))
 
 
-def trainer_of(name, seed, batch_total):
+def trainer_of(name, seed, lr, batch_total):
+    """lr is Muon's; that of its AdamW, for everything but the matrices of the blocks, keeps the proportion of the demo."""
     model = GPT(configs[name], np.random.default_rng([seed, 0]))
-    return Trainer(model, Muon(plan.lr, adamw_lr=plan.adamw_lr), warmup_linear(STEPS), total=batch_total, workers=1)
+    optimizer = Muon(lr, adamw_lr=lr * plan.adamw_lr / plan.lr)
+    return Trainer(model, optimizer, warmup_linear(STEPS), total=batch_total, workers=1)
 
 
-def train(name, seed):
+def train(name, seed, lr):
     """One run: its curves of recall, and its excess on each kind of text at the end."""
     world = World(seed)
     batches, texts = WorldBatches(world, plan.batch), {kind: recall_targets(world, kind) for kind in RECALL}
-    trainer = trainer_of(name, seed, batches.total)
+    trainer = trainer_of(name, seed, lr, batches.total)
     curves = {kind: [] for kind in RECALL}
-    for step in range(STEPS):
-        trainer.step(*batches.at(step))
-        if (step + 1) % LOOK == 0:
-            for kind in RECALL:
-                curves[kind].append(nats_on(trainer.model, texts[kind]))
+    try:
+        for step in range(STEPS):
+            trainer.step(*batches.at(step))
+            if (step + 1) % LOOK == 0:
+                for kind in RECALL:
+                    curves[kind].append(nats_on(trainer.model, texts[kind]))
+    except Diverged:
+        return {"status": "diverged"}
     scores = evaluate_world(trainer.model, world, "test", 2 * DOCUMENTS, 1, world.general)
-    return {"recall": curves, "excess": {kind: score.excess for kind, score in scores.items()}}
+    excess = {kind: score.excess for kind, score in scores.items()}
+    return {"status": "done", "recall": curves, "excess": excess, "validation": mean(excess.values())}
 
 
-def result(job):
-    """What `train` gives for a name and a seed; computed only once."""
-    name, seed = job
-    inputs = {"config": configs[name].to_json(), "seed": seed, "steps": STEPS, "batch": plan.batch, "lr": plan.lr,
-              "adamw_lr": plan.adamw_lr, "look": LOOK, "documents": DOCUMENTS, "world": World(seed).fingerprint()}
-    return kept(RUNS / "10_todays_block" / "measured", inputs, lambda: train(name, seed))
+def result(name, seed, lr):
+    """What `train` gives; computed only once."""
+    inputs = {"config": configs[name].to_json(), "seed": seed, "steps": STEPS, "batch": plan.batch, "lr": lr,
+              "adamw_lr": plan.adamw_lr / plan.lr, "look": LOOK, "documents": DOCUMENTS, "world": World(seed).fingerprint()}
+    return kept(RUNS / "10_todays_block" / "measured", inputs, lambda: train(name, seed, lr))
 
 
-jobs = [(name, seed) for seed in SEEDS for name in PARTS]
+def best_rate(name):
+    """Of a few learning rates, each twice the one before."""
+    return at_best_rate(lambda lr: result(name, TUNING_SEED, lr), plan.lr / 2, 1 if args.quick else 3)[0]
+
+
+with progress(total=len(PARTS), desc="learning rates") as bar:
+    rates = dict(zip(PARTS, parallel_map(best_rate, list(PARTS), each=lambda _: bar.update())))
+jobs = [(name, seed, rates[name]) for seed in SEEDS for name in PARTS]
 with progress(total=len(jobs), desc="trainings") as bar:
-    results = dict(zip(jobs, parallel_map(result, jobs, each=lambda _: bar.update())))
+    trained = parallel_map(lambda job: result(*job), jobs, each=lambda _: bar.update())
+    results = {(name, seed): run for (name, seed, _), run in zip(jobs, trained)}
 
 
 # %% [markdown]
@@ -135,7 +151,7 @@ def time_a_step():
     """{name: median ms}, all on the same texts, with one process each."""
     world = World(args.seed)
     batches = WorldBatches(world, plan.batch)
-    trainers = {name: trainer_of(name, args.seed, batches.total) for name in PARTS}
+    trainers = {name: trainer_of(name, args.seed, rates[name], batches.total) for name in PARTS}
     tokens, targets = batches.at(0)
     contenders = {name: lambda trainer=trainer: trainer.step(tokens, targets) for name, trainer in trainers.items()}
     times = interleave(contenders, *plan_turns(contenders, 2 if args.quick else 60))
@@ -157,8 +173,9 @@ def steps_shown(name, kind):
 
 
 ms = time_a_step()
-print_table(["block", "parameters", "MLP", "recall in report", "in recipe", "mean excess", "worst excess", "ms a step"],
-            [[name, f"{n_parameters(config):,d}", config.hidden, steps_shown(name, "report"), steps_shown(name, "recipe"),
+print_table(["block", "parameters", "MLP", "rate", "recall in report", "in recipe", "mean excess", "worst excess", "ms a step"],
+            [[name, f"{n_parameters(config):,d}", config.hidden, f"{rates[name]:.2g}",
+              steps_shown(name, "report"), steps_shown(name, "recipe"),
               shown([mean(run["excess"].values()) for run in runs(name)], 4), shown(map(worst, runs(name)), 3), f"{ms[name]:.0f}"]
              for name, config in configs.items()])
 
