@@ -98,8 +98,7 @@ def test_without_safetensors_the_commands_say_what_to_install(tmp_path, monkeypa
 def test_settings_of_a_wrong_type(family, folder):
     """Every setting, with every wrong value: none is read as something that it is not. Of those in `free`, any will do."""
     written = json.loads((folder / CONFIG).read_text())
-    free = {"dtype", "bos_token_id", "pad_token_id", "attention_dropout", "resid_pdrop", "embd_pdrop",
-            "attn_pdrop", "rope_theta"}                     # the last says again what rope_parameters says
+    free = {"dtype", "bos_token_id", "pad_token_id", "attention_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"}
     model, tried = from_pretrained(folder).model, 0
     for name, right in written.items():
         for value in WRONG:
@@ -138,6 +137,14 @@ def test_settings_of_a_wrong_type(family, folder):
     ({"intermediate_size": 2_000_000}, ": intermediate_size is 2000000"), ({"intermediate_size": None}, "_size is None"),
     ({"max_position_embeddings": 2_000_000}, ": max_position_embeddings is 2000000"),
     ({"max_position_embeddings": 2_000_000}, "--context N reads it with fewer tokens"),
+    ({"is_causal": False}, "is_causal is False: its attention also looks ahead"), ({"is_causal": None}, "is_causal is None"),
+    ({"attention_chunk_size": 4}, "cut into chunks"), ({"per_layer_config": {"0": {"skip": ["mlp"]}}}, "differ from each other"),
+    ({"transformers_weights": "other.safetensors"}, "its weights are in another file"),
+    ({"configuration_files": ["config.4.0.0.json"]}, "its settings are in another file"),
+    ({"attribute_map": {"num_attention_heads": "num_hidden_layers"}}, "its settings have other names"),
+    ({"rope_theta": 777}, "two values of rope_theta, "), ({"rope_scaling": {"rope_theta": 777}}, "two values of rope_theta, "),
+    ({"rope_parameters": {"full_attention": {"rope_theta": 777}}}, "rope_parameters has 'full_attention', which minillm"),
+    ({"rope_scaling": {"factor": 8}}, "rope_scaling has 'factor', which minillm does not know"),
     ({"rms_norm_eps": 0}, ": rms_norm_eps is 0,"), ({"rope_theta": -1.0, "rope_parameters": ...}, "rope_theta is -1.0"),
     ({"rope_theta": 0.5, "rope_parameters": ...}, ": rope_theta is 0.5"),
     ({"attention_bias": base().config.biases not in ("all", "attention")}, "weights 'model.layers.0.self_attn")])
@@ -152,6 +159,9 @@ def test_llamas_that_are_something_else(change, words, folder):
     ({"activation_function": "gelu"}, "GELU by the error function"), ({"activation_function": "silu"}, "activation is 'silu'"),
     ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
     ({"scale_attn_weights": False}, "scale_attn_weights is False"), ({"add_cross_attention": True}, "cross-attention"),
+    ({"num_attention_heads": 4}, "n_head is 2, and num_attention_heads, another name for it, is 4"),
+    ({"max_position_embeddings": None}, "n_positions is 7, and max_position_embeddings, another name for it, is None"),
+    ({"sliding_window": 4}, "a sliding window of 4 tokens"), ({"is_causal": False}, "its attention also looks ahead"),
     ({"n_positions": 8}, "it should be (8, 8)"), ({"tie_word_embeddings": "yes"}, "must be true or false")])
 def test_gpt_2s_that_are_something_else(family, change, words, folder):
     settings(folder / CONFIG, **change)
