@@ -264,6 +264,8 @@ def test_names_that_are_unexpected_or_lacking(family, folder):
         sentence(lambda: from_pretrained(folder), "NaN or infinity")
     write_arrays_as(folder / WEIGHTS, arrays | {"model.extra.weight": np.ones(3)})
     sentence(lambda: from_pretrained(folder), "model.extra.weight", "no model of its kind has")
+    write_arrays_as(folder / WEIGHTS, arrays | {name.split(".", 1)[1]: arrays[name]})
+    sentence(lambda: from_pretrained(folder), "it holds both")
     write_arrays_as(folder / WEIGHTS, arrays, "F8_E5M2")
     sentence(lambda: from_pretrained(folder))
     write_arrays_as(folder / WEIGHTS, {})
@@ -346,6 +348,11 @@ def test_shards_that_are_missing_or_elsewhere(shards):
                          ("b.safetensors", "but it is not"), ("x" * 2000, "a text of at most"), (3, "a text"), (None, "a text")):
         index.write_text(json.dumps({"weight_map": written | {first: wrong}}))
         sentence(lambda: from_pretrained(shards), words)
+    index.write_text(json.dumps({"weight_map": written}))
+    arrays = arrays_in(shards / "b.safetensors")
+    write_arrays_as(shards / "b.safetensors", arrays | {first: np.zeros(3)})
+    sentence(lambda: from_pretrained(shards), "is in 2 of its files")
+    write_arrays_as(shards / "b.safetensors", arrays)
     for content in ("", "[]", "{}", '{"weight_map": []}', '{"weight_map": {}}'):
         index.write_text(content)
         sentence(lambda: from_pretrained(shards))
