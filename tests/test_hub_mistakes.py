@@ -384,10 +384,22 @@ def test_settings_of_an_adapter(adapter):
                           ({"init_lora_weights": "pissa"}, "begun as 'pissa'"), ({"use_dora": True}, "_vector are needed"),
                           ({"r": 3}, "it should be (3, 8)"), ({"r": ...}, "r is missing"), ({"lora_alpha": "8"}, "is '8'"),
                           ({"rank_pattern": {".*q_proj": 3}}, "is a regular expression"), ({"lora_alpha": 0}, "alpha is 0"),
-                          ({"rank_pattern": {"q_proj": 3}}, "(3, 8)"), ({"trainable_token_indices": [1]}, "'trainable_token_")):
+                          ({"rank_pattern": {"q_proj": 3}}, "(3, 8)"), ({"target_modules": 3}, "a text or a list of texts"),
+                          ({"target_modules": ["q_proj", "v_proj"]}, "mlp.gate_proj, which its target_modules leaves out"),
+                          ({"target_modules": []}, "which its target_modules leaves out"),
+                          ({"exclude_modules": ["self_attn.v_proj"]}, "v_proj, which its exclude_modules leaves out"),
+                          ({"layers_to_transform": 1}, "layers.0.mlp.gate_proj, which its layers_to_transform leaves out"),
+                          ({"layers_to_transform": [0, 7]}, "layers.1.mlp.gate_proj, which its layers_to_transform leaves"),
+                          ({"rank_pattern": {"^layers.0.self_attn.q_proj": 3}}, "(3, 8)"),
+                          ({"layers_to_transform": True}, "a whole number or a list of them"),
+ ({"trainable_token_indices": [1]}, "'trainable_token_")):
         path.write_text(json.dumps(written))
         settings(path, **change)
         sentence(lambda: read_adapter(adapter), words)
+    path.write_text(json.dumps(written | {"rank_pattern": {"^q_proj": 3}}))             # where it begins with that: nowhere
+    read_adapter(adapter)
+    path.write_text(json.dumps(written | {"target_modules": r".*_proj", "layers_to_transform": []}))
+    read_adapter(adapter)
 
 
 @with_safetensors

@@ -18,7 +18,7 @@ from ..finetune.methods.lora import LoRA
 from ..finetune.wrapper import innermost, inserted, linear_maps
 from ..nn import Linear
 from .names import Place, columns_of, modules_of, order_of
-from .peft_config import adapter_config, of_module
+from .peft_config import adapter_config, must_be_targets, of_module
 
 BEFORE = "base_model.model."      # what peft puts before the name of each module
 
@@ -100,9 +100,9 @@ def write_scales(model, family):
 
 # Reading. The model is the base; what is read is put into it.
 
-def by_module(tensors, family, model, kinds):
-    """{full name of a module: {kind of array: Tensor}}. ValueError for weights that belong to no module of the model."""
-    known = {module for _, module, _, _ in sites(model, family)}
+def by_module(tensors, family, model, kinds, config):
+    """{full name of a module: {kind of array: Tensor}}. ValueError for weights of other modules than it can have."""
+    known = {module: block for block, module, _, _ in sites(model, family)}
     first, found = family.blocks.split(".")[0], {}
     for name, tensor in tensors.items():
         match = re.fullmatch(rf"{re.escape(BEFORE)}(.+)\.({'|'.join(kinds)})(\.weight)?", name)
@@ -115,6 +115,7 @@ def by_module(tensors, family, model, kinds):
         found[module][match[2]] = tensor
     if not found:
         raise ValueError("it holds no weights")
+    must_be_targets(config, {module: known[module] for module in found})
     return found
 
 
@@ -137,7 +138,7 @@ def read_low_rank(model, family, config, tensors):
     """
     dora, rs = config.get("use_dora", False), config.get("use_rslora", False)
     kinds = ("lora_A", "lora_B", "lora_magnitude_vector") if dora else ("lora_A", "lora_B")
-    arrays, parts = by_module(tensors, family, model, kinds), []
+    arrays, parts = by_module(tensors, family, model, kinds, config), []
     for i, module, linear, names in sites(model, family):
         if module in arrays:
             low_rank = low_rank_of(module, arrays[module], linear, names, config, model.config, kinds)
@@ -195,7 +196,7 @@ def parts_of(A, B, m, scale, block, linear, names):
 
 def read_scales(model, family, config, tensors):
     """Put an (IA)^3 into its base; returns the recipe. ValueError for factors of something that has none here."""
-    arrays, wanted = by_module(tensors, family, model, ("ia3_l",)), []
+    arrays, wanted = by_module(tensors, family, model, ("ia3_l",), config), []
     for i, module, linear, names in sites(model, family):
         if module not in arrays:
             continue
