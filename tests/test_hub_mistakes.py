@@ -114,6 +114,7 @@ def test_settings_of_a_wrong_type(family, folder):
 @with_safetensors
 @pytest.mark.parametrize("change, words", [
     ({"model_type": "mamba"}, "its model_type is 'mamba', and minillm knows gpt2, llama"),
+    ({"architectures": ["a\nb\x1b[31m"]}, r"it is a a\nb\x1b[31m, and minillm"),
     ({"model_type": "mixtral", "num_local_experts": 8}, "num_local_experts is 8: it is a mixture of experts"),
     ({"eos_token_id": "</s>"}, "eos_token_id"), ({"eos_token_id": [1, -2]}, "eos_token_id"),
     ({"model_type": "deep", "auto_map": {"AutoModel": "deep.Deep"}}, "it needs program code of its own"),
@@ -344,7 +345,8 @@ def test_shards_that_are_missing_or_elsewhere(shards):
     first = next(iter(written))
     same(from_pretrained(shards).model, base())
     for wrong, words in (("../a.safetensors", "not a file beside it"), ("/etc/passwd", "not a file beside it"),
-                         ("a.bin", "not a file beside it"), ("c.safetensors", "is missing, one of the 3 files"),
+                         ("a.bin", "not a file beside it"), ("a\nb.safetensors", r"a\nb.safetensors is missing"),
+                         ("c.safetensors", "is missing, one of the 3 files"),
                          ("b.safetensors", "but it is not"), ("x" * 2000, "a text of at most"), (3, "a text"), (None, "a text")):
         index.write_text(json.dumps({"weight_map": written | {first: wrong}}))
         sentence(lambda: from_pretrained(shards), words)
