@@ -387,6 +387,7 @@ def test_settings_of_an_adapter(adapter):
                           ({"r": 3}, "it should be (3, 8)"), ({"r": ...}, "r is missing"), ({"lora_alpha": "8"}, "is '8'"),
                           ({"rank_pattern": {".*q_proj": 3}}, "is a regular expression"), ({"lora_alpha": 0}, "alpha is 0"),
                           ({"rank_pattern": {"q_proj": 3}}, "(3, 8)"), ({"target_modules": 3}, "a text or a list of texts"),
+                          ({"target_modules": None}, "it has no target_modules"), ({"target_modules": ...}, "no target_modules"),
                           ({"target_modules": ["q_proj", "v_proj"]}, "mlp.gate_proj, which its target_modules leaves out"),
                           ({"target_modules": []}, "which its target_modules leaves out"),
                           ({"exclude_modules": ["self_attn.v_proj"]}, "v_proj, which its exclude_modules leaves out"),
@@ -411,6 +412,7 @@ def test_weights_of_an_adapter(adapter):
     for name, array in arrays.items():
         for wrong in ({name.replace("model.layers", "model.blocks"): array}, {name.replace("layers.1", "layers.7"): array},
                       {name.replace("_proj", "_projection"): array}, {name.replace("lora_", "loha_"): array}, {},
+                      {name.removesuffix(".weight"): array},
                       {name: array[:-1]}, {name: array[..., :-1]}, {name: array[0]}, {name: np.full_like(array, np.inf)}):
             if wrong.keys() != {name} or wrong[name] is not array:
                 write_arrays_as(path, {other: a for other, a in arrays.items() if other != name} | wrong)
@@ -424,6 +426,14 @@ def test_weights_of_an_adapter(adapter):
     path.unlink()
     (adapter / "adapter_model.bin").write_bytes(b"\x80\x02}.")
     sentence(lambda: read_adapter(adapter), "is a pickle")
+
+
+@with_safetensors
+def test_vectors_before_a_text_without_a_task(tmp_path):
+    """peft would put them nowhere."""
+    export(loaded(prepare(base(), recipe_of("prompt:tokens=2"))), tmp_path)
+    settings(tmp_path / "adapter_config.json", task_type=None)
+    sentence(lambda: read_adapter(tmp_path), "it names no task_type")
 
 
 @with_safetensors

@@ -217,6 +217,7 @@ def test_q_of_rotary_positions_cannot_be_scaled(tmp_path):
     export(loaded(specialist(base_of("llama"), "ia3:targets=k")), tmp_path)
     path = tmp_path / "adapter_model.safetensors"
     write_arrays_as(path, {name.replace("k_proj", "q_proj"): np.ones((16, 1)) for name in arrays_in(path)})
+    settings(tmp_path / "adapter_config.json", target_modules=["q_proj"])
     with pytest.raises(ml.CheckpointError, match="it scales .*q_proj"):
         imported(tmp_path, "llama")
 

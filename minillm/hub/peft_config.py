@@ -39,6 +39,8 @@ def read_adapter_config(path):
         FORMS[kind](json, "it")
         if json.get("task_type") not in (None, "CAUSAL_LM"):
             raise ValueError(f"it is for the task {shown(json['task_type'])}, and minillm has language models (CAUSAL_LM)")
+        if "num_virtual_tokens" in json and json.get("task_type") is None:
+            raise ValueError("it names no task_type, without which peft puts nothing before a text; it should be CAUSAL_LM")
         known = {*OF_ALL, *READ[kind], *(OF_PROMPTS if "num_virtual_tokens" in json else ())}
         for name, value in json.items():
             if name not in known and value not in (None, False, "none", [], {}):
@@ -65,6 +67,8 @@ def must_be_targets(config, blocks):
     What is one text there is a regular expression, which is not tried: some take forever.
     """
     targets, excluded, numbers = (config.get(name) for name in ("target_modules", "exclude_modules", "layers_to_transform"))
+    if targets is None:
+        raise ValueError("it has no target_modules, so peft would choose the modules itself")
     targets, excluded = (set(names) if isinstance(names, list) else None for names in (targets, excluded))
     numbers = [numbers] if isinstance(numbers, int) else numbers
     for module, block in blocks.items():

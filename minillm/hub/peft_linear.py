@@ -21,6 +21,8 @@ from .names import Place, columns_of, modules_of, order_of
 from .peft_config import adapter_config, must_be_targets, of_module
 
 BEFORE = "base_model.model."      # what peft puts before the name of each module
+ENDS = {"lora_A": (".weight",), "lora_B": (".weight",),       # of the names of its arrays; it passes over others
+        "lora_magnitude_vector": ("", ".weight"), "ia3_l": ("",)}
 
 
 def wrappers_of(model):
@@ -106,7 +108,7 @@ def by_module(tensors, family, model, kinds, config):
     first, found = family.blocks.split(".")[0], {}
     for name, tensor in tensors.items():
         match = re.fullmatch(rf"{re.escape(BEFORE)}(.+)\.({'|'.join(kinds)})(\.weight)?", name)
-        module = match[1] if match else ""
+        module = match[1] if match and (match[3] or "") in ENDS[match[2]] else ""
         module = module if module.startswith(f"{first}.") else f"{first}.{module}"
         if module not in known:
             raise ValueError(f"it holds {name[:100]!r}, for which minillm has no place in this base")
