@@ -80,19 +80,24 @@ def must_be_targets(config, blocks):
                 raise ValueError(f"it holds weights for {module}, which its {setting} leaves out")
 
 
-def of_module(patterns, module, usual):
-    """The value for a module by a rank_pattern or alpha_pattern, whose keys are ends of names.
+def values_of(patterns, modules):
+    """{module: value} by a rank_pattern or alpha_pattern: of each module that has one, that of the first key that names it.
 
-    There they are regular expressions. ValueError for one that is more than a name.
+    Keys are ends of names, or whole names after ^, whose first word may be left out, as in names of weights. There they are
+    regular expressions. ValueError for one that is more than a name.
     """
+    named, values = {}, {}
+    for module in modules:
+        for i, end in enumerate(endings(module)):
+            named.setdefault(end, []).append((module, i < 2))
     for key, value in (patterns or {}).items():
         name = key.removeprefix("^").replace("\\.", ".")
         if not all(part.replace("_", "a").isalnum() for part in name.split(".")):
             raise ValueError(f"its pattern {shown(key)} is a regular expression, where minillm reads plain names of modules")
-        ends = endings(module)
-        if name in (ends[:2] if key.startswith("^") else ends):     # the first word of a name may be left out, as in its weights
-            return value
-    return usual
+        for module, whole_name in named.get(name, ()):
+            if whole_name or not key.startswith("^"):
+                values.setdefault(module, value)
+    return values
 
 
 def adapter_config(kind, **settings):
