@@ -372,5 +372,11 @@ def test_a_text_that_gives_fewer_tokens_says_so(tmp_path):
     assert code == 0 and f"gives {n} tokens instead of 2,048" in err and n < 270
 
 
+def test_a_text_that_gives_fewer_tokens_and_is_too_short_is_refused_in_one_sentence(tmp_path):
+    (tmp_path / "it.txt").write_text("abc")
+    refused(tmp_path, "pretrain", "--text", tmp_path / "it.txt", "--tokenizer", "bpe", "--out", tmp_path / "new",
+            words=["3 BPE tokens", "more than the context of 64"])
+
+
 def test_the_json_of_a_tokenizer_is_small_enough_for_a_file(tokenizer):
     assert len(json.dumps(tokenizer.to_json())) < 60 * len(tokenizer)

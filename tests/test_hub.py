@@ -226,8 +226,15 @@ def test_a_window_that_is_no_narrower_than_the_context_changes_nothing(tmp_path)
     with pytest.raises(ml.CheckpointError, match="sliding window of 8 tokens.* with --context 8"):
         from_pretrained(tmp_path)
     assert from_pretrained(tmp_path, context=8).model.config.context == 8
+    settings(tmp_path / "config.json", use_sliding_window=False)            # which is a setting of Qwen2 alone
+    with pytest.raises(ml.CheckpointError, match="sliding window of 8 tokens"):
+        from_pretrained(tmp_path)
     settings(tmp_path / "config.json", sliding_window=...)                  # what Mistral has if nothing is said
     assert same(from_pretrained(tmp_path).model, model)
+    qwen = {"model_type": "qwen2", "architectures": None, "max_position_embeddings": 5000, "use_sliding_window": True}
+    settings(tmp_path / "config.json", **qwen)
+    with pytest.raises(ml.CheckpointError, match="sliding window of 4096 tokens"):
+        from_pretrained(tmp_path)
 
 
 # ---- what is exported

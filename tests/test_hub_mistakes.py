@@ -98,8 +98,7 @@ def test_without_safetensors_the_commands_say_what_to_install(tmp_path, monkeypa
 def test_settings_of_a_wrong_type(family, folder):
     """Every setting, with every wrong value: none is read as something that it is not. Of those in `free`, any will do."""
     written = json.loads((folder / CONFIG).read_text())
-    free = {"dtype", "bos_token_id", "pad_token_id", "attention_dropout", "resid_pdrop", "embd_pdrop",
-            "attn_pdrop", "rope_theta"}                     # the last says again what rope_parameters says
+    free = {"dtype", "bos_token_id", "pad_token_id", "attention_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"}
     model, tried = from_pretrained(folder).model, 0
     for name, right in written.items():
         for value in WRONG:
@@ -115,6 +114,7 @@ def test_settings_of_a_wrong_type(family, folder):
 @with_safetensors
 @pytest.mark.parametrize("change, words", [
     ({"model_type": "mamba"}, "its model_type is 'mamba', and minillm knows gpt2, llama"),
+    ({"architectures": ["a\nb\x1b[31m"]}, r"it is a a\nb\x1b[31m, and minillm"),
     ({"model_type": "mixtral", "num_local_experts": 8}, "num_local_experts is 8: it is a mixture of experts"),
     ({"eos_token_id": "</s>"}, "eos_token_id"), ({"eos_token_id": [1, -2]}, "eos_token_id"),
     ({"model_type": "deep", "auto_map": {"AutoModel": "deep.Deep"}}, "it needs program code of its own"),
@@ -138,6 +138,14 @@ def test_settings_of_a_wrong_type(family, folder):
     ({"intermediate_size": 2_000_000}, ": intermediate_size is 2000000"), ({"intermediate_size": None}, "_size is None"),
     ({"max_position_embeddings": 2_000_000}, ": max_position_embeddings is 2000000"),
     ({"max_position_embeddings": 2_000_000}, "--context N reads it with fewer tokens"),
+    ({"is_causal": False}, "is_causal is False: its attention also looks ahead"), ({"is_causal": None}, "is_causal is None"),
+    ({"attention_chunk_size": 4}, "cut into chunks"), ({"per_layer_config": {"0": {"skip": ["mlp"]}}}, "differ from each other"),
+    ({"transformers_weights": "other.safetensors"}, "its weights are in another file"),
+    ({"configuration_files": ["config.4.0.0.json"]}, "its settings are in another file"),
+    ({"attribute_map": {"num_attention_heads": "num_hidden_layers"}}, "its settings have other names"),
+    ({"rope_theta": 777}, "two values of rope_theta, "), ({"rope_scaling": {"rope_theta": 777}}, "two values of rope_theta, "),
+    ({"rope_parameters": {"full_attention": {"rope_theta": 777}}}, "rope_parameters has 'full_attention', which minillm"),
+    ({"rope_scaling": {"factor": 8}}, "rope_scaling has 'factor', which minillm does not know"),
     ({"rms_norm_eps": 0}, ": rms_norm_eps is 0,"), ({"rope_theta": -1.0, "rope_parameters": ...}, "rope_theta is -1.0"),
     ({"rope_theta": 0.5, "rope_parameters": ...}, ": rope_theta is 0.5"),
     ({"attention_bias": base().config.biases not in ("all", "attention")}, "weights 'model.layers.0.self_attn")])
@@ -152,6 +160,9 @@ def test_llamas_that_are_something_else(change, words, folder):
     ({"activation_function": "gelu"}, "GELU by the error function"), ({"activation_function": "silu"}, "activation is 'silu'"),
     ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True"),
     ({"scale_attn_weights": False}, "scale_attn_weights is False"), ({"add_cross_attention": True}, "cross-attention"),
+    ({"num_attention_heads": 4}, "n_head is 2, and num_attention_heads, another name for it, is 4"),
+    ({"max_position_embeddings": None}, "n_positions is 7, and max_position_embeddings, another name for it, is None"),
+    ({"sliding_window": 4}, "a sliding window of 4 tokens"), ({"is_causal": False}, "its attention also looks ahead"),
     ({"n_positions": 8}, "it should be (8, 8)"), ({"tie_word_embeddings": "yes"}, "must be true or false")])
 def test_gpt_2s_that_are_something_else(family, change, words, folder):
     settings(folder / CONFIG, **change)
@@ -254,6 +265,8 @@ def test_names_that_are_unexpected_or_lacking(family, folder):
         sentence(lambda: from_pretrained(folder), "NaN or infinity")
     write_arrays_as(folder / WEIGHTS, arrays | {"model.extra.weight": np.ones(3)})
     sentence(lambda: from_pretrained(folder), "model.extra.weight", "no model of its kind has")
+    write_arrays_as(folder / WEIGHTS, arrays | {name.split(".", 1)[1]: arrays[name]})
+    sentence(lambda: from_pretrained(folder), "it holds both")
     write_arrays_as(folder / WEIGHTS, arrays, "F8_E5M2")
     sentence(lambda: from_pretrained(folder))
     write_arrays_as(folder / WEIGHTS, {})
@@ -332,10 +345,16 @@ def test_shards_that_are_missing_or_elsewhere(shards):
     first = next(iter(written))
     same(from_pretrained(shards).model, base())
     for wrong, words in (("../a.safetensors", "not a file beside it"), ("/etc/passwd", "not a file beside it"),
-                         ("a.bin", "not a file beside it"), ("c.safetensors", "is missing, one of the 3 files"),
+                         ("a.bin", "not a file beside it"), ("a\nb.safetensors", r"a\nb.safetensors is missing"),
+                         ("c.safetensors", "is missing, one of the 3 files"),
                          ("b.safetensors", "but it is not"), ("x" * 2000, "a text of at most"), (3, "a text"), (None, "a text")):
         index.write_text(json.dumps({"weight_map": written | {first: wrong}}))
         sentence(lambda: from_pretrained(shards), words)
+    index.write_text(json.dumps({"weight_map": written}))
+    arrays = arrays_in(shards / "b.safetensors")
+    write_arrays_as(shards / "b.safetensors", arrays | {first: np.zeros(3)})
+    sentence(lambda: from_pretrained(shards), "is in 2 of its files")
+    write_arrays_as(shards / "b.safetensors", arrays)
     for content in ("", "[]", "{}", '{"weight_map": []}', '{"weight_map": {}}'):
         index.write_text(content)
         sentence(lambda: from_pretrained(shards))
@@ -367,10 +386,23 @@ def test_settings_of_an_adapter(adapter):
                           ({"init_lora_weights": "pissa"}, "begun as 'pissa'"), ({"use_dora": True}, "_vector are needed"),
                           ({"r": 3}, "it should be (3, 8)"), ({"r": ...}, "r is missing"), ({"lora_alpha": "8"}, "is '8'"),
                           ({"rank_pattern": {".*q_proj": 3}}, "is a regular expression"), ({"lora_alpha": 0}, "alpha is 0"),
-                          ({"rank_pattern": {"q_proj": 3}}, "(3, 8)"), ({"trainable_token_indices": [1]}, "'trainable_token_")):
+                          ({"rank_pattern": {"q_proj": 3}}, "(3, 8)"), ({"target_modules": 3}, "a text or a list of texts"),
+                          ({"target_modules": None}, "it has no target_modules"), ({"target_modules": ...}, "no target_modules"),
+                          ({"target_modules": ["q_proj", "v_proj"]}, "mlp.gate_proj, which its target_modules leaves out"),
+                          ({"target_modules": []}, "which its target_modules leaves out"),
+                          ({"exclude_modules": ["self_attn.v_proj"]}, "v_proj, which its exclude_modules leaves out"),
+                          ({"layers_to_transform": 1}, "layers.0.mlp.gate_proj, which its layers_to_transform leaves out"),
+                          ({"layers_to_transform": [0, 7]}, "layers.1.mlp.gate_proj, which its layers_to_transform leaves"),
+                          ({"rank_pattern": {"^layers.0.self_attn.q_proj": 3}}, "(3, 8)"),
+                          ({"layers_to_transform": True}, "a whole number or a list of them"),
+ ({"trainable_token_indices": [1]}, "'trainable_token_")):
         path.write_text(json.dumps(written))
         settings(path, **change)
         sentence(lambda: read_adapter(adapter), words)
+    path.write_text(json.dumps(written | {"rank_pattern": {"^q_proj": 3}}))             # where it begins with that: nowhere
+    read_adapter(adapter)
+    path.write_text(json.dumps(written | {"target_modules": r".*_proj", "layers_to_transform": []}))
+    read_adapter(adapter)
 
 
 @with_safetensors
@@ -380,6 +412,7 @@ def test_weights_of_an_adapter(adapter):
     for name, array in arrays.items():
         for wrong in ({name.replace("model.layers", "model.blocks"): array}, {name.replace("layers.1", "layers.7"): array},
                       {name.replace("_proj", "_projection"): array}, {name.replace("lora_", "loha_"): array}, {},
+                      {name.removesuffix(".weight"): array},
                       {name: array[:-1]}, {name: array[..., :-1]}, {name: array[0]}, {name: np.full_like(array, np.inf)}):
             if wrong.keys() != {name} or wrong[name] is not array:
                 write_arrays_as(path, {other: a for other, a in arrays.items() if other != name} | wrong)
@@ -393,6 +426,14 @@ def test_weights_of_an_adapter(adapter):
     path.unlink()
     (adapter / "adapter_model.bin").write_bytes(b"\x80\x02}.")
     sentence(lambda: read_adapter(adapter), "is a pickle")
+
+
+@with_safetensors
+def test_vectors_before_a_text_without_a_task(tmp_path):
+    """peft would put them nowhere."""
+    export(loaded(prepare(base(), recipe_of("prompt:tokens=2"))), tmp_path)
+    settings(tmp_path / "adapter_config.json", task_type=None)
+    sentence(lambda: read_adapter(tmp_path), "it names no task_type")
 
 
 @with_safetensors

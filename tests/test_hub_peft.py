@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 import warnings
 
 import numpy as np
@@ -26,6 +27,7 @@ from minillm.finetune.adapter_file import save_specialist
 from minillm.finetune.methods import from_json, recipe_of
 from minillm.finetune.specialist import prepare
 from minillm.hub.folders import export, from_pretrained
+from minillm.hub.peft_config import values_of
 from minillm.train.checkpoint import fingerprint, save_model
 
 pytestmark = with_safetensors
@@ -174,6 +176,17 @@ def test_adapters_that_peft_made(family, kind, options, tmp_path, peft):
 
 # ---- without peft
 
+def test_patterns_are_gone_through_once():
+    """However many modules there are: a file of patterns may be long."""
+    modules = [f"model.layers.{i}.self_attn.{name}_proj" for i in range(100) for name in "qkvo"]
+    patterns = {f"m{i}": i for i in range(200_000)}
+    patterns |= {"^q_proj": 1, "7.self_attn.q_proj": 2, "q_proj": 3, "^layers.8.self_attn.k_proj": 4}
+    start = time.process_time()
+    values = values_of(patterns, modules)
+    assert time.process_time() - start < 10
+    assert [values.get(modules[i]) for i in (0, 4 * 7, 4 * 8 + 1, 1)] == [3, 2, 4, None] and len(values) == 101
+
+
 def test_what_a_low_rank_map_of_fused_columns_becomes(tmp_path):
     """x (A B) for all of q, k, v at once, as peft trains it for c_attn: each has A, and its columns of B."""
     base, rng = base_of("gpt2"), np.random.default_rng(0)
@@ -217,6 +230,7 @@ def test_q_of_rotary_positions_cannot_be_scaled(tmp_path):
     export(loaded(specialist(base_of("llama"), "ia3:targets=k")), tmp_path)
     path = tmp_path / "adapter_model.safetensors"
     write_arrays_as(path, {name.replace("k_proj", "q_proj"): np.ones((16, 1)) for name in arrays_in(path)})
+    settings(tmp_path / "adapter_config.json", target_modules=["q_proj"])
     with pytest.raises(ml.CheckpointError, match="it scales .*q_proj"):
         imported(tmp_path, "llama")
 

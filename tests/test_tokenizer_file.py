@@ -110,6 +110,7 @@ FILE = {}
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 BOTH_ENDS = [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
              {"SpecialToken": {"id": "<|im_end|>", "type_id": 0}}]
+ONCE = {"type": "TemplateProcessing", "single": BOTH_ENDS}
 
 
 def read(file, folder):
@@ -156,6 +157,13 @@ def test_added_tokens_may_follow_the_vocabulary(file, tmp_path):
     ("padding", {"length": 5}, "padding"), ("post_processor", {"type": "BertProcessing"}, "BertProcessing"),
     ("post_processor", {"type": "TemplateProcessing", "single": [*BOTH_ENDS, BOTH_ENDS[2]]}, "more than one sign"),
     ("post_processor", {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "no"}}, BOTH_ENDS[1]]}, "'no'"),
+    ("post_processor", {"type": "Sequence", "processors": [ONCE, ONCE]}, "has two templates"),
+    ("post_processor", {"type": "TemplateProcessing", "single": BOTH_ENDS, "special_tokens": {"<|im_end|>": {"ids": [9]}}},
+     "puts the id 9 for '<|im_end|>', which has another"),
+    ("post_processor", {"type": "TemplateProcessing", "single": BOTH_ENDS, "special_tokens": {"<|im_end|>": {"ids": [1, 2]}}},
+     "a list of 1"),
+    ("pre_tokenizer", {"type": "Whitespace", "pretokenizers": [BYTES]}, "(Whitespace) cuts texts by a rule"),
+    ("decoder", {"type": "Strip", "content": " ", "start": 1, "stop": 0}, "its decoder is Strip"), ("decoder", 3, "decoder is 3"),
     ("added_tokens", [{"id": 0, "content": END_OF_TEXT, "lstrip": True}], "lstrip"),
     ("added_tokens", [{"id": 7, "content": END_OF_TEXT}], "has the id 7"), ("added_tokens", [{"id": 1}], "content"),
     ("added_tokens", [{"id": 0, "content": END_OF_TEXT, "normalized": True}, {"id": 1, "content": SIGNS[1]}], "normalized"),
@@ -190,11 +198,22 @@ def test_a_token_that_no_file_of_minillm_could_hold_is_refused(token, words, kin
     n = len(file["model"]["vocab"])
     if added:
         file["added_tokens"].append({"id": n, "content": token})
+        words = words if token or kind == "bpe" else "reads only what it has written"
     else:
         file["model"]["vocab"][token] = n
     (tmp_path / "tokenizer.json").write_text(json.dumps(file))
     with pytest.raises(CheckpointError, match=words):
         read_tokenizer(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize("kind", ["characters", "words"])
+def test_of_a_simple_tokenizer_only_what_minillm_has_written_is_read(kind, tmp_path):
+    """An added token would be found before all else, and a known token for the unknown would stand for it."""
+    written = content_of(OF_EACH_KIND[kind], tmp_path)
+    for change in ({"added_tokens": [{"id": len(written["model"]["vocab"]), "content": "the"}]}, {"decoder": BYTES},
+                   {"normalizer": {"type": "NFC"}}, {"model": written["model"] | {"unk_token": "a"}}):
+        with pytest.raises(CheckpointError, match="reads only what it has written"):
+            read(written | change, tmp_path)
 
 
 def test_a_model_without_a_tokenizer_has_none_to_write(tmp_path):

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from ..finetune.summary import parameter_counts
 from ..ground.files import without_nan
 from ..ground.progress import IgnoringErrors
+from ..ground.schema import printable
 
 LONGEST = 500       # characters of an error message
 WORK_IS_KEPT = "; finished work is kept, and the same command continues from there"       # an IF_INTERRUPTED
@@ -23,7 +24,7 @@ def print_json(args, result):
 def print_error(sentence):
     """Print one line on standard error, whatever characters the sentence contains."""
     start = "\n" if sentence.startswith("\n") else ""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in sentence[len(start):][:10 * LONGEST])
+    line = printable(sentence[len(start):][:10 * LONGEST])
     if len(line) > LONGEST:                                 # such as one with a name of 100,000 characters
         line = f"{line[:2 * LONGEST // 3]} ... {line[-LONGEST // 3:]}"
     with suppress(OSError, ValueError, AttributeError):     # standard error may be closed

@@ -50,7 +50,8 @@ def run(args):
     out = Path(args.out) / "pretrained.npz"
     options = options_of_run(args, out)
     if args.text is not None:
-        task, context = text_task(args), CONTEXT_OF_TEXT
+        vocabulary = vocabulary_of(args.tokenizer)
+        task, context = TextTask(args.text, workers=args.workers, vocabulary=vocabulary), CONTEXT_OF_TEXT
     elif "tokenizer" in args.given:
         raise ValueError("--tokenizer says how a text of yours is cut into tokens; name the text with --text FILE")
     else:
@@ -59,17 +60,10 @@ def run(args):
     config |= architecture_of(args, config["context"])
     loaded = pretrain(task, config, out, optimizer=optimizer_of(args), steps=args.steps, batch=args.batch, seed=args.seed,
                       workers=args.workers, accumulate=args.accumulate, save_every=args.save_every, metadata={"options": options})
-    print_result(args, loaded, task, out)
-
-
-def text_task(args):
-    """The task that --text and --tokenizer name."""
-    vocabulary = vocabulary_of(args.tokenizer)
-    task = TextTask(args.text, workers=args.workers, vocabulary=vocabulary)
-    if len(task.tokenizer) < getattr(vocabulary, "size", 0):
+    if args.text is not None and len(task.tokenizer) < getattr(vocabulary, "size", 0):      # not sooner: an error is one sentence
         print(f"{args.text} gives {len(task.tokenizer):,d} tokens instead of {vocabulary.size:,d}: no further pair of them "
               "occurs twice", file=sys.stderr)
-    return task
+    print_result(args, loaded, task, out)
 
 
 def vocabulary_of(text):

@@ -3,7 +3,7 @@
 from collections.abc import MutableMapping, MutableSequence
 from typing import NamedTuple
 
-from ..ground.files import article
+from ..ground.schema import article
 from ..nn import Linear, Module
 
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .files import JSON_BYTES, CheckpointError, article, opened, parsed, share_of_limits, written_whole
+from .files import JSON_BYTES, CheckpointError, opened, parsed, share_of_limits, written_whole
+from .schema import article
 
 FORMAT = 2                  # of an .npz; goes up when older programs could no longer read what newer ones write
 META = "meta.json"

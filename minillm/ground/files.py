@@ -19,13 +19,17 @@ from pathlib import Path
 
 from . import locks
 from .interrupts import shielded
+from .schema import article, printable
 
 JSON_BYTES = 32 << 20       # the most JSON that is read: the history of a million steps
 JSON_PARTS = 500_000        # the most lists and objects in it; each takes far more memory than its two brackets
 
 
 class CheckpointError(ValueError):
-    """A file is not what it should be. The message names the file, what is wrong and what to do."""
+    """A file is not what it should be. The message, in one line, names the file, what is wrong and what to do."""
+
+    def __init__(self, message):
+        super().__init__(printable(message))
 
 
 # Writing.
@@ -293,8 +297,3 @@ def checked(value, form, path, noun):
         return form(value, "it")
     except ValueError as error:
         raise CheckpointError(f"{path} is not {article(noun)} written by minillm: {error}") from None
-
-
-def article(noun):
-    """The noun with its article: "a model", "an adapter"."""
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

@@ -20,6 +20,16 @@ def shown(value):
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
+def printable(text):
+    """A text with escapes in the place of what cannot be printed, such as the end of a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def article(noun):
+    """The noun with its article: "a model", "an adapter"."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def inside(where, name):
     """The name of a part of a value: `config.n_layer` or `shapes.wte[1]`."""
     name = name if isinstance(name, str) else f"[{name}]"

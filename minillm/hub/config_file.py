@@ -28,6 +28,8 @@ class ModelType(NamedTuple):
     biases      the flags that say whether attention and MLP have biases, unless `parts` says it
     usual       what else holds if it is missing
     lacks       endings of names that its files do not have, and that are zero here
+    aliases     {second name: first name} of settings that have two; there, the second wins
+    ignores     settings of other types, which change nothing here
     """
 
     architecture: str
@@ -37,6 +39,8 @@ class ModelType(NamedTuple):
     biases: tuple = ()
     usual: dict = {}
     lacks: tuple = ()
+    aliases: dict = {}
+    ignores: tuple = ()
 
 
 def sizes(kv_heads, tied):
@@ -55,16 +59,18 @@ MODEL_TYPES = {
         "context": ("n_positions", CONTEXT, ...), "n_hidden": ("n_inner", FORMS["n_hidden"], None),
         "activation": ("activation_function", text(), "gelu_new"), "norm_eps": ("layer_norm_epsilon", FORMS["norm_eps"], 1e-5),
         "tied": ("tie_word_embeddings", FORMS["tied"], True)} | {
-        name: (name, FORMS[name], ...) for name in ("vocab_size", "n_layer", "n_head", "n_embd")}),
+        name: (name, FORMS[name], ...) for name in ("vocab_size", "n_layer", "n_head", "n_embd")}, aliases={
+            "hidden_size": "n_embd", "max_position_embeddings": "n_positions", "num_attention_heads": "n_head",
+            "num_hidden_layers": "n_layer"}),
     "llama": ModelType("LlamaForCausalLM", LLAMA, SWIGLU, sizes(None, False) | RMS,
                        ("attention_bias", "mlp_bias"), {"attention_bias": False, "mlp_bias": False}),
     "mistral": ModelType("MistralForCausalLM", LLAMA, SWIGLU | {"biases": "none"}, sizes(..., False) | RMS,
-                         usual={"sliding_window": 4096}),
+                         usual={"sliding_window": 4096}, ignores=("use_sliding_window",)),
     "qwen2": ModelType("Qwen2ForCausalLM", LLAMA, SWIGLU | {"biases": "attention"}, sizes(..., False) | RMS,
-                       usual={"use_sliding_window": False}, lacks=("self_attn.o_proj.bias",)),
+                       usual={"use_sliding_window": False, "sliding_window": 4096}, lacks=("self_attn.o_proj.bias",)),
     "starcoder2": ModelType("Starcoder2ForCausalLM", STARCODER2, ROTARY, sizes(..., True) | {
         "activation": ("hidden_act", text(), "gelu_pytorch_tanh"), "norm_eps": ("norm_epsilon", FORMS["norm_eps"], 1e-5)},
-        ("use_bias", "use_bias"), {"use_bias": True})}
+        ("use_bias", "use_bias"), {"use_bias": True}, ignores=("use_sliding_window",))}
 
 # What else such a file may say. Of each the form, and the values with which nothing changes; or else the model is refused.
 NEUTRAL = {
@@ -74,13 +80,19 @@ NEUTRAL = {
     "num_local_experts": (maybe(number()), (None, 0, 1)), "num_experts": (maybe(number()), (None, 0, 1)),
     "n_routed_experts": (maybe(number()), (None, 0, 1)), "vision_config": (anything, (None,)),
     "audio_config": (anything, (None,)), "text_config": (anything, (None,)), "quantization_config": (anything, (None,)),
-    "no_rope_layers": (anything, (None,)), "qk_norm": (anything, (None, False)), "use_qk_norm": (anything, (None, False))}
+    "no_rope_layers": (anything, (None,)), "qk_norm": (anything, (None, False)), "use_qk_norm": (anything, (None, False)),
+    "is_causal": (flag, (True,)), "attention_chunk_size": (anything, (None,)), "per_layer_config": (anything, (None, {})),
+    "transformers_weights": (anything, (None,)), "configuration_files": (anything, (None, [])), "attribute_map": (anything, ())}
 WHY = {"quantization_config": "its weights are quantised, and minillm reads plain numbers (F32, F16, BF16) only",
        "add_cross_attention": "it also attends to another text (cross-attention)",
        "is_encoder_decoder": "it is an encoder with a decoder", "pretraining_tp": "its layers were split for several machines",
-       "partial_rotary_factor": "only a part of each head is turned by its position"}
+       "partial_rotary_factor": "only a part of each head is turned by its position",
+       "is_causal": "its attention also looks ahead", "attention_chunk_size": "its attention is cut into chunks",
+       "per_layer_config": "its layers differ from each other", "transformers_weights": "its weights are in another file",
+       "configuration_files": "its settings are in another file", "attribute_map": "its settings have other names"}
 WHY |= dict.fromkeys(("num_local_experts", "num_experts", "n_routed_experts"), "it is a mixture of experts")
 WHY |= dict.fromkeys(("vision_config", "audio_config", "text_config"), "it reads more than text")
+ROPE = ("rope_type", "type", "rope_theta", "partial_rotary_factor")      # of a table for rotary positions
 
 
 class Described(NamedTuple):
@@ -101,10 +113,11 @@ def read_config(path, context=None):
         if not isinstance(json, dict):
             raise ValueError("it is not a dictionary")
         for name, (form, neutral) in NEUTRAL.items():
-            if form(json.get(name), name) not in neutral:
+            if name in json and form(json[name], name) not in neutral:
                 raise ValueError(f"{name} is {shown(json[name])}: {WHY.get(name, 'minillm cannot compute that')}")
         model_type = type_of(json)
-        return Described(config_of(model_type.usual | json, model_type, context), model_type, ends_of(json))
+        settings = {name: value for name, value in json.items() if name not in model_type.ignores}
+        return Described(config_of(model_type.usual | settings, model_type, context), model_type, ends_of(json))
     except ValueError as error:
         raise CheckpointError(f"{path} does not describe a model that minillm can read: {error}") from None
 
@@ -137,6 +150,9 @@ def config_of(json, model_type, context):
         if theirs not in json and missing is ...:
             raise ValueError(f"{theirs} is missing")
         config[name] = form(json.get(theirs, missing), theirs)
+    for alias, name in model_type.aliases.items():
+        if json.get(alias, json[name]) != json[name]:
+            raise ValueError(f"{name} is {json[name]}, and {alias}, another name for it, is {shown(json[alias])}")
     if "activation" in config:
         config["activation"] = activation_of(config["activation"])
     elif text()(json.get("hidden_act", "silu"), "hidden_act") not in ("silu", "swish"):
@@ -144,7 +160,7 @@ def config_of(json, model_type, context):
     config["context"] = context_of(config["context"], model_type.fields["context"][0], context)
     if config.get("positions") == "rotary":
         config["rope_base"] = rope_base(json)
-        check_windows(json, config["context"])
+    check_windows(json, config["context"])
     if model_type.biases:
         config["biases"] = BIASES_OF[tuple(flag(json[name], name) for name in model_type.biases)]
     head_dim = maybe(SIZE)(json.get("head_dim"), "head_dim")
@@ -173,17 +189,20 @@ def activation_of(name):
 
 
 def rope_base(json):
-    """theta, wherever a file of any year has it. ValueError for positions that are stretched in some way."""
-    places = [json, *(maybe(table(anything))(json.get(name), name) or {} for name in ("rope_scaling", "rope_parameters"))]
-    base = 10_000.0
-    for part in places:
-        for name in ("rope_type", "type"):
-            if part is not json and part.get(name) not in (None, "default"):
-                raise ValueError(f"its rotary positions are of the type {shown(part[name])}, and minillm has the plain ones")
-        if part.get("partial_rotary_factor") not in (None, 1):
-            raise ValueError(f"partial_rotary_factor is {shown(part['partial_rotary_factor'])}: {WHY['partial_rotary_factor']}")
-        base = FORMS["rope_base"](part.get("rope_theta", base), "rope_theta")
-    return base
+    """theta, wherever a file of any year has it. ValueError for positions that are stretched in some way, and for two thetas."""
+    tables = {name: maybe(table(anything))(json.get(name), name) or {} for name in ("rope_scaling", "rope_parameters")}
+    for where, part in tables.items():
+        for name, value in part.items():
+            if name in ("rope_type", "type") and value not in (None, "default"):
+                raise ValueError(f"its rotary positions are of the type {shown(value)}, and minillm has the plain ones")
+            if name == "partial_rotary_factor" and value not in (None, 1):
+                raise ValueError(f"partial_rotary_factor is {shown(value)}: {WHY[name]}")
+            if name not in ROPE and value is not None:      # a table for each type of layer, say
+                raise ValueError(f"{where} has {shown(name)}, which minillm does not know")
+    thetas = {FORMS["rope_base"](part["rope_theta"], "rope_theta") for part in (json, *tables.values()) if "rope_theta" in part}
+    if len(thetas) > 1:
+        raise ValueError(f"it has two values of rope_theta, {min(thetas):g} and {max(thetas):g}")
+    return thetas.pop() if thetas else 10_000.0
 
 
 def check_windows(json, context):

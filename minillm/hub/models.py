@@ -46,7 +46,7 @@ def from_folder(folder, context=None, ids=False):
 def read_weights(folder, config, model_type, context=None):
     """The model. Nothing is built until the sizes in config.json are known to be those of the weights."""
     family = model_type.family
-    tensors = with_prefix(weights_in(folder), family)
+    tensors = with_prefix(folder, weights_in(folder), family)
     if context:
         tensors = cut(tensors, family.positions, context)
     expect(folder, tensors, places(blueprint(config), family), model_type)
@@ -68,10 +68,14 @@ def read_weights(folder, config, model_type, context=None):
     return model
 
 
-def with_prefix(tensors, family):
+def with_prefix(folder, tensors, family):
     """The arrays by their full names: a file of a model without its output layer leaves out the first word."""
     first = family.blocks.split(".")[0]
-    return {name if name.startswith((f"{first}.", "lm_head.")) else f"{first}.{name}": tensor for name, tensor in tensors.items()}
+    full = {name: name if name.startswith((f"{first}.", "lm_head.")) else f"{first}.{name}" for name in tensors}
+    twice = next((name for name in full if name != full[name] and full[name] in tensors), None)
+    if twice is not None:
+        raise CheckpointError(f"{folder} contradicts itself: it holds both {twice[:60]!r} and {full[twice][:60]!r}")
+    return {full[name]: tensor for name, tensor in tensors.items()}
 
 
 def cut(tensors, name, rows):

@@ -18,9 +18,11 @@ from ..finetune.methods.lora import LoRA
 from ..finetune.wrapper import innermost, inserted, linear_maps
 from ..nn import Linear
 from .names import Place, columns_of, modules_of, order_of
-from .peft_config import adapter_config, of_module
+from .peft_config import adapter_config, must_be_targets, values_of
 
 BEFORE = "base_model.model."      # what peft puts before the name of each module
+ENDS = {"lora_A": (".weight",), "lora_B": (".weight",),       # of the names of its arrays; it passes over others
+        "lora_magnitude_vector": ("", ".weight"), "ia3_l": ("",)}
 
 
 def wrappers_of(model):
@@ -100,13 +102,13 @@ def write_scales(model, family):
 
 # Reading. The model is the base; what is read is put into it.
 
-def by_module(tensors, family, model, kinds):
-    """{full name of a module: {kind of array: Tensor}}. ValueError for weights that belong to no module of the model."""
-    known = {module for _, module, _, _ in sites(model, family)}
+def by_module(tensors, family, model, kinds, config):
+    """{full name of a module: {kind of array: Tensor}}. ValueError for weights of other modules than it can have."""
+    known = {module: block for block, module, _, _ in sites(model, family)}
     first, found = family.blocks.split(".")[0], {}
     for name, tensor in tensors.items():
         match = re.fullmatch(rf"{re.escape(BEFORE)}(.+)\.({'|'.join(kinds)})(\.weight)?", name)
-        module = match[1] if match else ""
+        module = match[1] if match and (match[3] or "") in ENDS[match[2]] else ""
         module = module if module.startswith(f"{first}.") else f"{first}.{module}"
         if module not in known:
             raise ValueError(f"it holds {name[:100]!r}, for which minillm has no place in this base")
@@ -115,6 +117,7 @@ def by_module(tensors, family, model, kinds):
         found[module][match[2]] = tensor
     if not found:
         raise ValueError("it holds no weights")
+    must_be_targets(config, {module: known[module] for module in found})
     return found
 
 
@@ -137,11 +140,13 @@ def read_low_rank(model, family, config, tensors):
     """
     dora, rs = config.get("use_dora", False), config.get("use_rslora", False)
     kinds = ("lora_A", "lora_B", "lora_magnitude_vector") if dora else ("lora_A", "lora_B")
-    arrays, parts = by_module(tensors, family, model, kinds), []
+    arrays, parts = by_module(tensors, family, model, kinds, config), []
+    ranks, alphas = (values_of(config.get(name), arrays) for name in ("rank_pattern", "alpha_pattern"))
     for i, module, linear, names in sites(model, family):
         if module in arrays:
-            low_rank = low_rank_of(module, arrays[module], linear, names, config, model.config, kinds)
-            parts += parts_of(*low_rank, i, linear, names)
+            r, alpha = ranks.get(module, config["r"]), alphas.get(module, config["lora_alpha"])
+            low_rank = low_rank_of(module, arrays[module], linear, names, r, model.config, kinds)
+            parts += parts_of(*low_rank, alpha / (math.sqrt(r) if rs else r), i, linear, names)
     rank, scale = max(1, *(part.A.shape[1] for part in parts)), parts[0].scale
     targets = tuple(name for name in linear_maps(model.blocks[0]) if name in {part.name for part in parts})
     recipe = (DoRA if dora else LoRA)(rank, scale * (math.sqrt(rank) if rs else rank), targets, rs,
@@ -162,21 +167,18 @@ def blocks_of(model, numbers):
     return () if len(numbers) == len(model.blocks) else tuple(sorted(numbers))
 
 
-def low_rank_of(module, arrays, linear, names, config, sizes, kinds):
-    """A (in, r), B (r, out), m (out,) or None, and the scale of a module, in our order."""
+def low_rank_of(module, arrays, linear, names, r, sizes, kinds):
+    """A (in, r), B (r, out), and m (out,) or None of a module, in our order."""
     if arrays.keys() != set(kinds):
         raise ValueError(f"{module} has {' and '.join(sorted(arrays))}, where {', '.join(kinds)} are needed")
     columns, dtype = columns_of(linear, names), linear.weight.data.dtype
     n_in, n_out = linear.weight.shape[0], columns.stop - columns.start
-    r = of_module(config.get("rank_pattern"), module, config["r"])
-    alpha = of_module(config.get("alpha_pattern"), module, config["lora_alpha"])
     for kind, shape in (("lora_A", (r, n_in)), ("lora_B", (n_out, r)), ("lora_magnitude_vector", (n_out,))):
         if kind in arrays and arrays[kind].shape != shape:
             raise ValueError(f"{kind} of {module} has the shape {arrays[kind].shape}, and for this base it should be {shape}")
     place = Place(None, order=order_of(names, sizes), transposed=True)
     m = place._replace(transposed=False).ours(arrays[kinds[2]].read(dtype)) if len(kinds) > 2 else None
-    scale = alpha / (math.sqrt(r) if config.get("use_rslora") else r)
-    return arrays["lora_A"].read(dtype).T, place.ours(arrays["lora_B"].read(dtype)), m, scale
+    return arrays["lora_A"].read(dtype).T, place.ours(arrays["lora_B"].read(dtype)), m
 
 
 def parts_of(A, B, m, scale, block, linear, names):
@@ -195,7 +197,7 @@ def parts_of(A, B, m, scale, block, linear, names):
 
 def read_scales(model, family, config, tensors):
     """Put an (IA)^3 into its base; returns the recipe. ValueError for factors of something that has none here."""
-    arrays, wanted = by_module(tensors, family, model, ("ia3_l",)), []
+    arrays, wanted = by_module(tensors, family, model, ("ia3_l",), config), []
     for i, module, linear, names in sites(model, family):
         if module not in arrays:
             continue

@@ -11,6 +11,7 @@ arrays lie end to end and fill the file. Only then is an array read, where the h
 import json
 import math
 import struct
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,6 +97,10 @@ def weights_in(folder, stem="model"):
         return headers(whole_file)
     places = read_index(index)
     shards = {name: headers(folder / name) for name in sorted(set(places.values()))}
+    held = Counter(name for shard in shards.values() for name in shard)
+    twice = next((name for name in places if held[name] > 1), None)
+    if twice is not None:
+        raise CheckpointError(f"{folder} contradicts itself: {twice[:60]!r} is in {held[twice]} of its files")
     missing = next((name for name, shard in places.items() if name not in shards[shard]), None)
     if missing is not None:
         raise CheckpointError(f"{index} says that {missing[:60]!r} is in {places[missing][:60]}, but it is not")

@@ -18,7 +18,7 @@ PART = maybe(record({"type": text(100)}))      # of the chain
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 ADDED = record({"id": whole(0, 10_000_000), "content": TOKEN} | {f"{name}?": flag for name in FLAGS})
 FILE = record({"model": record({"type?": text(100)}), "added_tokens?": maybe(many(ADDED)), "normalizer?": PART,
-               "pre_tokenizer?": PART, "post_processor?": PART, "truncation?": maybe(table(schema.anything)),
+               "pre_tokenizer?": PART, "post_processor?": PART, "decoder?": PART, "truncation?": maybe(table(schema.anything)),
                "padding?": maybe(table(schema.anything))})
 VOCABULARY = table(whole(0, 10_000_000))
 PAIR = many(TOKEN, 2, 2)      # a merge as newer files have it; older ones have "a b"
@@ -28,6 +28,7 @@ BPE = record({"vocab": VOCABULARY, "merges": many(lambda merge, where: (MERGE if
 WORD_LEVEL = record({"vocab": VOCABULARY})
 SHAPES = (["Sequence"], ["SpecialToken", "Sequence"], ["Sequence", "SpecialToken"],       # of a template: the text, and signs
           ["SpecialToken", "Sequence", "SpecialToken"])
+PUT = table(record({"ids": many(whole(0, 10_000_000), 1, 1)}))                           # what a template puts for its signs
 CHANGES_IDS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")      # of a BPE model, where they are set
 
 
@@ -61,17 +62,20 @@ def write_tokenizer(tokenizer, path):
     """Write any tokenizer as a tokenizer.json that gives the same ids, for the same texts. ValueError if there is only ids."""
     if isinstance(tokenizer, IdTokenizer):
         raise ValueError("this model came without a tokenizer, so there is none to write")
+    write_text(path, json.dumps(content_of(tokenizer), ensure_ascii=False, indent=1) + "\n")
+
+
+def content_of(tokenizer):
+    """The content of its file."""
     file = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
     if isinstance(tokenizer, BPETokenizer):
-        file |= bpe_parts(tokenizer)
-    else:
-        pre_tokenizer, decoder = SIMPLE[type(tokenizer)]
-        unknown = "<unk>"      # a file must name the token for what is unknown; since none has this name, that stays an error
-        while unknown in tokenizer.ids:
-            unknown = f"<{unknown}>"
-        file |= {"pre_tokenizer": pre_tokenizer, "post_processor": template(tokenizer), "decoder": decoder,
-                 "model": {"type": "WordLevel", "vocab": tokenizer.ids, "unk_token": unknown}}
-    write_text(path, json.dumps(file, ensure_ascii=False, indent=1) + "\n")
+        return file | bpe_parts(tokenizer)
+    pre_tokenizer, decoder = SIMPLE[type(tokenizer)]
+    unknown = "<unk>"      # a file must name the token for what is unknown; since none has this name, that stays an error
+    while unknown in tokenizer.ids:
+        unknown = f"<{unknown}>"
+    return file | {"pre_tokenizer": pre_tokenizer, "post_processor": template(tokenizer), "decoder": decoder,
+                   "model": {"type": "WordLevel", "vocab": tokenizer.ids, "unk_token": unknown}}
 
 
 def bpe_parts(tokenizer):
@@ -126,7 +130,10 @@ def read_bpe(file):
     if normalizer not in (None, "NFC"):
         raise ValueError(f"its normalizer is {normalizer[:40]}; minillm knows none, or NFC")
     tokens, special = all_tokens(model["vocab"], file.get("added_tokens") or [], normalizer)
-    begin, end = signs_of(file.get("post_processor"))
+    begin, end = signs_of(file.get("post_processor"), tokens)
+    decoder = (file.get("decoder") or byte_level(True))["type"]
+    if decoder != "ByteLevel":
+        raise ValueError(f"its decoder is {decoder[:40]}, with which other texts would come back than those of its bytes")
     merges = [pair_of(merge) if isinstance(merge, str) else merge for merge in model["merges"]]
     for name in ("byte_fallback", "fuse_unk"):
         if model.get(name) and not model["vocab"].keys() >= set(CHARACTERS):
@@ -137,7 +144,8 @@ def read_bpe(file):
 
 def rule_of(pre_tokenizer):
     """The name of the rule by which a pre-tokenizer cuts. ValueError if it is none of the rules that are known."""
-    parts = (pre_tokenizer or {}).get("pretokenizers", [pre_tokenizer])
+    several = pre_tokenizer and pre_tokenizer["type"] == "Sequence"
+    parts = pre_tokenizer.get("pretokenizers") if several else [pre_tokenizer]
     parts = [completed(part) for part in parts] if isinstance(parts, list) else []
     for rule, known in PRE_TOKENIZERS.items():
         if parts == known.get("pretokenizers", [known]):
@@ -180,7 +188,7 @@ def all_tokens(vocabulary, added, normalizer):
     return tokens, [token["content"] for token in added]
 
 
-def signs_of(post_processor):
+def signs_of(post_processor, tokens):
     """The signs that a post-processor puts before and after a text; None for one that it does not put."""
     parts = post_processor.get("processors") if post_processor and post_processor["type"] == "Sequence" else [post_processor]
     begin = end = None
@@ -194,6 +202,12 @@ def signs_of(post_processor):
         signs = [TOKEN(piece["SpecialToken"].get("id"), "single") for piece in single if "SpecialToken" in piece]
         if kinds not in SHAPES:
             raise ValueError("its post-processor adds more than one sign at an end of a text, which minillm does not do")
+        if signs and (begin, end) != (None, None):          # of two that add signs, `tokenizers` follows the first alone
+            raise ValueError("its post-processor has two templates that add signs, of which minillm knows one")
+        for sign, what in PUT(part.get("special_tokens", {}), "special_tokens").items():
+            [i] = what["ids"]
+            if sign in signs and tokens[i:i + 1] != [sign]:
+                raise ValueError(f"its post-processor puts the id {i} for {sign[:40]!r}, which has another")
         begin, end = (signs[0] if kinds[0] == "SpecialToken" else begin), (signs[-1] if kinds[-1] == "SpecialToken" else end)
     return begin, end
 
@@ -202,8 +216,8 @@ def read_simple(file):
     """The word or character tokenizer in the content of a file that minillm has written."""
     vocabulary = WORD_LEVEL(file["model"], "model")["vocab"]
     for kind, (pre_tokenizer, _) in SIMPLE.items():
-        if file.get("pre_tokenizer") == pre_tokenizer and not file.get("normalizer"):
-            tokenizer = kind(all_tokens(vocabulary, file.get("added_tokens") or [], None)[0])
-            if file.get("post_processor") == template(tokenizer):
+        if file.get("pre_tokenizer") == pre_tokenizer:
+            tokenizer = kind(all_tokens(vocabulary, [], None)[0])
+            if file == content_of(tokenizer):
                 return tokenizer
     raise ValueError("its model is WordLevel, of which minillm reads only what it has written")

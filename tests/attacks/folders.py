@@ -203,12 +203,15 @@ def spoiled_json(name):
 
 # Settings of which it is known what must become of them: {file: [(changes, meaning)]}; ... takes a key out.
 
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 SETTINGS = {
     CONFIG: [(changes, "broken") for changes in [
         {"model_type": "mamba"}, {"model_type": "Llama"}, {"model_type": ...}, {"model_type": "llama\n"}, {"model_type": "../x"},
         {"model_type": "x" * 5000}, {"architectures": ["LlamaForSequenceClassification"]}, {"architectures": "LlamaForCausalLM"},
         {"quantization_config": {"bits": 4}}, {"num_local_experts": 8}, {"partial_rotary_factor": 0.5}, {"vision_config": {}},
         {"is_encoder_decoder": True}, {"pretraining_tp": 2}, {"qk_norm": True}, {"text_config": {"vocab_size": 1}},
+        {"is_causal": False}, {"is_causal": None}, {"per_layer_config": {"0": {"skip": ["mlp"]}}}, {"attribute_map": {}},
+        {"transformers_weights": "other.safetensors"}, {"configuration_files": ["config.4.0.0.json"]},
         {"vocab_size": 10_000_000}, {"vocab_size": 0}, {"vocab_size": "280"}, {"vocab_size": ...}, {"vocab_size": 279},
     ]] + [({"use_cache": True, "torch_dtype": "bfloat16", "transformers_version": "4.57"}, "same"),
           ({"initializer_range": 0.02, "_name_or_path": "x"}, "same"), ({"architectures": None}, "same"),
@@ -220,6 +223,7 @@ SETTINGS = {
         {"attention_bias": True}, {"mlp_bias": True}, {"tie_word_embeddings": False}, {"tie_word_embeddings": 1},
         {"rope_scaling": {"rope_type": "llama3", "factor": 8}}, {"rope_scaling": {"type": "linear", "factor": 2}},
         {"rope_parameters": {"rope_type": "yarn"}}, {"rope_parameters": {"rope_theta": "x"}}, {"rope_theta": -1},
+        {"rope_theta": 777}, {"rope_scaling": {"rope_theta": 777}}, {"rope_parameters": {"full_attention": {"rope_theta": 777}}},
         {"rope_theta": 0, "rope_parameters": ...}, {"rope_theta": 1e300}, {"rms_norm_eps": 0}, {"rms_norm_eps": 2},
         {"sliding_window": 8}, {"layer_types": ["sliding_attention"]}, {"layer_types": ["linear_attention"]},
         {"max_position_embeddings": 10**8},
@@ -240,6 +244,8 @@ SETTINGS = {
         {"post_processor": {"type": "TemplateProcessing", "single": [{}]}},
         {"post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "nobody"}},
                                                                      {"Sequence": {"id": "A"}}]}},
+        {"decoder": {"type": "Fuse"}}, {"decoder": {"type": "ByteFallback"}}, {"decoder": 3},
+        {"pre_tokenizer": {"type": "Whitespace", "pretokenizers": [BYTE_LEVEL]}},
         {"added_tokens": [{"id": 10**6, "content": "<x>"}]}, {"added_tokens": [{"id": 0, "content": "<x>"}]},
         {"added_tokens": [{"id": 0}]}, {"added_tokens": [None]}]] + [({"decoder": None}, "same"), ({"version": 7}, "same")],
     "bpe": [({"normalizer": {"type": "NFC"}}, "free")] + [(lambda file, new=new: {"model": file["model"] | new}, meaning)
@@ -262,6 +268,8 @@ SETTINGS = {
         ({"peft_version": "0.19"}, "same"), ({"target_modules": "all-linear"}, "same"), ({"task_type": None}, "same")],
     "lora": [(changes, "broken") for changes in [
         {"r": 3}, {"r": 0}, {"r": 10**7}, {"r": "2"}, {"r": ...}, {"lora_alpha": "x"}, {"lora_alpha": None}, {"lora_alpha": ...},
+        {"target_modules": ["nobody"]}, {"target_modules": []}, {"target_modules": None}, {"layers_to_transform": [7]},
+        {"exclude_modules": ["q_proj", "v_proj", "gate_proj"]},
         {"rank_pattern": {"q_proj": 3}}, {"rank_pattern": {".*": 2}}, {"bias": "all"}, {"init_lora_weights": "pissa"},
         {"rank_pattern": []}, {"alpha_pattern": {"(": 1}}, {"alpha_pattern": {"": 1}}, {"use_dora": True, "r": 9},
         {"init_lora_weights": {"a": 1}}, {"init_lora_weights": []}, {"lora_bias": True}, {"trainable_token_indices": [1]}]] + [
@@ -270,9 +278,10 @@ SETTINGS = {
             {"alpha_pattern": {"q_proj": 0}}, {"alpha_pattern": {"q_proj": 1e300}}, {"alpha_pattern": {"q_proj": 5e-324}},
             {"alpha_pattern": {"self_attn.q_proj": 7}}, {"lora_alpha": 0, "alpha_pattern": {"v_proj": 3}},
             {"alpha_pattern": {"v_proj": 0}}, {"use_rslora": True}, {"use_dora": True}, {"alpha_pattern": {"v_proj": -3}}]] + [
-        ({"lora_dropout": 0.5}, "same"), ({"rank_pattern": {"nobody": 7}}, "same")],
+        ({"rank_pattern": {"^q_proj": 7}}, "same"), ({"lora_dropout": 0.5}, "same"), ({"rank_pattern": {"nobody": 7}}, "same")],
     "prompts": [({"num_virtual_tokens": n}, "broken") for n in (1, 3, 0, -1, 10**7, "2", None, ..., 2.0)] + [
-        ({"prefix_projection": True}, "broken"), ({"token_dim": 99}, "free"), ({"num_layers": 7}, "free")],
+        ({"prefix_projection": True}, "broken"),
+        ({"task_type": None}, "broken"), ({"token_dim": 99}, "free"), ({"num_layers": 7}, "free")],
     INDEX: [(lambda file, to=to: {"weight_map": dict.fromkeys(file["weight_map"], to)}, "broken") for to in (
         "../llama/model.safetensors", "/dev/zero", "nowhere.safetensors", "", ".", "..", "model-00001-of-00002.safetensors", "é",
         "config.json", "tokenizer.json", "a" * 300 + ".safetensors", "\0.safetensors", "\ud800.safetensors", "x\ny.safetensors")
