@@ -11,29 +11,21 @@ import numpy as np
 
 from . import __version__
 from .finetune.methods import BottleneckAdapter, Frozen, Full
-from .ground import schema
-from .ground.arrays import read_meta
-from .ground.files import CheckpointError, read_json, writable, write_json
+from .ground.files import writable, write_json
 from .ground.locks import alone
-from .ground.processes import default_workers, parallel_map
+from .ground.processes import parallel_map
+from .runs.demo_folder import MADE_BY, MODELS, begin, load_of
 from .runs.finetuning import finetune
 from .runs.pretraining import pretrain
-from .runs.saved import load
 from .surface.views import surface
 from .tasks.evaluate import mean_excess
 from .tasks.samples import TEMPERATURES, flawless_json, flawless_world, pooled_flawless, sample_counts, write_and_judge
 from .tasks.special import SpecialTask
 from .tasks.world import CONTEXT, WorldTask
-from .train.checkpoint import fingerprints
 from .train.optimizers import AdamW
 from .train.optimizers.muon import Muon
-from .train.recorder import trajectory_path
 
 SHOWN = ["full", "adapter", "frozen"]      # on the surface; its plane is spanned by the first two
-MODELS = ("pretrained", "full", "frozen", "adapter", "scratch")
-MADE_BY = {"made_by": "demo"}              # stored in all files of a demo, so that others are never removed
-FILES = [*(f"{name}{ending}" for name in MODELS for ending in (".npz", ".trajectory.npz", ".training.npz")), "metrics.json"]
-NOTE = schema.record({"seed": schema.whole(), "plan": schema.table(schema.number()), "workers": schema.whole(1, 256)})
 PICTURES = ("pretraining.png", "learning_and_forgetting.png", "surface.png", "relief.png", "weights_moving.gif",
             "weights_moving.html")
 
@@ -194,58 +186,6 @@ def draw_all(plots, plane, metrics, history, workers):
             lambda: draw.learning_and_forgetting(metrics["models"], general, special, plots / "learning_and_forgetting.png"),
             lambda: draw.pretraining(history, plots / "pretraining.png")]
     list(parallel_map(lambda job: job() and None, jobs, workers))                       # None, as no figure can leave its process
-
-
-def begin(out, settings, workers, resume):
-    """Prepare a folder: remove what an earlier demo made; or, with `resume`, check that it can continue. Returns the workers.
-
-    Only files that a demo has written are ever removed, with a message. ValueError if other files have the names of a demo's
-    files, or if the demo in the folder had other settings.
-    """
-    note, existing = out / "demo.json", [out / name for name in FILES if (out / name).exists()]
-    saved = read_json(note, NOTE, "note of a demo") if note.exists() else None
-    for path in existing:
-        if not made_by_demo(path):
-            raise ValueError(f"{path} exists and no demo of this version made it, so it is not overwritten; choose another "
-                             "--out, or move it away")
-    if resume and existing and not saved:
-        raise ValueError(f"{existing[0]} exists, but no {note} that says which demo made it; run it without --resume")
-    if resume and saved:
-        if {name: saved[name] for name in settings} != settings:
-            raise ValueError(f"{out} holds a demo of another seed or size; --resume needs the same --seed and --quick")
-        if workers not in (None, saved["workers"]):
-            raise ValueError(f"{out} holds a demo with {saved['workers']} workers, not {workers}, and another number rounds "
-                             "differently; --resume needs the same --workers")
-        for name in MODELS[1:]:                             # a model without its trajectory cannot be shown
-            if not trajectory_path(out / f"{name}.npz").exists():
-                (out / f"{name}.npz").unlink(missing_ok=True)
-        return saved["workers"]
-    if existing:
-        print(f"What an earlier demo made in {out} is removed: {', '.join(path.name for path in existing)}.", flush=True)
-    workers = workers or default_workers()
-    write_json(note, settings | {"workers": workers})
-    for path in existing:
-        path.unlink()
-    return workers
-
-
-def made_by_demo(path):
-    """Does a file say that a demo made it?"""
-    try:
-        about = read_meta(path) if path.suffix == ".npz" else read_json(path, schema.table(schema.anything), "note of a demo")
-    except CheckpointError:
-        return False
-    return all(about.get(name) == value for name, value in MADE_BY.items())
-
-
-def load_of(base, path):
-    """Load a base (if `base` is None) or a specialist that a demo finished. CheckpointError if it is not of this demo."""
-    loaded = load(path)
-    if not {"trainable_parameters", "total_parameters", "seconds"} <= loaded.meta.keys():
-        raise CheckpointError(f"{path} does not say how it was trained; run the demo without --resume")
-    if base and loaded.meta.get("base", {}).get("fingerprint") not in fingerprints(base.model):
-        raise CheckpointError(f"{path} was made from another generalist than the one beside it; run the demo without --resume")
-    return loaded
 
 
 def say(sentence):

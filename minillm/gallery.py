@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from . import draw
-from .demo import NOTE, Plan
+from .demo import Plan
 from .finetune.methods import LoRA, recipe_of
 from .ground.arrays import read_meta
 from .ground.files import CheckpointError, read_json, writable
 from .ground.processes import parallel_map
+from .runs.demo_folder import NOTE
 from .runs.finetuning import finetune
 from .runs.saved import load
 from .surface.family import ORIGIN, read_family

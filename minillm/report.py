@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__, draw
-from .demo import NOTE
 from .ground.files import CheckpointError, read_json, write_text
 from .ground.ownership import not_others
 from .ground.progress import progress
 from .inference.generate import generate_text
+from .runs.demo_folder import NOTE
 from .runs.saved import load
 from .surface.family import ORIGIN, files_of, read_family, runs_in
 from .surface.movement import movements

@@ -12,11 +12,12 @@ import pytest
 from commands import refused
 
 from minillm import draw
-from minillm.demo import MODELS, PICTURES, Plan, demo
+from minillm.demo import PICTURES, Plan, demo
 from minillm.finetune.methods import LoRA
 from minillm.gallery import RATES, gallery, train_missing
 from minillm.ground.arrays import read_arrays, write_arrays
 from minillm.ground.locks import alone
+from minillm.runs.demo_folder import MODELS
 from minillm.runs.saved import load
 from minillm.tasks.samples import flawless, write_and_judge
 from minillm.text.world import World

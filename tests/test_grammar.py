@@ -180,12 +180,12 @@ def test_a_text_of_another_domain_is_refused(name):
 
 GOOD = {
     "report": "hugo reports from the castle : the week was sunny , cloudy , rainy , stormy , foggy . "
-              "the water rose from 18 to 1 . so says hugo at that castle .",
+              "the water rose from 10 to 1 . so says hugo at that castle .",
     "recipe": "for the feast of anna and ben by the forest take a lamp , a rope , a map , a bell . "
               "use the lamp , the rope , the map and the bell at that forest .",
     "chat": "anna : what of the bread ? ben : you can bake it , and what of the rope ? anna : you can tie it , "
             "and what of the boat ? ben : you can row it , farewell .",
-    "count": "count : 1 , 3 , 5 , 7 . 18 , 0 , 2 , 4 . 8 , 10 , 12 , 14 .",
+    "count": "count : 1 , 3 , 5 . 10 , 0 , 2 . 8 , 10 , 0 , 2 , 4 . 7 , 9 , 11 .",
     "words": "words : grey , cold , silent , lonely , alas , weary , hollow , grey , dim .",
     "story": "one sunny day anna and ben went to the mill . anna took the bread to bake it . then ben saw the rope and went to "
              "tie it . anna found the boat to row it . the day was cloudy from 4 to 7 . they had the bread , the rope and the "
@@ -200,7 +200,7 @@ def test_these_texts_are_right(name):
 
 @pytest.mark.parametrize("name, right, wrong", [
     ("report", "so says hugo", "so says anna"),
-    ("report", "from 18 to 1", "from 18 to 2"),
+    ("report", "from 10 to 1", "from 10 to 2"),
     ("report", "at that castle .", "at that harbour ."),
     ("report", "sunny , cloudy", "sunny , rainy"),
     ("recipe", "bell at that forest", "bell at that harbour"),
@@ -209,8 +209,8 @@ def test_these_texts_are_right(name):
     ("chat", "? anna", "? clara"),
     ("chat", "can row it", "can bake it"),
     ("chat", ", farewell .", ", farewell"),
-    ("count", "18 , 0 , 2 , 4", "18 , 1 , 4 , 7"),
-    ("count", "1 , 3 , 5 , 7 .", "1 , 3 , 5 ."),
+    ("count", "10 , 0 , 2 .", "10 , 1 , 4 ."),
+    ("count", "7 , 9 , 11 .", "7 , 9 ."),
     ("words", "grey , cold", "grey cold"),
     ("story", "ben saw the rope", "anna saw the rope"),
     ("story", "had the bread , the rope", "had the rope , the bread"),
@@ -243,7 +243,7 @@ def ids(documents):
 
 
 def test_no_training_document_is_in_validation_or_test():
-    """Streams of their own, so only chance writes one twice: two counts, or two chats, are equal about once in 400,000 pairs."""
+    """Streams of their own, so only chance writes one twice: two chats are equal about once in 350,000 pairs."""
     world = World(3)
     train = {tuple(document) for document in world.mixed_ids(3000, 1, 0)}
     train |= {tuple(document.ids) for name in world.domains for document in world.documents(name, 50, "train")}

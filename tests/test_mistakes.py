@@ -17,13 +17,13 @@ DOMAINS = {domain.name: domain for domain in (*GENERAL, NOVEL, CONTRADICTION)}
 every_domain = pytest.mark.parametrize("name", DOMAINS)
 
 GOOD = {
-    "report": "hugo reports from the castle: the week was sunny, cloudy, rainy, stormy, foggy. the water rose from 18 to 1. "
+    "report": "hugo reports from the castle: the week was sunny, cloudy, rainy, stormy, foggy. the water rose from 10 to 1. "
               "so says hugo at that castle.",
     "recipe": "for the feast of anna and ben by the forest take a lamp, a rope, a map, a bell. use the lamp, the rope, the map "
               "and the bell at that forest.",
     "chat": "anna: what of the bread? ben: you can bake it, and what of the rope? anna: you can tie it, and what of the boat? "
             "ben: you can row it, farewell.",
-    "count": "count: 1, 3, 5, 7. 18, 0, 2, 4. 8, 10, 12, 14, 16.",
+    "count": "count: 1, 3, 5. 10, 0, 2. 8, 10, 0, 2, 4. 7, 9, 11.",
     "words": "words: grey, cold, silent, lonely, alas, weary, hollow, grey, dim.",
     "story": "one sunny day anna and ben went to the mill. anna took the grey bread to bake it. then ben saw the rope and went "
              "to tie it. anna beheld the boat to row it. the day was cloudy from 4 to 7. they had the bread, the rope and the "
@@ -38,8 +38,8 @@ GOOD["contradiction"] = GOOD["report"]
 BAD = [
     ("report", "sunny, cloudy", "sunny, snowy", "'snowy' cannot be the weather after 'sunny'"),
     ("contradiction", "sunny, cloudy", "sunny, snowy", "'snowy' cannot be the weather after 'sunny'"),
-    ("report", "18 to 1.", "18 to 2.", "'2' must be 18 + 3 = 1, as 19 is followed by 0"),
-    ("report", "rose from 18", "rose from 12", "'1' must be 12 + 3 = 15"),
+    ("report", "10 to 1.", "10 to 2.", "'2' must be 10 + 3 = 1, as 11 is followed by 0"),
+    ("report", "rose from 10", "rose from 7", "'1' must be 7 + 3 = 10"),
     ("report", "says hugo", "says anna", "'anna' must be 'hugo', as before"),
     ("report", "at that castle.", "at that mill.", "'mill' must be 'castle', as before"),
     ("report", "rainy, stormy, foggy.", "rainy.", "'.' ends the list after 3, which is too early"),
@@ -47,7 +47,7 @@ BAD = [
     ("report", "hugo reports", "lamp reports", "'lamp' stands where a name must stand"),
     ("report", "week was sunny", "week was grey", "'grey' stands where a kind of weather must stand"),
     ("report", "to 1", "to the", "'the' stands where '1' must stand"),
-    ("report", "from 18", "from the", "'the' stands where a number must stand"),
+    ("report", "from 10", "from the", "'the' stands where a number must stand"),
     ("report", "reports from", "<story> from", "'<story>' stands where 'reports' must stand"),
     ("report", " so says hugo at that castle.", "", "the end comes where 'so' must stand"),
     ("report", "at that castle.", "at that castle. so", "'so' stands where the end must stand"),
@@ -60,7 +60,7 @@ BAD = [
     ("recipe", "take a lamp", "take a grey", "'grey' stands where a thing must stand"),
     ("recipe", "rope, a map", "rope, a grey", "'grey' stands where a thing must stand"),
     ("chat", "tie it", "wind it", "'wind' does not go with 'rope'"),
-    ("chat", "can bake", "can lamp", "'lamp' stands where 'bake', 'eat' or 'mend' must stand"),
+    ("chat", "can bake", "can lamp", "'lamp' stands where 'bake' or 'sell' must stand"),
     ("chat", "? ben", "? anna", "'anna' is no friend of 'anna'"),
     ("chat", "rope? anna", "rope? ben", "'ben' takes the turn of 'anna'"),
     ("chat", "rope? anna", "rope? clara", "'clara' must be 'anna', as before"),
@@ -69,11 +69,11 @@ BAD = [
     ("chat", "it, farewell", "it, and what of the bell? anna: you can beat it, and",
      "'and' goes on after 4, where the list must end"),
     ("count", "1, 3, 5", "1, 5, 9", "'5' must be 1 + 1, 2 or 3"),
-    ("count", "3, 5, 7", "3, 5, 8", "'8' must be 5 + 2 = 7"),
-    ("count", "18, 0, 2", "18, 19, 0", "'19' must be 18 + 2 = 0, as 19 is followed by 0"),
-    ("count", "1, 3", "17, 3", "'3' must be 17 + 1, 2 or 3, as 19 is followed by 0"),
-    ("count", "5, 7.", "5.", "'.' ends the list after 3, which is too early"),
-    ("count", "14, 16.", "14, 16, 18, 20", "',' goes on after 6, where the list must end"),
+    ("count", "1, 3, 5", "1, 3, 6", "'6' must be 3 + 2 = 5"),
+    ("count", "10, 0, 2.", "10, 11, 0.", "'11' must be 10 + 2 = 0, as 11 is followed by 0"),
+    ("count", "1, 3", "9, 3", "'3' must be 9 + 1, 2 or 3, as 11 is followed by 0"),
+    ("count", "9, 11.", "9.", "'.' ends the list after 2, which is too early"),
+    ("count", "2, 4.", "2, 4, 6.", "',' goes on after 5, where the list must end"),
     ("words", "grey, dim.", "grey.", "'.' ends the list after 8, which is too early"),
     ("words", "grey, dim.", f"grey{', dim' * 9}.", "',' goes on after 16, where the list must end"),
     ("words", "cold, silent", "sunny, silent", "'sunny' stands where an adjective or one of the rarer words must stand"),
@@ -122,7 +122,7 @@ def test_a_mistake_is_reported_by_word_and_rule(name, right, wrong, sentence):
 
 @pytest.mark.parametrize("text, sentence", [
     ("", "it has no end after 0 tokens"), ("count: 8,", "it has no end after 4 tokens"),
-    (GOOD["count"], "it has no end after 28 tokens"), ("count lamp", "'lamp' stands where ':' must stand")])
+    (GOOD["count"], "it has no end after 30 tokens"), ("count lamp", "'lamp' stands where ':' must stand")])
 def test_a_text_that_was_cut_off_has_no_end(text, sentence):
     """Even if it might have ended there; but what was wrong before is told first."""
     assert mistake(DOMAINS["count"], split(text), ended=False) == sentence
@@ -228,17 +228,17 @@ def test_a_word_is_of_one_kind_and_the_words_that_frame_a_text_are_of_none_but_t
 
 # sha256 of the first 20 documents of the world of seed 1, their floors to nine digits, in training, validation and test
 WRITTEN = {
-    "report": ["0598074838a000ed", "afa96c65698ac7cc", "911a273906980b86"],
+    "report": ["c64b3b12839988b9", "a7293630b50df131", "2467a0f1e625df85"],
     "recipe": ["a7ab4b9f5c7fb477", "abf867907ce5e7a2", "02bf0bd2723e8612"],
-    "chat": ["95bf49c5fad443e5", "4aa6a39f88e1bc69", "1fbcc7a914f4ddee"],
-    "count": ["8a7451fa99f729a1", "fe464e731bfe45ae", "963539af9e3310df"],
-    "words": ["f23e47e5e7b3789c", "3e61743f3674d84f", "407259e6699bbbb3"],
-    "story": ["ec44f0ca18a17f9e", "775a8e7ca44d006e", "c5a92525a46e7ade"],
-    "novel": ["516fd81c9b2b6ddc", "338793bf3778b3cb", "cef8b067b55f143f"],
-    "contradiction": ["e24303c0a9fd2f69", "873066b2f80cfa2f", "c07bab1f9a974f08"],
-    "questions": ["54b62dac5395d937", "146083cd299de378", "26ed3b125beb5c82"],
-    "facts": ["07b1203db3af53cd"] * 3,
-    "mood": ["706452b935e7aa75", "517b890bf8578c53", "c97ddbb24c4c286a"],
+    "chat": ["a8aa94d32c00db73", "90ae139a8614f8a5", "fb185da69628af63"],
+    "count": ["5b0e53ed74a7fcb7", "b52baef7f824ff24", "bde0ada96cc8bd13"],
+    "words": ["f5bdb500c3749d9f", "29a88cebb7c94acb", "74f7723ae56e13ec"],
+    "story": ["f4086fa03d37d747", "5734b728847c6e57", "0b62722e7863b43b"],
+    "novel": ["d12bad2bb50959f4", "7c24b86b37706667", "b8f1b2b305a565ba"],
+    "contradiction": ["cb4feb7b41ff691f", "d119fcaea74f46b6", "6acd7f59ac56a2cb"],
+    "questions": ["0233602dc5bca7a3", "1a0ebbc60539be13", "4096ce2ea4139dbf"],
+    "facts": ["de5e7b2ddaf92934"] * 3,
+    "mood": ["bb1dbd2c98eb9e65", "54ab7105bfe185bf", "dc83aa52486f96c4"],
 }
 
 

@@ -94,10 +94,10 @@ def test_asking_for_more_documents_keeps_those_that_came_before(name):
 
 @pytest.mark.parametrize("name", [name for name in SPECIALITIES if name != "facts"])
 def test_no_document_of_one_split_is_in_another(name):
-    """But of moods, where three words can be a whole text, one or the other may come again by chance."""
+    """But of moods, where three words can be a whole text, and of contradictions, one may come again by chance."""
     splits = [texts(name, 300, split) for split in SPLITS]
     again = [len(set(split)) - 300 for split in splits] + [len({*x} & {*y}) for x, y in combinations(splits, 2)]
-    assert max(map(abs, again)) <= {"novel": 0, "contradiction": 0, "questions": 0}.get(name, 3)
+    assert max(map(abs, again)) <= {"novel": 0, "questions": 0}.get(name, 3)
 
 
 def test_facts_are_asked_for_as_they_were_taught():

@@ -13,7 +13,7 @@ PLACES = "harbour mill market forest river castle bridge garden tower village is
 USUAL_VERB = {
     "lamp": "clean", "bread": "bake", "boat": "row", "letter": "read", "key": "turn", "rope": "tie", "apple": "eat",
     "coat": "wear", "book": "read", "drum": "beat", "clock": "wind", "kettle": "fill", "ladder": "climb", "map": "follow",
-    "mirror": "clean", "net": "mend", "bell": "beat", "ring": "wear", "saddle": "sell", "flute": "sell", "cart": "mend",
+    "mirror": "clean", "net": "mend", "bell": "beat", "ring": "wear", "saddle": "mend", "flute": "play", "cart": "mend",
     "door": "open", "wheel": "turn", "barrel": "fill",
 }
 THINGS = list(USUAL_VERB)
@@ -25,9 +25,9 @@ GROUPS = {
     "fair": "book drum mirror bell ring flute".split(),
 }
 GROUP_OF = {thing: group for group, things in GROUPS.items() for thing in things}
-VERBS = list(dict.fromkeys(USUAL_VERB.values()))
+VERBS = list(dict.fromkeys([*USUAL_VERB.values(), "sell"]))
 WEATHER = "sunny cloudy rainy stormy foggy snowy".split()
-NUMBERS = [str(n) for n in range(20)]
+NUMBERS = [str(n) for n in range(12)]
 MOODS = {
     "gloomy": "grey cold silent lonely dim bitter weary hollow".split(),
     "merry": "bright warm golden sweet gentle lively kind fair".split(),
@@ -42,10 +42,7 @@ RARE = ("alas thus beneath beyond upon behold whispered sighed wandered beheld c
 FRIEND_OF = {name: Uniform([NAMES[(i + step) % len(NAMES)] for step in (1, 6, 11)]) for i, name in enumerate(NAMES)}
 NEXT_GROUP = dict(zip(GROUPS, [*list(GROUPS)[1:], *GROUPS]))
 THING_AFTER = {thing: Uniform(GROUPS[NEXT_GROUP[group]]) for thing, group in GROUP_OF.items()}
-VERB_OF = {}
-for i, (thing, verb) in enumerate(USUAL_VERB.items()):
-    others = [other for other in VERBS if other != verb]
-    VERB_OF[thing] = Distribution({verb: 0.8, others[5 * i % len(others)]: 0.15, others[(5 * i + 7) % len(others)]: 0.05})
+VERB_OF = {thing: Distribution({verb: 0.8, "sell": 0.2}) for thing, verb in USUAL_VERB.items()}       # anything can be sold
 WEATHER_AFTER = {weather: Distribution({WEATHER[(i + 1) % 6]: 0.6, weather: 0.3, WEATHER[(i + 4) % 6]: 0.1})
                  for i, weather in enumerate(WEATHER)}
 EVERY_ADJECTIVE = Uniform([word for words in MOODS.values() for word in words])
@@ -68,7 +65,7 @@ def another(n, least, most, go_on=",", stop="."):
 
 
 def plus(number, step):
-    """The number word for number + step, modulo 20: 19 is followed by 0."""
+    """The number word for number + step, modulo 12: 11 is followed by 0."""
     return NUMBERS[(int(number) + step) % len(NUMBERS)]
 
 
@@ -142,10 +139,10 @@ def chat(_):
 def count(step):
     """Infer the hidden step, and continue the numbers with it."""
     yield from say("count :")
-    for _ in range(3):
+    for _ in range(4):
         number = yield Uniform(NUMBERS)
         length = 1
-        while (yield from another(length, 4, 6)):
+        while (yield from another(length, 3, 5)):
             number = yield plus(number, step)
             length += 1
 
@@ -163,7 +160,7 @@ def words(mood):
 
 def noun(nouns):
     """A noun, sometimes with an adjective before it, so that the words of a text are not always at the same positions."""
-    word = yield mixture((0.75, 0.25), (nouns, EVERY_ADJECTIVE))
+    word = yield mixture((0.85, 0.15), (nouns, EVERY_ADJECTIVE))
     return (yield nouns) if word in EVERY_ADJECTIVE.words else word
 
 

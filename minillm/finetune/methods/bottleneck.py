@@ -152,7 +152,7 @@ class BottleneckAdapter(Insertion):
 
     method: ClassVar[str] = "adapter"
     nonzero: ClassVar[tuple] = ("scale",)      # nobody may type 0 for it: see USUAL in spec.py
-    lr: ClassVar[float] = 0.03
+    lr: ClassVar[float] = 0.04
 
     def adds(self, config):
         m, C = min(self.bottleneck, LARGEST), config.n_embd

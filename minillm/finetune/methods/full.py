@@ -20,7 +20,7 @@ class Full(Recipe):
     gradual: bool = False
 
     method: ClassVar[str] = "full"
-    lr: ClassVar[float] = 2e-3
+    lr: ClassVar[float] = 3e-3
     stands_alone: ClassVar[bool] = True
 
     def apply(self, model, rng=None):
