@@ -19,7 +19,7 @@ every_domain = pytest.mark.parametrize("name", DOMAINS)
 GOOD = {
     "report": "hugo reports from the castle: the week was sunny, cloudy, rainy, stormy, foggy. the water rose from 10 to 1. "
               "so says hugo at that castle.",
-    "recipe": "for the feast of anna and ben by the forest take a lamp, a rope, a map, a bell. use the lamp, the rope, the map "
+    "recipe": "for the feast of anna and ben by the forest take a lamp, then a rope, a map, a bell. use the lamp, the rope, the map "
               "and the bell at that forest.",
     "chat": "anna: what of the bread? ben: you can bake it, and what of the rope? anna: you can tie it, and what of the boat? "
             "ben: you can row it, farewell.",
@@ -229,7 +229,7 @@ def test_a_word_is_of_one_kind_and_the_words_that_frame_a_text_are_of_none_but_t
 # sha256 of the first 20 documents of the world of seed 1, their floors to nine digits, in training, validation and test
 WRITTEN = {
     "report": ["c64b3b12839988b9", "a7293630b50df131", "2467a0f1e625df85"],
-    "recipe": ["a7ab4b9f5c7fb477", "abf867907ce5e7a2", "02bf0bd2723e8612"],
+    "recipe": ["3fc60285e439d195", "6a27217d28257a86", "793134a0c9dee5f7"],
     "chat": ["a8aa94d32c00db73", "90ae139a8614f8a5", "fb185da69628af63"],
     "count": ["5b0e53ed74a7fcb7", "b52baef7f824ff24", "bde0ada96cc8bd13"],
     "words": ["f5bdb500c3749d9f", "29a88cebb7c94acb", "74f7723ae56e13ec"],

@@ -104,7 +104,12 @@ def report(_, weather_after=WEATHER_AFTER):
 
 
 def recipe(_):
-    """Recall a list of things in order. Their groups take turns."""
+    """Recall a list of things in order. Their groups take turns.
+
+    Now and then a "then" stands before a thing: with it, how far back a thing is does not follow from its place in the list, so
+    the model must look for the thing before, as it must in a story. (Else it may learn to count tokens for one length of list,
+    and never find the last thing of another.)
+    """
     yield from say("for the feast of")
     yield from two_names()
     yield from say("by the")
@@ -112,7 +117,8 @@ def recipe(_):
     yield from say("take a")
     things = [(yield after([]))]
     while (yield from another(len(things), 3, 4)):
-        yield "a"
+        if (yield Distribution({"a": 0.7, "then": 0.3})) == "then":
+            yield "a"
         things.append((yield after(things)))
     yield from say(f"use {listed(things)} at that {place} .")
 

@@ -122,8 +122,8 @@ def last(kind, before):
 
 
 def list_length(before):
-    """The number of things in the list at the end of `before`: 2 in   take a lamp , a key"""
-    n, rest = 0, [word for word in before if word not in ("a", "the")]
+    """The number of things in the list at the end of `before`: 2 in   take a lamp , then a key"""
+    n, rest = 0, [word for word in before if word not in ("a", "the", "then")]
     while rest and rest.pop() in LISTED:
         n += 1
         if not rest or rest.pop() != ",":
