@@ -386,7 +386,7 @@ def test_a_run_that_leaves_the_map_is_seen_at_its_edge(window):
 
 
 def test_the_axis_of_the_losses_grows_with_them(window):
-    window.live.reset("full", 300)
+    window.live.reset("full", 200)
     window._begin()
     for _ in range(STEPS):
         window.update()

@@ -19,8 +19,8 @@ every_domain = pytest.mark.parametrize("name", DOMAINS)
 GOOD = {
     "report": "hugo reports from the castle: the week was sunny, cloudy, rainy, stormy, foggy. the water rose from 10 to 1. "
               "so says hugo at that castle.",
-    "recipe": "for the feast of anna and ben by the forest take a lamp, then a rope, a map, a bell. use the lamp, the rope, the map "
-              "and the bell at that forest.",
+    "recipe": "for the feast of anna and ben by the forest take a lamp, then a rope, a map, a bell. use the lamp, the rope, the "
+              "map and the bell at that forest.",
     "chat": "anna: what of the bread? ben: you can bake it, and what of the rope? anna: you can tie it, and what of the boat? "
             "ben: you can row it, farewell.",
     "count": "count: 1, 3, 5. 10, 0, 2. 8, 10, 0, 2, 4. 7, 9, 11.",

@@ -47,7 +47,7 @@ def measure(rounds=3, points=51):
     space = Space(model)
     ends = {name: space.vector(moved(model, rng)) for name in ("full", "adapter")}
     plane = plane_through(space.start, *ends.values())
-    probe = Probe({name: rng.integers(0, 199, (DOCUMENTS, DOCUMENT)).tolist() for name in ("new", "old")})
+    probe = Probe({name: rng.integers(0, model.config.vocab_size, (DOCUMENTS, DOCUMENT)).tolist() for name in ("new", "old")})
     seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
