@@ -43,7 +43,7 @@ def rmsnorm(x, w, name):
         add(dw, name + ".weight", "btc,btc->c", x_hat, dy)
         g = gain * dy                                   # dLoss/dx_hat
         # 2 rms drms/dx_c = drms^2/dx_c = 2 x_c / C, so drms/dx_c = x_hat_c / C, and dx_hat_i/dx_c
-        # = [i = c] / rms - x_i / rms^2 drms/dx_c = ([i = c] - x_hat_i x_hat_c / C) / rms; g_i times this, summed:
+        # = [i = c] / rms - x_i / rms^2 drms/dx_c = ([i = c] - x_hat_i x_hat_c / C) / rms; times g_i, summed:
         return (g - x_hat * mean(x_hat * g)) / rms
     return gain * x_hat, backward
 
