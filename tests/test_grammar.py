@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from minillm.text.domains import GENERAL, NOVEL, VOCABULARY
+from minillm.text.domains import GENERAL, GROUP_OF, GROUPS, NOVEL, THINGS, VOCABULARY
 from minillm.text.grammar import Distribution, Uniform, mixture
 from minillm.text.world import SPLITS, World
 
@@ -288,6 +288,11 @@ def test_a_document_carries_its_domain_and_a_probability_for_every_token(name):
     assert document.log_p.shape == (len(tokens) - 1,)
     assert document.log_p[0] == 0                                       # the tag is given
     assert document.log_p[1:].tolist() == DOMAINS[name].log_probabilities(tokens[2:-1])
+
+
+def test_every_thing_has_one_group_and_all_groups_are_of_one_size():
+    assert sorted(GROUP_OF) == sorted(THINGS) and sum(map(len, GROUPS.values())) == len(THINGS)
+    assert len({len(things) for things in GROUPS.values()}) == 1
 
 
 def test_the_mix_is_of_all_general_domains_alike():
