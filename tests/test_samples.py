@@ -146,7 +146,8 @@ def test_every_text_has_its_own_random_numbers_whoever_writes_and_however_many()
         assert few[domain][1.0].mistakes == many[domain][1.0].mistakes[:3] and few[domain][1.0].count == 0
         assert flawless(model, WORLD, domain, 3, 1.0, 4).mistakes == few[domain][1.0].mistakes
         assert flawless(model, WORLD, domain, 3, 1.0, 5).mistakes != few[domain][1.0].mistakes
-        alone = [write_and_judge(model, WORLD, [domain], [np.random.default_rng([4, i])], 1.0)[0] for i in range(3)]
+        rngs = [np.random.default_rng([4, i, list(WORLD.grammars).index(domain)]) for i in range(3)]
+        alone = [write_and_judge(model, WORLD, [domain], [rng], 1.0)[0] for rng in rngs]
         assert alone == few[domain][1.0].mistakes
     assert len(set(many["novel"][1.0].mistakes)) == BATCH + 3
 

@@ -66,7 +66,8 @@ class Flawless:
 def flawless(model, world, domain, n=100, temperature=1.0, seed=0, workers=None):
     """Flawless of n > 0 texts of a domain, each generated from <begin> and the tag up to <end>, or the end of the context.
 
-    The i-th text uses the same random numbers for every model, domain and temperature.
+    The i-th text of a domain uses the same random numbers for every model and temperature, which makes these comparable. Each
+    domain has its own: a draw of an unlikely word would otherwise spoil the i-th text of every domain at once.
     """
     return flawless_world(model, world, {domain: n}, (temperature,), seed, workers)[domain][temperature]
 
@@ -75,10 +76,11 @@ def flawless_world(model, world, sample_counts, temperatures=TEMPERATURES, seed=
     """{domain: {temperature: Flawless}}.   sample_counts {domain: number of texts}; domains with 0 texts are left out"""
     def work(job):
         temperature, texts = job
-        rngs = [np.random.default_rng([seed, i]) for _, i in texts]
+        rngs = [np.random.default_rng([seed, i, stream[domain]]) for domain, i in texts]
         return write_and_judge(model, world, [domain for domain, _ in texts], rngs, temperature)
 
-    texts = [(domain, i) for domain, number in sample_counts.items() for i in range(number)]
+    stream = {domain: j for j, domain in enumerate(world.grammars)}
+    texts = [(domain, i) for domain, n in sample_counts.items() for i in range(n)]
     jobs = [(temperature, texts[i:i + BATCH]) for temperature in temperatures for i in range(0, len(texts), BATCH)]
     results = {domain: {temperature: Flawless(number, []) for temperature in temperatures}
                for domain, number in sample_counts.items() if number}
