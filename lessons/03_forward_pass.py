@@ -282,7 +282,7 @@ print("the two of shape (200, 8) are the same array:", np.shares_memory(caches[1
 #   bounded region as closely as you like (Cybenko 1989). But just because such weights exist, walking downhill need not
 #   find them: look at the four starts of each width above.
 # - These accuracies are for the points that the network was trained on. Lesson 6 asks about new ones.
-# - With 33 weights each step took 34 forward passes. The demo's GPT has 817,792 weights. Lesson 4 computes all slopes at
+# - With 33 weights each step took 34 forward passes. The demo's GPT has 816,896 weights. Lesson 4 computes all slopes at
 #   once.
 #
 # ## Exercises

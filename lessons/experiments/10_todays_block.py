@@ -117,7 +117,7 @@ def train(name, seed, lr):
 def result(name, seed, lr):
     """What `train` gives; computed only once."""
     inputs = {"config": configs[name].to_json(), "seed": seed, "steps": STEPS, "batch": plan.batch, "lr": lr,
-              "adamw_lr": plan.adamw_lr / plan.lr, "look": LOOK, "documents": DOCUMENTS, "world": World(seed).fingerprint()}
+              "adamw_lr / lr": plan.adamw_lr / plan.lr, "look": LOOK, "documents": DOCUMENTS, "world": World(seed).fingerprint()}
     return kept(RUNS / "10_todays_block" / "measured", inputs, lambda: train(name, seed, lr))
 
 
