@@ -159,7 +159,13 @@ def time_a_step():
 
 
 def runs(name):
-    return [results[name, seed] for seed in SEEDS]
+    """The runs of a block, without those that diverged, which the table counts."""
+    return [run for run in (results[name, seed] for seed in SEEDS) if run["status"] == "done"]
+
+
+def block_shown(name):
+    diverged = args.seeds - len(runs(name))
+    return name + (f" ({diverged} diverged)" if diverged else "")
 
 
 def worst(run):
@@ -174,7 +180,7 @@ def steps_shown(name, kind):
 
 ms = time_a_step()
 print_table(["block", "parameters", "MLP", "rate", "recall in report", "in recipe", "mean excess", "worst excess", "ms a step"],
-            [[name, f"{n_parameters(config):,d}", config.hidden, f"{rates[name]:.2g}",
+            [[block_shown(name), f"{n_parameters(config):,d}", config.hidden, f"{rates[name]:.2g}",
               steps_shown(name, "report"), steps_shown(name, "recipe"),
               shown([mean(run["excess"].values()) for run in runs(name)], 4), shown(map(worst, runs(name)), 3), f"{ms[name]:.0f}"]
              for name, config in configs.items()])
