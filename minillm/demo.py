@@ -53,7 +53,7 @@ class Plan:
     lr_scratch: float = 8e-3
     test_documents: int = 100
     samples: int = 100                 # texts that a model writes of each kind it learned, at each temperature; 0: none
-    grid: int = 21
+    grid: int = 17
 
     def config(self):
         """Of the generalist, without its vocabulary."""

@@ -38,7 +38,7 @@ pre { overflow-x: auto; font-size: .8rem }
 """
 
 
-def report(folder, out=None, names=None, documents=100, grid=21, seed=1, workers=None, dark=False, announce=print,
+def report(folder, out=None, names=None, documents=100, grid=17, seed=1, workers=None, dark=False, announce=print,
            samples=100):
     """Write a page about the fine-tunings in a folder and their base. Returns its path, by default report.html in the folder.
 

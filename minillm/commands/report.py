@@ -17,7 +17,7 @@ def add_options(parser):
     parser.add_argument("--out", type=path, metavar="FILE", help="file of the page (default: report.html in the folder)")
     parser.add_argument("--documents", type=COUNT, default=100, help="documents of each kind to evaluate the models on")
     add_samples(parser, " (a quarter of them for the old kinds)")
-    add_grid(parser, 21)
+    add_grid(parser, 17)
     parser.add_argument("--dark", action="store_true", help="use light colours on a dark background")
 
 

@@ -26,7 +26,7 @@ def add_options(parser):
     parser.add_argument("--models", nargs="+", metavar="NAME",
                         help="names of fine-tunings in the folder; the first one or two determine the plane (default: all but "
                              "scratch)")
-    add_grid(parser, 21)
+    add_grid(parser, 17)
     add_pictures(parser)
 
 

@@ -73,7 +73,7 @@ def grid_axis(ends, points, margin=0.3):
     return np.linspace(low - room, high + room, points)
 
 
-def measure_surface(space, plane, models, trajectories, probe, points=21, workers=None, extent=None, within=(), info=None,
+def measure_surface(space, plane, models, trajectories, probe, points=17, workers=None, extent=None, within=(), info=None,
                     keep=None):
     """Measure the Surface on a plane, with models and the trajectories of their weights projected onto it.
 

@@ -45,7 +45,7 @@ class Layout(NamedTuple):
     info: dict = {}
 
 
-def surface(folder, view="three", names=None, points=21, workers=None, seed=1):
+def surface(folder, view="three", names=None, points=17, workers=None, seed=1):
     """The Surface of a view of the fine-tunings in a folder, measured or, if it was measured before, read.
 
     view        one of VIEWS
