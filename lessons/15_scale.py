@@ -64,8 +64,8 @@ for C, model in MODELS.items():
 # ## The experiment
 #
 # A few texts, read again and again: 120 documents, twenty of each kind, for 400 steps of 16, so that each is read about
-# fifty times. The models have from 4 thousand to 437 thousand parameters. On average a document has forty tokens, so the
-# largest model has about ninety parameters for every token that it sees. We also train a model of width 64 with twice and
+# fifty times. The models have from 4 thousand to 435 thousand parameters. On average a document has 45 tokens, so the
+# largest model has about eighty parameters for every token that it sees. We also train a model of width 64 with twice and
 # four times as many texts. For each width we tried learning rates a factor of two apart, and kept the one with the lowest
 # validation loss at its best step. Each model is trained twice, with different texts and weights.
 
