@@ -67,10 +67,10 @@ print(f"{'excess on':22s}" + "".join(f"{name:>9s}" for name in world.domains))
 for name, excess in (("P, the generalist", before), ("F, fine-tuned", after)):
     print(f"{name:22s}" + "".join(f"{excess[kind]:9.3f}" for kind in world.domains))
 (p_new, p_old), (f_new, f_old) = new_old(before), new_old(after)
-lesson.expect("novels, before", p_new, "1.1 ± 0.4")
-lesson.expect("novels, after", f_new, "0.07 ± 0.04")
+lesson.expect("novels, before", p_new, "1.3 ± 0.1")
+lesson.expect("novels, after", f_new, "0.08 ± 0.04")
 lesson.expect("old kinds, before", p_old, "0.03 ± 0.02")
-lesson.expect("old kinds, after", f_old, "0.18 ± 0.03")
+lesson.expect("old kinds, after", f_old, "0.18 ± 0.05")
 
 for name, model in (("P", P), ("F", F)):
     [(text, mistake)] = write_and_judge(model, world, ["story"], [lesson.rng(3)])
@@ -78,8 +78,8 @@ for name, model in (("P", P), ("F", F)):
     print(textwrap.fill(f"{name}, asked for a story: {text}   [{remark}]", 110, subsequent_indent="    "))
 
 # %% [markdown]
-# On novels the excess falls from 1.1 ± 0.4 to 0.07 ± 0.04. On the old kinds it rises, on average from 0.03 ± 0.02 to
-# 0.18 ± 0.03. No novel contradicts what a report says. Why does the novelist get worse at reports?
+# On novels the excess falls from 1.3 ± 0.1 to 0.08 ± 0.04. On the old kinds it rises, on average from 0.03 ± 0.02 to
+# 0.18 ± 0.05. No novel contradicts what a report says. Why does the novelist get worse at reports?
 #
 # ## Why
 #
@@ -118,14 +118,14 @@ for name, of in (("P", at_P), ("F", at_F)):
     print(f"at {name}: length of the gradient " + ", ".join(f"{np.linalg.norm(g):.3f} on {kind} texts" for kind, g in of.items()))
 lesson.expect("at P: old gradient's length, the new one's being 1",
               np.linalg.norm(at_P["old"]) / np.linalg.norm(at_P["new"]), "0.03 ± 0.02")
-lesson.expect("at P: cosine of the two", cosine(at_P["old"], at_P["new"]), "0.04 ± 0.04")
-lesson.expect("at F: cosine of the old gradient and F - P", cosine(at_F["old"], P_to_F), "0.18 ± 0.03")
+lesson.expect("at P: cosine of the two", cosine(at_P["old"], at_P["new"]), "0.00 ± 0.06")
+lesson.expect("at F: cosine of the old gradient and F - P", cosine(at_F["old"], P_to_F), "0.17 ± 0.03")
 
 # %% [markdown]
-# At P the old gradient has 0.03 ± 0.02 of the length of the new one, and the cosine between them is 0.04 ± 0.04: they are
+# At P the old gradient has 0.03 ± 0.02 of the length of the new one, and the cosine between them is 0.00 ± 0.06: they are
 # almost at right angles. So the gradient that we follow says next to nothing about what we would like to keep. At F the old
-# loss has a slope again, and its gradient points in the direction from P to F: the cosine is 0.18 ± 0.03. That looks small,
-# but for two random directions in so many dimensions it is about 1 / sqrt(252,960) = 0.002. For the old texts, going on is
+# loss has a slope again, and its gradient points in the direction from P to F: the cosine is 0.17 ± 0.03. That looks small,
+# but for two random directions in so many dimensions it is about 1 / sqrt(252,288) = 0.002. For the old texts, going on is
 # uphill, and turning back is downhill.
 #
 # ## Halfway back
@@ -157,11 +157,11 @@ forgotten = 100 * (curve[:, 1] - p_old) / (f_old - p_old)
 print(f"{'t':>5s}{'learned %':>12s}{'parabola':>10s}{'forgotten %':>14s}{'parabola':>10s}")
 for t, a, b in zip(ts, learned, forgotten):
     print(f"{t:5.1f}{a:12.0f}{100 * (2 * t - t * t):10.0f}{b:14.0f}{100 * t * t:10.0f}")
-lesson.expect("% learned at t = 0.5", np.interp(0.5, ts, learned), "89 ± 4")
-lesson.expect("% forgotten at t = 0.5", np.interp(0.5, ts, forgotten), "22 ± 3")
+lesson.expect("% learned at t = 0.5", np.interp(0.5, ts, learned), "88 ± 3")
+lesson.expect("% forgotten at t = 0.5", np.interp(0.5, ts, forgotten), "21 ± 4")
 
 # %% [markdown]
-# At t = 0.5 we keep 89 ± 4 % of the learning, for 22 ± 3 % of the forgetting. Both are better than the parabolas predict.
+# At t = 0.5 we keep 88 ± 3 % of the learning, for 21 ± 4 % of the forgetting. Both are better than the parabolas predict.
 # And going back costs nothing: it needs no old texts and no training, and t can be chosen afterwards (Wortsman et al. 2022
 # call it WiSE-FT).
 #
@@ -203,25 +203,25 @@ def left(name):
     return 100 * (points[name][1] - p_old) / (f_old - p_old)
 
 
-lesson.expect("back to t = 0.7: % of the learning kept", kept("back to t = 0.7"), "98 ± 2")
-lesson.expect("back to t = 0.7: % of the forgetting left", left("back to t = 0.7"), "46 ± 3")
-lesson.expect("half the learning rate: % of the learning kept", kept("half the learning rate"), "98 ± 3")
-lesson.expect("half the learning rate: % of the forgetting left", left("half the learning rate"), "57 ± 5")
+lesson.expect("back to t = 0.7: % of the learning kept", kept("back to t = 0.7"), "98 ± 1")
+lesson.expect("back to t = 0.7: % of the forgetting left", left("back to t = 0.7"), "44 ± 7")
+lesson.expect("half the learning rate: % of the learning kept", kept("half the learning rate"), "98 ± 2")
+lesson.expect("half the learning rate: % of the forgetting left", left("half the learning rate"), "56 ± 6")
 lesson.expect("L2-SP: % of the learning kept", kept("L2-SP, 0.03"), "99 ± 1")
-lesson.expect("L2-SP: % of the forgetting left", left("L2-SP, 0.03"), "40 ± 9")
-lesson.expect("EWC: % of the learning kept", kept("EWC, 300"), "99 ± 2")
-lesson.expect("EWC: % of the forgetting left", left("EWC, 300"), "31 ± 13")
-lesson.expect("replay: % of the learning kept", kept("replay, 1 to 1"), "100 ± 2")
-lesson.expect("replay: % of the forgetting left", left("replay, 1 to 1"), "11 ± 3")
+lesson.expect("L2-SP: % of the forgetting left", left("L2-SP, 0.03"), "39 ± 8")
+lesson.expect("EWC: % of the learning kept", kept("EWC, 300"), "99 ± 1")
+lesson.expect("EWC: % of the forgetting left", left("EWC, 300"), "27 ± 8")
+lesson.expect("replay: % of the learning kept", kept("replay, 1 to 1"), "100 ± 1")
+lesson.expect("replay: % of the forgetting left", left("replay, 1 to 1"), "10 ± 5")
 
 # %% [markdown]
 # | remedy | needs | learning kept, % | forgetting left, % |
 # |---|---|---|---|
-# | back to t = 0.7 | P | 98 ± 2 | 46 ± 3 |
-# | half the learning rate | nothing | 98 ± 3 | 57 ± 5 |
-# | L2-SP | P | 99 ± 1 | 40 ± 9 |
-# | EWC | P, and some old texts once | 99 ± 2 | 31 ± 13 |
-# | replay | old texts, and more time | 100 ± 2 | 11 ± 3 |
+# | back to t = 0.7 | P | 98 ± 1 | 44 ± 7 |
+# | half the learning rate | nothing | 98 ± 2 | 56 ± 6 |
+# | L2-SP | P | 99 ± 1 | 39 ± 8 |
+# | EWC | P, and some old texts once | 99 ± 1 | 27 ± 8 |
+# | replay | old texts, and more time | 100 ± 1 | 10 ± 5 |
 #
 # ## The picture: learned and forgotten
 #
@@ -249,9 +249,9 @@ with lesson.picture("trade_off.png", 10.7, 6.2) as fig:
 #
 # - The curve sags: from F, the first steps back gain much and cost little. If both losses were straight lines between P and
 #   F, there would be nothing to gain.
-# - Replay, which shows old texts again, does best here by far. EWC, which looks at them once, is about as good as L2-SP, which
-#   needs none.
-# - Half the learning rate is another way of not going so far. See on which side of the line it lies.
+# - Replay, which shows old texts again, does best here, and EWC, which looks at them once, comes second. L2-SP, which needs
+#   none, is at best a little better than going back.
+# - Half the learning rate is another way of not going so far. See on which side of the line it lies: not every seed agrees.
 # - The learning rate was chosen for novels alone. It is a remedy like any other, so a method that "forgets less" must be
 #   compared at the same learning.
 #
