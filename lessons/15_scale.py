@@ -204,7 +204,7 @@ lesson.expect("width 64, four times the texts, at its best", mean_of(64, 4 * FEW
 # ```
 # minillm lesson 15 --start
 # minillm check 29
-# python workbook/ex29_my_gpt.py        the demo's whole pretraining, with your layers
+# python workbook/ex29_my_gpt.py        a pretraining as long as the demo's, with your layers
 # ```
 #
 # ## Questions

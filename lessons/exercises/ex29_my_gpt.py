@@ -15,9 +15,9 @@ train here, so you can ignore `needs_dx`.
 
 Fill in the methods; each takes two to five lines, since your functions do the work. `plug` is already written.
 
-The check first compares the gradients of a whole model with those of the project, then trains the model of the demo for some
-steps, once with your layers and once with its own, from the same weights and texts. (It takes a minute; it does not matter
-that your layers are slower.) To run the demo's whole pretraining with your layers, which takes some minutes:
+The check first compares the gradients of a whole model with those of the project, then trains a GPT-2 of the demo's size for
+some steps, once with your layers and once with its own, from the same weights and texts. (It takes a minute; it does not matter
+that your layers are slower.) For a pretraining as long as the demo's with your layers, which takes some minutes:
 
     python workbook/ex29_my_gpt.py
 """

@@ -109,5 +109,5 @@ print(f"picture: {picture}")
 #
 # **All layers matter: yes.** At the same budget, attention alone reaches .064 (.064-.065), all linear maps .059 (.058-.060).
 #
-# **What limits this.** 100 steps with a falling rate; more steps need lower rates. alpha = 2 r: another alpha moves LoRA's
-# rate.
+# **What limits this.** 100 steps with a falling rate; more steps need lower rates. alpha = 32 throughout: another alpha moves
+# LoRA's rate.
