@@ -9,7 +9,7 @@ from ..tasks.samples import flawless_json, flawless_world, sample_counts
 from ..tasks.special import SPECIALITIES, SpecialTask
 from ..tasks.text import TextTask, loss_of_text
 from .inputs import add_skip_bad
-from .options import COUNT, add_model, add_samples, add_workers, path
+from .options import COUNT, add_model, add_samples, add_seed, add_workers, path
 from .output import print_json
 
 SUMMARY = "Measure the loss of a model, and how far it is above the best possible loss."
@@ -18,6 +18,7 @@ EXAMPLES = ("runs/demo/full.npz", "runs/demo/adapter.npz --json", "runs/demo/pre
 
 
 def add_options(parser):
+    add_seed(parser)
     add_workers(parser)
     add_model(parser)
     parser.add_argument("--documents", type=COUNT, default=500, help="documents of each domain, from the test split")
@@ -63,7 +64,7 @@ def scores_on_task(args, loaded):
     scores, written = task.score(loaded.model, n=args.documents), {}
     if task.world:
         how_many = sample_counts(task.world, scores, scores, args.samples)
-        written = flawless_world(loaded.model, task.world, how_many, workers=args.workers)
+        written = flawless_world(loaded.model, task.world, how_many, seed=args.seed, workers=args.workers)
     print(*score_table(scores, written), *task.remarks("test", args.documents), sep="\n")
     bits = {}
     if isinstance(task, TextTask):
