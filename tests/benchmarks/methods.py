@@ -14,13 +14,24 @@ import report
 from minillm import bench
 from minillm.demo import Plan
 from minillm.ground.processes import default_workers
+from minillm.nn import Config
 from minillm.tasks.world import CONTEXT
 from minillm.text.world import World
 from minillm.train.costs import activation_bytes, training_state_bytes
 
 QUICK = dict(rounds=1)
 PLAN = Plan()
-DEMO = bench.Size("demo", PLAN.layers, PLAN.width, PLAN.heads, CONTEXT, PLAN.finetuning_batch, vocabulary=len(World().tokenizer))
+
+
+class DemoSize(bench.Size):
+    """With the demo's positions, too."""
+
+    @property
+    def config(self):
+        return Config(self.vocabulary, **PLAN.config())
+
+
+DEMO = DemoSize("demo", PLAN.layers, PLAN.width, PLAN.heads, CONTEXT, PLAN.finetuning_batch, vocabulary=len(World().tokenizer))
 
 
 def measure(rounds=12):
