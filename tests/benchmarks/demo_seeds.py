@@ -80,7 +80,7 @@ def metrics_of(folder, seed, plan):
 
 
 def models_of(demos):
-    """A row for each model: mean and range over the demos, of its excess and of its texts without a mistake (at temperature 1)."""
+    """A row for each model: mean and range over the demos of its excess, and of its texts without a mistake at temperature 1."""
     general, special = demos[0]["domains"].values()
     rows = []
     for name in demos[0]["models"]:
