@@ -189,7 +189,8 @@ def test_each_benchmark_says_how_it_is_run(benchmark, name):
     ("forward", {"rounds": 1, "sizes": ["lesson"]}), ("training_step", {"rounds": 1, "sizes": ["lesson"]}),
     ("surface_grid", {"rounds": 1, "points": 3}), ("scaling", {"rounds": 1, "over": ["batch"]}),
     ("tokenizer", {"rounds": 1, "size": 300, "length": 2000}),
-    ("shakespeare", {"text": str(BENCHMARKS / "README.md"), "seconds": 0.05, "seeds": 1, "tokenizers": ["bpe:size=300"]})])
+    ("shakespeare", {"text": str(BENCHMARKS / "README.md"), "seconds": 0.05, "seeds": 1, "tokenizers": ["bpe:size=300"],
+                     "batch": 2})])
 def test_a_benchmark_makes_a_table(tiny, benchmark, monkeypatch, name, settings):
     report = benchmark("report")
     monkeypatch.setattr(report, "installed", lambda module, name: module == "minillm")

@@ -7,6 +7,8 @@ from pathlib import Path
 from commands import run
 from test_architecture import FLOORS, PACKAGE
 
+from minillm.tasks.special import SpecialTask
+
 STEP = re.compile(r"^\|[^|]+\| `([\w/]+\.py)` \| `([\w.]+)` \|$", re.M)
 
 
@@ -16,7 +18,9 @@ def steps_of_the_map():
     return STEP.findall(section)
 
 
-def test_the_steps_happen_in_this_order(story, tmp_path):
+def test_the_steps_happen_in_this_order(story, tmp_path, monkeypatch):
+    monkeypatch.setattr(SpecialTask, "validate", lambda *_: {"loss": 1.0})          # no steps of the list, and slow while each
+    monkeypatch.setattr(SpecialTask, "final_report", lambda *_: ([], {}))           # call is noted
     calls = []
 
     def note(frame, event, _):
