@@ -220,22 +220,22 @@ print(f"picture: {picture}")
 # %% [markdown]
 # ## Results
 #
-# Eight seeds: the mean and the range.
+# Ten seeds: the mean and the range.
 #
-# **Rotary positions learn faster: yes.** Recall in a report is learned at step 198 (170-270) instead of 216 (170-300), in a
-# recipe at 355 (320-410) instead of 389 (340-480). At the end the excess is half of GPT-2's: .012 (.010-.017) against .023
+# **Rotary positions learn faster: yes.** Recall in a report is learned at step 196 (170-270) instead of 218 (170-300), in a
+# recipe at 354 (320-410) instead of 384 (340-480). At the end the excess is half of GPT-2's: .012 (.010-.017) against .023
 # (.018-.033), lower on every seed. That is why the demo's generalist has GPT-2's block with rotary positions.
 #
-# **Nothing lost, nothing gained with RMSNorm, grouped queries, and without biases:** .031 (.020-.055), .023 (.017-.032) and .029
-# (.014-.060). Grouped queries learn the recall of a recipe later, at step 435.
+# **Nothing lost, nothing gained with RMSNorm, grouped queries, and without biases:** .029 (.018-.055), .023 (.017-.032) and .028
+# (.014-.060). Grouped queries learn the recall of a recipe later, at step 441.
 #
 # **SwiGLU better at equal parameters: no, the contrary.** At one rate for the whole model it does not learn the recall of
-# a recipe within 480 steps, at any rate: .211 (.204-.230). What suits attention is too much for the MLP, whose three factors
-# grow together, and what suits the MLP is too little for attention. With a quarter of the rate in the MLP it is .109
-# (.063-.138). For the same reason all parts together are at .087 (.036-.153) at one rate for everything.
+# a recipe within 480 steps, at any rate: .212 (.204-.230). What suits attention is too much for the MLP, whose three factors
+# grow together, and what suits the MLP is too little for attention. With a quarter of the rate in the MLP it is .108
+# (.063-.143). For the same reason all parts together are at .082 (.036-.153) at one rate for everything.
 #
-# **With a slower MLP, today's block is ahead of GPT-2's:** .018 (.012-.026), with the earliest recall of all, at step 168
-# (130-220) in a report and 328 (260-380) in a recipe. So on this task rotary positions alone bring all of the gain.
+# **With a slower MLP, today's block is ahead of GPT-2's:** .019 (.012-.031), with the earliest recall of all, at step 158
+# (120-220) in a report and 328 (260-380) in a recipe. So on this task rotary positions alone bring all of the gain.
 #
 # **Less time with RMSNorm: not here.** One step takes 121 to 132 ms with every block. In a small model on NumPy a norm is a
 # small part of the time.
