@@ -17,6 +17,7 @@ from .ground.processes import parallel_map
 from .runs.demo_folder import MADE_BY, MODELS, begin, load_of
 from .runs.finetuning import finetune
 from .runs.pretraining import pretrain
+from .surface.measure import GRID
 from .surface.views import surface
 from .tasks.evaluate import mean_excess
 from .tasks.samples import TEMPERATURES, flawless_json, flawless_world, pooled_flawless, sample_counts, write_and_judge
@@ -53,7 +54,7 @@ class Plan:
     lr_scratch: float = 8e-3
     test_documents: int = 100
     samples: int = 100                 # texts that a model writes of each kind it learned, at each temperature; 0: none
-    grid: int = 17
+    grid: int = GRID
 
     def config(self):
         """Of the generalist, without its vocabulary."""

@@ -17,6 +17,7 @@ from .inference.generate import generate_text
 from .runs.demo_folder import NOTE
 from .runs.saved import load
 from .surface.family import ORIGIN, files_of, read_family, runs_in
+from .surface.measure import GRID
 from .surface.movement import movements
 from .surface.views import line, surface
 from .tasks.samples import TEMPERATURES, flawless_world, pooled_flawless, sample_counts, write_and_judge
@@ -38,7 +39,7 @@ pre { overflow-x: auto; font-size: .8rem }
 """
 
 
-def report(folder, out=None, names=None, documents=100, grid=17, seed=1, workers=None, dark=False, announce=print,
+def report(folder, out=None, names=None, documents=100, grid=GRID, seed=1, workers=None, dark=False, announce=print,
            samples=100):
     """Write a page about the fine-tunings in a folder and their base. Returns its path, by default report.html in the folder.
 

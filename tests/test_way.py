@@ -19,8 +19,9 @@ def steps_of_the_map():
 
 
 def test_the_steps_happen_in_this_order(story, tmp_path, monkeypatch):
-    monkeypatch.setattr(SpecialTask, "validate", lambda *_: {"loss": 1.0})          # no steps of the list, and slow while each
-    monkeypatch.setattr(SpecialTask, "final_report", lambda *_: ([], {}))           # call is noted
+    # Evaluations are no steps of the list, and take seconds while each of their calls is noted.
+    monkeypatch.setattr(SpecialTask, "validate", lambda *_: {"loss": 1.0})
+    monkeypatch.setattr(SpecialTask, "final_report", lambda *_: ([], {}))
     calls = []
 
     def note(frame, event, _):

@@ -10,9 +10,8 @@
 # have equally many parameters: what a part saves goes into a wider MLP. All read the same texts in the same order, each at its
 # own best learning rate, chosen on another world. (SwiGLU is a product of three factors that all grow while the model learns,
 # and seems to want a lower rate than the rest of the model. So there are also runs in which the MLP learns at a quarter of the
-# rate.) When is *recall* learned: the place that a report names again at its end, the
-# list that a recipe repeats? Then the excess at the end on the six kinds of text; and the time that a step takes, all taking
-# turns on one core.
+# rate.) When is *recall* learned: the place that a report names again at its end, the list that a recipe repeats? Then the
+# excess at the end on the six kinds of text; and the time that a step takes, all taking turns on one core.
 
 # %%
 from dataclasses import replace

@@ -1,5 +1,6 @@
 """minillm report: write one page about a run, with all pictures inside."""
 
+from ..surface.measure import GRID
 from .options import COUNT, add_grid, add_runs, add_samples, add_seed, add_workers, path
 from .output import WORK_IS_KEPT
 
@@ -17,7 +18,7 @@ def add_options(parser):
     parser.add_argument("--out", type=path, metavar="FILE", help="file of the page (default: report.html in the folder)")
     parser.add_argument("--documents", type=COUNT, default=100, help="documents of each kind to evaluate the models on")
     add_samples(parser, " (a quarter of them for the old kinds)")
-    add_grid(parser, 17)
+    add_grid(parser, GRID)
     parser.add_argument("--dark", action="store_true", help="use light colours on a dark background")
 
 

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 from ..ground.processes import parallel_map
+from ..surface.measure import GRID
 from ..surface.views import VIEWS, line, surface
 from .options import add_grid, add_pictures, add_runs, add_seed, add_workers
 from .output import WORK_IS_KEPT, print_json
@@ -26,7 +27,7 @@ def add_options(parser):
     parser.add_argument("--models", nargs="+", metavar="NAME",
                         help="names of fine-tunings in the folder; the first one or two determine the plane (default: all but "
                              "scratch)")
-    add_grid(parser, 17)
+    add_grid(parser, GRID)
     add_pictures(parser)
 
 

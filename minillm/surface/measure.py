@@ -11,6 +11,8 @@ from ..ground.progress import progress
 from .data import IN_PLANE, ProjectedTrajectory, Surface, ended_worse
 from .plane import cosine
 
+GRID = 17      # points along each axis of a surface, if nothing else is said
+
 SAVE_EVERY = 5.0     # seconds
 
 
@@ -73,7 +75,7 @@ def grid_axis(ends, points, margin=0.3):
     return np.linspace(low - room, high + room, points)
 
 
-def measure_surface(space, plane, models, trajectories, probe, points=17, workers=None, extent=None, within=(), info=None,
+def measure_surface(space, plane, models, trajectories, probe, points=GRID, workers=None, extent=None, within=(), info=None,
                     keep=None):
     """Measure the Surface on a plane, with models and the trajectories of their weights projected onto it.
 

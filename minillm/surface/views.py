@@ -22,7 +22,7 @@ from .data import Profile, Surface, ended_worse
 from .directions import curvature_plane, pca_plane, random_plane
 from .family import ORIGIN, read_family, runs_in
 from .line import interpolation_points, profile, straight
-from .measure import measure_surface
+from .measure import GRID, measure_surface
 from .plane import Plane, plane_through
 from .sharpness import Curvature, extremes
 from .space import Probe
@@ -45,7 +45,7 @@ class Layout(NamedTuple):
     info: dict = {}
 
 
-def surface(folder, view="three", names=None, points=17, workers=None, seed=1):
+def surface(folder, view="three", names=None, points=GRID, workers=None, seed=1):
     """The Surface of a view of the fine-tunings in a folder, measured or, if it was measured before, read.
 
     view        one of VIEWS

@@ -116,7 +116,7 @@ def measure(seeds=SEEDS, out="runs/demo_seeds", small=False, models=False):
 
 def main():
     report.command(__doc__, measure, QUICK,
-                   seeds=dict(type=int, nargs="+", metavar="N", help="of the demos (default: twenty)"),
+                   seeds=dict(type=int, nargs="+", metavar="N", help="of the demos (default: 286 to 300, 305 to 309)"),
                    models=dict(action="store_true", help="a line for each model, in place of the promises"),
                    out=dict(metavar="FOLDER", help="where the demos are kept (default: runs/demo_seeds)"),
                    small=dict(action="store_true", help="the plan of demo --quick, which promises nothing"))

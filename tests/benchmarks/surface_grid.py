@@ -12,15 +12,13 @@ import time
 import numpy as np
 import report
 
-from minillm.bench import Size
 from minillm.demo import Plan
 from minillm.finetune.methods import BottleneckAdapter
 from minillm.ground.processes import default_workers
-from minillm.nn import GPT
+from minillm.nn import GPT, Config
 from minillm.surface.measure import measure_surface
 from minillm.surface.plane import plane_through
 from minillm.surface.space import Probe, Space
-from minillm.tasks.world import CONTEXT
 from minillm.text.world import World
 
 QUICK = dict(rounds=1, points=7)
@@ -30,8 +28,7 @@ DOCUMENTS = 4                                      # of each of the two tasks
 
 def demo_model(rng):
     plan = Plan()
-    size = Size("demo", plan.layers, plan.width, plan.heads, CONTEXT, plan.finetuning_batch, vocabulary=len(World().tokenizer))
-    model = GPT(size.config, rng)
+    model = GPT(Config(len(World().tokenizer), **plan.config()), rng)
     BottleneckAdapter(plan.bottleneck).apply(model, rng)
     return model
 
