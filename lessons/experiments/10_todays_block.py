@@ -229,9 +229,9 @@ print(f"picture: {picture}")
 # (.014-.060). Grouped queries learn the recall of a recipe later, at step 441.
 #
 # **SwiGLU better at equal parameters: no, the contrary.** At one rate for the whole model it does not learn the recall of
-# a recipe within 480 steps, at any rate: .212 (.204-.230). What suits attention is too much for the MLP, whose three factors
-# grow together, and what suits the MLP is too little for attention. With a quarter of the rate in the MLP it is .108
-# (.063-.143). For the same reason all parts together are at .082 (.036-.153) at one rate for everything.
+# a recipe within 480 steps, at any rate: .212 (.204-.230). It seems that what suits attention is too much for the MLP, whose
+# three factors grow together, and what suits the MLP too little for attention: with a quarter of the rate in the MLP it is .108
+# (.063-.143), and with all parts together .019 instead of .082 (.036-.153).
 #
 # **With a slower MLP, today's block is ahead of GPT-2's:** .019 (.012-.031), with the earliest recall of all, at step 158
 # (120-220) in a report and 328 (260-380) in a recipe. So on this task rotary positions alone bring all of the gain.
